@@ -1,0 +1,1 @@
+"""Clips outside TFX: codec, checks, the demo generator."""

@@ -1,0 +1,1 @@
+"""TFX components: thin wrappers that call the packages below them."""

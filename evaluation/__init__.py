@@ -1,0 +1,1 @@
+"""Metrics, reference forecasts and their TensorFlow Model Analysis adapters."""

@@ -1,0 +1,1 @@
+"""ConvLSTM layers, task models, preprocessing, the trainer and the export."""

@@ -1,0 +1,1 @@
+"""Configuration, the DAG, the runners and the command line."""

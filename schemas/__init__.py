@@ -1,0 +1,1 @@
+"""The clip contract: feature names, the clip specification and the curated schema."""

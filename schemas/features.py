@@ -1,0 +1,29 @@
+"""Feature names of the clip contract, defined once.
+
+The names follow MediaPipe's MediaSequence convention for `tf.train.SequenceExample`, so that files written by
+MediaPipe's own writer are read as they are.
+"""
+
+# Context, written by the user.
+MEDIA_ID = "clip/media_id"
+EXAMPLE_ID = "example/id"
+FORMAT = "image/format"
+CHANNELS = "image/channels"
+COLORSPACE = "image/colorspace"
+HEIGHT = "image/height"
+WIDTH = "image/width"
+FRAME_RATE = "image/frame_rate"
+LABEL_INDEX = "clip/label/index"
+LABEL_STRING = "clip/label/string"
+
+# Feature lists, one entry a frame.
+ENCODED = "image/encoded"
+TIMESTAMP = "image/timestamp"
+
+# Context, written by the ingest: facts of the raw clip on which every model is sliced alike.
+LENGTH = "clip/length"
+CONTENT = "clip/content"
+
+# Transformed features: what Transform materialises for the trainer.
+FRAMES = "frames"
+FRAME_COUNT = "length"

@@ -1,0 +1,1 @@
+"""Client and embedded server with the behaviour of TensorFlow Serving."""
