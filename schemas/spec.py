@@ -9,6 +9,9 @@ from framecast.schemas.section import Section
 
 DType = Literal["uint8", "uint16", "float32"]
 
+# A header that claims more pixels than this is refused before anything is decoded.
+MAX_FRAME_PIXELS = 2**26
+
 
 class FrameRange(Section):
     """The legal number of frames of a clip, both ends included."""
@@ -57,6 +60,11 @@ class ClipSpec(Section):
     def max_pixel(self) -> float:
         """The pixel value that enters the model as 1."""
         return {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}[self.dtype]
+
+    @property
+    def raw(self) -> bool:
+        """Whether frames are stored as an array's bytes (`image/format` RAW), because no image format holds them."""
+        return self.dtype == "float32" or self.channels > 4
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "ClipSpec":

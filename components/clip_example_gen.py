@@ -1,0 +1,266 @@
+"""ClipExampleGen: reads clips, checks every frame, and splits them by recording.
+
+    ClipExampleGen(input_base="data", train="day1/*.tfrecord.gz", eval="day2/*.tfrecord.gz", clip=clip_spec)
+"""
+
+import collections
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from google.protobuf import json_format, struct_pb2
+from tfx.components.example_gen import base_example_gen_executor, component, utils
+from tfx.dsl.components.base import executor_spec
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import proto_utils
+
+from framecast.clips import records
+from framecast.clips.check import BadClip, check_clip
+from framecast.schemas import features
+from framecast.schemas.spec import ClipSpec
+
+SPLITS = ("train", "val", "eval")
+SUMMARY = "ingest.json"  # Beside the splits in the output artifact.
+_SHOWN = 10  # Bad clips named in the error.
+
+
+class BadClipsError(ValueError):
+    """The input holds clips that the contract refuses; the message names each file, record, clip and frame."""
+
+
+class ClipExampleGen(component.FileBasedExampleGen):
+    """A TFX ExampleGen for TFRecords (plain or gzip) of MediaSequence clips.
+
+    Args:
+        input_base: Folder that the patterns are relative to.
+        clip: The contract that every clip is held to.
+        train: Glob pattern of the files for train and val, and for eval too when `eval` is not given.
+        eval: Glob pattern of the files that only the Evaluator sees.
+        split_by: Context feature; clips that share its value share a split.
+        shares: Relative sizes of the splits cut from the `train` files.
+        min_frames: Clips shorter than this are legal but counted as left out of training and evaluation.
+        code: Digest of the code behind this component; a part of the cache key.
+    """
+
+    EXECUTOR_SPEC: Any = None  # Set below, once the executor is defined.
+
+    def __init__(
+        self,
+        input_base: str,
+        clip: ClipSpec,
+        train: str,
+        eval: str | None = None,  # noqa: A002 - the name of the split
+        split_by: str = features.MEDIA_ID,
+        shares: dict[str, int] | None = None,
+        min_frames: int = 1,
+        code: str = "",
+    ):
+        shares = shares or ({"train": 8, "val": 2} if eval else {"train": 8, "val": 1, "eval": 1})
+        splits = [example_gen_pb2.Input.Split(name="train", pattern=train)]
+        if eval:
+            splits.append(example_gen_pb2.Input.Split(name="eval", pattern=eval))
+        settings = {
+            "clip": clip.model_dump(mode="json"),
+            "split_by": split_by,
+            "shares": shares,
+            "min_frames": min_frames,
+            "code": code,
+        }
+        custom_config = example_gen_pb2.CustomConfig()
+        custom_config.custom_config.Pack(json_format.ParseDict({"json": json.dumps(settings)}, struct_pb2.Struct()))
+        super().__init__(
+            input_base=input_base,
+            input_config=example_gen_pb2.Input(splits=splits),
+            custom_config=custom_config,
+            output_data_format=example_gen_pb2.FORMAT_TF_SEQUENCE_EXAMPLE,
+        )
+
+
+class Executor(base_example_gen_executor.BaseExampleGenExecutor):
+    """Reads, checks and writes clips, each payload passing through once: no reshuffle holds a split in memory."""
+
+    def GetInputSourceToExamplePTransform(self) -> beam.PTransform:
+        """Not used: `Do` reads the files itself, to name file and record of what is wrong."""
+        raise NotImplementedError
+
+    def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:  # noqa: N802
+        """Writes the splits and a summary, or raises BadClipsError."""
+        self._log_startup(input_dict, output_dict, exec_properties)
+        settings = _settings(exec_properties)
+        spec = ClipSpec.model_validate(settings["clip"])
+        inputs = proto_utils.json_to_proto(
+            exec_properties[standard_component_specs.INPUT_CONFIG_KEY], example_gen_pb2.Input()
+        )
+        artifact = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
+        artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
+        utils_format = exec_properties.get(standard_component_specs.OUTPUT_DATA_FORMAT_KEY)
+        with self._make_beam_pipeline() as pipeline:
+            clips: dict[str, list[beam.PCollection]] = {split: [] for split in SPLITS}
+            facts = []
+            for split in inputs.splits:
+                pattern = os.path.join(exec_properties[standard_component_specs.INPUT_BASE_KEY], split.pattern)
+                checked = (
+                    pipeline
+                    | f"Files[{split.name}]" >> beam.Create(sorted(fileio.glob(pattern)))
+                    | f"Spread[{split.name}]" >> beam.Reshuffle()
+                    | f"Check[{split.name}]"
+                    >> beam.ParDo(
+                        _CheckFile(spec, settings["split_by"], _shares(split.name, settings["shares"]))
+                    ).with_outputs("facts", *SPLITS)
+                )
+                facts.append(checked.facts)
+                for name in SPLITS:
+                    clips[name].append(checked[name])
+            for name, parts in clips.items():
+                (
+                    parts
+                    | f"Flatten[{name}]" >> beam.Flatten()
+                    | f"Write[{name}]"
+                    >> beam.io.WriteToTFRecord(
+                        os.path.join(artifact_utils.get_split_uri([artifact], name), "clips"),
+                        file_name_suffix=".gz",
+                    )
+                )
+            (
+                facts
+                | "FlattenFacts" >> beam.Flatten()
+                | "Count" >> beam.combiners.Count.PerElement()
+                | "Encode" >> beam.Map(lambda pair: json.dumps([json.loads(pair[0]), pair[1]]))
+                | "WriteFacts"
+                >> beam.io.WriteToText(os.path.join(artifact.uri, "facts"), num_shards=1, shard_name_template="")
+            )
+        summary = _summarise(os.path.join(artifact.uri, "facts"), settings["min_frames"])
+        if summary["bad"]:
+            raise BadClipsError(_describe_bad(summary))
+        for split in SPLITS:
+            if not summary["splits"].get(split, {}).get("clips"):
+                raise BadClipsError(_describe_empty(split, summary, settings))
+        with fileio.open(os.path.join(artifact.uri, SUMMARY), "w") as file:
+            file.write(json.dumps(summary, indent=1))
+        for split, counts in summary["splits"].items():
+            artifact.set_int_custom_property(f"{split}_clips", counts["clips"])
+        artifact.set_int_custom_property("short_clips", summary["short"])
+        if utils_format:
+            from tfx.components.util import examples_utils
+
+            examples_utils.set_payload_format(artifact, utils_format)
+
+
+ClipExampleGen.EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+
+class _CheckFile(beam.DoFn):
+    """Reads one file; emits checked clips to their split, and one small JSON fact a clip or fault."""
+
+    def __init__(self, spec: ClipSpec, split_by: str, shares: dict[str, int]):
+        self._spec = spec
+        self._split_by = split_by
+        self._shares = shares
+
+    def process(self, path: str) -> Iterator[Any]:
+        """Yields `(split, bytes)` outputs and facts."""
+        ids: collections.Counter[bytes] = collections.Counter()
+        try:
+            for index, record in records.read_records(path, open_file=fileio.open):
+                try:
+                    example = check_clip(record, self._spec)
+                    group = _group(example, self._split_by)
+                except BadClip as error:
+                    yield beam.pvalue.TaggedOutput(
+                        "facts", json.dumps(["bad", error.reason, f"{path}, record {index}: {error}"])
+                    )
+                    continue
+                split = split_of(group, self._shares)
+                length = example.context.feature[features.LENGTH].int64_list.value[0]
+                ids[group] += 1
+                yield beam.pvalue.TaggedOutput("facts", json.dumps(["clip", split, length]))
+                yield beam.pvalue.TaggedOutput(split, example.SerializeToString(deterministic=True))
+        except records.BadFile as error:
+            yield beam.pvalue.TaggedOutput("facts", json.dumps(["bad", "unreadable-file", str(error)]))
+        for group in ids:
+            split = split_of(group, self._shares)
+            yield beam.pvalue.TaggedOutput("facts", json.dumps(["group", split, group.hex()]))
+
+
+def split_of(group: bytes, shares: dict[str, int]) -> str:
+    """Assigns a recording to a split by a hash of its name, so that it stays there when data are added."""
+    place = int.from_bytes(hashlib.sha256(group).digest()[:8], "big") % sum(shares.values())
+    for split, share in shares.items():
+        if place < share:
+            return split
+        place -= share
+    raise AssertionError("a hash bucket lies within the shares")
+
+
+def _shares(input_split: str, shares: dict[str, int]) -> dict[str, int]:
+    return {"eval": 1} if input_split == "eval" else shares
+
+
+def _group(example: tf.train.SequenceExample, split_by: str) -> bytes:
+    feature = example.context.feature.get(split_by)
+    values = feature.bytes_list.value if feature is not None else []
+    if len(values) != 1:
+        clip = example.context.feature[features.EXAMPLE_ID].bytes_list.value[0].decode(errors="replace")
+        raise BadClip("missing-key", f"expected one bytes value of {split_by}, received {len(values)}", clip=clip)
+    return values[0]
+
+
+def _settings(exec_properties: dict[str, Any]) -> dict[str, Any]:
+    custom = proto_utils.json_to_proto(
+        exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY], example_gen_pb2.CustomConfig()
+    )
+    struct = struct_pb2.Struct()
+    custom.custom_config.Unpack(struct)
+    return json.loads(struct["json"])
+
+
+def _summarise(path: str, min_frames: int) -> dict[str, Any]:
+    splits: dict[str, dict[str, int]] = {}
+    groups: dict[str, set[str]] = collections.defaultdict(set)
+    lengths: collections.Counter[int] = collections.Counter()
+    bad = []
+    reasons: collections.Counter[str] = collections.Counter()
+    with fileio.open(path) as file:
+        for line in file.read().splitlines():
+            fact, count = json.loads(line)
+            if fact[0] == "bad":
+                reasons[fact[1]] += count
+                bad.append(fact[2])
+            elif fact[0] == "group":
+                groups[fact[1]].add(fact[2])
+            else:
+                counts = splits.setdefault(fact[1], {"clips": 0, "frames": 0, "short": 0})
+                counts["clips"] += count
+                counts["frames"] += count * fact[2]
+                counts["short"] += count * (fact[2] < min_frames)
+                lengths[fact[2]] += count
+    return {
+        "splits": splits,
+        "groups": {split: len(names) for split, names in groups.items()},
+        "short": sum(counts["short"] for counts in splits.values()),
+        "lengths": {str(length): lengths[length] for length in sorted(lengths)},
+        "bad": sorted(bad),
+        "reasons": dict(reasons),
+    }
+
+
+def _describe_bad(summary: dict[str, Any]) -> str:
+    bad = summary["bad"]
+    lines = [f"{len(bad)} bad clips or files:", *bad[:_SHOWN]]
+    if len(bad) > _SHOWN:
+        lines.append(f"and {len(bad) - _SHOWN} more; by reason: {summary['reasons']}")
+    return "\n".join(lines)
+
+
+def _describe_empty(split: str, summary: dict[str, Any], settings: dict[str, Any]) -> str:
+    return (
+        f"split {split}: expected at least 1 clip, received 0. {sum(summary['groups'].values())} values of "
+        f"{settings['split_by']} fell into {summary['groups']} by hash with shares {settings['shares']}: "
+        f"raise the share of {split}, or give more recordings"
+    )

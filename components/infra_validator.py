@@ -1,0 +1,104 @@
+"""SavedModelInfraValidator: does the exported model load and answer in a process of its own?"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import tensorflow as tf
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.io import fileio
+from tfx.types import standard_artifacts
+from tfx.utils import io_utils, path_utils
+
+from framecast.serving import warmup
+
+_BLESSED = "blessed"  # TFX's Pusher reads this property.
+_TIMEOUT = 300.0
+
+
+class InfraError(RuntimeError):
+    """The exported model does not serve; the message names the request and what came back."""
+
+
+@component
+def SavedModelInfraValidator(  # noqa: N802 - TFX components are named like classes
+    model: InputArtifact[standard_artifacts.Model],
+    blessing: OutputArtifact[standard_artifacts.InfraBlessing],
+    code: Parameter[str] = "",  # noqa: ARG001 - a part of the cache key
+) -> None:
+    """Serves the model in a fresh process and replays its warm-up requests over gRPC.
+
+    Blesses when every request is answered with finite numbers. TFX's InfraValidator does this with Docker and TensorFlow
+    Serving; this one needs neither.
+
+    Args:
+        model: The exported model.
+        blessing: Has the properties `blessed`, `reason` and `latency_ms` (median over the requests).
+        code: Digest of the code behind this component.
+    """
+    fileio.makedirs(blessing.uri)
+    try:
+        latency = _replay(path_utils.serving_model_path(model.uri))
+    except InfraError as error:
+        blessing.set_int_custom_property(_BLESSED, 0)
+        blessing.set_string_custom_property("reason", str(error))
+        name = "INFRA_NOT_BLESSED"
+    else:
+        blessing.set_int_custom_property(_BLESSED, 1)
+        blessing.set_string_custom_property("latency_ms", f"{latency:.1f}")
+        name = "INFRA_BLESSED"
+    with fileio.open(os.path.join(blessing.uri, name), "w") as file:
+        file.write("")
+
+
+def _replay(model: str) -> float:
+    """Returns the median latency in milliseconds of the warm-up requests."""
+    from framecast.serving.client import predict_stub
+
+    with tempfile.TemporaryDirectory() as folder:
+        io_utils.copy_dir(model, os.path.join(folder, "candidate", "1"))
+        ready = os.path.join(folder, "port")
+        command = [sys.executable, "-m", "framecast.serving.server", os.path.join(folder, "candidate")]
+        command += ["--model_name=candidate", "--port=0", f"--port_file={ready}"]
+        log = os.path.join(folder, "log")
+        with open(log, "wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
+            try:
+                port = _wait_for_port(process, ready, log)
+                return _ask(predict_stub(f"127.0.0.1:{port}"), warmup.read_warmup(model))
+            finally:
+                process.terminate()
+
+
+def _wait_for_port(process: subprocess.Popen, ready: str, log: str) -> int:
+    deadline = time.monotonic() + _TIMEOUT
+    while not os.path.exists(ready):
+        if process.poll() is not None or time.monotonic() > deadline:
+            with open(log, errors="replace") as file:
+                tail = file.read().splitlines()[-5:]
+            raise InfraError("the server did not come up: " + " | ".join(tail))
+        time.sleep(0.05)
+    with open(ready) as file:
+        return int(file.read())
+
+
+def _ask(predict, requests) -> float:
+    if not requests:
+        raise InfraError("expected warm-up requests in assets.extra, found none")
+    latencies = []
+    for number, request in enumerate(requests):
+        request.model_spec.name = "candidate"
+        request.model_spec.ClearField("version_choice")
+        started = time.monotonic()
+        try:
+            response = predict(request)
+        except Exception as error:  # grpc raises a private class; every failure here means the same
+            raise InfraError(f"warm-up request {number}: {error}") from error
+        latencies.append(1000 * (time.monotonic() - started))
+        for name, tensor in response.outputs.items():
+            if not np.all(np.isfinite(tf.make_ndarray(tensor))):
+                raise InfraError(f"warm-up request {number}, output {name}: expected finite numbers, received NaN or inf")
+    return float(np.median(latencies))

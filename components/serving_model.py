@@ -1,0 +1,52 @@
+"""ServingModel: what is serving now, as one Model artifact, so that the Evaluator can compare against it."""
+
+import os
+
+from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.io import fileio
+from tfx.types import standard_artifacts
+from tfx.utils import io_utils, path_utils
+
+from framecast.components import versions
+
+PRESENT = "present"
+
+
+@component
+def ServingModel(  # noqa: N802 - TFX components are named like classes
+    model: OutputArtifact[standard_artifacts.Model],
+    directory: Parameter[str],
+    contract: Parameter[str] = "",
+    fingerprint: Parameter[str] = "",  # noqa: ARG001 - a part of the cache key
+) -> None:
+    """Copies the newest version under `directory` into a Model artifact.
+
+    The artifact always exists; its property `present` is 0 when nothing comparable is serving, and `reason` says why.
+    TFX's Resolver would do this too, but does not run on open-source Kubeflow Pipelines.
+
+    Args:
+        model: The copy, with the properties `present`, `version` and `reason`.
+        directory: Where versions are pushed to.
+        contract: What candidate and serving model must share to be compared (`framecast.json`, key `contract`);
+            anything is comparable when empty.
+        fingerprint: What is serving when the run starts; a part of the cache key.
+    """
+    fileio.makedirs(model.uri)
+    version = versions.newest(directory)
+    reason = ""
+    if version is None:
+        reason = "nothing is serving"
+    else:
+        source = versions.path(directory, version)
+        serving = versions.read_card(source).get("contract", "")
+        if contract and serving != contract:
+            reason = f"version {version} has another contract: {serving}"
+        else:
+            io_utils.copy_dir(source, path_utils.serving_model_path(model.uri))
+            model.set_string_custom_property("version", str(version))
+    model.set_int_custom_property(PRESENT, 0 if reason else 1)
+    model.set_string_custom_property("reason", reason)
+    # Even an absent model leaves a file: an empty folder is lost in object stores.
+    with fileio.open(os.path.join(model.uri, "serving.txt"), "w") as file:
+        file.write(f"{reason or f'version {version}'}\n")

@@ -1,0 +1,189 @@
+"""Transform's preprocessing: decodes a clip, learns length buckets, pads, and emits compact bytes.
+
+The same graph runs in Transform and in the exported model, so training and serving see the same bytes. What is
+learned are exact integer counts: every Beam engine learns the same.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from framecast.schemas import features
+from framecast.schemas.spec import MAX_FRAME_PIXELS, ClipSpec
+
+# How many padded lengths there are at most: more pad less and batch worse.
+BUCKETS = 8
+
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_JPEG_MAGIC = b"\xff\xd8\xff"
+# Channels by PNG colour type: gray, -, RGB, palette (no pixel values, refused), gray + alpha, -, RGBA.
+_PNG_CHANNELS = (1, 0, 3, 0, 2, 0, 4)
+
+
+def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, tf.Tensor]:
+    """What Transform runs: learns the bucket boundaries from the train split, then `preprocess`.
+
+    Args:
+        inputs: The features of the curated schema's representation group; `image/encoded` is ragged
+            `(batch, time, 1)` bytes.
+        custom_config: `{"clip": ...}`, the configuration's clip section.
+    """
+    spec = ClipSpec.model_validate(custom_config["clip"])
+    length = tf.minimum(inputs[features.ENCODED].row_lengths(), spec.frames.max)
+    counts = tft.sum(tf.one_hot(length, spec.frames.max + 1, dtype=tf.int64), reduce_instance_dims=False)
+    return preprocess(inputs, spec, bucket_boundaries(counts, BUCKETS))
+
+
+def preprocess(inputs: dict[str, Any], spec: ClipSpec, boundaries: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Decodes and pads every clip to the boundary of its length bucket.
+
+    Args:
+        inputs: As `preprocessing_fn`.
+        spec: The clip contract.
+        boundaries: `(buckets,)` int64, ascending padded lengths.
+
+    Returns:
+        `frames`: `(batch,)` string, each a serialized tensor `(padded time, height, width, channel)` in the clips'
+        dtype; `length`: `(batch,)` int64, true frames; `image/frame_rate`: `(batch,)` float32, 0 when unknown.
+    """
+    encoded = inputs[features.ENCODED]
+    length = encoded.row_lengths()
+    boundary = tf.gather(boundaries, tf.searchsorted(boundaries, tf.minimum(length, boundaries[-1])))
+    # A served clip may be longer than any legal training clip: it keeps its own length.
+    padded = tf.maximum(tf.cast(boundary, tf.int64), length)
+
+    def clip_bytes(args):
+        frames, target, height, width = args
+        decoded = decode_frames(tf.reshape(frames, [-1]), height, width, spec)
+        decoded = tf.pad(decoded, [[0, target - tf.shape(decoded, tf.int64)[0]], [0, 0], [0, 0], [0, 0]])
+        return tf.io.serialize_tensor(decoded)
+
+    frames = tf.map_fn(
+        clip_bytes,
+        (encoded, padded, inputs[features.HEIGHT], inputs[features.WIDTH]),
+        fn_output_signature=tf.string,
+    )
+    return {
+        features.FRAMES: frames,
+        features.FRAME_COUNT: length,
+        features.FRAME_RATE: inputs[features.FRAME_RATE],
+    }
+
+
+def bucket_boundaries(counts: tf.Tensor, buckets: int) -> tf.Tensor:
+    """Chooses the bucket boundaries that pad the fewest frames, by dynamic programming over the lengths.
+
+    Args:
+        counts: `(max length + 1,)` int64, how many clips have each length.
+        buckets: Largest number of buckets.
+
+    Returns:
+        `(buckets,)` int64, ascending; equal neighbours where fewer suffice. The last is the longest legal length.
+    """
+    size = counts.shape[0]
+    lengths = tf.range(size, dtype=tf.int64)
+    clips = tf.cumsum(counts)
+    frames = tf.cumsum(counts * lengths)
+    # cost[i, j]: frames padded when lengths i + 1 .. j share the boundary j.
+    cost = lengths[None] * (clips[None] - clips[:, None]) - (frames[None] - frames[:, None])
+    infinite = tf.constant(2**60, tf.int64)
+    cost = tf.where(lengths[:, None] <= lengths[None], cost, infinite)
+    best = cost[0]
+    choices = []
+    for _ in range(buckets - 1):
+        total = best[:, None] + cost
+        choices.append(tf.argmin(total, axis=0))
+        best = tf.reduce_min(total, axis=0)
+    boundary = lengths[-1]
+    boundaries = [boundary]
+    for choice in reversed(choices):
+        boundary = tf.gather(choice, boundary)
+        boundaries.append(boundary)
+    return tf.stack(boundaries[::-1])
+
+
+def decode_frames(encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor, spec: ClipSpec) -> tf.Tensor:
+    """Decodes the frames of one clip, and refuses what the contract does not allow, inside the graph.
+
+    Args:
+        encoded: `(time,)` string.
+        height: int64 scalar, the declared height of RAW frames in pixels.
+        width: int64 scalar, the declared width of RAW frames in pixels.
+        spec: The clip contract.
+
+    Returns:
+        `(time, height, width, channel)` in the clips' dtype.
+
+    Raises:
+        tf.errors.InvalidArgumentError: When a frame is not what `spec` says; the message names the frame's fault,
+            what was expected and what came.
+    """
+    tf.debugging.assert_positive(tf.size(encoded), "image/encoded: expected at least 1 frame, received an empty clip")
+    dtype = tf.dtypes.as_dtype(spec.dtype)
+    if spec.raw:
+        size = tf.stack([height, width])
+        _check_size(size, spec)
+        expected = height * width * spec.channels * dtype.size
+        tf.debugging.assert_equal(
+            tf.strings.length(encoded),
+            tf.cast(expected, tf.int32),
+            "image/encoded: expected RAW frames of height x width x channels pixels; bytes of each frame and expected",
+        )
+        flat = tf.io.decode_raw(encoded, dtype, little_endian=True)
+        return tf.reshape(flat, tf.stack([-1, height, width, spec.channels]))
+
+    size = _image_size(encoded[0], spec)
+    _check_size(size, spec)
+
+    def decode(frame):
+        tf.debugging.assert_equal(
+            _image_size(frame, spec), size, "image/encoded: expected every frame in the size of the first"
+        )
+        return tf.ensure_shape(
+            tf.io.decode_png(frame, channels=spec.channels, dtype=dtype), [spec.height, spec.width, spec.channels]
+        )
+
+    return tf.map_fn(
+        decode, encoded, fn_output_signature=tf.TensorSpec([spec.height, spec.width, spec.channels], dtype)
+    )
+
+
+def _check_size(size: tf.Tensor, spec: ClipSpec) -> None:
+    if spec.height is not None:
+        expected = tf.constant([spec.height, spec.width], tf.int64)
+        tf.debugging.assert_equal(size, expected, "image/encoded: expected frames of the configured height and width")
+    pixels = tf.reduce_prod(size)
+    tf.debugging.assert_positive(pixels, "image/encoded: expected a height and width above 0")
+    tf.debugging.assert_less_equal(
+        pixels, tf.constant(MAX_FRAME_PIXELS, tf.int64), "image/encoded: expected fewer pixels in a frame"
+    )
+
+
+def _image_size(encoded: tf.Tensor, spec: ClipSpec) -> tf.Tensor:
+    """Reads `(height, width)`, int64, from the header; `decode_png` alone accepts and converts nearly anything."""
+    depth = 8 * tf.dtypes.as_dtype(spec.dtype).size
+    is_png = tf.logical_and(
+        tf.strings.length(encoded) > 33, tf.equal(tf.strings.substr(encoded, 0, len(_PNG_MAGIC)), _PNG_MAGIC)
+    )
+
+    def png():
+        header = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 16, 10), tf.uint8), tf.int64)
+        channels = tf.gather(tf.constant(_PNG_CHANNELS, tf.int64), tf.minimum(header[9], 6))
+        tf.debugging.assert_equal(channels, tf.constant(spec.channels, tf.int64), "image/encoded: channels of a PNG")
+        tf.debugging.assert_equal(header[8], tf.constant(depth, tf.int64), "image/encoded: bit depth of a PNG")
+        place = tf.constant([2**24, 2**16, 2**8, 1], tf.int64)
+        return tf.stack([tf.reduce_sum(header[4:8] * place), tf.reduce_sum(header[0:4] * place)])
+
+    def jpeg():
+        tf.debugging.assert_equal(
+            tf.strings.substr(encoded, 0, len(_JPEG_MAGIC)), _JPEG_MAGIC, "image/encoded: expected a PNG or JPEG image"
+        )
+        tf.debugging.assert_equal(depth, 8, "image/encoded: a JPEG has 8 bits")
+        shape = tf.cast(tf.image.extract_jpeg_shape(encoded), tf.int64)
+        tf.debugging.assert_equal(
+            shape[2], tf.constant(spec.channels, tf.int64), "image/encoded: channels of a JPEG"
+        )
+        return shape[:2]
+
+    return tf.cond(is_png, png, jpeg)

@@ -1,0 +1,155 @@
+"""The TFX Trainer's `run_fn`: learns what the references need, trains, exports."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from framecast.evaluation import references
+from framecast.models import builders, export, losses, training, warmup
+from framecast.models.input_pipeline import InputPipeline, normalise
+from framecast.models.spec import ExportSpec, ModelSpec, TaskSpec, TrainSpec
+from framecast.schemas.spec import ClipSpec
+
+SUMMARY = "training.json"  # In the model run's folder, beside the TensorBoard logs.
+
+# Sigmas in pixels that the blurred reference is fitted over.
+_BLURS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+# Clips that the blur is fitted on: enough for one number a lead time, whatever the size of the data.
+_BLUR_CLIPS = 256
+
+
+def run_fn(fn_args: Any) -> None:
+    """Trains on the transformed train split, selects on val, and exports the best weights.
+
+    Args:
+        fn_args: TFX's FnArgs; `custom_config` holds the sections `clip`, `task`, `model`, `train` and `export`, the
+            `contract`, the `state` folder and the `code` digest.
+
+    Raises:
+        ValueError: When a split holds no clip that is long enough.
+        FloatingPointError: When the loss stops being a number, naming the step.
+    """
+    settings = fn_args.custom_config
+    clip = ClipSpec.model_validate(settings["clip"])
+    task = TaskSpec.model_validate(settings["task"])
+    train = TrainSpec.model_validate(settings["train"])
+    keras.utils.set_random_seed(train.seed)
+    if train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+    pipeline = InputPipeline(clip, task, train)
+    train_files, val_files = _files(fn_args.train_files), _files(fn_args.eval_files)
+    summary = {split: _survey(pipeline, files) for split, files in (("train", train_files), ("val", val_files))}
+    for split, found in summary.items():
+        if found["clips"] == found["short"]:
+            raise ValueError(
+                f"split {split}: expected clips of at least {task.min_frames} frames (context.min + horizon), "
+                f"received {found['clips']} clips, all of them shorter"
+            )
+    constants = _reference_constants(pipeline, train_files)
+
+    model_spec = ModelSpec.model_validate(settings["model"])
+    model = builders.build(model_spec, clip.channels, keras.DTypePolicy(train.precision))
+    fitted = training.fit(
+        model,
+        pipeline.training(train_files),
+        pipeline.evaluation(val_files),
+        steps=train.steps,
+        learning_rate=train.learning_rate,
+        eval_every=train.eval_every,
+        horizon=task.horizon,
+        loss=losses.next_frame_loss,
+        state_dir=os.path.join(settings["state"], _state_digest(settings, train_files)),
+        log_dir=fn_args.model_run_dir,
+    )
+    summary["best"] = dataclasses.asdict(fitted)
+    with tf.io.gfile.GFile(os.path.join(fn_args.model_run_dir, SUMMARY), "w") as file:
+        file.write(json.dumps(summary, indent=1))
+
+    exported = _with_precision(model, model_spec, clip, task, ExportSpec.model_validate(settings["export"]))
+    transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
+    module = export.ForecastModule(exported, transform, clip, task, constants)
+    example = next(iter(pipeline.whole(val_files)))
+    export.save(module, fn_args.serving_model_dir, _card(settings, clip, task, summary, float(example["frame_rate"])))
+    _write_warmup(fn_args.serving_model_dir, example["frames"].numpy()[: int(example["length"])], task)
+
+
+def _files(patterns: list[str]) -> list[str]:
+    return sorted(name for pattern in patterns for name in tf.io.gfile.glob(pattern))
+
+
+def _survey(pipeline: InputPipeline, files: list[str]) -> dict[str, Any]:
+    """Counts what Transform materialised, in one pass that decodes nothing."""
+    clips = frames = padded = pixels = stored = short = 0
+    for clip in pipeline.whole(files):
+        shape = clip["frames"].shape
+        length = int(clip["length"])
+        clips += 1
+        frames += length
+        padded += shape[0] - length
+        pixels += length * int(np.prod(shape[1:]))
+        stored += int(np.prod(shape)) * clip["frames"].dtype.size
+        short += length < pipeline.task.min_frames
+    return {
+        "clips": clips,
+        "short": short,
+        "frames": frames,
+        "padded_frames": padded,
+        "padding_share": padded / max(padded + frames, 1),
+        "bytes_per_pixel": stored / max(pixels, 1),
+    }
+
+
+def _reference_constants(pipeline: InputPipeline, files: list[str]) -> export.ReferenceConstants:
+    def batches(limit: int) -> Iterator[dict[str, tf.Tensor]]:
+        for clip in pipeline.whole(files).take(limit):
+            frames, known = normalise(clip["frames"][None], clip["length"][None], pipeline.clip)
+            yield {"frames": frames, "known": known, "length": clip["length"][None]}
+
+    return export.ReferenceConstants(
+        climatology=references.fit_climatology(batches(-1)),
+        blur_sigmas=references.fit_blur(batches(_BLUR_CLIPS), pipeline.task.horizon, pipeline.task.context.min, _BLURS),
+    )
+
+
+def _state_digest(settings: dict[str, Any], files: list[str]) -> str:
+    """Names the checkpoints by everything that decides them, so that a restarted run finds its own and no other's."""
+    sections = {key: value for key, value in settings.items() if key != "state"}
+    return hashlib.sha256(json.dumps([sections, files], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _with_precision(
+    model: keras.Model, spec: ModelSpec, clip: ClipSpec, task: TaskSpec, precision: ExportSpec
+) -> keras.Model:
+    """Rebuilds the model in the export precision with the trained weights."""
+    exported = builders.build(spec, clip.channels, keras.DTypePolicy(precision.precision))
+    side = 16
+    exported(tf.zeros([1, task.context.min, side, side, clip.channels]), tf.constant([task.context.min]), 2)
+    exported.set_weights(model.get_weights())
+    return exported
+
+
+def _card(
+    settings: dict[str, Any], clip: ClipSpec, task: TaskSpec, summary: dict[str, Any], frame_rate: float
+) -> dict[str, Any]:
+    return {
+        "task": task.kind,
+        "horizon": task.horizon,
+        "context": {"min": task.context.min, "max": clip.frames.max},
+        "dtype": clip.dtype,
+        "channels": clip.channels,
+        "missing": clip.missing,
+        "value": clip.value.model_dump() if clip.value else None,
+        "frame_rate": frame_rate or None,
+        "contract": settings["contract"],
+        "code": settings["code"],
+        "trained_on": {split: summary[split]["clips"] for split in ("train", "val")},
+    }

@@ -1,0 +1,87 @@
+"""`framecast check`: a configuration tried on a few clips, in seconds and without TFX."""
+
+import itertools
+import tempfile
+import time
+from typing import Any
+
+from framecast.pipeline.config import Config, ConfigError, matching_files
+
+_CLIPS = 4
+
+
+def check(config: Config) -> dict[str, Any]:
+    """Reads a few clips, preprocesses them, takes one training step and calls every signature.
+
+    Returns:
+        What was found, by step, in the order tried.
+
+    Raises:
+        ConfigError: When no file matches, or no clip is long enough.
+        BadClip, BadFile: When a clip breaks the contract, naming it.
+    """
+    files = matching_files(config)
+    started = time.monotonic()
+    import keras
+    import tensorflow as tf
+
+    from framecast.clips.check import check_clip
+    from framecast.clips.records import read_records
+    from framecast.evaluation import references
+    from framecast.models import builders, export, losses, training
+    from framecast.models.input_pipeline import normalise
+    from framecast.models.preprocessing import preprocess
+
+    findings: dict[str, Any] = {"files": {split: len(names) for split, names in files.items()}}
+    path = files["train"][0]
+    examples = [
+        check_clip(record, config.clip).SerializeToString()
+        for _, record in itertools.islice(read_records(path), _CLIPS)
+    ]
+    boundaries = tf.constant([config.clip.frames.max], tf.int64)
+    model = builders.build(config.model, config.clip.channels, keras.DTypePolicy("float32"))
+
+    def transform(inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
+        return preprocess(inputs, config.clip, boundaries)
+
+    module = export.ForecastModule(
+        model,
+        transform,
+        config.clip,
+        config.task,
+        export.ReferenceConstants(references.black_climatology(config.clip.channels), [0.0] * config.task.horizon),
+    )
+    frames, length = module.decode(tf.constant(examples))
+    findings["clips read"] = f"{len(examples)} from {path}, {int(min(length))}-{int(max(length))} frames of "
+    findings["clips read"] += f"{frames.shape[2]}x{frames.shape[3]}x{frames.shape[4]}"
+    long_enough = length >= config.task.min_frames
+    if not bool(tf.reduce_any(long_enough)):
+        raise ConfigError(
+            f"{path}: expected a clip of at least {config.task.min_frames} frames (context.min + horizon) "
+            f"among the first {len(examples)}, received lengths {length.numpy().tolist()}"
+        )
+    side = config.train.crop or None
+    pixels, known = normalise(frames[:, :, :side, :side], length, config.clip)
+    batch = {"frames": pixels, "known": known, "length": length}
+    batch = {name: tf.boolean_mask(value, long_enough) for name, value in batch.items()}
+    batches = tf.data.Dataset.from_tensors(batch)
+    with tempfile.TemporaryDirectory() as folder:
+        fitted = training.fit(
+            model,
+            batches,
+            batches,
+            steps=1,
+            learning_rate=config.train.learning_rate,
+            eval_every=1,
+            horizon=config.task.horizon,
+            loss=losses.next_frame_loss,
+            state_dir=folder,
+            log_dir=folder,
+        )
+    findings["training step"] = f"loss {fitted.val_loss:.5f}"
+    for name in export.SIGNATURES:
+        arguments = (frames, length) if name == "serving_default" else (tf.constant(examples),)
+        outputs = module.signatures()[name](*arguments)
+        findings[name] = {key: f"{value.dtype.name} {tuple(value.shape)}" for key, value in outputs.items()}
+    findings["seconds"] = round(time.monotonic() - started, 1)
+    return findings

@@ -1,0 +1,151 @@
+"""The command line.
+
+Nothing heavy is imported before a command needs it: `--help` and configuration errors answer within a second.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+_state = {"debug": False}
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="ConvLSTM forecasts of frame sequences: from TFRecords to TensorFlow Serving.",
+)
+
+ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file such as configs/radar.yaml.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as train.steps=500.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+@app.callback()
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options of every command."""
+    _state["debug"] = debug
+
+
+@app.command()
+def run(
+    config: ConfigPath,
+    workdir: Annotated[str, typer.Option(help="Artifacts, metadata and records of runs.")] = "work",
+    overrides: Overrides = None,
+    from_: Annotated[str | None, typer.Option("--from", metavar="COMPONENT", help="First component to run.")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="COMPONENT", help="Last component to run.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the pipeline: ingest, validate, transform, train, evaluate, push.
+
+    Exits with 0 when the model was pushed or nothing changed, 3 when it lost, 2 on bad usage, 1 when the run failed.
+    """
+    from framecast.pipeline import config as configuration
+    from framecast.pipeline import run as runs
+    from framecast.pipeline.names import check_component
+
+    for name in (from_, to):
+        check_component(name)
+    result = runs.run(configuration.load(config, overrides or []), workdir, from_, to, quiet=as_json)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(result)))
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def check(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Try a configuration in seconds: read a few clips, take a training step, call every signature."""
+    from framecast.pipeline import check as checks
+    from framecast.pipeline import config as configuration
+
+    resolved = configuration.load(config, overrides or [])
+    if not as_json:
+        print(configuration.to_yaml(resolved))
+    findings = checks.check(resolved)
+    if as_json:
+        print(json.dumps({"config": resolved.model_dump(mode="json"), "findings": findings}))
+    else:
+        for name, value in findings.items():
+            print(f"{name}: {value}")
+
+
+@app.command()
+def serve(
+    model_base_path: Annotated[str, typer.Argument(help="Folder of numbered versions, such as push.directory.")],
+    model_name: Annotated[str, typer.Option("--model_name", help="Name that requests ask for.")] = "framecast",
+    port: Annotated[int, typer.Option(help="gRPC port; 0 takes a free one.")] = 8500,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    as_json: AsJson = False,
+) -> None:
+    """Serve the newest version over gRPC on this machine. Production uses TensorFlow Serving."""
+    from framecast.serving import server
+
+    def ready(bound: int, version: int) -> None:
+        if as_json:
+            print(json.dumps({"port": bound, "model": model_name, "version": version}), flush=True)
+        else:
+            print(f"serving {model_name} version {version} on {host}:{bound} (production: TensorFlow Serving)", flush=True)
+
+    server.serve_forever(model_name, model_base_path, host=host, port=port, ready=ready)
+
+
+@app.command()
+def query(
+    clips: Annotated[list[str], typer.Argument(metavar="CLIPS.tfrecord...", help="TFRecords of clips.")],
+    address: Annotated[str, typer.Option(help="Address of TensorFlow Serving or of framecast serve.")] = "127.0.0.1:8500",
+    model: Annotated[str, typer.Option(help="Name of the served model.")] = "framecast",
+    holdout: Annotated[
+        bool, typer.Option("--holdout", help="Cut the last frames off and score the forecast against them.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Ask for this many clips at most.")] = 16,
+    gif: Annotated[str | None, typer.Option(help="Write an animation here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a server for forecasts of recorded clips."""
+    from framecast.pipeline import query as queries
+
+    answer = queries.query(clips, address=address, model=model, holdout=holdout, limit=limit, gif=gif)
+    print(json.dumps(answer) if as_json else queries.describe(answer))
+
+
+def main() -> None:
+    """Entry point of the `framecast` command."""
+    _quiet()
+    from framecast.clips.records import BadFile
+    from framecast.pipeline.config import ConfigError
+
+    try:
+        app()
+    except ConfigError as error:
+        _fail(error, 2)
+    except (BadFile, OSError, ValueError) as error:
+        _fail(error, 1)
+
+
+def _fail(error: Exception, code: int) -> None:
+    if _state["debug"]:
+        raise error
+    print(f"framecast: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _quiet() -> None:
+    """Keeps TensorFlow's start-up chatter and Python's end-of-life warnings off the screen."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    warnings.simplefilter("ignore")
+
+
+
+if __name__ == "__main__":
+    main()

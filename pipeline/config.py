@@ -1,0 +1,199 @@
+"""The configuration: one YAML, read strictly.
+
+    config = load("configs/radar.yaml", overrides=["train.steps=500"])
+"""
+
+import glob
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import pydantic
+import yaml
+
+from framecast.evaluation.spec import EvaluateSpec
+from framecast.models.spec import ExportSpec, ModelSpec, TaskSpec, TrainSpec
+from framecast.schemas import features
+from framecast.schemas.section import Section
+from framecast.schemas.spec import ClipSpec
+
+
+class ConfigError(ValueError):
+    """The configuration is refused; the message names file, key, what was expected and what came."""
+
+
+class Shares(Section):
+    """Relative sizes of the splits that are cut from the `train` files."""
+
+    train: int = pydantic.Field(ge=1)
+    val: int = pydantic.Field(ge=1)
+    eval: int = pydantic.Field(default=0, ge=0)
+
+
+class DataSpec(Section):
+    """Where the clips are and how they are split.
+
+    Args:
+        train: Glob pattern of TFRecord files, relative to the folder of the configuration file.
+        eval: Pattern of the files that only the Evaluator sees; without it, `shares` cuts all three splits from `train`.
+        split_by: Context feature whose equal values share a split: neighbours in two splits leak.
+        shares: Relative sizes; `eval` must be 0 exactly when `data.eval` is given.
+        on_bad_clip: `fail`: a bad clip ends the run, by name.
+    """
+
+    train: str
+    eval: str | None = None
+    split_by: str = features.MEDIA_ID
+    shares: Shares | None = None
+    on_bad_clip: str = pydantic.Field(default="fail", pattern="^fail$")
+
+    @pydantic.model_validator(mode="after")
+    def _three_splits(self) -> "DataSpec":
+        if self.shares is not None and bool(self.shares.eval) == bool(self.eval):
+            raise ValueError(
+                "shares.eval: expected 0 when data.eval is given and above 0 when it is not, "
+                f"received {self.shares.eval} with eval: {self.eval}"
+            )
+        return self
+
+
+class PushSpec(Section):
+    """Where blessed models are pushed: the folder that TensorFlow Serving watches."""
+
+    directory: str
+
+
+class BeamSpec(Section):
+    """How Beam runs the data components: raw pipeline flags, after our defaults."""
+
+    flags: tuple[str, ...] = ()
+
+
+class Config(Section):
+    """The whole contract of a run."""
+
+    data: DataSpec
+    clip: ClipSpec
+    task: TaskSpec
+    model: ModelSpec
+    train: TrainSpec
+    export: ExportSpec = ExportSpec()
+    evaluate: EvaluateSpec = EvaluateSpec()
+    push: PushSpec
+    beam: BeamSpec = BeamSpec()
+
+    @pydantic.model_validator(mode="after")
+    def _across_sections(self) -> "Config":
+        if self.task.min_frames > self.clip.frames.max:
+            raise ValueError(
+                f"task: expected context.min + horizon <= clip.frames.max ({self.clip.frames.max}), "
+                f"received {self.task.context.min} + {self.task.horizon}"
+            )
+        if self.train.crop and self.clip.height and self.train.crop > min(self.clip.height, self.clip.width or 0):
+            raise ValueError(
+                f"train.crop: expected at most clip.height and clip.width, received {self.train.crop}"
+            )
+        from framecast.evaluation.metrics import check_names
+
+        check_names(self.evaluate.thresholds)
+        return self
+
+
+def load(path: str, overrides: Sequence[str] = ()) -> Config:
+    """Reads a YAML file and applies `key.path=value` overrides.
+
+    Relative patterns in the `data` section and `push.directory` are taken from the folder of the file; those given as
+    overrides from the current folder.
+
+    Raises:
+        ConfigError: Naming key, expected and received for everything that is wrong.
+    """
+    file = pathlib.Path(path)
+    try:
+        values = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a readable YAML file, received: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: expected YAML, received: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected sections at the top, received {type(values).__name__}")
+    _anchor(values, file.resolve().parent)
+    changes: dict[str, Any] = {}
+    for override in overrides:
+        _apply(changes, override)
+    _anchor(changes, pathlib.Path.cwd())
+    _merge(values, changes)
+    try:
+        return Config.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise ConfigError("\n".join(_explain(path, problem) for problem in error.errors())) from error
+
+
+def to_yaml(config: Config) -> str:
+    """Returns the resolved configuration, defaults filled in."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def json_schema() -> str:
+    """Returns the JSON Schema of the configuration, for editors."""
+    return json.dumps(Config.model_json_schema(), indent=1) + "\n"
+
+
+def matching_files(config: Config) -> dict[str, list[str]]:
+    """Returns the input files of `data.train` and `data.eval`.
+
+    Raises:
+        ConfigError: When a pattern matches no file.
+    """
+    found = {}
+    for key in ("train", "eval"):
+        pattern = getattr(config.data, key)
+        if pattern is None:
+            continue
+        found[key] = sorted(glob.glob(pattern))
+        if not found[key]:
+            raise ConfigError(f"data.{key}: expected files, received none that match {pattern}")
+    return found
+
+
+def _anchor(values: dict[str, Any], folder: pathlib.Path) -> None:
+    for section, key in (("data", "train"), ("data", "eval"), ("push", "directory")):
+        part = values.get(section)
+        if isinstance(part, dict) and isinstance(part.get(key), str) and "://" not in part[key]:
+            part[key] = str(folder / part[key])
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: expected KEY=VALUE, such as train.steps=500")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {override}: {parent} is set twice, as a section and as a value")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: expected a YAML value, received {text}") from error
+
+
+def _merge(values: dict[str, Any], changes: dict[str, Any]) -> None:
+    for key, change in changes.items():
+        if isinstance(change, dict) and isinstance(values.get(key), dict):
+            _merge(values[key], change)
+        else:
+            values[key] = change
+
+
+def _explain(path: str, problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"]) or "configuration"
+    received = problem["input"]
+    if problem["type"] == "extra_forbidden":
+        return f"{path}: {key}: unknown key (received {received!r})"
+    if problem["type"] == "missing":
+        return f"{path}: {key}: expected a value, received none"
+    if problem["type"] == "value_error":
+        return f"{path}: {key}: {problem['ctx']['error']}"
+    return f"{path}: {key}: {problem['msg']}, received {received!r}"

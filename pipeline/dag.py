@@ -1,0 +1,179 @@
+"""The DAG: one function, used by every runner."""
+
+import hashlib
+import json
+import os
+
+from google.protobuf import text_format
+from tfx import v1 as tfx
+from tfx.dsl.components.base import executor_spec
+from tfx.dsl.io import fileio
+
+from framecast.components import pusher, versions
+from framecast.components.clip_example_gen import ClipExampleGen
+from framecast.components.evaluator import Evaluator
+from framecast.components.infra_validator import SavedModelInfraValidator
+from framecast.components.serving_model import ServingModel
+from framecast.components.validation_gate import ValidationGate
+from framecast.evaluation import thresholds
+from framecast.pipeline.code_digest import code_digest
+from framecast.pipeline.config import Config
+from framecast.schemas.schema import build_schema
+
+def create_pipeline(
+    config: Config,
+    *,
+    name: str,
+    root: str,
+    workdir: str,
+    metadata: tfx.orchestration.metadata.ConnectionConfigType | None = None,
+    beam_flags: list[str] | None = None,
+) -> tfx.dsl.Pipeline:
+    """Builds the pipeline of a configuration.
+
+    Args:
+        config: The run's contract.
+        name: Pipeline name; runs of one name share a cache.
+        root: Where artifacts are written.
+        workdir: Where schemas and the trainer's state are kept between runs.
+        metadata: Connection to ML Metadata, for runners that need one.
+        beam_flags: Flags of every Beam component.
+    """
+    clip = config.clip.model_dump(mode="json")
+    base, train, evaluation = _common_base(config.data.train, config.data.eval)
+
+    # Reads clips, checks every frame, splits by recording, writes the facts to slice on.
+    examples = ClipExampleGen(
+        input_base=base,
+        clip=config.clip,
+        train=train,
+        eval=evaluation,
+        split_by=config.data.split_by,
+        shares={key: value for key, value in config.data.shares.model_dump().items() if value}
+        if config.data.shares
+        else None,
+        min_frames=config.task.min_frames,
+        code=code_digest("schemas", "clips", "components/clip_example_gen.py"),
+    )
+    # Statistics over the ingested clips, and the schema they imply: for review, not for the chain.
+    statistics = tfx.components.StatisticsGen(examples=examples.outputs["examples"])
+    inferred = tfx.components.SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=False)
+    # The curated schema, named by its content: TFX's cache looks at the path alone.
+    schema = tfx.components.ImportSchemaGen(schema_file=_write_schema(config, workdir))
+    anomalies = tfx.components.ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+    gate = ValidationGate(
+        anomalies=anomalies.outputs["anomalies"], code=code_digest("components/validation_gate.py")
+    )
+    # Decodes, learns length buckets, pads, materialises compact bytes. The Evaluator reads raw clips: no eval split.
+    transform = tfx.components.Transform(
+        examples=examples.outputs["examples"],
+        schema=schema.outputs["schema"],
+        preprocessing_fn="framecast.models.preprocessing.preprocessing_fn",
+        splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "val"]),
+        custom_config={"clip": clip, "code": code_digest("schemas", "models/preprocessing.py")},
+        disable_statistics=True,
+    )
+    transform.add_upstream_node(gate)
+    # Trains, and exports one SavedModel with all signatures.
+    trainer = tfx.components.Trainer(
+        run_fn="framecast.models.trainer.run_fn",
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        train_args=tfx.proto.TrainArgs(splits=["train"]),
+        eval_args=tfx.proto.EvalArgs(splits=["val"]),
+        custom_config={
+            "clip": clip,
+            **{key: getattr(config, key).model_dump(mode="json") for key in ("task", "model", "train", "export")},
+            "contract": contract(config),
+            "state": os.path.join(workdir, "state"),
+            "code": code_digest("schemas", "evaluation", "models", "serving/warmup.py"),
+        },
+    )
+    # What is serving now, to be compared with.
+    serving = ServingModel(
+        directory=config.push.directory,
+        contract=contract(config),
+        fingerprint=serving_fingerprint(config.push.directory),
+    )
+    evaluator = Evaluator(
+        examples=examples.outputs["examples"],
+        model=trainer.outputs["model"],
+        baseline_model=serving.outputs["model"],
+        eval_config=thresholds.build_eval_config(config.evaluate, horizon=config.task.horizon),
+        example_splits=["eval"],
+        code=code_digest("evaluation", "components/evaluator.py"),
+    )
+    # Serves the candidate in a process of its own and replays its warm-up requests.
+    infra = SavedModelInfraValidator(
+        model=trainer.outputs["model"], code=code_digest("serving", "components/infra_validator.py")
+    )
+    push = tfx.components.Pusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=infra.outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=config.push.directory)
+        ),
+        custom_config={"code": code_digest("components/pusher.py", "components/versions.py")},
+        custom_executor_spec=executor_spec.ExecutorClassSpec(pusher.Executor),
+    )
+    return tfx.dsl.Pipeline(
+        pipeline_name=name,
+        pipeline_root=root,
+        components=[
+            examples,
+            statistics,
+            inferred,
+            schema,
+            anomalies,
+            gate,
+            transform,
+            trainer,
+            serving,
+            evaluator,
+            infra,
+            push,
+        ],
+        enable_cache=True,
+        metadata_connection_config=metadata,
+        beam_pipeline_args=beam_flags,
+    )
+
+
+def contract(config: Config) -> str:
+    """Returns what two models must share for their evaluation to compare: task and clip contract."""
+    shared = {"clip": config.clip.model_dump(mode="json"), "task": config.task.model_dump(mode="json")}
+    return json.dumps(shared, sort_keys=True)
+
+
+def serving_fingerprint(directory: str) -> str:
+    """Returns what is serving, so that ServingModel's cache notices a push, a rollback or a replaced version."""
+    version = versions.newest(directory)
+    return "none" if version is None else f"{version}:{versions.digest(versions.path(directory, version))}"
+
+
+def _common_base(train: str, evaluation: str | None) -> tuple[str, str, str | None]:
+    """Splits the patterns into the folder they share and what follows: TFX wants them relative to one base."""
+    folders = [os.path.dirname(_without_glob(pattern)) for pattern in (train, evaluation) if pattern]
+    base = os.path.commonpath(folders)
+    return base, os.path.relpath(train, base), os.path.relpath(evaluation, base) if evaluation else None
+
+
+def _without_glob(pattern: str) -> str:
+    for place, letter in enumerate(pattern):
+        if letter in "*?[":
+            return pattern[:place]
+    return pattern
+
+
+def _write_schema(config: Config, workdir: str) -> str:
+    text = text_format.MessageToString(build_schema(config.clip))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    path = os.path.join(workdir, "schemas", digest, "schema.pbtxt")
+    if not fileio.exists(path):
+        fileio.makedirs(os.path.dirname(path))
+        with fileio.open(path, "w") as file:
+            file.write(text)
+    return path

@@ -1,0 +1,133 @@
+"""What each component's line says, and what the artifacts of a run add up to."""
+
+import dataclasses
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from framecast.components import clip_example_gen
+from framecast.evaluation.verdict import Verdict, read_verdict
+from framecast.models import trainer
+from framecast.pipeline.runner import NodeRun, property_of
+from framecast.pipeline.screen import Screen
+
+if TYPE_CHECKING:
+    from framecast.pipeline.run import Result
+
+_SHOWN_LINES = 12
+
+
+class Watcher:
+    """Turns finished components into lines on the screen and into the run's result."""
+
+    def __init__(self, screen: Screen, result: "Result"):
+        self._screen = screen
+        self._result = result
+        self._runs: dict[str, NodeRun] = {}
+        self._verdict: Verdict | None = None
+        self.error: Exception | None = None
+
+    def started(self, name: str) -> None:
+        """Shows that a component runs."""
+        self._screen.running(name)
+
+    def finished(self, run: NodeRun) -> None:
+        """Prints the component's line."""
+        self._runs[run.name] = run
+        if run.name == "Evaluator":
+            self._verdict = read_verdict(run.outputs["evaluation"].uri)
+        self._line(run.name, "cached" if run.cached else "done", run.seconds, self._note(run))
+
+    def failed(self, name: str, error: Exception) -> None:
+        """Prints the component's line and keeps the error for the verdict."""
+        self.error = error
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        self._line(name, "failed", 0.0, type(error).__name__)
+        self._result.verdict = "failed"
+        self._result.why = f"{name}: " + "\n".join(lines[:_SHOWN_LINES])
+
+    def conclude(self) -> None:
+        """Derives the verdict from what the components put out."""
+        if self._verdict is not None:
+            self._result.figures = self._verdict.figures
+            self._result.misses = [dataclasses.asdict(miss) for miss in self._verdict.misses]
+        if self.error is not None:
+            return
+        if "Pusher" not in self._runs:
+            self._result.verdict = "unchanged"
+            self._result.why = "stopped before the Pusher, as asked"
+            return
+        pushed = self._runs["Pusher"].outputs["pushed_model"]
+        self._result.version = property_of(pushed, "pushed_version")
+        if property_of(pushed, "pushed"):
+            self._result.verdict = "unchanged" if self._runs["Pusher"].cached else "pushed"
+            self._result.why = f"version {self._result.version} at {property_of(pushed, 'pushed_destination')}"
+        elif property_of(pushed, "reason") == "unchanged":
+            self._result.verdict = "unchanged"
+            self._result.why = f"the candidate is what version {self._result.version} serves already"
+        else:
+            self._result.verdict = "lost"
+            self._result.why = self._why_lost()
+
+    def _why_lost(self) -> str:
+        infra = self._runs.get("SavedModelInfraValidator")
+        if infra is not None and (reason := property_of(infra.outputs["blessing"], "reason")):
+            return reason
+        assert self._verdict is not None
+        return "; ".join(miss.describe() for miss in self._verdict.misses)
+
+    def _line(self, name: str, state: str, seconds: float, note: str) -> None:
+        self._screen.done(name, state, seconds, note)
+        self._result.components.append({"name": name, "state": state, "seconds": round(seconds, 1), "note": note})
+
+    def _note(self, run: NodeRun) -> str:
+        describe = {
+            "ClipExampleGen": _clips,
+            "ValidationGate": lambda _: "no anomalies",
+            "Trainer": _training,
+            "ServingModel": _serving,
+            "SavedModelInfraValidator": _infra,
+            "Pusher": _push,
+        }.get(run.name)
+        if run.name == "Evaluator":
+            assert self._verdict is not None
+            return self._verdict.summary()
+        return describe(run.outputs) if describe else ""
+
+
+def _read_json(*path: str) -> Any:
+    with open(os.path.join(*path)) as file:
+        return json.load(file)
+
+
+def _clips(outputs: dict[str, Any]) -> str:
+    summary = _read_json(outputs["examples"].uri, clip_example_gen.SUMMARY)
+    counts = ", ".join(f"{split} {summary['splits'][split]['clips']}" for split in clip_example_gen.SPLITS)
+    short = f", {summary['short']} too short for context + horizon, left out" if summary["short"] else ""
+    return f"clips: {counts}{short}"
+
+
+def _training(outputs: dict[str, Any]) -> str:
+    summary = _read_json(outputs["model_run"].uri, trainer.SUMMARY)
+    train = summary["train"]
+    return (
+        f"val loss {summary['best']['val_loss']:.5f}, padded frames {100 * train['padding_share']:.1f} %, "
+        f"{train['bytes_per_pixel']:.2f} bytes a pixel"
+    )
+
+
+def _serving(outputs: dict[str, Any]) -> str:
+    model = outputs["model"]
+    return property_of(model, "reason") or f"version {property_of(model, 'version')}"
+
+
+def _infra(outputs: dict[str, Any]) -> str:
+    blessing = outputs["blessing"]
+    return property_of(blessing, "reason") or f"answers in {property_of(blessing, 'latency_ms')} ms"
+
+
+def _push(outputs: dict[str, Any]) -> str:
+    pushed = outputs["pushed_model"]
+    if property_of(pushed, "pushed"):
+        return f"version {property_of(pushed, 'pushed_version')}"
+    return f"not pushed: {property_of(pushed, 'reason')}"

@@ -1,0 +1,105 @@
+"""`framecast run`: one run of the pipeline on this machine, its verdict and its record."""
+
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import time
+from typing import Any
+
+from framecast.pipeline import config as configuration
+from framecast.pipeline.screen import Screen, logged_to
+
+EXIT_CODES = {"pushed": 0, "unchanged": 0, "lost": 3, "failed": 1}
+
+
+@dataclasses.dataclass
+class Result:
+    """The outcome of a run, written as `run.json`.
+
+    Args:
+        verdict: `pushed`, `unchanged`, `lost` or `failed`.
+        why: One sentence to a few lines.
+        figures: Main metrics of the candidate over the eval split.
+        misses: Every threshold that was missed.
+        components: State, seconds and the number that matters of each component.
+        version: The version that is serving after the run.
+        log: The full log.
+    """
+
+    verdict: str = "failed"
+    why: str = ""
+    figures: dict[str, Any] = dataclasses.field(default_factory=dict)
+    misses: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    components: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    version: str | None = None
+    log: str = ""
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """The command's exit code."""
+        return EXIT_CODES[self.verdict]
+
+
+def run(
+    config: configuration.Config,
+    workdir: str,
+    from_node: str | None = None,
+    to_node: str | None = None,
+    quiet: bool = False,
+) -> Result:
+    """Runs the pipeline and returns what became of the candidate.
+
+    Args:
+        config: The run's contract.
+        workdir: Artifacts, metadata, state and the records of runs.
+        from_node: First component to run; earlier ones' artifacts are taken from the last run.
+        to_node: Last component to run.
+        quiet: Print nothing.
+    """
+    configuration.matching_files(config)
+    base = pathlib.Path(workdir).resolve()
+    folder = base / "runs" / datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(configuration.to_yaml(config))
+    log = folder / "log.txt"
+    started = time.monotonic()
+    with logged_to(str(log)) as stream, Screen(stream, quiet) as screen:
+        result = _run(config, base, screen, from_node, to_node)
+        result.log = str(log)
+        result.seconds = round(time.monotonic() - started, 1)
+        (folder / "run.json").write_text(json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+        style = {"lost": "yellow", "failed": "red"}.get(result.verdict, "green")
+        screen.say(f"{result.verdict}: {result.why}", style)
+        screen.say(f"{result.seconds:.0f} s, record {folder / 'run.json'}, log {log}")
+    return result
+
+
+def _run(
+    config: configuration.Config, base: pathlib.Path, screen: Screen, from_node: str | None, to_node: str | None
+) -> Result:
+    screen.running("loading TFX")
+    from tfx.orchestration import metadata
+
+    from framecast.pipeline import dag, runner
+    from framecast.pipeline.report_line import Watcher
+
+    result = Result()
+    watcher = Watcher(screen, result)
+    pipeline = dag.create_pipeline(
+        config,
+        name="framecast",
+        root=str(base / "artifacts"),
+        workdir=str(base),
+        metadata=metadata.sqlite_metadata_connection_config(str(base / "metadata.sqlite")),
+        beam_flags=[*runner.BEAM_FLAGS, *config.beam.flags],
+    )
+    try:
+        runner.LocalRunner().run_watched(pipeline, watcher, from_node, to_node)
+    except Exception as error:
+        if watcher.error is None:  # Not raised by a component: nothing a user could mend.
+            watcher.failed("framecast", error)
+    watcher.conclude()
+    return result

@@ -1,0 +1,106 @@
+"""What a person sees of a run: one line a component, training with a progress bar, everything else in the log."""
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import IO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.spinner import Spinner
+from rich.text import Text
+
+_MARKS = {"done": ("+", "green"), "cached": ("=", "cyan"), "failed": ("x", "red")}
+
+
+@contextlib.contextmanager
+def logged_to(path: str) -> Iterator[IO[str]]:
+    """Sends everything written to stdout and stderr, C++ libraries' chatter included, to a file.
+
+    Yields:
+        A stream to what was stdout before, for what a person should see.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with open(path, "a", buffering=1) as log, os.fdopen(os.dup(1), "w", buffering=1) as screen:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        root = logging.getLogger()
+        handler = logging.StreamHandler(log)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        level = root.level
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+        try:
+            yield screen
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(level)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+            for descriptor in saved:
+                os.close(descriptor)
+
+
+class Screen(logging.Handler):
+    """Prints components as they run; attached to the logger `framecast.train`, it shows training's progress too."""
+
+    def __init__(self, stream: IO[str], quiet: bool = False):
+        super().__init__()
+        self._console = Console(file=stream, quiet=quiet, highlight=False)
+        self._bar = Progress(
+            TextColumn("  training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+        )
+        self._task = self._bar.add_task("training", total=None, note="", visible=False)
+        self._live = Live(console=self._console, transient=True, refresh_per_second=4)
+        self._started = 0.0
+
+    def __enter__(self) -> "Screen":
+        self._live.start()
+        logging.getLogger("framecast.train").addHandler(self)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        logging.getLogger("framecast.train").removeHandler(self)
+        self._live.stop()
+
+    def say(self, text: str, style: str = "") -> None:
+        """Prints a line that stays."""
+        self._console.print(Text(text, style=style), soft_wrap=True)
+
+    def running(self, name: str) -> None:
+        """Shows that something runs, until the next line."""
+        self._started = time.monotonic()
+        self._bar.update(self._task, visible=False)
+        self._live.update(Group(Spinner("dots", text=f" {name}"), self._bar))
+
+    def done(self, name: str, state: str, seconds: float, note: str) -> None:
+        """Prints the line of a finished component."""
+        mark, style = _MARKS[state]
+        line = Text.assemble((f"{mark} ", style), f"{name:<26}", f"{state:<7}", f"{seconds:7.1f} s  ", note)
+        self._live.update("")
+        self._console.print(line, soft_wrap=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Moves the training bar."""
+        progress = getattr(record, "progress", None)
+        if progress is None:
+            return
+        note = f"loss {progress['loss']:.5f}"
+        if progress.get("val_loss") is not None:
+            note += f"  val {progress['val_loss']:.5f}"
+        self._bar.update(
+            self._task, total=progress["steps"], completed=progress["step"], note=note, visible=True
+        )
