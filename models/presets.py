@@ -1,0 +1,26 @@
+"""Named models: what `model.preset` in the configuration chooses from."""
+
+import keras
+
+from framecast.models.forecaster import Forecaster
+
+PRESETS = {
+    "convlstm-tiny": {"filters": (16,), "kernel_size": 3, "patch": 4},
+    "convlstm-small": {"filters": (48, 48), "kernel_size": 5, "patch": 4},
+}
+
+
+def build(name: str, channels: int, dtype: str | keras.DTypePolicy) -> Forecaster:
+    """Returns a new model of the preset `name`.
+
+    Args:
+        name: A key of `PRESETS`.
+        channels: Channels of a frame.
+        dtype: Keras dtype policy of the computation.
+
+    Raises:
+        ValueError: When there is no such preset.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"model.preset: expected one of {', '.join(PRESETS)}, received {name!r}")
+    return Forecaster(channels=channels, dtype=dtype, **PRESETS[name])

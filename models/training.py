@@ -1,0 +1,222 @@
+"""The training loop: one `tf.function` step through `strategy.run`, with checkpoints that survive a kill.
+
+    with strategy.scope():
+        model = presets.build("convlstm-small", channels=1, dtype="mixed_bfloat16")
+        fitted = fit(model, dataset, val_dataset, steps=2000, learning_rate=1e-3, eval_every=200, horizon=6,
+                     loss=next_frame_loss, state_dir=state_dir, log_dir=log_dir)
+
+Batches are dictionaries: `frames` `(batch, time, height, width, channel)` float32 in [0, 1], `known` the same shape
+bool, False where a pixel is missing, and `length` `(batch,)` int32, true frames.
+
+Progress goes to the logger `framecast.train`, about once a second, as records that carry a dictionary `progress`:
+`step`, `steps`, `loss` (mean since the last record), `val_loss` (the last one, None before the first) and
+`learning_rate`.
+"""
+
+import dataclasses
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+_LOG = logging.getLogger("framecast.train")
+_REPORT_SECONDS = 1.0
+_WARM_UP = 0.1
+
+# `(frames, predictions, length, known) -> scalar`, as `framecast.models.losses.next_frame_loss`.
+Loss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What training reached: the model holds the weights of `step`, the best on the val split.
+
+    Args:
+        step: Optimizer steps after which the val loss was lowest.
+        val_loss: That loss.
+    """
+
+    step: int
+    val_loss: float
+
+
+class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up to `peak` over the first tenth of the steps, then half a cosine down to 0.
+
+    Args:
+        peak: The largest learning rate.
+        steps: Optimizer steps in all.
+    """
+
+    def __init__(self, peak: float, steps: int):
+        self.peak = peak
+        self.steps = steps
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.float32)
+        warm_up = max(1.0, _WARM_UP * self.steps)
+        rising = (step + 1.0) / warm_up
+        done = (step - warm_up) / max(1.0, self.steps - warm_up)
+        falling = 0.5 + 0.5 * tf.cos(math.pi * tf.clip_by_value(done, 0.0, 1.0))
+        return self.peak * tf.where(step < warm_up, tf.minimum(rising, 1.0), falling)
+
+    def get_config(self):
+        return {"peak": self.peak, "steps": self.steps}
+
+
+def fit(
+    model: keras.Model,
+    dataset: tf.data.Dataset,
+    val_dataset: tf.data.Dataset,
+    *,
+    steps: int,
+    learning_rate: float,
+    eval_every: int,
+    horizon: int,
+    loss: Loss,
+    state_dir: str | os.PathLike,
+    log_dir: str | os.PathLike,
+) -> Fitted:
+    """Trains `model` in place, from the last checkpoint in `state_dir` if there is one, and leaves the best weights.
+
+    The last `horizon` frames of a clip are never shown: the model runs on its own predictions there, as it does when
+    it serves. The optimizer is Adam with a one-cycle learning rate and gradients clipped to a global norm of 1.
+    A checkpoint holds weights, optimizer, step, best val loss and, under a single-replica strategy, the position in
+    `dataset`, and is written at every evaluation.
+
+    Call it in the scope of the `tf.distribute` strategy in which `model` was built.
+
+    Args:
+        model: A built model with the call contract of `framecast.models.forecaster.Forecaster`.
+        dataset: Batches for training, without an end. Under several replicas, global batches.
+        val_dataset: Batches whose mean loss chooses the weights, with an end.
+        steps: Optimizer steps.
+        learning_rate: Peak of the schedule; 0 leaves the weights as they are.
+        eval_every: Steps between evaluations; there is one after the last step too.
+        horizon: Frames at the end of each clip that are forecast.
+        loss: The loss.
+        state_dir: Folder of the checkpoints.
+        log_dir: Folder of the TensorBoard summaries `loss`, `val_loss` and `learning_rate`.
+
+    Raises:
+        FloatingPointError: When a loss is not finite; the message names the step.
+        ValueError: When `dataset` ends or `val_dataset` has no batch.
+    """
+    strategy = tf.distribute.get_strategy()
+    schedule = OneCycle(learning_rate, steps)
+    optimizer = keras.optimizers.Adam(schedule, global_clipnorm=1.0)
+    if model.compute_dtype == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+
+    dataset = strategy.experimental_distribute_dataset(dataset)
+    val_dataset = strategy.experimental_distribute_dataset(val_dataset)
+    train_step = _train_step(model, optimizer, loss, horizon, strategy, dataset.element_spec)
+    val_step = _val_step(model, loss, horizon, strategy, val_dataset.element_spec)
+
+    batches = iter(dataset)
+    step = tf.Variable(0, dtype=tf.int64, trainable=False)
+    best = tf.Variable(math.inf, dtype=tf.float64, trainable=False)
+    best_step = tf.Variable(0, dtype=tf.int64, trainable=False)
+    # By their variables: the tracking of a Keras model misses the layers that it holds in a list.
+    state = tf.train.Checkpoint(
+        weights=model.weights, optimizer=optimizer.variables, step=step, best=best, best_step=best_step
+    )
+    if isinstance(batches, tf.data.Iterator):
+        state.batches = batches
+    manager = tf.train.CheckpointManager(state, os.fspath(state_dir), max_to_keep=2)
+    best_weights = tf.train.Checkpoint(weights=model.weights)
+    best_path = os.path.join(state_dir, "best")
+    if manager.latest_checkpoint:
+        state.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+        _LOG.info("resumed from %s", manager.latest_checkpoint)
+
+    val_loss = None
+    losses = []
+    reported = time.monotonic()
+    writer = tf.summary.create_file_writer(os.fspath(log_dir))
+    with writer.as_default():
+        while step < steps:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                raise ValueError(f"dataset: expected {steps} batches, received {int(step)}") from None
+            rate = float(schedule(step))
+            losses.append(float(train_step(batch)))
+            done = int(step.assign_add(1))
+            _check_finite("loss", losses[-1], done)
+            evaluate = done % eval_every == 0 or done == steps
+            if evaluate:
+                val_loss = _mean([float(val_step(batch)) for batch in val_dataset])
+                _check_finite("val_loss", val_loss, done)
+                tf.summary.scalar("val_loss", val_loss, done)
+                if val_loss < best:
+                    best.assign(val_loss)
+                    best_step.assign(done)
+                    best_weights.write(best_path)
+                manager.save(done)
+            if evaluate or time.monotonic() - reported >= _REPORT_SECONDS:
+                progress = {
+                    "step": done,
+                    "steps": steps,
+                    "loss": _mean(losses),
+                    "val_loss": val_loss,
+                    "learning_rate": rate,
+                }
+                _LOG.info(" ".join(f"{name} {value}" for name, value in progress.items()), extra={"progress": progress})
+                tf.summary.scalar("loss", progress["loss"], done)
+                tf.summary.scalar("learning_rate", rate, done)
+                losses.clear()
+                reported = time.monotonic()
+    writer.close()
+    best_weights.read(best_path).assert_existing_objects_matched()
+    return Fitted(step=int(best_step), val_loss=float(best))
+
+
+def _train_step(model, optimizer, loss, horizon, strategy, spec):
+    def replica_step(batch):
+        with tf.GradientTape() as tape:
+            value = _loss(model, loss, horizon, batch)
+            # Keras sums gradients over the replicas.
+            scaled = optimizer.scale_loss(value / strategy.num_replicas_in_sync)
+        gradients = tape.gradient(scaled, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        return value
+
+    @tf.function(input_signature=[spec])
+    def step(batch):
+        return strategy.reduce(tf.distribute.ReduceOp.MEAN, strategy.run(replica_step, (batch,)), axis=None)
+
+    return step
+
+
+def _val_step(model, loss, horizon, strategy, spec):
+    @tf.function(input_signature=[spec])
+    def step(batch):
+        value = strategy.run(lambda batch: _loss(model, loss, horizon, batch), (batch,))
+        return strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+
+    return step
+
+
+def _loss(model, loss, horizon, batch):
+    frames, known, length = batch["frames"], batch["known"], batch["length"]
+    context = tf.maximum(length - horizon, 1)
+    observed = tf.where(known, frames, 0.0)
+    predictions = model(observed, context, steps=tf.shape(frames)[1] - 1)
+    return loss(frames, predictions, length, known)
+
+
+def _mean(values: list[float]) -> float:
+    if not values:
+        raise ValueError("val_dataset: expected at least 1 batch, received none")
+    return sum(values) / len(values)
+
+
+def _check_finite(name: str, value: float, step: int) -> None:
+    if not math.isfinite(value):
+        raise FloatingPointError(f"{name} at step {step}: expected a finite number, received {value}")

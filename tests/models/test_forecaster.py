@@ -1,0 +1,161 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from framecast.models import presets
+from framecast.models.forecaster import Forecaster
+
+CONTEXT = np.array([2, 4, 5], "int32")
+
+
+@pytest.fixture
+def frames():
+    return np.random.default_rng(0).uniform(size=(3, 6, 10, 7, 2)).astype("float32")
+
+
+def forecaster(predict="frame", dtype="float32"):
+    keras.utils.set_random_seed(0)
+    return Forecaster(channels=2, filters=(5, 3), kernel_size=3, patch=4, predict=predict, dtype=dtype)
+
+
+def patches_of(frames, patch):
+    """`(batch, height, width, channel)` to patches, by an explicit loop over them."""
+    batch, height, width, channels = frames.shape
+    padded = np.zeros((batch, -(-height // patch) * patch, -(-width // patch) * patch, channels), "float32")
+    padded[:, :height, :width] = frames
+    rows, columns = padded.shape[1] // patch, padded.shape[2] // patch
+    patches = np.empty((batch, rows, columns, patch * patch * channels), "float32")
+    for row in range(rows):
+        for column in range(columns):
+            block = padded[:, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch]
+            patches[:, row, column] = block.reshape(batch, -1)
+    return patches
+
+
+@pytest.mark.parametrize("predict", ["frame", "change"])
+def test_equals_an_explicit_loop_over_its_cells(frames, predict):
+    model = forecaster(predict)
+    rollout = model.rollout.cell
+    given = [patches_of(frames[:, t], 4) for t in range(6)]
+    states = [cell.get_initial_state(3, given[0].shape[1:3]) for cell in rollout.cells]
+    expected, prediction = [], None
+    for t in range(8):
+        if t == 0:
+            patches = given[0]
+        else:
+            observed = (t < CONTEXT)[:, None, None, None]
+            patches = np.where(observed, given[min(t, 5)], prediction)
+        output = patches
+        for layer, cell in enumerate(rollout.cells):
+            output, states[layer] = cell(output, states[layer])
+        prediction = rollout.projection(output).numpy() + (patches if predict == "change" else 0)
+        expected.append(prediction)
+    outputs = model(frames, CONTEXT, steps=8).numpy()
+    assert outputs.shape == (3, 8, 10, 7, 2)
+    for t in range(8):
+        np.testing.assert_allclose(patches_of(outputs[:, t], 4)[:, :2, :1], expected[t][:, :2, :1], atol=1e-5)
+        np.testing.assert_allclose(outputs[:, t, 8:, 4:], expected[t][:, 2, 1].reshape(3, 4, 4, 2)[:, :2, :3], atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("predict", ["frame", "change"])
+def test_padding_changes_no_output_and_no_gradient(frames, predict, dtype):
+    model = forecaster(predict, dtype)
+
+    def run(x):
+        x = tf.convert_to_tensor(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = model(x, CONTEXT, steps=7)
+            loss = tf.reduce_sum(tf.square(outputs))
+        return outputs.numpy(), [g.numpy() for g in tape.gradient(loss, [*model.trainable_variables, x])]
+
+    outputs, gradients = run(frames)
+    dirty = np.concatenate([frames, np.zeros((3, 4, 10, 7, 2), "float32")], axis=1)
+    past = np.arange(10)[None] >= CONTEXT[:, None]
+    dirty[past] = np.nan
+    padded_outputs, padded_gradients = run(dirty)
+    np.testing.assert_array_equal(padded_outputs, outputs)
+    for padded, gradient in zip(padded_gradients[:-1], gradients[:-1], strict=True):
+        np.testing.assert_array_equal(padded, gradient)
+    np.testing.assert_array_equal(padded_gradients[-1][:, :6], gradients[-1])
+    assert not padded_gradients[-1][past].any()
+    assert np.abs(gradients[-1][~past[:, :6]]).max() > 0
+
+
+def test_more_steps_change_no_earlier_prediction(frames):
+    model = forecaster()
+    np.testing.assert_array_equal(model(frames, CONTEXT, steps=9)[:, :5], model(frames, CONTEXT, steps=5))
+
+
+def test_own_predictions_are_fed_back(frames):
+    model = forecaster()
+    frames = frames[:, :, :8, :4]  # Whole patches: what is predicted beyond the frame is fed back too.
+    free = model(frames, CONTEXT, steps=5).numpy()
+    shown = frames.copy()
+    for clip, length in enumerate(CONTEXT):
+        shown[clip, length:] = free[clip, length - 1 : 5]
+    np.testing.assert_allclose(model(shown, np.full(3, 6, "int32"), steps=5), free, atol=1e-6)
+
+
+def test_change_starts_from_the_frame_before(frames):
+    model = forecaster("change")
+    projection = model.rollout.cell.projection
+    projection.set_weights([np.zeros_like(w) for w in projection.get_weights()])
+    outputs = model(frames, CONTEXT, steps=7).numpy()
+    for clip, length in enumerate(CONTEXT):
+        np.testing.assert_array_equal(outputs[clip, :length], frames[clip, :length])
+        np.testing.assert_array_equal(outputs[clip, length:], np.repeat(frames[clip, length - 1 : length], 7 - length, 0))
+
+
+def test_one_trace_serves_any_shape_and_number_of_steps(frames):
+    model = forecaster()
+    signature = [
+        tf.TensorSpec([None, None, None, None, 2]),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([], tf.int32),
+    ]
+    function = tf.function(lambda x, context, steps: model(x, context, steps=steps), input_signature=signature)
+    for x, steps in ((frames, 7), (frames[:, :3, :, :5], 2)):
+        np.testing.assert_allclose(function(x, CONTEXT, steps), model(x, CONTEXT, steps=steps), atol=1e-6)
+    assert function.experimental_get_tracing_count() == 1
+    loops = [op for op in function.get_concrete_function().graph.get_operations() if "While" in op.type]
+    assert len(loops) == 1
+
+
+def test_mixed_bfloat16_is_near_float32_and_gives_float32(frames):
+    model, half = forecaster(), forecaster(dtype="mixed_bfloat16")
+    half.set_weights(model.get_weights())
+    outputs = half(frames, CONTEXT, steps=7)
+    assert outputs.dtype == "float32"
+    assert {w.dtype for w in half.weights} == {"float32"}
+    np.testing.assert_allclose(outputs, model(frames, CONTEXT, steps=7), atol=0.02)
+
+
+def test_configuration_survives_a_round_trip(frames):
+    model = forecaster("change")
+    copy = Forecaster.from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    np.testing.assert_array_equal(copy(frames, CONTEXT, steps=5), model(frames, CONTEXT, steps=5))
+
+
+def test_wrong_channels_are_refused_by_name(frames):
+    with pytest.raises(ValueError, match=r"frames: expected shape .*, 2\), received .*1\)"):
+        forecaster()(frames[..., :1], CONTEXT, steps=5)
+
+
+def test_unknown_prediction_is_refused_by_name():
+    with pytest.raises(ValueError, match="predict: expected 'frame' or 'change', received 'flow'"):
+        forecaster("flow")
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_presets_build_and_forecast(name):
+    model = presets.build(name, channels=3, dtype="float32")
+    assert model(np.zeros((1, 2, 8, 9, 3), "float32"), np.array([2]), steps=2).shape == (1, 2, 8, 9, 3)
+
+
+def test_unknown_preset_is_refused_by_name():
+    with pytest.raises(ValueError, match="model.preset: expected one of convlstm-tiny, .*, received 'huge'"):
+        presets.build("huge", channels=1, dtype="float32")

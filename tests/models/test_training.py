@@ -1,0 +1,199 @@
+import logging
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from framecast.models.forecaster import Forecaster
+from framecast.models.losses import next_frame_loss
+from framecast.models.training import OneCycle, fit
+
+HORIZON = 2
+SPEC = {
+    "frames": tf.TensorSpec([None, None, None, None, 1], tf.float32),
+    "known": tf.TensorSpec([None, None, None, None, 1], tf.bool),
+    "length": tf.TensorSpec([None], tf.int32),
+}
+
+
+def clips(count=8, time=6, seed=0):
+    """A bright column that moves one pixel a frame, and wraps around."""
+    rng = np.random.default_rng(seed)
+    frames = np.zeros((count, time, 8, 8, 1), "float32")
+    for clip, start in enumerate(rng.integers(0, 8, count)):
+        for t in range(time):
+            frames[clip, t, :, (start + t) % 8] = 1
+    return {"frames": frames, "known": np.ones_like(frames, bool), "length": rng.integers(4, time + 1, count, "int32")}
+
+
+def batches(data, size=4):
+    """Every clip once, in batches of unknown dimensions, as those of buckets of several lengths are."""
+    return unknown(tf.data.Dataset.from_tensor_slices(data).batch(size))
+
+
+def shuffled(data):
+    """Endless batches in a new order every epoch."""
+    return unknown(tf.data.Dataset.from_tensor_slices(data).shuffle(8, seed=3).repeat().batch(4))
+
+
+def unknown(dataset):
+    return dataset.map(lambda batch: {name: tf.ensure_shape(batch[name], SPEC[name].shape) for name in SPEC})
+
+
+def forecaster(dtype="float32"):
+    keras.utils.set_random_seed(0)
+    return Forecaster(channels=1, filters=(8,), kernel_size=3, patch=2, dtype=dtype)
+
+
+def train(model, tmp_path, dataset=None, val=None, **changes):
+    options = dict(steps=20, learning_rate=1e-2, eval_every=10, horizon=HORIZON, loss=next_frame_loss)
+    options.update(state_dir=tmp_path / "state", log_dir=tmp_path / "logs", **changes)
+    return fit(model, dataset or shuffled(clips()), val or batches(clips(seed=1)), **options)
+
+
+def summaries(folder):
+    """`{tag: {step: value}}` of the event files in `folder`."""
+    values = {}
+    for path in folder.glob("events*"):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                values.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
+    return values
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_training_learns_a_moving_column(tmp_path, dtype):
+    model = forecaster(dtype)
+    batch = clips(seed=1)
+
+    def error():
+        predictions = model(batch["frames"], batch["length"] - HORIZON, steps=5)
+        return float(next_frame_loss(batch["frames"], predictions, batch["length"], batch["known"]))
+
+    before = error()
+    fitted = train(model, tmp_path, steps=150, eval_every=50, learning_rate=2e-2)
+    assert error() < 0.2 * before
+    np.testing.assert_allclose(fitted.val_loss, error(), rtol=1e-2)
+
+
+def test_learning_rate_zero_leaves_the_weights(tmp_path):
+    model = forecaster()
+    before = model.get_weights()
+    train(model, tmp_path, learning_rate=0.0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_resumed_training_equals_uninterrupted_training(tmp_path):
+    class Killed(Exception):
+        pass
+
+    calls = []
+
+    def killed_at_step_11(*arguments):
+        def count():
+            calls.append(0)
+            if len(calls) > 2 * (5 + 2):  # Two evaluations of 2 batches, 5 steps before each.
+                raise Killed
+
+        tf.py_function(count, [], [])
+        return next_frame_loss(*arguments)
+
+    whole = forecaster()
+    expected = train(whole, tmp_path / "whole", eval_every=5)
+    with pytest.raises(tf.errors.UnknownError, match="Killed"):
+        train(forecaster(), tmp_path / "cut", eval_every=5, loss=killed_at_step_11)
+    assert tf.train.latest_checkpoint(tmp_path / "cut" / "state").endswith("-10")
+    resumed = forecaster()
+    assert train(resumed, tmp_path / "cut", eval_every=5) == expected
+    for old, new in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_finished_training_is_not_repeated(tmp_path):
+    model = forecaster()
+    expected = train(model, tmp_path)
+
+    def refuses(*arguments):
+        raise AssertionError("a step ran")
+
+    again = forecaster()
+    assert train(again, tmp_path, loss=refuses) == expected
+    np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
+
+
+def test_best_weights_on_val_are_kept(tmp_path):
+    model = forecaster()
+    shown = []
+
+    def records(frames, predictions, length, known):
+        value = next_frame_loss(frames, predictions, length, known)
+        tf.py_function(lambda v: shown.append(float(v)), [value], [])
+        return value
+
+    dark = clips(seed=1)
+    dark["frames"] = np.zeros_like(dark["frames"])
+    fitted = train(model, tmp_path, steps=6, eval_every=1, val=batches(dark, size=8), loss=records)
+    val_losses = shown[1::2]
+    assert len(val_losses) == 6
+    np.testing.assert_allclose(fitted.val_loss, min(val_losses))
+    assert fitted.step == 1 + int(np.argmin(val_losses)) < 6
+    predictions = model(dark["frames"], dark["length"] - HORIZON, steps=5)
+    np.testing.assert_allclose(
+        float(next_frame_loss(dark["frames"], predictions, dark["length"], dark["known"])), min(val_losses), rtol=1e-5
+    )
+
+
+def test_missing_pixels_and_padding_change_no_weight(tmp_path):
+    data = clips()
+    data["known"] = np.random.default_rng(2).uniform(size=data["known"].shape) < 0.8
+    dirty = dict(data)
+    past = np.arange(6)[None] >= data["length"][:, None]
+    dirty["frames"] = np.where(data["known"] & ~past[..., None, None, None], data["frames"], np.nan).astype("float32")
+    clean, other = forecaster(), forecaster()
+    expected = train(clean, tmp_path / "clean", batches(data).repeat(), batches(data), steps=3)
+    assert train(other, tmp_path / "dirty", batches(dirty).repeat(), batches(dirty), steps=3) == expected
+    for old, new in zip(clean.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_nan_loss_stops_with_the_step(tmp_path):
+    good, bad = clips(4), clips(4)
+    bad["frames"] = np.full_like(bad["frames"], np.nan)
+    dataset = batches(good).repeat(3).concatenate(batches(bad))
+    with pytest.raises(FloatingPointError, match="loss at step 4: expected a finite number, received nan"):
+        train(forecaster(), tmp_path, dataset)
+
+
+def test_dataset_that_ends_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match="dataset: expected 20 batches, received 2"):
+        train(forecaster(), tmp_path, batches(clips()))
+
+
+def test_empty_val_dataset_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match="val_dataset: expected at least 1 batch, received none"):
+        train(forecaster(), tmp_path, val=batches(clips()).take(0), eval_every=1)
+
+
+def test_progress_and_summaries_tell_the_same(tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "framecast.train"):
+        train(forecaster(), tmp_path)
+    records = [record.progress for record in caplog.records if hasattr(record, "progress")]
+    assert [r["step"] for r in records if r["step"] % 10 == 0] == [10, 20]
+    assert {r["steps"] for r in records} == {20}
+    values = summaries(tmp_path / "logs")
+    for name in ("loss", "learning_rate"):
+        np.testing.assert_allclose([values[name][r["step"]] for r in records], [r[name] for r in records], rtol=1e-6)
+    last = records[-1]
+    np.testing.assert_allclose(values["val_loss"][20], last["val_loss"], rtol=1e-6)
+
+
+def test_one_cycle_rises_to_the_peak_and_falls_to_zero():
+    schedule = OneCycle(0.5, 100)
+    rates = np.array([float(schedule(step)) for step in range(101)])
+    np.testing.assert_allclose(rates[:10], 0.05 * np.arange(1, 11), rtol=1e-6)
+    expected = [0.25 * (1 + math.cos(math.pi * (step - 10) / 90)) for step in range(10, 101)]
+    np.testing.assert_allclose(rates[10:], expected, atol=1e-6)
