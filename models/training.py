@@ -26,6 +26,7 @@ import tensorflow as tf
 _LOG = logging.getLogger("framecast.train")
 _REPORT_SECONDS = 1.0
 _WARM_UP = 0.1
+_CLIP_NORM = 1.0
 
 # `(frames, predictions, length, known) -> scalar`, as `framecast.models.losses.next_frame_loss`.
 Loss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -108,7 +109,7 @@ def fit(
     """
     strategy = tf.distribute.get_strategy()
     schedule = OneCycle(learning_rate, steps)
-    optimizer = keras.optimizers.Adam(schedule, global_clipnorm=1.0)
+    optimizer = keras.optimizers.Adam(schedule, global_clipnorm=_CLIP_NORM / strategy.num_replicas_in_sync)
     if model.compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
@@ -140,21 +141,21 @@ def fit(
     reported = time.monotonic()
     writer = tf.summary.create_file_writer(os.fspath(log_dir))
     with writer.as_default():
-        while step < steps:
+        for done in range(int(step.numpy()) + 1, steps + 1):
             try:
                 batch = next(batches)
             except StopIteration:
-                raise ValueError(f"dataset: expected {steps} batches, received {int(step)}") from None
-            rate = float(schedule(step))
+                raise ValueError(f"dataset: expected {steps} batches, received {done - 1}") from None
+            rate = float(schedule(done - 1))
             losses.append(float(train_step(batch)))
-            done = int(step.assign_add(1))
+            step.assign(done)
             _check_finite("loss", losses[-1], done)
             evaluate = done % eval_every == 0 or done == steps
             if evaluate:
                 val_loss = _mean([float(val_step(batch)) for batch in val_dataset])
                 _check_finite("val_loss", val_loss, done)
                 tf.summary.scalar("val_loss", val_loss, done)
-                if val_loss < best:
+                if val_loss < best.numpy():
                     best.assign(val_loss)
                     best_step.assign(done)
                     best_weights.write(best_path)
@@ -174,17 +175,22 @@ def fit(
                 reported = time.monotonic()
     writer.close()
     best_weights.read(best_path).assert_existing_objects_matched()
-    return Fitted(step=int(best_step), val_loss=float(best))
+    return Fitted(step=int(best_step.numpy()), val_loss=float(best.numpy()))
 
 
 def _train_step(model, optimizer, loss, horizon, strategy, spec):
+    replicas = strategy.num_replicas_in_sync
+
     def replica_step(batch):
         with tf.GradientTape() as tape:
             value = _loss(model, loss, horizon, batch)
-            # Keras sums gradients over the replicas.
-            scaled = optimizer.scale_loss(value / strategy.num_replicas_in_sync)
+            scaled = optimizer.scale_loss(value / replicas)
         gradients = tape.gradient(scaled, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        # Keras clips each replica's gradients, and looks there for overflow, before it sums them: hand every replica
+        # its equal share of the sum.
+        gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        shares = [gradient / replicas for gradient in gradients]
+        optimizer.apply_gradients(zip(shares, model.trainable_variables))
         return value
 
     @tf.function(input_signature=[spec])

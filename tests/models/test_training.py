@@ -1,5 +1,7 @@
+import concurrent.futures
 import logging
 import math
+import multiprocessing
 
 import keras
 import numpy as np
@@ -111,6 +113,38 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path):
     assert train(resumed, tmp_path / "cut", eval_every=5) == expected
     for old, new in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(new, old)
+
+
+def clipped_loss(*batch):
+    """So large that gradients are clipped."""
+    return 100 * next_frame_loss(*batch)
+
+
+def weights_of_one_and_two_replicas(tmp_path):
+    """Trains alone and on two devices; run in a new process, because devices are split before their first use."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    data = clips()
+    data["length"][:] = 6  # Clips of equal weight, because each replica takes the mean over its own.
+    weights = []
+    for name, strategy in {
+        "one": tf.distribute.get_strategy(),
+        "two": tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"]),
+    }.items():
+        with strategy.scope():
+            model = forecaster()
+            dataset = batches(data)
+            train(model, tmp_path / name, dataset.repeat(), dataset, loss=clipped_loss)
+            weights.append(model.get_weights())
+    return weights
+
+
+def test_two_replicas_learn_what_one_does(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        one, two = pool.submit(weights_of_one_and_two_replicas, tmp_path).result()
+    for alone, replicated in zip(one, two, strict=True):
+        np.testing.assert_allclose(replicated, alone, atol=1e-5)
 
 
 def test_finished_training_is_not_repeated(tmp_path):
