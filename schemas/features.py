@@ -13,6 +13,7 @@ COLORSPACE = "image/colorspace"
 HEIGHT = "image/height"
 WIDTH = "image/width"
 FRAME_RATE = "image/frame_rate"
+RAW_DTYPE = "image/dtype"  # Of RAW frames: no image header says it.
 LABEL_INDEX = "clip/label/index"
 LABEL_STRING = "clip/label/string"
 
