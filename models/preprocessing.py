@@ -176,9 +176,8 @@ def _image_size(encoded: tf.Tensor, spec: ClipSpec) -> tf.Tensor:
         return tf.stack([tf.reduce_sum(header[4:8] * place), tf.reduce_sum(header[0:4] * place)])
 
     def jpeg():
-        tf.debugging.assert_equal(
-            tf.strings.substr(encoded, 0, len(_JPEG_MAGIC)), _JPEG_MAGIC, "image/encoded: expected a PNG or JPEG image"
-        )
+        is_jpeg = tf.equal(tf.strings.substr(encoded, 0, len(_JPEG_MAGIC)), _JPEG_MAGIC)
+        tf.debugging.assert_equal(is_jpeg, True, "image/encoded: expected a PNG or JPEG image")
         tf.debugging.assert_equal(depth, 8, "image/encoded: a JPEG has 8 bits")
         shape = tf.cast(tf.image.extract_jpeg_shape(encoded), tf.int64)
         tf.debugging.assert_equal(

@@ -73,6 +73,12 @@ class TrainSpec(Section):
     seed: int = 0
     deterministic: bool = False
 
+    @pydantic.model_validator(mode="after")
+    def _square(self) -> "TrainSpec":
+        if "rotate90" in self.augment and self.crop is None:
+            raise ValueError("augment: rotate90 needs square frames: expected crop to be given")
+        return self
+
 
 class ExportSpec(Section):
     """The precision of the exported graph, whatever the training precision."""

@@ -23,11 +23,11 @@ def check(config: Config) -> dict[str, Any]:
     files = matching_files(config)
     started = time.monotonic()
     import keras
+    import numpy as np
     import tensorflow as tf
 
     from framecast.clips.check import check_clip
     from framecast.clips.records import read_records
-    from framecast.evaluation import references
     from framecast.models import builders, export, losses, training
     from framecast.models.input_pipeline import normalise
     from framecast.models.preprocessing import preprocess
@@ -49,7 +49,7 @@ def check(config: Config) -> dict[str, Any]:
         transform,
         config.clip,
         config.task,
-        export.ReferenceConstants(references.black_climatology(config.clip.channels), [0.0] * config.task.horizon),
+        export.ReferenceConstants(np.zeros(config.clip.channels, np.float32), [0.0] * config.task.horizon),
     )
     frames, length = module.decode(tf.constant(examples))
     findings["clips read"] = f"{len(examples)} from {path}, {int(min(length))}-{int(max(length))} frames of "

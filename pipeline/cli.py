@@ -129,6 +129,11 @@ def main() -> None:
         _fail(error, 2)
     except (BadFile, OSError, ValueError) as error:
         _fail(error, 1)
+    except Exception as error:
+        # grpc's errors have no public class of their own; what they say of themselves is the message.
+        if not hasattr(error, "details"):
+            raise
+        _fail(RuntimeError(f"{error.code().name}: {error.details()}"), 1)
 
 
 def _fail(error: Exception, code: int) -> None:
