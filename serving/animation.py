@@ -1,0 +1,207 @@
+"""An animated GIF that sets forecasts beside what happened and beside the last frame held still.
+
+write_gif("forecast.gif", [Row(context=context, truth=truth, forecast=forecast)])
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from framecast.schemas.spec import PixelValue
+
+_PANEL = 192  # Smallest height and width of a panel in pixels; smaller frames are enlarged by a whole factor.
+_BORDER = 4
+_GAP = 12
+_LINE = 20  # Height of a line of text.
+_BACKGROUND = (24, 24, 28)
+_TEXT = (235, 235, 235)
+_MUTED = (130, 130, 138)
+_CONTEXT_COLOUR = (90, 90, 98)
+_TRUTH_COLOUR = (80, 200, 120)
+_FORECAST_COLOUR = (255, 160, 30)
+_PERSISTENCE_COLOUR = (90, 160, 255)
+_MISSING_COLOUR = (70, 60, 60)
+_LAST_FRAME_MS = 1200
+
+# Reflectivity from which a colour holds, in dBZ, in the order of colours that radar displays have: blue, green, yellow,
+# red, violet from light drizzle to hail.
+_DBZ_COLOURS = (
+    (-np.inf, (0, 0, 0)),
+    (5, (30, 60, 110)),
+    (10, (40, 110, 190)),
+    (15, (70, 170, 230)),
+    (20, (40, 200, 120)),
+    (25, (20, 160, 60)),
+    (30, (10, 115, 30)),
+    (35, (250, 230, 60)),
+    (40, (245, 180, 30)),
+    (45, (250, 120, 20)),
+    (50, (230, 40, 30)),
+    (55, (170, 10, 30)),
+    (60, (220, 60, 220)),
+    (65, (245, 190, 250)),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One clip and its forecast.
+
+    Args:
+        context: `(time, height, width, channel)`, uint8, uint16 or float32 in [0, 1]. One or three channels are shown
+            as they are, of others the first.
+        forecast: `(horizon, height, width, channel)` float32 in [0, 1].
+        truth: What happened, shaped as `forecast` and typed as `context`; None when nobody knows yet.
+        label: Written before the row's first panel.
+    """
+
+    context: np.ndarray
+    forecast: np.ndarray
+    truth: np.ndarray | None = None
+    label: str = ""
+
+
+def write_gif(
+    path: str | os.PathLike[str],
+    rows: Sequence[Row],
+    *,
+    value: PixelValue | None = None,
+    missing: float | None = None,
+    interval: float | None = None,
+    frame_ms: int = 250,
+) -> None:
+    """Writes the context frames and then the forecast, panel by panel: truth, forecast, persistence.
+
+    While the context runs all panels show it in grey borders; from the first forecast frame on each panel has the
+    colour of its name. Rows with shorter contexts start later, so that all forecasts start together.
+
+    Args:
+        path: File to write.
+        rows: Clips, all with one horizon.
+        value: Physical meaning of a pixel value in the clips' own dtype; for the unit dBZ frames get radar colours and
+            a scale, for others they are grey.
+        missing: Pixel value reserved for "no data", which gets a colour of its own.
+        interval: Minutes between frames, for the lead time in minutes.
+        frame_ms: Milliseconds that a frame is shown.
+
+    Raises:
+        ValueError: When there is no row, or shapes do not fit each other.
+    """
+    if not rows:
+        raise ValueError("expected at least one row, received none")
+    horizon = len(rows[0].forecast)
+    for number, row in enumerate(rows):
+        _check(number, row, horizon)
+    longest = max(len(row.context) for row in rows)
+    layout = _Layout(rows, value if value is not None and value.unit == "dBZ" else None, missing)
+    images = []
+    for step in range(-longest, horizon):
+        lead = step + 1
+        title = f"forecast  +{lead}" if lead > 0 else f"context  {lead}"
+        if interval is not None:
+            title += f"  ({lead * interval:+g} min)" if lead else "  (now)"
+        images.append(layout.draw(rows, step, title))
+    durations = [frame_ms] * (len(images) - 1) + [_LAST_FRAME_MS]
+    images[0].save(path, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
+
+
+class _Layout:
+    """Where everything stands; one size for all frames of the animation."""
+
+    def __init__(self, rows: Sequence[Row], radar: PixelValue | None, missing: float | None):
+        self._radar = radar
+        self._missing = missing
+        self._scales = [max(1, -(-_PANEL // min(row.context.shape[1:3]))) for row in rows]
+        shapes = [
+            tuple(scale * size for size in row.context.shape[1:3])
+            for scale, row in zip(self._scales, rows, strict=True)
+        ]
+        self._column = max(width for _, width in shapes) + 2 * _BORDER + _GAP
+        self._tops = []
+        top = 2 * _LINE + _GAP
+        for row, (height, _) in zip(rows, shapes, strict=True):
+            top += _LINE if row.label else 0
+            self._tops.append(top)
+            top += height + 2 * _BORDER + _GAP
+        self._bottom = top
+        self._size = (_GAP + 3 * self._column, top + (2 * _LINE if radar else 0))
+
+    def draw(self, rows: Sequence[Row], step: int, title: str) -> Image.Image:
+        """Returns the picture at `step`: below 0 context, counted from its end, from 0 on forecast."""
+        image = Image.new("RGB", self._size, _BACKGROUND)
+        pen = ImageDraw.Draw(image)
+        forecasting = step >= 0
+        pen.text((_GAP, _GAP // 2), title, _FORECAST_COLOUR if forecasting else _TEXT, ImageFont.load_default(16))
+        font = ImageFont.load_default(13)
+        names = ("truth" if forecasting else "context", "forecast", "persistence")
+        colours = (_TRUTH_COLOUR, _FORECAST_COLOUR, _PERSISTENCE_COLOUR)
+        for column, (name, colour) in enumerate(zip(names, colours, strict=True)):
+            shown = colour if forecasting else _TEXT if column == 0 else _MUTED
+            pen.text((_GAP + column * self._column, _LINE + _GAP // 2), name, shown, font)
+        for row, scale, top in zip(rows, self._scales, self._tops, strict=True):
+            if row.label:
+                pen.text((_GAP, top - _LINE), row.label, _TEXT, font)
+            for column, frame in enumerate(_panels(row, step)):
+                height, width = (scale * size + 2 * _BORDER for size in row.context.shape[1:3])
+                left = _GAP + column * self._column
+                border = colours[column] if forecasting else _CONTEXT_COLOUR
+                pen.rectangle((left, top, left + width - 1, top + height - 1), _BACKGROUND, border, _BORDER)
+                if frame is None:
+                    if forecasting:
+                        pen.text((left + 3 * _BORDER, top + 3 * _BORDER), "not known", _MUTED, font)
+                    continue
+                observed = not (forecasting and column == 1)
+                missing = self._missing if observed else None
+                picture = Image.fromarray(_colours(frame, row.context.dtype, self._radar, missing))
+                picture = picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.NEAREST)
+                image.paste(picture, (left + _BORDER, top + _BORDER))
+        if self._radar:
+            self._draw_scale(pen, font)
+        return image
+
+    def _draw_scale(self, pen: ImageDraw.ImageDraw, font: ImageFont.ImageFont) -> None:
+        swatch = min(32, (self._size[0] - 2 * _GAP - 40) // len(_DBZ_COLOURS))
+        for number, (start, colour) in enumerate(_DBZ_COLOURS[1:]):
+            left = _GAP + number * swatch
+            pen.rectangle((left, self._bottom, left + swatch - 1, self._bottom + _LINE // 2), colour)
+            pen.text((left, self._bottom + _LINE // 2 + 1), f"{start}", _MUTED, font)
+        end = _GAP + (len(_DBZ_COLOURS) - 1) * swatch + 4
+        pen.text((end, self._bottom + _LINE // 2 + 1), "dBZ", _MUTED, font)
+
+
+def _check(number: int, row: Row, horizon: int) -> None:
+    if row.context.ndim != 4 or len(row.context) == 0:
+        raise ValueError(
+            f"row {number}, context: expected (time, height, width, channel) with a frame, received {row.context.shape}"
+        )
+    expected = (horizon, *row.context.shape[1:])
+    for name, frames in (("forecast", row.forecast), ("truth", row.truth)):
+        if frames is not None and frames.shape != expected:
+            raise ValueError(f"row {number}, {name}: expected shape {expected}, received {frames.shape}")
+
+
+def _panels(row: Row, step: int) -> tuple[np.ndarray | None, ...]:
+    """Returns the frames of the three panels; None where there is no frame to show."""
+    if step >= 0:
+        return (None if row.truth is None else row.truth[step]), row.forecast[step], row.context[-1]
+    frame = row.context[step] if -step <= len(row.context) else None
+    return frame, frame, frame
+
+
+def _colours(frame: np.ndarray, dtype: np.dtype, radar: PixelValue | None, missing: float | None) -> np.ndarray:
+    """Returns `frame` `(height, width, channel)` as RGB uint8; `dtype` is the clip's, in which `radar` is given."""
+    highest = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1.0
+    unit = frame / highest if np.issubdtype(frame.dtype, np.integer) else np.nan_to_num(frame)
+    if radar is not None:
+        physical = unit[..., 0] * highest * radar.scale + radar.offset
+        starts, colours = zip(*_DBZ_COLOURS, strict=True)
+        picture = np.asarray(colours, np.uint8)[np.searchsorted(starts, physical, side="right") - 1]
+    else:
+        grey = np.round(np.clip(unit, 0, 1) * 255).astype(np.uint8)
+        picture = grey if grey.shape[-1] == 3 else np.repeat(grey[..., :1], 3, axis=-1)
+    if missing is not None:
+        picture = np.where((frame == missing).all(axis=-1, keepdims=True), np.uint8(_MISSING_COLOUR), picture)
+    return picture

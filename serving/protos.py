@@ -1,0 +1,73 @@
+"""The gRPC methods of TensorFlow Serving that client and embedded server share.
+
+    predict = protos.PREDICT.stub(grpc.insecure_channel(address))
+    response = predict(predict_pb2.PredictRequest(...), timeout=5)
+
+Built from the message modules alone: under protobuf 6 the service modules of `tensorflow-serving-api` 2.19
+(`prediction_service_pb2`, `model_service_pb2`) fail to import, and the messages do not.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grpc
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
+
+# gRPC's default limit of 4 MiB is less than one batch of clips.
+ANY_SIZE = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A unary gRPC method.
+
+    Args:
+        service: Full name of the service.
+        name: Name of the method.
+        request: Message class of the request.
+        response: Message class of the answer.
+    """
+
+    service: str
+    name: str
+    request: type
+    response: type
+
+    def stub(self, channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable:
+        """Returns the function that calls this method over `channel`."""
+        return channel.unary_unary(
+            f"/{self.service}/{self.name}",
+            request_serializer=self.request.SerializeToString,
+            response_deserializer=self.response.FromString,
+        )
+
+
+_PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
+PREDICT = Method(_PREDICTION, "Predict", predict_pb2.PredictRequest, predict_pb2.PredictResponse)
+METADATA = Method(
+    _PREDICTION,
+    "GetModelMetadata",
+    get_model_metadata_pb2.GetModelMetadataRequest,
+    get_model_metadata_pb2.GetModelMetadataResponse,
+)
+STATUS = Method(
+    _MODEL,
+    "GetModelStatus",
+    get_model_status_pb2.GetModelStatusRequest,
+    get_model_status_pb2.GetModelStatusResponse,
+)
+
+
+def handlers(
+    behaviours: Mapping[Method, Callable[[Any, grpc.ServicerContext], Any]],
+) -> tuple[grpc.GenericRpcHandler, ...]:
+    """Returns what `grpc.Server.add_generic_rpc_handlers` takes to answer each method with its function."""
+    services: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
+    for method, behaviour in behaviours.items():
+        services.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
+            behaviour,
+            request_deserializer=method.request.FromString,
+            response_serializer=method.response.SerializeToString,
+        )
+    return tuple(grpc.method_handlers_generic_handler(service, methods) for service, methods in services.items())
