@@ -19,7 +19,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from framecast.serving import protos, warmup
+from framecast.models import warmup
+from framecast.serving import protos
 from framecast.serving.server import LoadError, Server, serve_forever
 
 AVAILABLE, END = 30, 50

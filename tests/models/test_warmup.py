@@ -8,8 +8,9 @@ from tensorflow_serving.apis import prediction_log_pb2
 from framecast.models import warmup
 
 
-def test_requests_are_read_back_as_written(tmp_path, random_clip):
-    frames, length = random_clip(0)[None], np.array([3], np.int32)
+def test_requests_are_read_back_as_written(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 6, 1), np.uint8)
+    length = np.array([3], np.int32)
     warmup.write_warmup(
         str(tmp_path),
         [

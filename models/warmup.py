@@ -1,0 +1,71 @@
+"""The warm-up file of a SavedModel: requests that TensorFlow Serving replays before it lets a version serve.
+
+    write_warmup("export", [{"inputs": {"frames": frames, "length": length}}])
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
+MAX_REQUESTS = 1000  # TensorFlow Serving refuses a model with more.
+
+
+def predict_request(
+    inputs: Mapping[str, Any], *, model: str = "", signature_name: str = "serving_default"
+) -> predict_pb2.PredictRequest:
+    """Returns the request for `inputs`: arrays by input name, sent as `tensor_content` wherever they are numeric."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature_name
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return request
+
+
+def write_warmup(model_dir: str, requests: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the warm-up file of the SavedModel in `model_dir`, replacing one that is there.
+
+    Args:
+        model_dir: Folder of the SavedModel.
+        requests: Arguments of `predict_request`: `inputs`, and `signature_name` where it is not `serving_default`.
+
+    Raises:
+        ValueError: When there are more requests than TensorFlow Serving accepts.
+    """
+    if len(requests) > MAX_REQUESTS:
+        raise ValueError(f"warm-up of {model_dir}: expected at most {MAX_REQUESTS} requests, received {len(requests)}")
+    path = os.path.join(model_dir, FILE)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with tf.io.TFRecordWriter(path) as writer:
+        for request in requests:
+            log = prediction_log_pb2.PredictionLog()
+            log.predict_log.request.CopyFrom(predict_request(**request))
+            writer.write(log.SerializeToString())
+
+
+def read_warmup(model_dir: str) -> list[predict_pb2.PredictRequest]:
+    """Returns the warm-up requests of the SavedModel in `model_dir`, none when it has no warm-up file.
+
+    Raises:
+        ValueError: When the file is damaged, holds too many records or one that is no Predict call.
+    """
+    path = os.path.join(model_dir, FILE)
+    if not tf.io.gfile.exists(path):
+        return []
+    requests = []
+    try:
+        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+            if log.WhichOneof("log_type") != "predict_log":
+                raise ValueError(f"{path}, record {len(requests)}: expected a predict_log, received {log}")
+            requests.append(log.predict_log.request)
+    except (tf.errors.DataLossError, DecodeError) as error:
+        raise ValueError(f"{path}, record {len(requests)}: expected a PredictionLog, received {error}") from error
+    if len(requests) > MAX_REQUESTS:
+        raise ValueError(f"{path}: expected at most {MAX_REQUESTS} records, received {len(requests)}")
+    return requests
