@@ -1,6 +1,6 @@
 """The warm-up file of a SavedModel: requests that TensorFlow Serving replays before it lets a version serve.
 
-    write_warmup("export", [{"inputs": {"frames": frames, "length": length}}])
+write_warmup("export", [{"inputs": {"frames": frames, "length": length}}])
 """
 
 import os
