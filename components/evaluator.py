@@ -2,9 +2,12 @@
 
 from typing import Any
 
-from tfx.components.evaluator import component, executor
-from tfx.dsl.components.base import executor_spec
-from tfx.types import component_spec, standard_component_specs
+from tensorflow_model_analysis.proto import config_pb2
+from tfx import types
+from tfx.components.evaluator import executor
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import component_spec, standard_artifacts, standard_component_specs
+from tfx.utils import json_utils
 
 from framecast.components.serving_model import PRESENT
 
@@ -31,17 +34,38 @@ class Executor(executor.Executor):
         super().Do(inputs, output_dict, exec_properties)
 
 
-class Evaluator(component.Evaluator):
+class Evaluator(base_beam_component.BaseBeamComponent):
     """TFX's Evaluator whose baseline may be absent.
 
     Args:
+        examples: The ingested clips.
+        model: The candidate.
+        baseline_model: ServingModel's output.
+        eval_config: Metrics, slices and thresholds.
+        example_splits: Splits to evaluate on.
         code: Digest of the code behind the metrics; a part of the cache key.
-        **kwargs: As TFX's Evaluator.
     """
 
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, *, code: str = "", **kwargs: Any):
-        super().__init__(**kwargs)
-        self.spec.exec_properties["code"] = code
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        model: types.BaseChannel,
+        baseline_model: types.BaseChannel,
+        eval_config: config_pb2.EvalConfig,
+        example_splits: list[str],
+        code: str = "",
+    ):
+        spec = EvaluatorSpec(
+            examples=examples,
+            model=model,
+            baseline_model=baseline_model,
+            eval_config=eval_config,
+            example_splits=json_utils.dumps(example_splits),
+            evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
+            blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+            code=code,
+        )
+        super().__init__(spec=spec)

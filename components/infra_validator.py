@@ -14,7 +14,7 @@ from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 from tfx.utils import io_utils, path_utils
 
-from framecast.serving import warmup
+from framecast.models import warmup
 
 _BLESSED = "blessed"  # TFX's Pusher reads this property.
 _TIMEOUT = 300.0

@@ -39,6 +39,6 @@ def ValidationGate(  # noqa: N802 - TFX components are named like classes
             found.append(f"split {split}, feature {feature}: {proto.anomaly_info[feature].description}")
     if found:
         raise DataAnomaliesError("\n".join(["the data break the schema:", *found]))
-    fileio.makedirs(os.path.dirname(gate.uri))
-    with fileio.open(gate.uri, "w") as file:
+    fileio.makedirs(gate.uri)
+    with fileio.open(os.path.join(gate.uri, "passed"), "w") as file:
         file.write("passed\n")

@@ -91,15 +91,20 @@ class ForecastModule(tf.Module):
             tf.errors.InvalidArgumentError: When a length is below the shortest context or above the frames given.
         """
         shortest = self._task.context.min
-        tf.debugging.assert_equal(
-            tf.shape(length)[0], tf.shape(frames)[0], "length: expected one value a clip of frames, received other"
-        )
-        tf.debugging.assert_greater_equal(
-            length, shortest, f"length: expected at least {shortest} frames of context, received fewer"
-        )
-        tf.debugging.assert_less_equal(
-            length, tf.shape(frames)[1], "length: expected at most the number of frames given, received more"
-        )
+        checks = [
+            tf.debugging.assert_equal(
+                tf.shape(length)[0], tf.shape(frames)[0], "length: expected one value a clip of frames, received other"
+            ),
+            tf.debugging.assert_greater_equal(
+                length, shortest, f"length: expected at least {shortest} frames of context, received fewer"
+            ),
+            tf.debugging.assert_less_equal(
+                length, tf.shape(frames)[1], "length: expected at most the number of frames given, received more"
+            ),
+        ]
+        # Nothing may run before the checks: an index out of range further down would answer with its own words.
+        with tf.control_dependencies(checks):
+            frames, length = tf.identity(frames), tf.identity(length)
         pixels, _ = normalise(frames, length, self._clip)
         return {"forecast": self._forecast(pixels, length)}
 
@@ -189,7 +194,7 @@ class ForecastModule(tf.Module):
         # Frames past every context are never read: leaving them out saves their steps.
         pixels = pixels[:, : tf.reduce_max(context)]
         steps = tf.shape(pixels)[1] + horizon - 1
-        predictions = self.forecaster(pixels, context, steps)
+        predictions = self.forecaster(pixels, context, steps=steps)
         lead = context[:, None] - 1 + tf.range(horizon)[None]
         forecast = tf.clip_by_value(tf.gather(predictions, lead, batch_dims=1), 0.0, 1.0)
         # The horizon in the static shape tells clients, through GetModelMetadata, what to expect.

@@ -132,9 +132,18 @@ def _with_precision(
     """Rebuilds the model in the export precision with the trained weights."""
     exported = builders.build(spec, clip.channels, keras.DTypePolicy(precision.precision))
     side = 16
-    exported(tf.zeros([1, task.context.min, side, side, clip.channels]), tf.constant([task.context.min]), 2)
+    exported(tf.zeros([1, task.context.min, side, side, clip.channels]), tf.constant([task.context.min]), steps=2)
     exported.set_weights(model.get_weights())
     return exported
+
+
+def _write_warmup(directory: str, frames: np.ndarray, task: TaskSpec) -> None:
+    """Asks for the shortest and the longest context that a clip gives: the loop over time is traced for both."""
+    contexts = [frames[: task.context.min], frames]
+    warmup.write_warmup(
+        directory,
+        [{"inputs": {"frames": clip[None], "length": np.array([len(clip)], np.int32)}} for clip in contexts],
+    )
 
 
 def _card(

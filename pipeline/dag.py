@@ -88,7 +88,7 @@ def create_pipeline(
             **{key: getattr(config, key).model_dump(mode="json") for key in ("task", "model", "train", "export")},
             "contract": contract(config),
             "state": os.path.join(workdir, "state"),
-            "code": code_digest("schemas", "evaluation", "models", "serving/warmup.py"),
+            "code": code_digest("schemas", "evaluation", "models"),
         },
     )
     # What is serving now, to be compared with.

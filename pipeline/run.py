@@ -3,7 +3,7 @@
 import dataclasses
 import datetime
 import json
-import os
+import logging
 import pathlib
 import time
 from typing import Any
@@ -88,18 +88,19 @@ def _run(
 
     result = Result()
     watcher = Watcher(screen, result)
-    pipeline = dag.create_pipeline(
-        config,
-        name="framecast",
-        root=str(base / "artifacts"),
-        workdir=str(base),
-        metadata=metadata.sqlite_metadata_connection_config(str(base / "metadata.sqlite")),
-        beam_flags=[*runner.BEAM_FLAGS, *config.beam.flags],
-    )
     try:
+        pipeline = dag.create_pipeline(
+            config,
+            name="framecast",
+            root=str(base / "artifacts"),
+            workdir=str(base),
+            metadata=metadata.sqlite_metadata_connection_config(str(base / "metadata.sqlite")),
+            beam_flags=[*runner.BEAM_FLAGS, *config.beam.flags],
+        )
         runner.LocalRunner().run_watched(pipeline, watcher, from_node, to_node)
     except Exception as error:
-        if watcher.error is None:  # Not raised by a component: nothing a user could mend.
+        logging.getLogger(__name__).exception("the run failed")
+        if watcher.error is None:  # Not raised by a component.
             watcher.failed("framecast", error)
     watcher.conclude()
     return result

@@ -1,0 +1,93 @@
+"""The configuration: what is refused, how it is said, and how overrides apply."""
+
+import json
+import pathlib
+
+import pytest
+
+from framecast.pipeline.config import ConfigError, json_schema, load, matching_files, to_yaml
+
+_ROOT = pathlib.Path(__file__).parent.parent.parent
+_TEXT = """
+data: {train: "clips/*.gz"}
+clip: {frames: {min: 8, max: 24}}
+task: {horizon: 6, context: {min: 2}}
+model: {preset: convlstm-tiny}
+train: {steps: 10}
+push: {directory: serving}
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "radar.yaml"
+    file.write_text(_TEXT)
+    return str(file)
+
+
+def test_overrides_replace_single_keys(path):
+    config = load(path, ["train.steps=500", "clip.frames.max=30", "train.augment=[flip]"])
+    assert config.train.steps == 500
+    assert (config.clip.frames.min, config.clip.frames.max) == (8, 30)
+    assert config.train.augment == ("flip",)
+
+
+def test_paths_of_the_file_are_relative_to_it_and_those_of_overrides_to_the_current_folder(path, tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    assert load(path).data.train == str(tmp_path / "clips/*.gz")
+    assert load(path, ["data.train=other/*.gz"]).data.train == "/other/*.gz"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.stesp=5"], r"radar.yaml: train.stesp: unknown key \(received 5\)"),
+        (["train.steps=0"], r"train.steps: .*greater than or equal to 1, received 0"),
+        (["train.steps=many"], r"train.steps: .*integer.*received 'many'"),
+        (["clip.frames.min=30"], r"clip.frames: expected max >= min, received min 30 and max 24"),
+        (["task.horizon=23"], r"expected context.min \+ horizon <= clip.frames.max \(24\), received 2 \+ 23"),
+        (["model.builder=a:b"], r"model: expected exactly one of preset and builder"),
+        (["data.shares={train: 8, val: 1}"], r"shares.eval: expected 0 when data.eval is given"),
+        (["train.augment=[rotate90]"], r"rotate90 needs square frames"),
+        (["evaluate.thresholds={skil: {min: 0}}"], r"skil\b.*skill"),
+        (["evaluate.thresholds={mse: {}}"], r"expected at least one of min, max and max_increase_vs_serving"),
+        (["train.steps"], r"--set train.steps: expected KEY=VALUE"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_was_expected_and_what_came(path, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load(path, overrides)
+
+
+def test_a_missing_section_is_named(tmp_path):
+    file = tmp_path / "short.yaml"
+    file.write_text(_TEXT.replace("train: {steps: 10}", ""))
+    with pytest.raises(ConfigError, match=r"short.yaml: train: expected a value, received none"):
+        load(str(file))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere.yaml: expected a readable YAML file"):
+        load(str(tmp_path / "nowhere.yaml"))
+
+
+def test_a_pattern_without_files_is_named(path):
+    with pytest.raises(ConfigError, match=r"data.train: expected files, received none that match .*clips/\*.gz"):
+        matching_files(load(path))
+
+
+def test_the_resolved_configuration_reads_back_as_itself(path, tmp_path):
+    config = load(path)
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(to_yaml(config))
+    assert load(str(copy)) == config
+
+
+@pytest.mark.parametrize("name", ["demo", "radar"])
+def test_shipped_configurations_are_valid(name):
+    load(str(_ROOT / "configs" / f"{name}.yaml"))
+
+
+def test_the_shipped_json_schema_is_current():
+    assert (_ROOT / "configs" / "schema.json").read_text() == json_schema()
+    assert json.loads(json_schema())["additionalProperties"] is False
