@@ -1,103 +1,134 @@
-"""Holds a clip against the contract, every frame of it."""
+"""Holds a clip against the contract, whole, before anything learns from it.
+
+example = check_clip(record, spec)  # Raises BadClip, naming clip, frame, expected and received.
+"""
+
+import itertools
+import math
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import DecodeError
+from google.protobuf import message as protobuf_message
 
-from framecast.clips.codec import BadClip, decode_frames, text_of
+from framecast.clips.codec import BadClip, clip_name, context_value, frame_values, iterate_frames
 from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec
 
-# Upper bounds of the share of known pixels that are not 0, by content class.
-_EMPTY, _SPARSE = 0.01, 0.2
-# A gap is a spacing that differs from the frame rate's by more than this share, beside rounding to microseconds.
-_SPACING_TOLERANCE = 0.01
+__all__ = ["BadClip", "check_clip"]
 
-_KINDS = {"bytes_list": "bytes", "int64_list": "int64", "float_list": "float", None: "nothing"}
+# Content by the share of the known pixels that are not zero: `empty` below the first, `sparse` below the second.
+_EMPTY_BELOW = 0.01
+_SPARSE_BELOW = 0.2
+_MICROSECONDS = 1_000_000
+_SPACING_TOLERANCE = 0.01
+_ROUNDING = 1  # Microseconds that writing times as integers may shift a spacing by.
+
+_IDENTITY = (features.EXAMPLE_ID, features.MEDIA_ID)
+_CONTEXT_KINDS = {
+    features.FORMAT: "bytes_list",
+    features.COLORSPACE: "bytes_list",
+    features.CHANNELS: "int64_list",
+    features.HEIGHT: "int64_list",
+    features.WIDTH: "int64_list",
+    features.FRAME_RATE: "float_list",
+}
 
 
 def check_clip(serialized: bytes, spec: ClipSpec) -> tf.train.SequenceExample:
-    """Returns the clip with its facts added to the context, or raises.
+    """Checks a serialized clip: its keys, times, and every pixel.
 
-    The facts are `features.LENGTH`, its number of frames, and `features.CONTENT`: `empty` when less than 1 % of its known
-    pixels differ from 0, `sparse` below 20 %, else `dense`.
-
-    Args:
-        serialized: A serialized SequenceExample.
-        spec: The clip contract.
+    Returns:
+        The clip with two facts of its raw frames added to the context: `clip/length` (int64, frames) and
+        `clip/content` (bytes: `empty`, `sparse` or `dense`).
 
     Raises:
-        BadClip: When anything breaks the contract; names clip, frame, expected and received.
+        BadClip: When it breaks the contract.
     """
-    try:
-        example = tf.train.SequenceExample.FromString(serialized)
-    except DecodeError as error:
-        raise BadClip("not-a-clip", f"expected a SequenceExample, received {len(serialized)} other bytes") from error
-    clip = text_of(example, features.EXAMPLE_ID)
-    for name in (features.EXAMPLE_ID, features.MEDIA_ID):
-        _one(example.context.feature.get(name), "bytes_list", name, clip)
-    lists = example.feature_lists.feature_list
-    for name, kind in ((features.ENCODED, "bytes_list"), (features.TIMESTAMP, "int64_list")):
-        if name not in lists:
-            raise BadClip("missing-key", f"expected the feature list {name}, received none", clip=clip)
-        for number, feature in enumerate(lists[name].feature):
-            _one(feature, kind, name, clip, number)
-    length = len(lists[features.ENCODED].feature)
-    if not spec.frames.min <= length <= spec.frames.max:
-        raise BadClip(
-            "frame-count", f"expected {spec.frames.min} to {spec.frames.max} frames, received {length}", clip=clip
-        )
-    _check_timestamps(example, length, clip)
-    frames = decode_frames(example, spec)
+    example = _parse(serialized)
+    clip = clip_name(example)
+    for name in _IDENTITY:
+        if not context_value(example, name, "bytes_list"):
+            present = "an empty one" if name in example.context.feature else "none"
+            raise BadClip("missing-key", f"{name}: expected this context feature, received {present}", clip)
+    for name, kind in _CONTEXT_KINDS.items():
+        context_value(example, name, kind)
+    timestamps = frame_values(example, features.TIMESTAMP, "int64_list")
+    count = len(frame_values(example, features.ENCODED, "bytes_list"))
+    _check_count(count, len(timestamps), spec, clip)
+    _check_times(timestamps, context_value(example, features.FRAME_RATE, "float_list"), clip)
+    content = _check_pixels(example, spec, clip)
     context = example.context.feature
-    context[features.LENGTH].int64_list.value[:] = [length]
-    context[features.CONTENT].bytes_list.value[:] = [_content(frames, spec)]
+    # A clip may come from an earlier ingest: what it says of itself is replaced, not appended to.
+    context[features.LENGTH].CopyFrom(tf.train.Feature(int64_list=tf.train.Int64List(value=[count])))
+    context[features.CONTENT].CopyFrom(tf.train.Feature(bytes_list=tf.train.BytesList(value=[content.encode()])))
     return example
 
 
-def _one(
-    feature: tf.train.Feature | None, kind: str, name: str, clip: str, frame: int | None = None
-) -> None:
-    received = feature.WhichOneof("kind") if feature is not None else None
-    if received != kind:
-        reason = "missing-key" if received is None else "wrong-type"
-        raise BadClip(reason, f"{name}: expected {_KINDS[kind]}, received {_KINDS[received]}", clip=clip, frame=frame)
-    count = len(getattr(feature, kind).value)
-    if count != 1:
-        raise BadClip("missing-key", f"{name}: expected 1 value, received {count}", clip=clip, frame=frame)
+def _parse(serialized: bytes) -> tf.train.SequenceExample:
+    expected = "expected a tf.train.SequenceExample, received"
+    try:
+        example = tf.train.SequenceExample.FromString(serialized)
+    except protobuf_message.DecodeError as error:
+        raise BadClip("not-sequence-example", f"{expected} {len(serialized)} bytes: {error}") from error
+    # A tf.train.Example parses too: its features become the context.
+    if not example.feature_lists.feature_list and clip_name(example) is None:
+        what = "a tf.train.Example" if example.context.feature else f"{len(serialized)} bytes without feature lists"
+        raise BadClip("not-sequence-example", f"{expected} {what}")
+    return example
 
 
-def _check_timestamps(example: tf.train.SequenceExample, length: int, clip: str) -> None:
-    times = [f.int64_list.value[0] for f in example.feature_lists.feature_list[features.TIMESTAMP].feature]
-    if len(times) != length:
-        raise BadClip(
-            "timestamps", f"{features.TIMESTAMP}: expected {length}, one a frame, received {len(times)}", clip=clip
-        )
-    spacings = np.diff(times)
-    if not len(spacings):
+def _check_count(frames: int, timestamps: int, spec: ClipSpec, clip: str | None) -> None:
+    legal = f"expected {spec.frames.min} to {spec.frames.max} frames"
+    if not frames:
+        raise BadClip("empty-clip", f"{features.ENCODED}: {legal}, received 0", clip)
+    if not spec.frames.min <= frames <= spec.frames.max:
+        raise BadClip("frame-count", f"{features.ENCODED}: {legal}, received {frames}", clip)
+    if timestamps != frames:
+        message = f"{features.TIMESTAMP}: expected one a frame, {frames}, received {timestamps}"
+        raise BadClip("timestamp-count", message, clip, min(frames, timestamps))
+
+
+def _check_times(timestamps: list[int], frame_rate: float | None, clip: str | None) -> None:
+    spacings = [later - earlier for earlier, later in itertools.pairwise(timestamps)]
+    for frame, spacing in enumerate(spacings, start=1):
+        if spacing <= 0:
+            message = f"expected more than {timestamps[frame - 1]} us, received {timestamps[frame]} us"
+            raise BadClip("timestamp-order", f"{features.TIMESTAMP}: {message}", clip, frame)
+    if frame_rate is not None and not (math.isfinite(frame_rate) and frame_rate > 0):
+        message = f"{features.FRAME_RATE}: expected a positive number of frames a second, received {frame_rate}"
+        raise BadClip("frame-rate", message, clip)
+    if not spacings:
         return
-    for number in np.flatnonzero(spacings <= 0):
-        raise BadClip(
-            "timestamps",
-            f"{features.TIMESTAMP}: expected more than {times[number]}, received {times[number + 1]}",
-            clip=clip,
-            frame=int(number) + 1,
-        )
-    rate = example.context.feature[features.FRAME_RATE].float_list.value if (
-        features.FRAME_RATE in example.context.feature
-    ) else ()
-    spacing = 1e6 / rate[0] if rate and rate[0] > 0 else float(np.median(spacings))
-    for number in np.flatnonzero(np.abs(spacings - spacing) > _SPACING_TOLERANCE * spacing + 1):
-        raise BadClip(
-            "gap",
-            f"{features.TIMESTAMP}: expected {spacing:.0f} microseconds after the frame before, "
-            f"received {spacings[number]}",
-            clip=clip,
-            frame=int(number) + 1,
-        )
+    expected = float(np.median(spacings)) if frame_rate is None else _MICROSECONDS / frame_rate
+    source = "the clip's median" if frame_rate is None else f"{features.FRAME_RATE} {frame_rate:.6g}"
+    for frame, spacing in enumerate(spacings, start=1):
+        if abs(spacing - expected) > _SPACING_TOLERANCE * expected + _ROUNDING:
+            message = (
+                f"expected {expected:.0f} us (1 % either way, {source}) after the frame before, received {spacing} us"
+            )
+            raise BadClip("timestamp-gap", f"{features.TIMESTAMP}: {message}", clip, frame)
 
 
-def _content(frames: np.ndarray, spec: ClipSpec) -> bytes:
-    known = np.ones(frames.shape, bool) if spec.missing is None else frames != spec.missing
-    share = np.count_nonzero(frames[known]) / max(np.count_nonzero(known), 1)
-    return b"empty" if share < _EMPTY else b"sparse" if share < _SPARSE else b"dense"
+def _check_pixels(example: tf.train.SequenceExample, spec: ClipSpec, clip: str | None) -> str:
+    """Decodes every frame; returns the clip's content."""
+    nonzero = known_pixels = 0
+    for index, frame in enumerate(iterate_frames(example, spec)):
+        known = np.ones(frame.shape, bool) if spec.missing is None else frame != frame.dtype.type(spec.missing)
+        if spec.dtype == "float32":
+            _check_values(frame, known, clip, index)
+        nonzero += np.count_nonzero(known & (frame != 0))
+        known_pixels += np.count_nonzero(known)
+    share = nonzero / known_pixels if known_pixels else 0.0
+    return "empty" if share < _EMPTY_BELOW else "sparse" if share < _SPARSE_BELOW else "dense"
+
+
+def _check_values(frame: np.ndarray, known: np.ndarray, clip: str | None, index: int) -> None:
+    for reason, what, bad in (
+        ("not-finite", "a finite value", ~np.isfinite(frame)),
+        ("value-range", "a value in [0, 1]", (frame < 0) | (frame > 1)),
+    ):
+        bad &= known
+        if bad.any():
+            place = tuple(map(int, np.argwhere(bad)[0]))
+            message = f"expected {what} at (height, width, channel) {place}, received {frame[place]}"
+            raise BadClip(reason, f"{features.ENCODED}: {message}", clip, index)

@@ -1,44 +1,50 @@
-"""Frames to `tf.train.SequenceExample` and back, by the MediaSequence convention.
+"""Clips as `tf.train.SequenceExample`: frames in, frames out.
 
-    example = encode_clip(frames, example_id="a-0", media_id="a", frame_rate=10.0)
-    frames = decode_frames(example, spec)  # (time, height, width, channel)
+    example = encode_clip(frames, example_id="storm-0", media_id="storm", frame_rate=1 / 300)
+    frames = decode_frames(example, ClipSpec(frames=FrameRange(min=1, max=24)))  # (time, height, width, channel)
+
+PNG, 8 or 16 bit, holds up to 4 channels without loss; what it cannot hold (more channels, float32) is stored RAW: the
+array's little-endian bytes, its dtype in the context.
 """
 
-import io
-import struct
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
 
+from framecast.clips import images
 from framecast.schemas import features
 from framecast.schemas.spec import MAX_FRAME_PIXELS, ClipSpec
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_JPEG_MAGIC = b"\xff\xd8\xff"
-# Channels by PNG colour type: gray, RGB, gray + alpha, RGBA. A palette (3) has no pixel values.
-_PNG_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
-_COLORSPACES = {1: "GRAY", 2: "LA", 3: "RGB", 4: "RGBA"}
+RAW = "RAW"
+_DTYPES = ("uint8", "uint16", "float32")
+_COLORSPACES = {1: "GRAY", 3: "RGB", 4: "RGBA"}
+_MICROSECONDS = 1_000_000
 
 
-class BadClip(ValueError):
-    """A clip that breaks the contract; the message names clip, frame, what was expected and what came.
+class BadClip(ValueError):  # noqa: N818 - the name its readers use
+    """A clip that breaks the contract.
 
     Args:
-        reason: Short code of the fault, such as `unreadable-frame`.
-        message: Expected and received.
-        clip: The clip's `example/id`; empty where it is unknown.
-        frame: Index of the frame at fault, if it is one frame's fault.
+        reason: Short code, the same for every clip with this fault.
+        message: The field, what was expected and what was received.
+        clip: The clip's `example/id`; None when it has none.
+        frame: Index of the frame at fault; None when it is not one frame's.
     """
 
-    def __init__(self, reason: str, message: str, *, clip: str = "", frame: int | None = None):
-        where = [f"clip {clip}"] if clip else []
-        where += [f"frame {frame}"] if frame is not None else []
-        super().__init__(": ".join([", ".join(where), message]) if where else message)
+    def __init__(self, reason: str, message: str, clip: str | None = None, frame: int | None = None):
+        super().__init__(reason, message, clip, frame)
         self.reason = reason
+        self.message = message
         self.clip = clip
         self.frame = frame
+
+    def __str__(self) -> str:
+        """Returns the message, headed by clip and frame."""
+        clip = "clip without example/id" if self.clip is None else f"clip {self.clip}"
+        place = clip if self.frame is None else f"{clip}, frame {self.frame}"
+        return f"{place}: {self.message}"
 
 
 def encode_clip(
@@ -48,166 +54,230 @@ def encode_clip(
     media_id: str,
     frame_rate: float,
     timestamps: Sequence[int] | None = None,
+    label_index: Sequence[int] = (),
+    label_string: Sequence[str] = (),
 ) -> tf.train.SequenceExample:
-    """Writes a clip without loss: PNG of 8 or 16 bits, or RAW for float32 and for more than 4 channels.
+    """Encodes a clip by the MediaSequence convention, without loss.
 
     Args:
-        frames: `(time, height, width, channel)` uint8, uint16 or float32 in [0, 1].
-        example_id: Name of the clip, unique in a data set.
-        media_id: The recording that the clip was cut from.
+        frames: `(time, height, width, channel)`, uint8, uint16 or float32.
+        example_id: Name of the clip.
+        media_id: Name of the recording that it was cut from.
         frame_rate: Frames a second.
-        timestamps: Microseconds of each frame; from 0 at the frame rate unless given.
+        timestamps: `(time,)`, microseconds; from 0 at the frame rate unless given.
+        label_index: Labels of the clip, as numbers.
+        label_string: Labels of the clip, as text.
 
     Raises:
-        ValueError: When rank or dtype of `frames` is not one of these.
+        ValueError: When an argument has another shape, dtype or range.
     """
-    if frames.ndim != 4 or frames.dtype.name not in ("uint8", "uint16", "float32"):
-        raise ValueError(
-            "frames: expected (time, height, width, channel) in uint8, uint16 or float32, "
-            f"received shape {frames.shape} in {frames.dtype}"
-        )
+    frames = np.asarray(frames)
+    if frames.ndim != 4 or 0 in frames.shape:
+        raise ValueError(f"frames: expected (time, height, width, channel), none of them 0, received {frames.shape}")
+    if frames.dtype.name not in _DTYPES:
+        raise ValueError(f"frames: expected one of {', '.join(_DTYPES)}, received {frames.dtype}")
+    if not (math.isfinite(frame_rate) and frame_rate > 0):
+        raise ValueError(f"frame_rate: expected a positive number of frames a second, received {frame_rate}")
+    if timestamps is None:
+        timestamps = [round(index * _MICROSECONDS / frame_rate) for index in range(len(frames))]
+    if len(timestamps) != len(frames):
+        raise ValueError(f"timestamps: expected one a frame, {len(frames)}, received {len(timestamps)}")
     _, height, width, channels = frames.shape
-    raw = frames.dtype == np.float32 or channels > 4
+    raw = channels > 4 or frames.dtype == np.float32
+
     example = tf.train.SequenceExample()
     context = example.context.feature
-    for name, text in (
-        (features.MEDIA_ID, media_id),
-        (features.EXAMPLE_ID, example_id),
-        (features.FORMAT, "RAW" if raw else "PNG"),
-        (features.COLORSPACE, _COLORSPACES.get(channels, "RAW")),
-    ):
-        context[name].bytes_list.value.append(text.encode())
+    context[features.EXAMPLE_ID].bytes_list.value.append(example_id.encode())
+    context[features.MEDIA_ID].bytes_list.value.append(media_id.encode())
+    context[features.FORMAT].bytes_list.value.append(RAW.encode() if raw else b"PNG")
+    context[features.CHANNELS].int64_list.value.append(channels)
+    context[features.HEIGHT].int64_list.value.append(height)
+    context[features.WIDTH].int64_list.value.append(width)
+    context[features.FRAME_RATE].float_list.value.append(frame_rate)
     if raw:
         context[features.RAW_DTYPE].bytes_list.value.append(frames.dtype.name.encode())
-    for name, number in ((features.HEIGHT, height), (features.WIDTH, width), (features.CHANNELS, channels)):
-        context[name].int64_list.value.append(number)
-    context[features.FRAME_RATE].float_list.value.append(frame_rate)
-    if timestamps is None:
-        timestamps = [round(1e6 * number / frame_rate) for number in range(len(frames))]
-    encoded = example.feature_lists.feature_list[features.ENCODED]
-    times = example.feature_lists.feature_list[features.TIMESTAMP]
-    for frame, timestamp in zip(frames, timestamps, strict=True):
-        data = frame.astype(frame.dtype.newbyteorder("<")).tobytes() if raw else _png(frame)
-        encoded.feature.add().bytes_list.value.append(data)
-        times.feature.add().int64_list.value.append(timestamp)
+    if channels in _COLORSPACES:
+        context[features.COLORSPACE].bytes_list.value.append(_COLORSPACES[channels].encode())
+    if label_index:
+        context[features.LABEL_INDEX].int64_list.value.extend(label_index)
+    if label_string:
+        context[features.LABEL_STRING].bytes_list.value.extend(label.encode() for label in label_string)
+    lists = example.feature_lists.feature_list
+    little_endian = frames.astype(frames.dtype.newbyteorder("<"), copy=False)
+    for frame, raw_frame, timestamp in zip(frames, little_endian, timestamps, strict=True):
+        data = raw_frame.tobytes() if raw else images.encode_png(frame)
+        lists[features.ENCODED].feature.add().bytes_list.value.append(data)
+        lists[features.TIMESTAMP].feature.add().int64_list.value.append(timestamp)
     return example
 
 
 def decode_frames(example: tf.train.SequenceExample, spec: ClipSpec) -> np.ndarray:
-    """Decodes all frames, checking each header before its pixels.
+    """Decodes a clip.
 
     Returns:
-        `(time, height, width, channel)` in `spec.dtype`.
+        `(time, height, width, channel)` in the clips' dtype.
 
     Raises:
-        BadClip: With reason `unreadable-frame`, `wrong-format`, `wrong-channels`, `wrong-depth` or `wrong-size`.
+        BadClip: When a frame is not what `spec`, the clip's context or its first frame says.
     """
-    clip = text_of(example, features.EXAMPLE_ID)
-    declared = text_of(example, features.FORMAT) or "PNG"
-    allowed = ("RAW",) if spec.raw else ("PNG", "JPEG")
-    if declared.upper() not in allowed:
-        raise BadClip(
-            "wrong-format", f"{features.FORMAT}: expected {' or '.join(allowed)}, received {declared}", clip=clip
-        )
-    frames: list[np.ndarray] = []
-    for number, feature in enumerate(example.feature_lists.feature_list[features.ENCODED].feature):
-        (data,) = feature.bytes_list.value
+    return np.stack(list(iterate_frames(example, spec)))
+
+
+def iterate_frames(example: tf.train.SequenceExample, spec: ClipSpec) -> Iterator[np.ndarray]:
+    """Yields the frames `(height, width, channel)` of a clip, as `decode_frames`, one in memory at a time.
+
+    Every header is held against `spec`, the context and the first frame before its pixels are decoded.
+    """
+    encoded = frame_values(example, features.ENCODED, "bytes_list")
+    if not encoded:
+        legal = f"{spec.frames.min} to {spec.frames.max} frames"
+        raise BadClip("empty-clip", f"{features.ENCODED}: expected {legal}, received 0", clip_name(example))
+    decoder = _Decoder(example, spec)
+    for index, data in enumerate(encoded):
+        yield decoder.decode(data, index)
+
+
+def clip_name(example: tf.train.SequenceExample) -> str | None:
+    """Returns the clip's `example/id` for messages; None when it has none."""
+    if features.EXAMPLE_ID not in example.context.feature:
+        return None
+    values = example.context.feature[features.EXAMPLE_ID].bytes_list.value
+    return values[0].decode(errors="replace") if values else None
+
+
+def context_value(example: tf.train.SequenceExample, name: str, kind: str):
+    """Returns the only value of a context feature of `kind` (`bytes_list`, ...); None when there is no such feature.
+
+    Raises:
+        BadClip: When the feature has another type, or not exactly one value.
+    """
+    if name not in example.context.feature:
+        return None
+    return _only_value(example.context.feature[name], name, kind, clip_name(example), None)
+
+
+def frame_values(example: tf.train.SequenceExample, name: str, kind: str) -> list:
+    """Returns the values of a feature list, one a frame.
+
+    Raises:
+        BadClip: When the list is missing, or an entry has another type or not exactly one value.
+    """
+    clip = clip_name(example)
+    lists = example.feature_lists.feature_list
+    if name not in lists:
+        raise BadClip("missing-key", f"{name}: expected this feature list, received {sorted(lists) or 'none'}", clip)
+    return [_only_value(feature, name, kind, clip, index) for index, feature in enumerate(lists[name].feature)]
+
+
+def _only_value(feature: tf.train.Feature, name: str, kind: str, clip: str | None, frame: int | None):
+    received = feature.WhichOneof("kind")
+    if received != kind:
+        raise BadClip("wrong-type", f"{name}: expected a {kind}, received {received or 'no value'}", clip, frame)
+    values = getattr(feature, kind).value
+    if len(values) != 1:
+        raise BadClip("wrong-type", f"{name}: expected 1 value, received {len(values)}", clip, frame)
+    return values[0]
+
+
+class _Decoder:
+    """Decodes the frames of one clip, in order, and holds each against the contract first."""
+
+    def __init__(self, example: tf.train.SequenceExample, spec: ClipSpec):
+        self._example = example
+        self._spec = spec
+        self._clip = clip_name(example)
+        self._format = self._declared_format()
+        declared = (self._context(features.HEIGHT, "int64_list"), self._context(features.WIDTH, "int64_list"))
+        # (source, height, width) that every frame must have; None is free.
+        self._sizes: list[tuple[str, int | None, int | None]] = [
+            ("of the configuration", spec.height, spec.width),
+            (f"in {features.HEIGHT}, {features.WIDTH}", *declared),
+        ]
+        self._check_channels(features.CHANNELS, self._context(features.CHANNELS, "int64_list"), None)
+        if spec.raw:
+            self._raw_shape = (*self._declared_raw_size(), spec.channels)
+
+    def decode(self, data: bytes, frame: int) -> np.ndarray:
+        """Returns `(height, width, channel)` in the clips' dtype."""
+        pixels = self._decode_raw(data, frame) if self._spec.raw else self._decode_image(data, frame)
+        if frame == 0:
+            height, width, _ = pixels.shape
+            self._sizes.append(("of the first frame", height, width))
+        return pixels
+
+    def _context(self, name: str, kind: str):
+        return context_value(self._example, name, kind)
+
+    def _bad(self, reason: str, field: str, message: str, frame: int | None = None) -> BadClip:
+        return BadClip(reason, f"{field}: {message}", self._clip, frame)
+
+    def _declared_format(self) -> str | None:
+        """Returns `image/format`; None when the clip leaves it to the images themselves."""
+        received = self._text(features.FORMAT)
+        legal = (RAW,) if self._spec.raw else ("PNG", "JPEG", None)
+        if received not in legal:
+            expected = f"{' or '.join(filter(None, legal))} for {self._spec.channels} channels of {self._spec.dtype}"
+            message = f"expected {expected}, received {received or 'no such feature'}"
+            raise self._bad("image-format", features.FORMAT, message)
+        return received
+
+    def _declared_raw_size(self) -> tuple[int, int]:
+        dtype = self._text(features.RAW_DTYPE)
+        if dtype != self._spec.dtype:
+            message = f"expected {self._spec.dtype}, received {dtype or 'no such feature'}"
+            raise self._bad("dtype", features.RAW_DTYPE, message)
+        _, height, width = self._sizes[1]
+        for name, size in ((features.HEIGHT, height), (features.WIDTH, width)):
+            if size is None or size < 1:
+                message = f"expected the size of the RAW frames, received {'no such feature' if size is None else size}"
+                raise self._bad("frame-size", name, message)
+        assert height is not None
+        assert width is not None
+        return height, width
+
+    def _text(self, name: str) -> str | None:
+        value = self._context(name, "bytes_list")
+        return None if value is None else value.decode(errors="replace")
+
+    def _decode_image(self, data: bytes, frame: int) -> np.ndarray:
         try:
-            size = _raw_size(example, data, spec) if spec.raw else _image_size(data, spec)
-            _check_size(size, example, spec, frames)
-            frames.append(_decode_raw(data, size, spec) if spec.raw else _decode_image(data, spec))
-        except BadClip as error:
-            raise BadClip(error.reason, str(error), clip=clip, frame=number) from error
-    return np.stack(frames)
+            header = images.read_header(data)
+            if self._format not in (None, header.format):
+                message = f"expected {self._format} as {features.FORMAT} says, received {header.format}"
+                raise self._bad("image-format", features.ENCODED, message, frame)
+            self._check_channels(features.ENCODED, header.channels, frame)
+            depth = 8 * np.dtype(self._spec.dtype).itemsize
+            if header.depth != depth:
+                message = f"expected {depth} bits a channel ({self._spec.dtype}), received {header.depth}"
+                raise self._bad("bit-depth", features.ENCODED, message, frame)
+            self._check_size(header.height, header.width, frame)
+            return images.decode(data, header)
+        except images.BadImage as error:
+            raise self._bad("unreadable-frame", features.ENCODED, str(error), frame) from error
 
+    def _decode_raw(self, data: bytes, frame: int) -> np.ndarray:
+        height, width, channels = self._raw_shape
+        self._check_size(height, width, frame)
+        dtype = np.dtype(self._spec.dtype).newbyteorder("<")
+        expected = height * width * channels * dtype.itemsize
+        if len(data) != expected:
+            shape = f"height {height}, width {width}, {channels} channels of {self._spec.dtype}"
+            message = f"expected {expected} bytes ({shape}), received {len(data)}"
+            raise self._bad("raw-size", features.ENCODED, message, frame)
+        return np.frombuffer(data, dtype).reshape(self._raw_shape).astype(self._spec.dtype, copy=False)
 
-def text_of(example: tf.train.SequenceExample, name: str) -> str:
-    """Returns a bytes value of the context as text, empty when there is none."""
-    feature = example.context.feature
-    values = feature[name].bytes_list.value if name in feature else ()
-    return values[0].decode(errors="replace") if values else ""
+    def _check_channels(self, field: str, received: int | None, frame: int | None) -> None:
+        if received not in (None, self._spec.channels):
+            message = f"expected {self._spec.channels} channels, received {received}"
+            raise self._bad("channels", field, message, frame)
 
-
-def _png(frame: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    if frame.dtype == np.uint16 and frame.shape[-1] != 1:
-        raise ValueError(f"frames: expected 1 channel for uint16 PNG, received {frame.shape[-1]}")
-    Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def _image_size(data: bytes, spec: ClipSpec) -> tuple[int, int]:
-    """Returns `(height, width)` from the header, after holding channels and bit depth against the contract."""
-    if data[:8] == _PNG_MAGIC and len(data) > 33:
-        width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
-        channels = _PNG_CHANNELS.get(colour, 0)
-    elif data[:3] == _JPEG_MAGIC:
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                (width, height), channels, depth = image.size, len(image.getbands()), 8
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-            raise BadClip("unreadable-frame", f"expected a JPEG, received: {error}") from error
-    else:
-        raise BadClip("unreadable-frame", f"expected a PNG or JPEG, received {len(data)} bytes that are neither")
-    expected = 8 * np.dtype(spec.dtype).itemsize
-    if channels != spec.channels:
-        received = f"{channels}" if channels else "a palette"
-        raise BadClip("wrong-channels", f"expected {spec.channels} channels, received {received}")
-    if depth != expected:
-        raise BadClip("wrong-depth", f"expected {expected} bits ({spec.dtype}), received {depth}")
-    return height, width
-
-
-def _raw_size(example: tf.train.SequenceExample, data: bytes, spec: ClipSpec) -> tuple[int, int]:
-    dtype = text_of(example, features.RAW_DTYPE)
-    if dtype != spec.dtype:
-        raise BadClip("wrong-depth", f"{features.RAW_DTYPE}: expected {spec.dtype}, received {dtype or 'none'}")
-    size = tuple(_declared(example, name) or 0 for name in (features.HEIGHT, features.WIDTH))
-    expected = size[0] * size[1] * spec.channels * np.dtype(spec.dtype).itemsize
-    if len(data) != expected:
-        raise BadClip(
-            "unreadable-frame",
-            f"expected {expected} bytes for {size[0]}x{size[1]}x{spec.channels} {spec.dtype}, received {len(data)}",
-        )
-    return size[0], size[1]
-
-
-def _declared(example: tf.train.SequenceExample, name: str) -> int | None:
-    feature = example.context.feature
-    values = feature[name].int64_list.value if name in feature else ()
-    return values[0] if values else None
-
-
-def _check_size(
-    size: tuple[int, int], example: tf.train.SequenceExample, spec: ClipSpec, before: list[np.ndarray]
-) -> None:
-    expectations = (
-        ("the configuration", (spec.height, spec.width)),
-        (f"{features.HEIGHT} and {features.WIDTH}", tuple(_declared(example, n) for n in (features.HEIGHT, features.WIDTH))),
-        ("the first frame", before[0].shape[:2] if before else (None, None)),
-    )
-    for source, expected in expectations:
-        if any(value is not None and value != received for value, received in zip(expected, size)):
-            wanted = "x".join("any" if value is None else str(value) for value in expected)
-            raise BadClip("wrong-size", f"expected height x width {wanted} by {source}, received {size[0]}x{size[1]}")
-    if not 0 < size[0] * size[1] <= MAX_FRAME_PIXELS:
-        raise BadClip("wrong-size", f"expected 1 to {MAX_FRAME_PIXELS} pixels, received {size[0]}x{size[1]}")
-
-
-def _decode_image(data: bytes, spec: ClipSpec) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            array = np.asarray(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadClip("unreadable-frame", f"expected a whole image, received one that does not decode: {error}") from error
-    # Pillow's modes for 1 and 16 bits have dtypes of their own.
-    return array.astype(spec.dtype).reshape(*array.shape[:2], spec.channels)
-
-
-def _decode_raw(data: bytes, size: tuple[int, int], spec: ClipSpec) -> np.ndarray:
-    array = np.frombuffer(data, np.dtype(spec.dtype).newbyteorder("<")).reshape(*size, spec.channels)
-    if spec.dtype == "float32":
-        known = array if spec.missing is None else array[array != spec.missing]
-        if not np.all((known >= 0) & (known <= 1)):
-            raise BadClip("bad-value", f"expected float32 in [0, 1], received {np.min(known)} to {np.max(known)}")
-    return array.astype(spec.dtype)
+    def _check_size(self, height: int, width: int, frame: int) -> None:
+        received = f"received {height}x{width}"
+        for source, expected_height, expected_width in self._sizes:
+            if expected_height not in (None, height) or expected_width not in (None, width):
+                expected = "x".join("any" if side is None else str(side) for side in (expected_height, expected_width))
+                message = f"expected {expected} pixels (height x width {source}), {received}"
+                raise self._bad("frame-size", features.ENCODED, message, frame)
+        if height * width > MAX_FRAME_PIXELS:
+            message = f"expected at most {MAX_FRAME_PIXELS} pixels a frame, {received}"
+            raise self._bad("frame-too-large", features.ENCODED, message, frame)

@@ -1,26 +1,33 @@
-"""The demo's data: two handwritten digits that move and bounce, in clips of different lengths.
+"""Moving digits: a data set to try everything on, made in seconds, the same for the same seed.
 
     python -m framecast.clips.demo demo/clips --clips 700 --seed 1
 
-The motion is Moving MNIST's (Srivastava et al. 2015, https://arxiv.org/abs/1502.04681): a step of 0.1 of the free range
-a frame, random start and direction, reflection at the walls, digits blended by maximum.
+The protocol of Moving MNIST (Srivastava et al. 2015, arXiv:1502.04681): two handwritten digits cross a dark canvas,
+each in its own direction by a tenth of the free range a frame, turn at the walls, and are blended by maximum. The
+digits come from scikit-learn's `load_digits`, or from an MNIST file; eval clips show other digits than train clips.
 """
 
 import argparse
 import gzip
+import math
 import os
 import pathlib
+import struct
+import tempfile
+from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
 
+from framecast.clips import records
 from framecast.clips.codec import encode_clip
-from framecast.clips.records import write_records
 
-_DIGIT = 28  # Side of a digit in pixels, as in MNIST.
-_STEP = 0.1  # Of the free range, a frame.
-_CLIPS_A_SHARD = 100
-_EVAL_SHARE = 0.15
+_EVAL_SHARE = 1 / 7  # Of the clips, and of the source digits.
+_SHARD = 150  # Clips in a file, at most.
+_DIGIT = 28  # Side of a digit in pixels, its margin included.
+_STEP = 0.1  # Of the free range a frame.
+_DIGITS_A_CLIP = 2
+_FRAME_RATE = 10.0
+_IDX_IMAGES = 0x00000803  # Magic number of an idx file of unsigned bytes in three dimensions.
 
 
 def make_demo(
@@ -30,106 +37,143 @@ def make_demo(
     seed: int,
     size: int = 64,
     frames: tuple[int, int] = (8, 24),
-    mnist: str | None = None,
-) -> None:
-    """Writes `train` and `eval` folders of TFRecords; equal arguments make equal files.
-
-    The two splits show different digits, from disjoint parts of the source.
+    mnist: str | os.PathLike[str] | None = None,
+) -> dict[str, int]:
+    """Writes `directory/train/clips-*.tfrecord.gz` and `directory/eval/clips-*.tfrecord.gz`.
 
     Args:
-        directory: Folder to write into.
-        clips: Clips in both splits together.
-        seed: Seed of digits, lengths and motion.
-        size: Side of the frames in pixels.
-        frames: Shortest and longest clip, drawn uniformly.
-        mnist: Images of an MNIST idx file, plain or gzip; scikit-learn's handwritten digits unless given.
-    """
-    digits = _read_idx(mnist) if mnist else _sklearn_digits()
-    held_out = max(1, int(len(digits) * _EVAL_SHARE))
-    counts = {"train": clips - int(clips * _EVAL_SHARE), "eval": int(clips * _EVAL_SHARE)}
-    sources = {"train": digits[held_out:], "eval": digits[:held_out]}
-    for number, (split, count) in enumerate(counts.items()):
-        rng = np.random.default_rng([seed, number])
-        folder = pathlib.Path(directory) / split
-        folder.mkdir(parents=True, exist_ok=True)
-        shards = -(-count // _CLIPS_A_SHARD)
-        for shard in range(shards):
-            names = range(shard, count, shards)
-            records = [_clip(rng, sources[split], f"{split}-{name:06d}", size, frames) for name in names]
-            write_records(folder / f"clips-{shard:05d}-of-{shards:05d}.tfrecord.gz", records)
-
-
-def moving_digits(rng: np.random.Generator, digits: np.ndarray, length: int, size: int) -> np.ndarray:
-    """Draws one clip of two digits.
-
-    Args:
-        rng: Source of chance.
-        digits: `(digit, height, width)` uint8.
-        length: Frames.
-        size: Side of the frames in pixels.
+        directory: A new or empty folder; it appears whole or not at all.
+        clips: Number of clips, one in seven of them for eval.
+        seed: The same seed and arguments give the same bytes.
+        size: Side of the canvas in pixels.
+        frames: Fewest and most frames of a clip; lengths are uniform between.
+        mnist: An MNIST idx file of images, plain or gzip; scikit-learn's digits unless given.
 
     Returns:
-        `(length, size, size, 1)` uint8.
+        The number of clips of each split.
+
+    Raises:
+        ValueError: When an argument is out of range, or `mnist` is not an idx file of images.
+        FileExistsError: When `directory` holds something.
     """
-    frames = np.zeros((length, size, size), np.uint8)
-    side = digits.shape[1]
-    for digit in digits[rng.integers(len(digits), size=2)]:
-        for frame, (row, column) in zip(frames, _path(rng, length) * (size - side)):
-            top, left = round(row), round(column)
-            window = frame[top : top + side, left : left + side]
+    directory = pathlib.Path(directory)
+    digits = _sklearn_digits() if mnist is None else _idx_images(pathlib.Path(mnist))
+    if clips < 2:
+        raise ValueError(f"clips: expected at least 2, one a split, received {clips}")
+    if size <= max(digits.shape[1:]):
+        raise ValueError(f"size: expected more than the digits' {max(digits.shape[1:])} pixels, received {size}")
+    if not 1 <= frames[0] <= frames[1]:
+        raise ValueError(f"frames: expected 1 <= fewest <= most, received {frames}")
+    if directory.exists() and any(directory.iterdir()):
+        raise FileExistsError(f"{directory}: expected a new or empty folder, received one that holds files")
+    counts = {"eval": max(1, round(clips * _EVAL_SHARE))}
+    counts = {"train": clips - counts["eval"], **counts}
+    held_out = round(len(digits) * _EVAL_SHARE)
+    sources = {"train": digits[:-held_out], "eval": digits[-held_out:]}
+
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as parent:
+        built = pathlib.Path(parent) / "demo"
+        for number, (split, count) in enumerate(counts.items()):
+            (built / split).mkdir(parents=True)
+            shards = math.ceil(count / _SHARD)
+            for shard in range(shards):
+                path = built / split / f"clips-{shard:05d}-of-{shards:05d}.tfrecord.gz"
+                indices = range(shard, count, shards)
+                records.write_records(
+                    path, _records(split, indices, (seed, number), sources[split], size=size, frames=frames)
+                )
+        os.replace(built, directory)
+    return counts
+
+
+def _records(
+    split: str,
+    indices: range,
+    seed: tuple[int, int],
+    digits: np.ndarray,
+    *,
+    size: int,
+    frames: tuple[int, int],
+) -> Iterator[bytes]:
+    for index in indices:
+        # A generator a clip: a clip is the same however many there are.
+        rng = np.random.default_rng((*seed, index))
+        clip = _moving_digits(rng, digits, rng.integers(frames[0], frames[1] + 1), size)
+        name = f"digits-{split}-{index:05d}"
+        example = encode_clip(clip, example_id=name, media_id=name, frame_rate=_FRAME_RATE)
+        yield example.SerializeToString(deterministic=True)
+
+
+def _moving_digits(rng: np.random.Generator, digits: np.ndarray, length: int, size: int) -> np.ndarray:
+    """Returns `(time, height, width, 1)` uint8."""
+    canvas = np.zeros((length, size, size), np.uint8)
+    for digit in digits[rng.integers(len(digits), size=_DIGITS_A_CLIP)]:
+        height, width = digit.shape
+        path = _path(rng, length) * (size - height, size - width)
+        for frame, (top, left) in zip(canvas, path.astype(int), strict=True):
+            window = frame[top : top + height, left : left + width]
             np.maximum(window, digit, out=window)
-    return frames[..., None]
+    return canvas[..., None]
 
 
 def _path(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Returns `(length, 2)` positions in [0, 1], reflected at the walls."""
-    start = rng.uniform(size=2)
+    """Returns `(time, 2)`: where a digit is, in units of the free range; it stops at a wall, and turns there."""
+    position = rng.random(2)
     angle = rng.uniform(0, 2 * np.pi)
-    position = start + _STEP * np.arange(length)[:, None] * np.array([np.sin(angle), np.cos(angle)])
-    # A triangle wave of period 2 is the reflection, however often it happens.
-    return 1 - np.abs(np.mod(position, 2) - 1)
-
-
-def _clip(
-    rng: np.random.Generator, digits: np.ndarray, name: str, size: int, frames: tuple[int, int]
-) -> bytes:
-    length = int(rng.integers(frames[0], frames[1] + 1))
-    clip = moving_digits(rng, digits, length, size)
-    example = encode_clip(clip, example_id=name, media_id=name, frame_rate=10.0)
-    return example.SerializeToString(deterministic=True)
+    step = _STEP * np.array([np.sin(angle), np.cos(angle)])
+    path = np.empty((length, 2))
+    for place in path:
+        position = position + step
+        step = np.where((position < 0) | (position > 1), -step, step)
+        position = np.clip(position, 0, 1)
+        place[:] = position
+    return path
 
 
 def _sklearn_digits() -> np.ndarray:
-    """Returns scikit-learn's 1,797 digits of 8x8, enlarged, `(digit, 28, 28)` uint8."""
+    """Returns `(digit, 28, 28)` uint8: scikit-learn's 8x8 digits, enlarged smoothly to strokes as sharp as MNIST's."""
+    from PIL import Image
     from sklearn.datasets import load_digits
 
-    small = (load_digits().images / 16 * 255).astype(np.uint8)
-    # A margin of one source pixel keeps strokes off the digit's border.
-    padded = np.pad(small, [(0, 0), (1, 1), (1, 1)])
-    return np.stack([np.asarray(Image.fromarray(d).resize((_DIGIT, _DIGIT), Image.Resampling.BICUBIC)) for d in padded])
+    enlarged = []
+    for image in load_digits().images:
+        margin = np.pad(image / 16, 1).astype(np.float32)
+        large = np.asarray(Image.fromarray(margin).resize((_DIGIT, _DIGIT), Image.Resampling.BICUBIC))
+        enlarged.append(np.clip(2 * large - 0.5, 0, 1))
+    return np.rint(255 * np.stack(enlarged)).astype(np.uint8)
 
 
-def _read_idx(path: str) -> np.ndarray:
-    """Reads the images of an idx file: http://yann.lecun.com/exdb/mnist/."""
-    with open(path, "rb") as file:
-        data = file.read()
-    if data[:2] == b"\x1f\x8b":
+def _idx_images(path: pathlib.Path) -> np.ndarray:
+    """Reads `(image, height, width)` uint8 from an idx file, the format of MNIST, plain or gzip."""
+    data = path.read_bytes()
+    if data.startswith(b"\x1f\x8b"):
         data = gzip.decompress(data)
-    magic, count, height, width = np.frombuffer(data[:16], ">i4")
-    if magic != 2051 or len(data) != 16 + count * height * width:
-        raise ValueError(f"{path}: expected an idx file of images (magic 2051), received magic {magic}")
-    return np.frombuffer(data[16:], np.uint8).reshape(count, height, width)
+    magic, count, height, width = struct.unpack_from(">4I", data) if len(data) >= 16 else (0, 0, 0, 0)
+    if magic != _IDX_IMAGES or not count or len(data) != 16 + count * height * width:
+        raise ValueError(
+            f"{path}: expected an idx file of images (magic number {_IDX_IMAGES:#010x}, then {count}x{height}x{width} "
+            f"bytes), received magic number {magic:#010x} and {max(0, len(data) - 16)} bytes"
+        )
+    return np.frombuffer(data, np.uint8, offset=16).reshape(count, height, width)
 
 
 def main() -> None:
-    """Writes the demo's data from the command line."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("directory")
-    parser.add_argument("--clips", type=int, default=700)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--mnist", help="images of an MNIST idx file in place of scikit-learn's digits")
+    """Entry point of `python -m framecast.clips.demo`."""
+    parser = argparse.ArgumentParser(prog="framecast.clips.demo", description=__doc__.splitlines()[0])
+    parser.add_argument("directory", help="a new or empty folder")
+    parser.add_argument(
+        "--clips", type=int, default=700, help="clips, one in seven of them for eval (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same bytes (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=64, help="side of a frame in pixels (default: %(default)s)")
+    parser.add_argument("--mnist", help="an MNIST idx file of images, in place of scikit-learn's digits")
     arguments = parser.parse_args()
-    make_demo(arguments.directory, clips=arguments.clips, seed=arguments.seed, mnist=arguments.mnist)
+    try:
+        counts = make_demo(**vars(arguments))
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    print(f"{arguments.directory}: {counts['train']} train and {counts['eval']} eval clips")
 
 
 if __name__ == "__main__":

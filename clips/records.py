@@ -1,6 +1,14 @@
-"""TFRecord files, plain or gzip, read so that damage is named by file and record.
+"""TFRecord files, plain or gzip: read with every damage named by file and record.
 
-    for index, record in read_records("clips.tfrecord.gz"): ...
+    for index, record in read_records("clips.tfrecord.gz"):
+        ...
+
+TensorFlow's own readers name no record, and take a gzip file that was cut between two records for a whole one. The
+framing of a record is
+
+    uint64 length | uint32 masked crc32c of length | byte data[length] | uint32 masked crc32c of data
+
+little-endian, see `tensorflow/core/lib/io/record_writer.h`.
 """
 
 import gzip
@@ -8,89 +16,169 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Any
+from typing import IO
 
 import google_crc32c
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
-# A length above this is damage rather than a clip: reading it would exhaust memory.
-_MAX_RECORD = 2**31
+_CHUNK = 1 << 20
+_Stream = IO[bytes] | gzip.GzipFile
+_MAX_RECORD = 2**31 - 1  # Bytes; protobuf reads no longer message.
 
-Opener = Callable[..., IO[bytes]]
 
+class BadFile(ValueError):  # noqa: N818 - the name its readers use
+    """A TFRecord file that cannot be read to its end.
 
-class BadFile(ValueError):
-    """A file that cannot be read to its end; names file, record and damage."""
+    Args:
+        path: The file.
+        record: Index of the record at fault.
+        reason: The damage, what was expected and what was received.
+    """
 
     def __init__(self, path: str, record: int, reason: str):
-        super().__init__(f"{path}, record {record}: {reason}")
+        super().__init__(path, record, reason)
         self.path = path
         self.record = record
         self.reason = reason
 
+    def __str__(self) -> str:
+        """Returns the reason, headed by file and record."""
+        return f"{self.path}, record {self.record}: {self.reason}"
 
-def read_records(path: str, open_file: Opener = open) -> Iterator[tuple[int, bytes]]:
-    """Yields `(index, bytes)` of each record, one at a time; whether the file is gzip is told by its first bytes.
+
+def open_path(path: str, mode: str) -> IO[bytes]:
+    """Opens a local path, or through TensorFlow's file systems one with a scheme (`gs://...`)."""
+    if "://" in path:
+        import tensorflow as tf
+
+        return tf.io.gfile.GFile(path, mode)
+    return open(path, mode)
+
+
+def read_records(
+    path: str | os.PathLike[str], *, open_file: Callable[[str, str], IO[bytes]] = open_path
+) -> Iterator[tuple[int, bytes]]:
+    """Yields `(index, record)` of a TFRecord file, one record in memory at a time.
+
+    Whether the file is gzip is told by its content. A plain file that was cut between two records cannot be told
+    from a whole one; a gzip file can.
+
+    Args:
+        path: The file.
+        open_file: Opens it, as `open(path, "rb")`.
 
     Raises:
-        BadFile: When the file is cut, also between two records of a gzip file, when a checksum is wrong, or when it
-            cannot be opened.
+        BadFile: When the file is damaged or cut; what precedes the damage has been yielded.
     """
-    index = 0
-    try:
-        with open_file(path, "rb") as raw:
-            magic = raw.read(len(_GZIP_MAGIC))
-            raw.seek(0)
-            stream: Any = gzip.GzipFile(fileobj=raw) if magic == _GZIP_MAGIC else raw
-            while True:
-                header = stream.read(_HEADER.size)
-                if not header:
-                    break
-                yield index, _record(path, index, stream, header)
-                index += 1
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadFile(path, index, f"expected a whole gzip file, received one that is cut or damaged: {error}") from error
-    except OSError as error:
-        raise BadFile(path, index, f"expected a readable file, received: {error.strerror or error}") from error
-    if index == 0:
-        raise BadFile(path, 0, "expected at least 1 record, received an empty file")
+    path = os.fspath(path)
+    with open_file(path, "rb") as file:
+        stream = _decompressed(file, path)
+        index = 0
+        while True:
+            try:
+                record = _read_record(stream)
+            except (_DamageError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+                raise BadFile(path, index, _describe(error)) from error
+            if record is None:
+                return
+            yield index, record
+            index += 1
 
 
-def write_records(path: str | os.PathLike[str], records: Iterable[bytes]) -> int:
-    """Writes a TFRecord file, gzip when the name ends in `.gz`, reproducible byte for byte; returns the count."""
-    count = 0
-    with open(path, "wb") as raw:
-        # Neither name nor time in the gzip header, so that equal records make equal files.
-        packed = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if str(path).endswith(".gz") else None
-        stream: Any = packed or raw
-        for record in records:
-            length = struct.pack("<Q", len(record))
-            stream.write(length + _FOOTER.pack(_masked_crc(length)) + record + _FOOTER.pack(_masked_crc(record)))
-            count += 1
-        if packed:
-            packed.close()
-    return count
+def write_records(
+    path: str | os.PathLike[str],
+    records: Iterable[bytes],
+    *,
+    open_file: Callable[[str, str], IO[bytes]] = open_path,
+) -> int:
+    """Writes a TFRecord file, gzip when its name ends in `.gz`; the same records give the same bytes.
+
+    Returns:
+        How many records were written.
+    """
+    path = os.fspath(path)
+    with open_file(path, "wb") as file:
+        if not path.endswith(".gz"):
+            return _write(file, records)
+        # Neither name nor time in the header: they would make equal data differ.
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as stream:
+            return _write(stream, records)
 
 
-def _record(path: str, index: int, stream: Any, header: bytes) -> bytes:
+class _DamageError(ValueError):
+    """The damage of a record, told to `read_records`."""
+
+
+def _decompressed(file: IO[bytes], path: str) -> _Stream:
+    start = file.read(_HEADER.size)
+    file.seek(0)
+    if not start and path.endswith(".gz"):
+        raise BadFile(path, 0, "expected a gzip file, received 0 bytes")
+    if len(start) == _HEADER.size:
+        length, checksum = _HEADER.unpack(start)
+        # The length of a plain file's first record may well look like gzip's magic number; not so its checksum.
+        if checksum == _masked_crc(start[:8]) and length <= _MAX_RECORD:
+            return file
+    return gzip.GzipFile(fileobj=file, mode="rb") if start.startswith(_GZIP_MAGIC) else file
+
+
+def _read_record(stream: _Stream) -> bytes | None:
+    header = _read(stream, _HEADER.size)
+    if not header:
+        return None
     if len(header) < _HEADER.size:
-        raise BadFile(path, index, f"expected a header of {_HEADER.size} bytes, received {len(header)}: the file is cut")
-    length, crc = _HEADER.unpack(header)
-    if crc != _masked_crc(header[:8]):
-        raise BadFile(path, index, "expected a TFRecord, received a header with a wrong checksum")
+        raise _DamageError(f"cut in its header: expected {_HEADER.size} bytes, received {len(header)}")
+    length, checksum = _HEADER.unpack(header)
+    _check_crc("length", header[:8], checksum)
     if length > _MAX_RECORD:
-        raise BadFile(path, index, f"expected a record of at most {_MAX_RECORD} bytes, received {length}")
-    body = stream.read(length + _FOOTER.size)
-    if len(body) < length + _FOOTER.size:
-        raise BadFile(path, index, f"expected {length} bytes, received {max(len(body) - 4, 0)}: the file is cut")
-    if _FOOTER.unpack(body[length:])[0] != _masked_crc(body[:length]):
-        raise BadFile(path, index, "expected a whole record, received one with a wrong checksum")
-    return body[:length]
+        raise _DamageError(f"corrupt length: expected at most {_MAX_RECORD} bytes, received {length}")
+    data = _read(stream, length)
+    footer = _read(stream, _FOOTER.size) if len(data) == length else b""
+    if len(footer) < _FOOTER.size:
+        expected, received = length + _FOOTER.size, len(data) + len(footer)
+        raise _DamageError(f"cut in its data: expected {expected} bytes, received {received}")
+    _check_crc("data", data, _FOOTER.unpack(footer)[0])
+    return data
+
+
+def _read(stream: _Stream, size: int) -> bytes:
+    """Reads `size` bytes, fewer at the end; in chunks, so that a false length claims no memory."""
+    chunks = []
+    while size:
+        chunk = stream.read(min(size, _CHUNK))
+        if not chunk:
+            break
+        chunks.append(chunk)
+        size -= len(chunk)
+    return b"".join(chunks)
+
+
+def _check_crc(what: str, data: bytes, received: int) -> None:
+    expected = _masked_crc(data)
+    if received != expected:
+        hint = "; is this a TFRecord file?" if what == "length" else ""
+        raise _DamageError(f"corrupt {what}: expected checksum {expected:#010x}, received {received:#010x}{hint}")
 
 
 def _masked_crc(data: bytes) -> int:
-    """TFRecord's masked CRC-32C: rotated and offset, since a CRC of data that hold CRCs is weak."""
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return "cut gzip file: expected its end-of-stream marker, received the end of the file"
+    if isinstance(error, _DamageError):
+        return str(error)
+    return f"damaged gzip file: {error}"
+
+
+def _write(stream: _Stream, records: Iterable[bytes]) -> int:
+    count = 0
+    for record in records:
+        header = struct.pack("<Q", len(record))
+        stream.write(header + _FOOTER.pack(_masked_crc(header)) + record + _FOOTER.pack(_masked_crc(record)))
+        count += 1
+    return count

@@ -1,0 +1,25 @@
+"""Clips to break."""
+
+import numpy as np
+import pytest
+
+from framecast.clips.codec import encode_clip
+from framecast.schemas.spec import ClipSpec, FrameRange
+
+
+@pytest.fixture
+def spec():
+    """The contract that `example` fulfils."""
+    return ClipSpec(frames=FrameRange(min=2, max=8))
+
+
+@pytest.fixture
+def frames():
+    """`(time 4, height 6, width 5, channel 1)` uint8."""
+    return np.random.default_rng(0).integers(1, 256, (4, 6, 5, 1), np.uint8)
+
+
+@pytest.fixture
+def example(frames):
+    """A legal clip, a fresh one each test."""
+    return encode_clip(frames, example_id="storm-0", media_id="storm", frame_rate=10.0)
