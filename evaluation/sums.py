@@ -1,40 +1,68 @@
-"""What the `evaluate` signature puts out: sums and counts of each clip, from which every metric is computed.
+"""The sums behind every metric, as TensorFlow ops for the `evaluate` signature."""
 
-Sums merge in any order, so that a metric of any set of clips is a sum of clips first and a ratio last.
-"""
-
+import math
 from collections.abc import Mapping
 
 import tensorflow as tf
 
-from framecast.evaluation.names import MODEL, OUTPUTS, REFERENCES
+from framecast.evaluation.metrics import OUTPUTS, REFERENCES
+
+# A frame that is met exactly has no finite PSNR; one such frame must not decide the mean over all of them.
+_LARGEST_PSNR = 100.0
 
 
 def forecast_sums(
     truth: tf.Tensor, known: tf.Tensor, counted: tf.Tensor, forecasts: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """Sums errors over each frame's known pixels.
+    """Sums errors over the pixels of each frame.
+
+    Reduced in float64 and returned in float32: the order of summation, which the padding of a batch or of a frame
+    changes, then stays below float32's rounding. Frames with more than 2**24 values count their pixels to 7 digits.
 
     Args:
-        truth: `(batch, horizon, height, width, channel)` float32 in [0, 1].
-        known: The same shape, bool; the values of other pixels never matter, NaN included.
-        counted: `(batch,)` bool; the sums of other clips are 0.
-        forecasts: The model's under `MODEL` and each of `REFERENCES`, shaped as `truth`.
+        truth: `(batch, horizon, height, width, channel)` float32 in [0, 1]; any value, NaN too, where not known.
+        known: bool of that shape. Unknown pixels are left out of every sum, whatever the forecasts say there.
+        counted: `(batch,)` bool, False for clips that are left out: all their sums are 0.
+        forecasts: By name, of the shape of `truth`: `model` and each of `REFERENCES`. The errors are taken of the
+            values as given; PSNR after clipping to [0, 1].
 
     Returns:
-        `OUTPUTS`, each `(batch, horizon)` float32.
+        For each of `OUTPUTS`, float32 `(batch, horizon)`: `pixels`, the known values; `frames`, 1 where there is a known
+        value; `squared_error` and `absolute_error` of the model; `psnr`, the model's in dB, at most 100;
+        `squared_error_<reference>`.
+
+    Raises:
+        ValueError: When a forecast is missing or unknown.
     """
-    known = tf.logical_and(known, counted[:, None, None, None, None])
+    expected = ("model", *REFERENCES)
+    if set(forecasts) != set(expected):
+        raise ValueError(f"forecasts: expected {', '.join(expected)}, received {', '.join(sorted(forecasts))}")
+    counted = counted[:, None, None, None, None]
+    used = tf.logical_and(known, counted)
 
-    def total(values: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(tf.where(known, values, tf.zeros_like(values)), axis=[2, 3, 4])
+    def error(forecast):
+        return tf.cast(tf.where(used, forecast - truth, tf.zeros_like(truth)), tf.float64)
 
-    error = forecasts[MODEL] - truth
-    outputs = {
-        "pixels": total(tf.ones_like(truth)),
-        "squared_error": total(tf.square(error)),
-        "absolute_error": total(tf.abs(error)),
+    def total(values):
+        return tf.reduce_sum(values, axis=[2, 3, 4])
+
+    model = error(forecasts["model"])
+    pixels = total(tf.cast(used, tf.float64))
+    clipped = total(tf.square(error(tf.clip_by_value(forecasts["model"], 0.0, 1.0))))
+    sums = {
+        "pixels": pixels,
+        "frames": tf.cast(pixels > 0, tf.float64),
+        "squared_error": total(tf.square(model)),
+        "absolute_error": total(tf.abs(model)),
+        "psnr": _psnr(clipped, pixels),
+        **{f"squared_error_{name}": total(tf.square(error(forecasts[name]))) for name in REFERENCES},
     }
-    for name in REFERENCES:
-        outputs[f"squared_error_{name}"] = total(tf.square(forecasts[name] - truth))
-    return {name: outputs[name] for name in OUTPUTS}
+    return {name: tf.cast(sums[name], tf.float32) for name in OUTPUTS}
+
+
+def _psnr(squared_error: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+    mse = tf.math.divide_no_nan(squared_error, pixels)
+    smallest = 10.0 ** (-_LARGEST_PSNR / 10.0)
+    # An mse of NaN must stay one: it compares as not smaller.
+    psnr = -10.0 / math.log(10.0) * tf.math.log(tf.where(mse < smallest, tf.constant(smallest, mse.dtype), mse))
+    return tf.where(pixels > 0, psnr, tf.zeros_like(psnr))

@@ -1,88 +1,99 @@
-"""The metrics as TensorFlow Model Analysis wants them: one shared sum, and one derived metric a figure.
+"""The metrics of `framecast.evaluation.metrics` for TensorFlow Model Analysis.
 
-TFMA attaches thresholds to a metric's name, so that every figure that may carry one, each lead time among them, is a
-metric of its own. All of them derive from one combiner over the `evaluate` signature's output.
+All of them derive from one combiner a model, which merges what the `evaluate` signature returns for each clip.
 """
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 from tensorflow_model_analysis.metrics import metric_types
+from tensorflow_model_analysis.utils.util import StandardExtracts
 
 from framecast.evaluation import metrics
-from framecast.evaluation.names import OUTPUTS, metric_key
+from framecast.evaluation.metrics import Sums
 
-_SUMS = "_forecast_sums"  # A leading underscore keeps it out of TFMA's results.
+# TFMA leaves metrics whose name starts with one underscore out of its results.
+_SUMS = "_framecast_sums"
 
 
 class ForecastMetric(metric_types.Metric):
-    """One figure of `framecast.evaluation.metrics`.
+    """A metric of `metrics.NAMES` over all lead times, or at one: TFMA attaches thresholds to a metric's name.
 
     Args:
-        metric: Name of the metric.
-        lead_time: Lead time, 1 the first forecast frame; over all of them unless given.
-        horizon: Lead times of the model.
-        name: Set by TFMA when it reads a configuration back; always `metric_key(metric, lead_time)`.
+        metric: One of `metrics.NAMES`.
+        lead_time: 1 to horizon; over all of them unless given.
+        name: Name in results: `metrics.key(metric, lead_time)` unless given.
     """
 
-    def __init__(self, metric: str, horizon: int, lead_time: int | None = None, name: str | None = None):
-        super().__init__(
-            _computations,
-            metric=metric,
-            horizon=horizon,
-            lead_time=lead_time,
-            name=name or metric_key(metric, lead_time),
-        )
-
-
-metric_types.register_metric(ForecastMetric)
+    def __init__(self, metric: str, lead_time: int | None = None, name: str | None = None):
+        metrics.check_names([metric])
+        name = name or metrics.key(metric, lead_time)
+        super().__init__(_computations, metric=metric, lead_time=lead_time, name=name)
 
 
 def _computations(
-    metric: str,
-    horizon: int,
-    lead_time: int | None = None,
-    name: str = "",
-    model_names: list[str] | None = None,
-    **_: Any,
-) -> list[Any]:
-    computations: list[Any] = []
+    metric: str, lead_time: int | None, name: str, model_names: list[str] | None = None
+) -> metric_types.MetricComputations:
+    computations: metric_types.MetricComputations = []
     for model_name in model_names or [""]:
-        sums_key = metric_types.MetricKey(_SUMS, model_name=model_name)
-        key = metric_types.MetricKey(name, model_name=model_name)
-        computations.append(
-            metric_types.MetricComputation(keys=[sums_key], preprocessors=None, combiner=_Sum(sums_key, horizon))
-        )
-
-        def result(values: dict[Any, Any], sums_key: Any = sums_key, key: Any = key) -> dict[Any, float]:
-            sums = dict(zip(OUTPUTS, values[sums_key], strict=True))
-            return {key: metrics.compute(metric, sums, lead_time)}
-
-        computations.append(metric_types.DerivedMetricComputation(keys=[key], result=result))
+        sums_key = metric_types.MetricKey(name=_SUMS, model_name=model_name)
+        key = metric_types.MetricKey(name=name, model_name=model_name)
+        derive = functools.partial(_derive, sums_key, key, metric, lead_time)
+        computations += [
+            metric_types.MetricComputation(
+                keys=[sums_key], preprocessors=[_ClipSums(model_name)], combiner=_SumsCombineFn(sums_key)
+            ),
+            metric_types.DerivedMetricComputation(keys=[key], result=derive),
+        ]
     return computations
 
 
-class _Sum(beam.CombineFn):
-    """Adds up the `evaluate` signature's output; the result is one array `(output, horizon)`."""
+def _derive(
+    sums_key: metric_types.MetricKey,
+    key: metric_types.MetricKey,
+    metric: str,
+    lead_time: int | None,
+    results: dict[metric_types.MetricKey, Any],
+) -> dict[metric_types.MetricKey, float]:
+    return {key: results[sums_key].compute(metric, lead_time)}
 
-    def __init__(self, key: Any, horizon: int):
+
+class _ClipSums(metric_types.Preprocessor):
+    """One clip's extracts to its `metrics.Sums`, here rather than in the combiner: TFMA hides a combiner's errors."""
+
+    def __init__(self, model_name: str):
+        super().__init__(name=f"{_SUMS}/{model_name}")
+        self._model_name = model_name
+
+    def process(self, extracts: dict[str, Any]) -> Iterator[Sums]:
+        """Yields the clip's sums.
+
+        Raises:
+            ValueError: Naming the model and the output that it lacks.
+        """
+        try:
+            yield Sums().update(StandardExtracts(extracts).get_predictions(self._model_name))
+        except ValueError as error:
+            raise ValueError(f"{self._model_name or 'candidate'} model: {error}") from error
+
+
+class _SumsCombineFn(beam.CombineFn):
+    """Merges `metrics.Sums` of one model."""
+
+    def __init__(self, key: metric_types.MetricKey):
+        super().__init__()
         self._key = key
-        self._horizon = horizon
 
-    def create_accumulator(self) -> dict[str, np.ndarray]:
-        return metrics.zeros(self._horizon)
+    def create_accumulator(self) -> Sums:
+        return Sums()
 
-    def add_input(self, accumulator: dict[str, np.ndarray], element: Any) -> dict[str, np.ndarray]:
-        outputs = element.get_predictions(self._key.model_name)
-        return metrics.add(accumulator, {name: np.reshape(value, [-1]) for name, value in outputs.items()})
+    def add_input(self, accumulator: Sums, element: Sums) -> Sums:
+        return accumulator.merge(element)
 
-    def merge_accumulators(self, accumulators: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        total = metrics.zeros(self._horizon)
-        for accumulator in accumulators:
-            total = metrics.add(total, accumulator)
-        return total
+    def merge_accumulators(self, accumulators: Iterable[Sums]) -> Sums:
+        return functools.reduce(Sums.merge, accumulators, Sums())
 
-    def extract_output(self, accumulator: dict[str, np.ndarray]) -> dict[Any, np.ndarray]:
-        return {self._key: np.stack([accumulator[name] for name in OUTPUTS])}
+    def extract_output(self, accumulator: Sums) -> dict[metric_types.MetricKey, Sums]:
+        return {self._key: accumulator}

@@ -1,72 +1,78 @@
-"""The configuration's thresholds as TFMA's EvalConfig: TFMA's own verdict decides the blessing."""
+"""The `evaluate` section as the EvalConfig of TFX's Evaluator."""
 
 import json
+import sys
+from collections.abc import Sequence
 
+from google.protobuf import wrappers_pb2
 from tensorflow_model_analysis.proto import config_pb2
 
-from framecast.evaluation import tfma_metrics
-from framecast.evaluation.names import METRICS, metric_key
+from framecast.evaluation import metrics, tfma_metrics
 from framecast.evaluation.spec import EvaluateSpec, Threshold
 
 CANDIDATE = "candidate"
-SERVING = "serving"
-# Facts of the raw clip, as the `transform_features` signature returns them.
-_SLICES = ("content", "length")
-# A model that answers NaN is never blessed, whatever the configuration asks for.
-_FINITE = 1e30
+BASELINE = "baseline"
+
+# No finite value is above it: a bound that only nan and infinity miss.
+LARGEST = sys.float_info.max
 
 
-def build_eval_config(spec: EvaluateSpec, *, horizon: int) -> config_pb2.EvalConfig:
-    """Returns the evaluation of a candidate against thresholds and, where one is serving, against the serving model.
+def build_eval_config(
+    spec: EvaluateSpec, *, horizon: int, slices: Sequence[str] = ("content", "length")
+) -> config_pb2.EvalConfig:
+    """Returns every metric over all lead times and at each, with the thresholds of `spec` on the overall slice.
 
-    Every metric is computed over all lead times and at each of them, over all clips and for each slice. Thresholds hold
-    over all clips.
+    A TFX Evaluator without any threshold neither blesses nor refuses. So `mse` always must be a finite number: with no
+    threshold configured, that is all that a candidate is held to.
 
     Args:
-        spec: Thresholds by metric name.
-        horizon: Lead times of the model.
+        spec: The configuration's `evaluate` section.
+        horizon: Lead times of the `evaluate` signature.
+        slices: Outputs of the `transform_features` signature to report metrics by, one at a time.
     """
-    config = config_pb2.EvalConfig()
-    for name in (CANDIDATE, SERVING):
-        config.model_specs.add(
+    models = [
+        config_pb2.ModelSpec(
             name=name,
+            is_baseline=name == BASELINE,
             signature_name="evaluate",
             preprocessing_function_names=["transform_features"],
-            is_baseline=name == SERVING,
         )
-    config.slicing_specs.add()
-    for feature in _SLICES:
-        config.slicing_specs.add(feature_keys=[feature])
-    metrics_spec = config.metrics_specs.add(model_names=[CANDIDATE, SERVING])
-    for metric in METRICS:
-        threshold = spec.thresholds.get(metric)
-        for lead_time in (None, *range(1, horizon + 1)):
-            entry = metrics_spec.metrics.add(
-                class_name=tfma_metrics.ForecastMetric.__name__,
-                module=tfma_metrics.__name__,
-                config=json.dumps(
-                    {
-                        "name": metric_key(metric, lead_time),
-                        "metric": metric,
-                        "lead_time": lead_time,
-                        "horizon": horizon,
-                    }
-                ),
-            )
-            if threshold is not None and threshold.per_lead_time == (lead_time is not None):
-                _attach(entry, threshold)
-            elif metric == "mse" and lead_time is None:
-                _attach(entry, Threshold(max=_FINITE))
+        for name in (CANDIDATE, BASELINE)
+    ]
+    slicing = [config_pb2.SlicingSpec(), *(config_pb2.SlicingSpec(feature_keys=[feature]) for feature in slices)]
+    configs = [
+        _metric_config(name, lead_time, spec.thresholds.get(name))
+        for lead_time in (None, *range(1, horizon + 1))
+        for name in metrics.NAMES
+    ]
+    return config_pb2.EvalConfig(
+        model_specs=models, slicing_specs=slicing, metrics_specs=[config_pb2.MetricsSpec(metrics=configs)]
+    )
+
+
+def _metric_config(name: str, lead_time: int | None, threshold: Threshold | None) -> config_pb2.MetricConfig:
+    config = config_pb2.MetricConfig(
+        module=tfma_metrics.__name__,
+        class_name=tfma_metrics.ForecastMetric.__name__,
+        config=json.dumps({"metric": name, "lead_time": lead_time}),
+    )
+    bound = config_pb2.MetricThreshold()
+    if threshold is not None and threshold.per_lead_time == (lead_time is not None):
+        _bound(bound, threshold)
+    if name == "mse" and lead_time is None and not bound.value_threshold.HasField("upper_bound"):
+        bound.value_threshold.upper_bound.value = LARGEST
+    if bound.ByteSize():
+        # `MetricConfig.threshold` would hold in every slice; the empty spec is the overall one.
+        config.per_slice_thresholds.add(slicing_specs=[config_pb2.SlicingSpec()], threshold=bound)
     return config
 
 
-def _attach(entry: config_pb2.MetricConfig, threshold: Threshold) -> None:
-    overall = entry.per_slice_thresholds.add(slicing_specs=[config_pb2.SlicingSpec()])
+def _bound(bound: config_pb2.MetricThreshold, threshold: Threshold) -> None:
     if threshold.min is not None:
-        overall.threshold.value_threshold.lower_bound.value = threshold.min
+        bound.value_threshold.lower_bound.CopyFrom(wrappers_pb2.DoubleValue(value=threshold.min))
     if threshold.max is not None:
-        overall.threshold.value_threshold.upper_bound.value = threshold.max
+        bound.value_threshold.upper_bound.CopyFrom(wrappers_pb2.DoubleValue(value=threshold.max))
     if threshold.max_increase_vs_serving is not None:
-        change = overall.threshold.change_threshold
-        change.direction = config_pb2.MetricDirection.LOWER_IS_BETTER
-        change.absolute.value = threshold.max_increase_vs_serving
+        # TFMA passes a difference that equals `absolute`.
+        bound.change_threshold.direction = config_pb2.MetricDirection.LOWER_IS_BETTER
+        bound.change_threshold.absolute.CopyFrom(wrappers_pb2.DoubleValue(value=threshold.max_increase_vs_serving))

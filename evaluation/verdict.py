@@ -1,103 +1,145 @@
-"""What the Evaluator found: figures by slice, and every threshold that was missed."""
+"""What an evaluation found: read back from the folder that the Evaluator wrote.
+
+    verdict = read_verdict(evaluation_uri)
+    verdict.blessed, verdict.figures["mse/lead_3"], [miss.describe() for miss in verdict.misses]
+"""
 
 import dataclasses
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow_model_analysis as tfma
 
-from framecast.evaluation.names import metric_key, split_key
-from framecast.evaluation.thresholds import CANDIDATE
+from framecast.evaluation import metrics, thresholds
 
-_OVERALL = "all clips"
+OVERALL = "overall"
+
+Figures = dict[str, float | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Miss:
-    """A threshold that a candidate did not reach.
+    """A threshold that the candidate missed.
 
     Args:
-        metric: Name of the metric.
-        lead_time: Lead time, None over all of them.
-        slice: Which clips.
-        value: What the candidate reached; for bounds against the serving model, the difference to it.
-        bound: What was asked for.
+        metric: One of `metrics.NAMES`.
+        lead_time: 1 to horizon, None for all of them together.
+        slice: `overall`, or `feature: value`.
+        value: What was measured, for a bound against the serving model the increase; None when it is no finite number.
+        bound: What was expected.
     """
 
     metric: str
     lead_time: int | None
     slice: str
-    value: float
+    value: float | None
     bound: str
 
     def describe(self) -> str:
-        """Returns one sentence."""
-        return f"{metric_key(self.metric, self.lead_time)} over {self.slice}: expected {self.bound}, received {self.value:.6g}"
+        """Returns the miss in one phrase."""
+        lead = "" if self.lead_time is None else f" at lead time {self.lead_time}"
+        where = "" if self.slice == OVERALL else f" ({self.slice})"
+        received = "no finite number" if self.value is None else f"{self.value:.6g}"
+        return f"{self.metric}{lead}{where}: expected {self.bound}, received {received}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """Outcome of an evaluation.
+    """What became of a candidate.
 
     Args:
-        blessed: Whether every threshold was reached.
-        misses: Those that were not.
-        figures: Metric key to value, over all clips.
-        slices: Slice to the same.
+        blessed: Whether every threshold was met.
+        misses: The thresholds that were not.
+        figures: The candidate's metrics over the eval split by `metrics.key` (`mse`, `mse/lead_3`); None where a
+            metric is no finite number.
+        slices: The same for every slice, named `feature: value`.
+        serving: The serving model's metrics over the eval split; empty when there was none to compare with.
     """
 
     blessed: bool
     misses: list[Miss]
-    figures: dict[str, float]
-    slices: dict[str, dict[str, float]]
+    figures: Figures
+    slices: dict[str, Figures]
+    serving: Figures
 
     def summary(self) -> str:
-        """Returns a few words for the screen."""
-        word = "blessed" if self.blessed else "not blessed"
-        return f"{word}, MSE {self.figures['mse']:.5f}, skill {self.figures['skill']:.3f}"
+        """Returns the outcome and the main figures in one line."""
+        count = len(self.misses)
+        outcome = "blessed" if self.blessed else f"{count} threshold{'' if count == 1 else 's'} missed"
+        figures = [f"{name} {_text(self.figures.get(name))}" for name in ("mse", "skill")]
+        if self.serving:
+            figures.append(f"serving mse {_text(self.serving.get('mse'))}")
+        return ", ".join([outcome, *figures])
 
 
 def read_verdict(evaluation: str) -> Verdict:
-    """Reads what TFX's Evaluator wrote to an evaluation artifact.
+    """Reads the verdict of an evaluation.
 
     Args:
-        evaluation: Folder of the artifact.
+        evaluation: The folder that the Evaluator wrote its results to.
+
+    Raises:
+        ValueError: When the folder holds no validation result.
     """
-    validation = tfma.load_validation_result(evaluation)
-    misses = [
-        _miss(failure, _slice_name(part.slice_key.single_slice_keys))
-        for part in validation.metric_validations_per_slice
-        for failure in part.failures
-    ]
-    for missing in validation.missing_slices:
-        misses.append(Miss("every metric", None, str(missing), float("nan"), "the slice to have clips"))
-    slices = {
-        _slice_name(metrics.slice_key.single_slice_keys): {
-            item.key.name: item.value.double_value.value
-            for item in metrics.metric_keys_and_values
-            if item.key.model_name in ("", CANDIDATE) and not item.key.is_diff
-        }
-        for metrics in tfma.load_metrics(evaluation)
-    }
-    return Verdict(validation.validation_ok, misses, slices.pop(_OVERALL), slices)
+    try:
+        validation = tfma.load_validation_result(evaluation)
+    except AssertionError as error:  # How TFMA says that there is no such file.
+        raise ValueError(f"{evaluation}: expected one validation result, received another number of them") from error
+    figures: dict[str, dict[str, Figures]] = {}
+    for result in tfma.load_metrics(evaluation):
+        for value in result.metric_keys_and_values:
+            if value.key.is_diff:
+                continue
+            model = figures.setdefault(value.key.model_name or thresholds.CANDIDATE, {})
+            number = _finite(value.value.double_value.value)
+            model.setdefault(_slice_name(result.slice_key), {})[value.key.name] = number
+    candidate = figures.get(thresholds.CANDIDATE, {})
+    misses = list(_misses(validation.metric_validations_per_slice))
+    if validation.missing_slices:
+        misses.append(Miss("mse", None, OVERALL, None, "at least one clip in the eval split"))
+    return Verdict(
+        blessed=validation.validation_ok,
+        misses=misses,
+        figures=candidate.get(OVERALL, {}),
+        slices={name: candidate[name] for name in sorted(candidate) if name != OVERALL},
+        serving=figures.get(thresholds.BASELINE, {}).get(OVERALL, {}),
+    )
 
 
-def _miss(failure: Any, where: str) -> Miss:
-    metric, lead_time = split_key(failure.metric_key.name)
-    threshold = failure.metric_threshold
+def _misses(validations: Iterable[Any]) -> Iterator[Miss]:
+    for validation in validations:
+        for failure in validation.failures:
+            metric, lead_time = metrics.parse_key(failure.metric_key.name)
+            measured = failure.HasField("metric_value")
+            value = _finite(failure.metric_value.double_value.value) if measured else None
+            for bound in _missed_bounds(failure.metric_threshold, value):
+                yield Miss(metric, lead_time, _slice_name(validation.slice_key), value, bound)
+
+
+def _missed_bounds(threshold: Any, value: float | None) -> Iterator[str]:
     if threshold.HasField("change_threshold"):
-        bound = f"at most {threshold.change_threshold.absolute.value:g} above the serving model"
-    else:
-        bounds = threshold.value_threshold
-        parts = [f"at least {bounds.lower_bound.value:g}"] if bounds.HasField("lower_bound") else []
-        parts += [f"at most {bounds.upper_bound.value:g}"] if bounds.HasField("upper_bound") else []
-        bound = " and ".join(parts)
-    return Miss(metric, lead_time, where, failure.metric_value.double_value.value, bound)
+        yield f"an increase of at most {threshold.change_threshold.absolute.value:g} against the serving model"
+        return
+    bounds = threshold.value_threshold
+    if bounds.HasField("lower_bound") and (value is None or value < bounds.lower_bound.value):
+        yield f"at least {bounds.lower_bound.value:g}"
+    if bounds.HasField("upper_bound") and (value is None or value > bounds.upper_bound.value):
+        largest = bounds.upper_bound.value == thresholds.LARGEST
+        yield "a finite number" if largest else f"at most {bounds.upper_bound.value:g}"
 
 
-def _slice_name(keys: Any) -> str:
+def _slice_name(key: Any) -> str:
     parts = []
-    for key in keys:
-        kind = key.WhichOneof("kind")
-        value = getattr(key, kind)
-        parts.append(f"{key.column} {value.decode() if isinstance(value, bytes) else value}")
-    return ", ".join(parts) or _OVERALL
+    for part in key.single_slice_keys:
+        value = getattr(part, part.WhichOneof("kind"))
+        parts.append(f"{part.column}: {value.decode() if isinstance(value, bytes) else value}")
+    return ", ".join(parts) or OVERALL
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _text(value: float | None) -> str:
+    return "not a number" if value is None else f"{value:.4g}"

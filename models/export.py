@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tfx_bsl.tfxio import tensor_representation_util
 
-from framecast.evaluation import names, references, sums
+from framecast.evaluation import metrics, references, sums
 from framecast.models.input_pipeline import normalise
 from framecast.models.spec import TaskSpec
 from framecast.schemas import features
@@ -168,7 +168,7 @@ class ForecastModule(tf.Module):
             result = self._sums(frames, length, counted[None])
             return {name: tf.squeeze(value, 0) for name, value in result.items()}
 
-        spec = {name: tf.TensorSpec([self._task.horizon], tf.float32) for name in names.OUTPUTS}
+        spec = {name: tf.TensorSpec([self._task.horizon], tf.float32) for name in metrics.OUTPUTS}
         length = tf.cast(transformed[features.FRAME_COUNT], tf.int32)
         return tf.map_fn(one, (transformed[features.FRAMES], length), fn_output_signature=spec)
 
@@ -185,7 +185,7 @@ class ForecastModule(tf.Module):
             climatology=tf.constant(self._constants.climatology, tf.float32),
             blur_sigmas=self._constants.blur_sigmas,
         )
-        forecasts = {names.MODEL: self._forecast(pixels, context), **forecasts}
+        forecasts = {"model": self._forecast(pixels, context), **forecasts}
         truth = tf.gather(pixels, future, batch_dims=1)
         return sums.forecast_sums(truth, tf.gather(known, future, batch_dims=1), counted, forecasts)
 

@@ -94,9 +94,6 @@ class Config(Section):
             raise ValueError(
                 f"train.crop: expected at most clip.height and clip.width, received {self.train.crop}"
             )
-        from framecast.evaluation.names import check_names
-
-        check_names(self.evaluate.thresholds)
         return self
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 _ROOT = pathlib.Path(__file__).parent.parent.parent
-_HEAVY = ("tensorflow", "tfx", "apache_beam", "keras", "numpy")
+_HEAVY = ("tensorflow", "tfx", "apache_beam", "keras")
 
 
 def _framecast(*arguments):
