@@ -83,7 +83,8 @@ def blur(frames: tf.Tensor, known: tf.Tensor, sigma: float) -> tf.Tensor:
         return frames
     radius = int(_TRUNCATE * sigma + 0.5)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    kernel = tf.tile(tf.constant(weights / weights.sum(), tf.float32)[:, None, None, None], [1, 1, tf.shape(frames)[3], 1])
+    weights = tf.constant(weights / weights.sum(), tf.float32)
+    kernel = tf.repeat(weights[:, None, None, None], tf.shape(frames)[3], axis=2)
     # One pass for values and weights, one kernel for rows and columns.
     stacked = tf.concat([frames, tf.cast(known, tf.float32)], axis=0)
     for _ in range(2):
@@ -139,7 +140,7 @@ def fit_blur(
         total += errors(frames, known, length[long_enough].astype(np.int32)).numpy()
     if not clips:
         raise ValueError(
-            f"fit_blur: expected a clip of at least {context_min + horizon} frames (context_min + horizon), received none"
+            f"fit_blur: expected a clip of at least context_min + horizon = {context_min + horizon} frames, found none"
         )
     return [float(sigmas[best]) for best in np.argmin(total, axis=0)]
 

@@ -41,7 +41,7 @@ class EvaluateSpec(Section):
     Whatever stands here, a candidate whose `mse` is not a finite number is never blessed.
     """
 
-    thresholds: dict[str, Threshold] = {}
+    thresholds: dict[str, Threshold] = pydantic.Field(default={})
 
     @pydantic.field_validator("thresholds")
     @classmethod

@@ -27,8 +27,8 @@ def forecast_sums(
             values as given; PSNR after clipping to [0, 1].
 
     Returns:
-        For each of `OUTPUTS`, float32 `(batch, horizon)`: `pixels`, the known values; `frames`, 1 where there is a known
-        value; `squared_error` and `absolute_error` of the model; `psnr`, the model's in dB, at most 100;
+        For each of `OUTPUTS`, float32 `(batch, horizon)`: `pixels`, the known values; `frames`, 1 where there is a
+        known value; `squared_error` and `absolute_error` of the model; `psnr`, the model's in dB, at most 100;
         `squared_error_<reference>`.
 
     Raises:

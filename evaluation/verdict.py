@@ -2,6 +2,8 @@
 
     verdict = read_verdict(evaluation_uri)
     verdict.blessed, verdict.figures["mse/lead_3"], [miss.describe() for miss in verdict.misses]
+
+The verdict is TFMA's own; nothing is decided here.
 """
 
 import dataclasses

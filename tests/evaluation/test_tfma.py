@@ -1,0 +1,275 @@
+"""TensorFlow Model Analysis on a toy SavedModel: its forecast is the last frame times `scale` plus `bias`."""
+
+import json
+import math
+
+import apache_beam as beam
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from google.protobuf import json_format
+from tensorflow_model_analysis.proto import config_pb2
+from tfx_bsl.tfxio import raw_tf_record
+
+from framecast.evaluation import metrics, references, sums
+from framecast.evaluation.metrics import NAMES, REFERENCES
+from framecast.evaluation.spec import EvaluateSpec
+from framecast.evaluation.thresholds import BASELINE, CANDIDATE, build_eval_config
+from framecast.evaluation.verdict import OVERALL, read_verdict
+
+HORIZON = 2
+LONGEST = 5
+SIZE = (4, 3, 1)
+LENGTHS = (5, 5, 4, 3, 4, 2)  # The last one is too short to be counted.
+CONTENTS = ("dense", "sparse", "dense", "empty", "sparse", "dense")
+RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+
+class Toy(tf.Module):
+    """A model with the signatures that the Evaluator asks for.
+
+    Args:
+        bias_of_lead: The bias at lead times where it is another.
+        dropped: An output of `evaluate` to leave out.
+    """
+
+    def __init__(self, scale=1.0, bias=0.0, bias_of_lead=None, dropped=None, horizon=HORIZON):
+        super().__init__()
+        self._scale, self._dropped, self._horizon = scale, dropped, horizon
+        self._bias = [bias_of_lead.get(lead, bias) if bias_of_lead else bias for lead in range(1, horizon + 1)]
+
+    def _parse(self, examples):
+        return tf.io.parse_example(
+            examples,
+            {
+                "frames": tf.io.FixedLenFeature([LONGEST, *SIZE], tf.float32),
+                "length": tf.io.FixedLenFeature([], tf.int64),
+                "content": tf.io.FixedLenFeature([], tf.string),
+            },
+        )
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+    def transform_features(self, examples):
+        parsed = self._parse(examples)
+        return {"length": parsed["length"], "content": parsed["content"]}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+    def evaluate(self, examples):
+        parsed = self._parse(examples)
+        length = tf.cast(parsed["length"], tf.int32)
+        counted = length > self._horizon
+        context = tf.maximum(length - self._horizon, 1)
+        frames = parsed["frames"]
+        known = tf.logical_not(tf.math.is_nan(frames))
+        future = context[:, None] + tf.range(self._horizon)[None]
+        truth, truth_known = (tf.gather(values, future, batch_dims=1) for values in (frames, known))
+        forecasts = references.reference_forecasts(
+            frames, known, context, self._horizon, climatology=tf.fill(SIZE, 0.5), blur_sigmas=[1.0] * self._horizon
+        )
+        bias = tf.reshape(tf.constant(self._bias, tf.float32), [1, -1, 1, 1, 1])
+        forecasts["model"] = forecasts["persistence"] * self._scale + bias
+        outputs = sums.forecast_sums(truth, truth_known, counted, forecasts)
+        outputs.pop(self._dropped, None)
+        return outputs
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """Frames `(time, height, width, channel)` with nan at missing pixels; 0 past the length."""
+    rng = np.random.default_rng(0)
+    result = []
+    for length in LENGTHS:
+        frames = np.zeros((LONGEST, *SIZE), "float32")
+        frames[:length] = rng.uniform(size=(length, *SIZE))
+        frames[rng.uniform(size=frames.shape) < 0.1] = np.nan
+        result.append(frames)
+    return result
+
+
+@pytest.fixture(scope="module")
+def evaluate(clips, tmp_path_factory):
+    """Runs an evaluation as TFX's Evaluator does and returns its verdict."""
+    folder = tmp_path_factory.mktemp("tfma")
+    data = str(folder / "clips.tfrecord")
+    with tf.io.TFRecordWriter(data) as writer:
+        for frames, length, content in zip(clips, LENGTHS, CONTENTS, strict=True):
+            feature = {
+                "frames": tf.train.Feature(float_list=tf.train.FloatList(value=frames.ravel())),
+                "length": tf.train.Feature(int64_list=tf.train.Int64List(value=[length])),
+                "content": tf.train.Feature(bytes_list=tf.train.BytesList(value=[content.encode()])),
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    empty = str(folder / "empty.tfrecord")
+    tf.io.TFRecordWriter(empty).close()
+
+    def run(thresholds, candidate, baseline=None, horizon=HORIZON, no_clips=False):
+        config = through_json(build_eval_config(EvaluateSpec(thresholds=thresholds), horizon=horizon))
+        config = tfma.utils.update_eval_config_with_defaults(
+            config, has_baseline=baseline is not None, rubber_stamp=True
+        )
+        models = []
+        for spec, toy in zip(config.model_specs, (candidate, baseline), strict=False):
+            path = str(tmp_path_factory.mktemp("model"))
+            tf.saved_model.save(
+                toy, path, signatures={"evaluate": toy.evaluate, "transform_features": toy.transform_features}
+            )
+            models.append(
+                tfma.default_eval_shared_model(eval_saved_model_path=path, model_name=spec.name, eval_config=config)
+            )
+        output = str(tmp_path_factory.mktemp("evaluation"))
+        source = raw_tf_record.RawTfRecordTFXIO(
+            file_pattern=empty if no_clips else data,
+            raw_record_column_name=tfma.ARROW_INPUT_COLUMN,
+            telemetry_descriptors=["test"],
+        )
+        with beam.Pipeline(runner=RUNNER) as pipeline:
+            _ = (
+                pipeline
+                | source.BeamSource()
+                | tfma.ExtractEvaluateAndWriteResults(
+                    eval_shared_model=models if baseline else models[0], eval_config=config, output_path=output
+                )
+            )
+        return read_verdict(output)
+
+    return run
+
+
+def through_json(config):
+    """As TFX hands the config to the Evaluator."""
+    return json_format.Parse(json_format.MessageToJson(config), config_pb2.EvalConfig())
+
+
+def mean_square(clips, lead, forecast):
+    """NumPy oracle: the mean squared error at a lead time over counted clips' known pixels."""
+    errors = []
+    for frames, length in zip(clips, LENGTHS, strict=True):
+        if length > HORIZON:
+            truth = frames[length - HORIZON + lead - 1]
+            errors.append((forecast(np.nan_to_num(frames[length - HORIZON - 1])) - truth)[~np.isnan(truth)])
+    return np.mean(np.concatenate(errors).astype("float64") ** 2)
+
+
+@pytest.fixture(scope="module")
+def alone(evaluate):
+    """A candidate evaluated without a serving model, with bounds on both sides that it keeps."""
+    return evaluate(
+        {"mse": {"max": 1.0, "max_increase_vs_serving": 0.0}, "skill": {"min": -5.0, "per_lead_time": True}},
+        Toy(scale=0.5, bias=0.25),
+    )
+
+
+def test_a_candidate_within_its_bounds_is_blessed_and_needs_no_serving_model(alone):
+    assert alone.blessed
+    assert alone.misses == []
+    assert alone.serving == {}
+    assert alone.summary().startswith("blessed, mse 0.")
+
+
+def test_figures_hold_every_metric_overall_and_at_each_lead_time(alone, clips):
+    assert set(alone.figures) == {metrics.key(name, lead) for name in NAMES for lead in (None, 1, 2)}
+    for lead in (1, 2):
+        model = mean_square(clips, lead, lambda last: last * 0.5 + 0.25)
+        assert alone.figures[f"mse/lead_{lead}"] == pytest.approx(model, rel=1e-6)
+        known = {"persistence": lambda last: last, "black": np.zeros_like, "climatology": lambda last: 0.5 + 0 * last}
+        for name, forecast in known.items():
+            expected = mean_square(clips, lead, forecast)
+            assert alone.figures[f"mse_{name}/lead_{lead}"] == pytest.approx(expected, rel=1e-6)
+        best = min(alone.figures[f"mse_{name}/lead_{lead}"] for name in REFERENCES)
+        assert alone.figures[f"skill/lead_{lead}"] == pytest.approx(1 - model / best, rel=1e-5)
+
+
+def test_slices_are_by_content_and_by_length_and_a_slice_that_counts_nothing_has_no_figures(alone):
+    assert set(alone.slices) == {
+        *(f"content: {content}" for content in ("dense", "sparse", "empty")),
+        *(f"length: {length}" for length in (2, 3, 4, 5)),
+    }
+    assert alone.slices["length: 2"]["mse"] is None
+    assert alone.slices["length: 5"]["mse"] > 0
+    json.dumps([alone.figures, alone.slices], allow_nan=False)
+
+
+def test_a_bound_of_one_lead_time_names_the_lead_time(evaluate):
+    verdict = evaluate({"mse": {"max": 0.5, "per_lead_time": True}}, Toy(bias_of_lead={2: 3.0}))
+    assert not verdict.blessed
+    (miss,) = verdict.misses
+    assert (miss.metric, miss.lead_time, miss.slice) == ("mse", 2, OVERALL)
+    assert miss.value == verdict.figures["mse/lead_2"]
+    assert miss.describe().startswith("mse at lead time 2: expected at most 0.5, received ")
+    assert verdict.summary().startswith("1 threshold missed, mse")
+
+
+def test_a_bound_from_below_is_missed(evaluate):
+    verdict = evaluate({"skill": {"min": 0.9, "max": 1.0}}, Toy())
+    assert [miss.bound for miss in verdict.misses] == ["at least 0.9"]
+
+
+@pytest.mark.parametrize("thresholds", [{}, {"skill": {"max": 2.0}}])
+def test_a_candidate_that_forecasts_no_numbers_fails_whatever_is_configured(evaluate, thresholds):
+    verdict = evaluate(thresholds, Toy(bias_of_lead={1: math.nan}))
+    assert not verdict.blessed
+    miss = next(miss for miss in verdict.misses if miss.metric == "mse")
+    assert miss.describe() == "mse: expected a finite number, received no finite number"
+    assert verdict.figures["mse"] is verdict.figures["mse/lead_1"] is None
+    assert verdict.figures["mse/lead_2"] > 0
+
+
+def test_without_thresholds_a_candidate_with_finite_errors_is_blessed(evaluate):
+    assert evaluate({}, Toy()).blessed
+
+
+def test_an_eval_split_without_clips_blesses_nothing(evaluate):
+    verdict = evaluate({}, Toy(), no_clips=True)
+    assert not verdict.blessed
+    assert [miss.bound for miss in verdict.misses] == ["at least one clip in the eval split"]
+
+
+def test_a_model_equal_to_the_serving_one_is_blessed(evaluate):
+    verdict = evaluate({"mse": {"max_increase_vs_serving": 0.0}}, Toy(0.7), Toy(0.7))
+    assert verdict.blessed
+    assert verdict.serving == verdict.figures
+
+
+def test_a_model_worse_than_the_serving_one_is_refused_with_the_increase(evaluate):
+    verdict = evaluate({"mse": {"max_increase_vs_serving": 0.0}}, Toy(bias=0.4), Toy(0.5, 0.25))
+    (miss,) = verdict.misses
+    assert not verdict.blessed
+    assert miss.value == pytest.approx(verdict.figures["mse"] - verdict.serving["mse"])
+    assert "expected an increase of at most 0 against the serving model" in miss.describe()
+
+
+def test_a_model_better_than_the_serving_one_is_blessed(evaluate):
+    bounds = {"mse": {"max_increase_vs_serving": 0.0, "per_lead_time": True}}
+    assert evaluate(bounds, Toy(0.5, 0.25), Toy(bias=0.4)).blessed
+
+
+def test_one_lead_time_works(evaluate):
+    verdict = evaluate({"mse": {"max": 1.0, "per_lead_time": True}}, Toy(horizon=1), horizon=1)
+    assert verdict.blessed
+    assert verdict.figures["mse"] == verdict.figures["mse/lead_1"]
+
+
+def test_a_missing_output_is_named_with_its_model(evaluate):
+    with pytest.raises(ValueError, match=r"baseline model: evaluate signature: .* received none called psnr"):
+        evaluate({}, Toy(), Toy(dropped="psnr"))
+
+
+def test_thresholds_stand_on_the_overall_slice_only():
+    config = build_eval_config(EvaluateSpec(thresholds={"mae": {"max": 1.0, "per_lead_time": True}}), horizon=2)
+    bounded = {
+        json.loads(metric.config)["metric"] + str(json.loads(metric.config)["lead_time"] or ""): metric
+        for metric in config.metrics_specs[0].metrics
+        if metric.per_slice_thresholds
+    }
+    assert set(bounded) == {"mse", "mae1", "mae2"}
+    for metric in bounded.values():
+        (threshold,) = metric.per_slice_thresholds
+        assert list(threshold.slicing_specs) == [config_pb2.SlicingSpec()]
+        assert not metric.HasField("threshold")
+    assert [(spec.name, spec.is_baseline) for spec in config.model_specs] == [(CANDIDATE, False), (BASELINE, True)]
+
+
+def test_a_folder_without_an_evaluation_is_named(tmp_path):
+    with pytest.raises(ValueError, match=f"{tmp_path}: expected one validation result"):
+        read_verdict(str(tmp_path))
