@@ -1,7 +1,7 @@
 """A convolutional LSTM cell, and the layer that runs it over time. Imports Keras only.
 
-    layer = RNN(ConvLSTMCell(filters=64, kernel_size=5), return_sequences=True)
-    layer(frames, mask=mask)  # (batch, time, height, width, channel) -> (batch, time, height, width, 64)
+layer = RNN(ConvLSTMCell(filters=64, kernel_size=5), return_sequences=True)
+layer(frames, mask=mask)  # (batch, time, height, width, channel) -> (batch, time, height, width, 64)
 """
 
 import keras
@@ -51,9 +51,7 @@ class ConvLSTMCell(keras.Layer):
     def build(self, input_shape):
         shape = (self.kernel_size, self.kernel_size, input_shape[-1] + self.filters, 4 * self.filters)
         self.kernel = self.add_weight(name="kernel", shape=shape, autocast=False)
-        self.bias = self.add_weight(
-            name="bias", shape=shape[-1:], initializer=self._initial_bias, autocast=False
-        )
+        self.bias = self.add_weight(name="bias", shape=shape[-1:], initializer=self._initial_bias, autocast=False)
         self.built = True
 
     def _initial_bias(self, shape, dtype=None):
@@ -130,7 +128,7 @@ class RNN(keras.layers.RNN):
         output = outputs if self.return_sequences else last_output
         return (output, *states) if self.return_state else output
 
-    def compute_output_shape(self, sequences_shape, initial_state_shape=None):
+    def compute_output_shape(self, sequences_shape, initial_state_shape=None):  # noqa: ARG002, as Keras calls it
         batch, time, *step_shape = sequences_shape
         step_output = self.cell.compute_output_shape((batch, *step_shape))
         output = (batch, time, *step_output[1:]) if self.return_sequences else tuple(step_output)

@@ -1,7 +1,7 @@
 """The forecast model: a stack of ConvLSTM cells that predicts the next frame, fed with its own predictions.
 
-    model = Forecaster(channels=1, filters=(48, 48), kernel_size=5, patch=4)
-    model(frames, context_length, steps=9)  # (batch, 9, height, width, 1): frames 1 .. 9
+model = Forecaster(channels=1, filters=(48, 48), kernel_size=5, patch=4)
+model(frames, context_length, steps=9)  # (batch, 9, height, width, 1): frames 1 .. 9
 """
 
 from collections.abc import Sequence

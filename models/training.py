@@ -93,7 +93,8 @@ def fit(
 
     Args:
         model: A built model with the call contract of `framecast.models.forecaster.Forecaster`.
-        dataset: Batches for training, without an end. Under several replicas, global batches.
+        dataset: Batches for training, without an end; without Python or stateful random operations, so that its
+            position can be saved. Under several replicas, global batches.
         val_dataset: Batches whose mean loss chooses the weights, with an end.
         steps: Optimizer steps.
         learning_rate: Peak of the schedule; 0 leaves the weights as they are.
@@ -114,7 +115,10 @@ def fit(
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
 
-    dataset = strategy.experimental_distribute_dataset(dataset)
+    # TensorFlow's autotuner sleeps up to a minute between two looks, and an iterator that goes away waits for it.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    dataset = strategy.experimental_distribute_dataset(dataset.with_options(options))
     val_dataset = strategy.experimental_distribute_dataset(val_dataset)
     train_step = _train_step(model, optimizer, loss, horizon, strategy, dataset.element_spec)
     val_step = _val_step(model, loss, horizon, strategy, val_dataset.element_spec)

@@ -146,5 +146,5 @@ def test_configuration_survives_a_round_trip(sequences):
 
 
 def test_stateful_is_refused_by_name():
-    with pytest.raises(ValueError, match="stateful: expected False .* received True"):
+    with pytest.raises(ValueError, match=r"stateful: expected False .* received True"):
         RNN(ConvLSTMCell(FILTERS, KERNEL), stateful=True)

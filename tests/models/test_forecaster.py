@@ -159,5 +159,5 @@ def test_presets_build_and_forecast(name):
 
 
 def test_unknown_preset_is_refused_by_name():
-    with pytest.raises(ValueError, match="model.preset: expected one of convlstm-tiny, .*, received 'huge'"):
+    with pytest.raises(ValueError, match=r"model.preset: expected one of convlstm-tiny, .*, received 'huge'"):
         presets.build("huge", channels=1, dtype="float32")
