@@ -20,6 +20,7 @@ test: setup ## Runs the tests.
 lint: setup ## Checks style and types.
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@mkdir -p build/typed && ln -sfn ../.. build/typed/framecast
 	@.venv/bin/mypy
 
 format: setup ## Formats the code and mends what ruff can.

@@ -23,7 +23,7 @@ _COLORSPACES = {1: "GRAY", 3: "RGB", 4: "RGBA"}
 _MICROSECONDS = 1_000_000
 
 
-class BadClip(ValueError):  # noqa: N818 - the name its readers use
+class BadClip(ValueError):
     """A clip that breaks the contract.
 
     Args:

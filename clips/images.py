@@ -23,7 +23,7 @@ _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 
 
-class BadImage(ValueError):  # noqa: N818 - named like BadClip and BadFile
+class BadImage(ValueError):
     """Bytes that are no readable PNG or JPEG image."""
 
 

@@ -28,7 +28,7 @@ _Stream = IO[bytes] | gzip.GzipFile
 _MAX_RECORD = 2**31 - 1  # Bytes; protobuf reads no longer message.
 
 
-class BadFile(ValueError):  # noqa: N818 - the name its readers use
+class BadFile(ValueError):
     """A TFRecord file that cannot be read to its end.
 
     Args:

@@ -1,6 +1,6 @@
 """ClipExampleGen: reads clips, checks every frame, and splits them by recording.
 
-    ClipExampleGen(input_base="data", train="day1/*.tfrecord.gz", eval="day2/*.tfrecord.gz", clip=clip_spec)
+ClipExampleGen(input_base="data", train="day1/*.tfrecord.gz", eval="day2/*.tfrecord.gz", clip=clip_spec)
 """
 
 import collections
@@ -13,7 +13,7 @@ from typing import Any
 import apache_beam as beam
 import tensorflow as tf
 from google.protobuf import json_format, struct_pb2
-from tfx.components.example_gen import base_example_gen_executor, component, utils
+from tfx.components.example_gen import base_example_gen_executor, component
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
@@ -55,7 +55,7 @@ class ClipExampleGen(component.FileBasedExampleGen):
         input_base: str,
         clip: ClipSpec,
         train: str,
-        eval: str | None = None,  # noqa: A002 - the name of the split
+        eval: str | None = None,
         split_by: str = features.MEDIA_ID,
         shares: dict[str, int] | None = None,
         min_frames: int = 1,
@@ -89,7 +89,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         """Not used: `Do` reads the files itself, to name file and record of what is wrong."""
         raise NotImplementedError
 
-    def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:  # noqa: N802
+    def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
         """Writes the splits and a summary, or raises BadClipsError."""
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = _settings(exec_properties)

@@ -24,7 +24,7 @@ class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
 class Executor(executor.Executor):
     """Leaves the baseline out when ServingModel's artifact says that nothing comparable is serving."""
 
-    def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:  # noqa: N802
+    def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
         """Evaluates with or without a baseline."""
         key = standard_component_specs.BASELINE_MODEL_KEY
         present = [model for model in input_dict.get(key, []) if model.get_int_custom_property(PRESENT)]

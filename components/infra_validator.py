@@ -25,7 +25,7 @@ class InfraError(RuntimeError):
 
 
 @component
-def SavedModelInfraValidator(  # noqa: N802 - TFX components are named like classes
+def SavedModelInfraValidator(
     model: InputArtifact[standard_artifacts.Model],
     blessing: OutputArtifact[standard_artifacts.InfraBlessing],
     code: Parameter[str] = "",  # noqa: ARG001 - a part of the cache key
@@ -100,5 +100,7 @@ def _ask(predict, requests) -> float:
         latencies.append(1000 * (time.monotonic() - started))
         for name, tensor in response.outputs.items():
             if not np.all(np.isfinite(tf.make_ndarray(tensor))):
-                raise InfraError(f"warm-up request {number}, output {name}: expected finite numbers, received NaN or inf")
+                raise InfraError(
+                    f"warm-up request {number}, output {name}: expected finite numbers, received NaN or inf"
+                )
     return float(np.median(latencies))

@@ -14,7 +14,7 @@ PRESENT = "present"
 
 
 @component
-def ServingModel(  # noqa: N802 - TFX components are named like classes
+def ServingModel(
     model: OutputArtifact[standard_artifacts.Model],
     directory: Parameter[str],
     contract: Parameter[str] = "",

@@ -15,7 +15,7 @@ class DataAnomaliesError(ValueError):
 
 
 @component
-def ValidationGate(  # noqa: N802 - TFX components are named like classes
+def ValidationGate(
     anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
     gate: OutputArtifact[simple_artifacts.File],
     code: Parameter[str] = "",  # noqa: ARG001 - a part of the cache key

@@ -26,5 +26,7 @@ def build(spec: ModelSpec, channels: int, dtype: keras.DTypePolicy) -> keras.Mod
     try:
         builder = getattr(importlib.import_module(name), function)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"model.builder: expected package.module:function, received {spec.builder}: {error}") from error
+        raise ValueError(
+            f"model.builder: expected package.module:function, received {spec.builder}: {error}"
+        ) from error
     return builder(channels=channels, dtype=dtype)

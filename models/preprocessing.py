@@ -180,9 +180,7 @@ def _image_size(encoded: tf.Tensor, spec: ClipSpec) -> tf.Tensor:
         tf.debugging.assert_equal(is_jpeg, True, "image/encoded: expected a PNG or JPEG image")
         tf.debugging.assert_equal(depth, 8, "image/encoded: a JPEG has 8 bits")
         shape = tf.cast(tf.image.extract_jpeg_shape(encoded), tf.int64)
-        tf.debugging.assert_equal(
-            shape[2], tf.constant(spec.channels, tf.int64), "image/encoded: channels of a JPEG"
-        )
+        tf.debugging.assert_equal(shape[2], tf.constant(spec.channels, tf.int64), "image/encoded: channels of a JPEG")
         return shape[:2]
 
     return tf.cond(is_png, png, jpeg)

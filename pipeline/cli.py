@@ -93,7 +93,9 @@ def serve(
         if as_json:
             print(json.dumps({"port": bound, "model": model_name, "version": version}), flush=True)
         else:
-            print(f"serving {model_name} version {version} on {host}:{bound} (production: TensorFlow Serving)", flush=True)
+            print(
+                f"serving {model_name} version {version} on {host}:{bound} (production: TensorFlow Serving)", flush=True
+            )
 
     server.serve_forever(model_name, model_base_path, host=host, port=port, ready=ready)
 
@@ -101,7 +103,9 @@ def serve(
 @app.command()
 def query(
     clips: Annotated[list[str], typer.Argument(metavar="CLIPS.tfrecord...", help="TFRecords of clips.")],
-    address: Annotated[str, typer.Option(help="Address of TensorFlow Serving or of framecast serve.")] = "127.0.0.1:8500",
+    address: Annotated[
+        str, typer.Option(help="Address of TensorFlow Serving or of framecast serve.")
+    ] = "127.0.0.1:8500",
     model: Annotated[str, typer.Option(help="Name of the served model.")] = "framecast",
     holdout: Annotated[
         bool, typer.Option("--holdout", help="Cut the last frames off and score the forecast against them.")
@@ -149,7 +153,6 @@ def _quiet() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     warnings.simplefilter("ignore")
-
 
 
 if __name__ == "__main__":

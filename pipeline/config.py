@@ -1,6 +1,6 @@
 """The configuration: one YAML, read strictly.
 
-    config = load("configs/radar.yaml", overrides=["train.steps=500"])
+config = load("configs/radar.yaml", overrides=["train.steps=500"])
 """
 
 import glob
@@ -91,9 +91,7 @@ class Config(Section):
                 f"received {self.task.context.min} + {self.task.horizon}"
             )
         if self.train.crop and self.clip.height and self.train.crop > min(self.clip.height, self.clip.width or 0):
-            raise ValueError(
-                f"train.crop: expected at most clip.height and clip.width, received {self.train.crop}"
-            )
+            raise ValueError(f"train.crop: expected at most clip.height and clip.width, received {self.train.crop}")
         return self
 
 

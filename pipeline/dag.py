@@ -20,6 +20,7 @@ from framecast.pipeline.code_digest import code_digest
 from framecast.pipeline.config import Config
 from framecast.schemas.schema import build_schema
 
+
 def create_pipeline(
     config: Config,
     *,
@@ -63,9 +64,7 @@ def create_pipeline(
     anomalies = tfx.components.ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     )
-    gate = ValidationGate(
-        anomalies=anomalies.outputs["anomalies"], code=code_digest("components/validation_gate.py")
-    )
+    gate = ValidationGate(anomalies=anomalies.outputs["anomalies"], code=code_digest("components/validation_gate.py"))
     # Decodes, learns length buckets, pads, materialises compact bytes. The Evaluator reads raw clips: no eval split.
     transform = tfx.components.Transform(
         examples=examples.outputs["examples"],

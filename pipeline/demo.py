@@ -1,6 +1,6 @@
 """`make demo`: a data set, the whole pipeline, a server, and its forecasts of clips it has never seen.
 
-    python -m framecast.pipeline.demo --folder demo
+python -m framecast.pipeline.demo --folder demo
 """
 
 import argparse
@@ -47,9 +47,6 @@ def _ask_server(serving: pathlib.Path, clips: list[pathlib.Path], gif: pathlib.P
             return subprocess.run([*_FRAMECAST, *query]).returncode
         finally:
             server.terminate()
-
-
-
 
 
 if __name__ == "__main__":

@@ -85,7 +85,9 @@ def query(
 
 def describe(answer: dict[str, Any]) -> str:
     """Returns the answer as text for a person."""
-    lines = [f"{answer['clips']} clips forecast by version {answer['version']}, {answer['left_out']} too short left out"]
+    lines = [
+        f"{answer['clips']} clips forecast by version {answer['version']}, {answer['left_out']} too short left out"
+    ]
     if "mse" in answer:
         lines.append(f"{'lead time':<18}" + "".join(f"{lead:>9}" for lead in range(1, answer["horizon"] + 1)))
         for name in ("mse", "mse_persistence", "skill_persistence"):

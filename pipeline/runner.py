@@ -105,6 +105,7 @@ class _WatchedNode(beam_dag_runner.PipelineNodeAsDoFn):
 
 LocalRunner._PIPELINE_NODE_DO_FN_CLS = _WatchedNode
 
+
 def property_of(artifact: Any, name: str) -> Any:
     """Returns a custom property of an ML Metadata artifact; None when it has none of that name."""
     if name not in artifact.custom_properties:

@@ -101,6 +101,4 @@ class Screen(logging.Handler):
         note = f"loss {progress['loss']:.5f}"
         if progress.get("val_loss") is not None:
             note += f"  val {progress['val_loss']:.5f}"
-        self._bar.update(
-            self._task, total=progress["steps"], completed=progress["step"], note=note, visible=True
-        )
+        self._bar.update(self._task, total=progress["steps"], completed=progress["step"], note=note, visible=True)

@@ -1,6 +1,6 @@
 """The curated schema: the text in `clip.pbtxt` with the bounds of a configuration.
 
-    build_schema(ClipSpec(frames=FrameRange(min=8, max=24)))
+build_schema(ClipSpec(frames=FrameRange(min=8, max=24)))
 """
 
 import pathlib

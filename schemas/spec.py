@@ -71,7 +71,9 @@ class ClipSpec(Section):
         if (self.height is None) != (self.width is None):
             raise ValueError("expected both height and width or neither")
         if self.missing is not None:
-            if self.dtype != "float32" and not (float(self.missing).is_integer() and 0 <= self.missing <= self.max_pixel):
+            if self.dtype != "float32" and not (
+                float(self.missing).is_integer() and 0 <= self.missing <= self.max_pixel
+            ):
                 raise ValueError(f"missing: expected a {self.dtype} value, received {self.missing}")
             if math.isnan(self.missing):
                 raise ValueError("missing: expected a number, received nan")

@@ -20,9 +20,9 @@ from tensorflow.core.example import example_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
+from framecast.models.warmup import predict_request
 from framecast.schemas import features
 from framecast.serving import protos
-from framecast.models.warmup import predict_request
 
 _ATTEMPTS = 6
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # Seconds.

@@ -1,8 +1,8 @@
 """A legal clip passes with its facts added; each way to break the contract is refused by name."""
 
 import io
-import pickle
 import pathlib
+import pickle
 import struct
 import zlib
 

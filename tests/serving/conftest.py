@@ -39,7 +39,7 @@ class ToyForecaster(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
     def serve_examples(self, examples):
         """Returns what `serve` does for clips of PNG frames."""
-        _, sequences, lengths = tf.io.parse_sequence_example(
+        _, sequences, _lengths = tf.io.parse_sequence_example(
             examples, sequence_features={"image/encoded": tf.io.RaggedFeature(tf.string)}
         )
         spec = tf.TensorSpec([None, None, CHANNELS], tf.uint8)

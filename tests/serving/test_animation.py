@@ -37,7 +37,8 @@ def test_has_a_frame_for_each_context_and_each_lead_time_and_three_readable_pane
     assert len(frames) == 3 + 2
     height, width = frames[0].shape[:2]
     # 32 x 48 is enlarged six times, to 192 x 288, three times side by side.
-    assert height >= 192 and width >= 3 * 288
+    assert height >= 192
+    assert width >= 3 * 288
     assert 3 * 192 * 288 / (height * width) > 0.6
     assert share_of(frames[0], (255, 255, 255)) == pytest.approx(3 * 192 * 288 / (height * width), abs=0.02)
 

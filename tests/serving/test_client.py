@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
+from framecast.models.warmup import predict_request
 from framecast.serving import protos
 from framecast.serving.client import Forecaster, TensorSpec, predict_stub
 from framecast.serving.server import Server
-from framecast.models.warmup import predict_request
 
 HORIZON = 2  # Of the toy model.
 

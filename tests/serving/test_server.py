@@ -79,7 +79,8 @@ def test_published_client_pattern_gets_the_answer_of_the_in_process_signature(se
     answer = response.outputs["forecast"]
     assert expected.shape == (2, HORIZON, 8, 6, 1)
     np.testing.assert_array_equal(tf.make_ndarray(answer), expected)
-    assert answer.tensor_content and not answer.float_val
+    assert answer.tensor_content
+    assert not answer.float_val
     assert response.model_spec.name == "toy"
     assert response.model_spec.signature_name == "serving_default"
     assert response.model_spec.version.value == 7
@@ -207,7 +208,8 @@ def test_length_that_the_graph_refuses_is_an_invalid_argument_with_the_graphs_me
     code, message = refusal(protos.PREDICT, channel, request_)
     assert code is INVALID
     assert message.startswith("assertion failed: [length: expected at most the frames given]")
-    assert "[4]" in message and "[3]" in message
+    assert "[4]" in message
+    assert "[3]" in message
 
 
 def test_corrupt_image_bytes_are_an_invalid_argument(channel):
@@ -218,7 +220,8 @@ def test_corrupt_image_bytes_are_an_invalid_argument(channel):
     )
     code, message = refusal(protos.PREDICT, channel, request)
     assert code is INVALID
-    assert "image" in message.lower() and "Graph execution error" not in message
+    assert "image" in message.lower()
+    assert "Graph execution error" not in message
 
 
 @pytest.mark.parametrize(("change", "code", "message"), SERVABLE_ROWS)
