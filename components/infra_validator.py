@@ -32,8 +32,8 @@ def SavedModelInfraValidator(
 ) -> None:
     """Serves the model in a fresh process and replays its warm-up requests over gRPC.
 
-    Blesses when every request is answered with finite numbers. TFX's InfraValidator does this with Docker and TensorFlow
-    Serving; this one needs neither.
+    Blesses when every request is answered with finite numbers. TFX's InfraValidator does this with Docker and
+    TensorFlow Serving; this one needs neither.
 
     Args:
         model: The exported model.

@@ -1,10 +1,12 @@
 """Named models: what `model.preset` in the configuration chooses from."""
 
+from typing import Any
+
 import keras
 
 from framecast.models.forecaster import Forecaster
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "convlstm-tiny": {"filters": (16,), "kernel_size": 3, "patch": 4},
     "convlstm-small": {"filters": (48, 48), "kernel_size": 5, "patch": 4},
 }

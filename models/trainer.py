@@ -21,7 +21,7 @@ from framecast.schemas.spec import ClipSpec
 SUMMARY = "training.json"  # In the model run's folder, beside the TensorBoard logs.
 
 # Sigmas in pixels that the blurred reference is fitted over.
-_BLURS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+_BLURS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 # Clips that the blur is fitted on: enough for one number a lead time, whatever the size of the data.
 _BLUR_CLIPS = 256
 
@@ -109,14 +109,16 @@ def _survey(pipeline: InputPipeline, files: list[str]) -> dict[str, Any]:
 
 
 def _reference_constants(pipeline: InputPipeline, files: list[str]) -> export.ReferenceConstants:
-    def batches(limit: int) -> Iterator[dict[str, tf.Tensor]]:
-        for clip in pipeline.whole(files).take(limit):
+    def batches(clips: tf.data.Dataset) -> Iterator[dict[str, tf.Tensor]]:
+        for clip in clips:
             frames, known = normalise(clip["frames"][None], clip["length"][None], pipeline.clip)
             yield {"frames": frames, "known": known, "length": clip["length"][None]}
 
+    clips = pipeline.whole(files)
+    long_enough = clips.filter(lambda clip: clip["length"] >= pipeline.task.min_frames).take(_BLUR_CLIPS)
     return export.ReferenceConstants(
-        climatology=references.fit_climatology(batches(-1)),
-        blur_sigmas=references.fit_blur(batches(_BLUR_CLIPS), pipeline.task.horizon, pipeline.task.context.min, _BLURS),
+        climatology=references.fit_climatology(batches(clips)),
+        blur_sigmas=references.fit_blur(batches(long_enough), pipeline.task.horizon, pipeline.task.context.min, _BLURS),
     )
 
 

@@ -57,7 +57,7 @@ def read_warmup(model_dir: str) -> list[predict_pb2.PredictRequest]:
     path = os.path.join(model_dir, FILE)
     if not tf.io.gfile.exists(path):
         return []
-    requests = []
+    requests: list[predict_pb2.PredictRequest] = []
     try:
         for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
             log = prediction_log_pb2.PredictionLog.FromString(record)

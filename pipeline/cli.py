@@ -134,10 +134,11 @@ def main() -> None:
     except (BadFile, OSError, ValueError) as error:
         _fail(error, 1)
     except Exception as error:
-        # grpc's errors have no public class of their own; what they say of themselves is the message.
-        if not hasattr(error, "details"):
+        # A server's refusal, told by its methods: importing grpc to name its class would cost every command.
+        code, details = getattr(error, "code", None), getattr(error, "details", None)
+        if code is None or details is None:
             raise
-        _fail(RuntimeError(f"{error.code().name}: {error.details()}"), 1)
+        _fail(RuntimeError(f"{code().name}: {details()}"), 1)
 
 
 def _fail(error: Exception, code: int) -> None:

@@ -36,7 +36,7 @@ class DataSpec(Section):
 
     Args:
         train: Glob pattern of TFRecord files, relative to the folder of the configuration file.
-        eval: Pattern of the files that only the Evaluator sees; without it, `shares` cuts all three splits from `train`.
+        eval: Pattern of the files that only the Evaluator sees; without it, `shares` cuts all splits from `train`.
         split_by: Context feature whose equal values share a split: neighbours in two splits leak.
         shares: Relative sizes; `eval` must be 0 exactly when `data.eval` is given.
         on_bad_clip: `fail`: a bad clip ends the run, by name.

@@ -15,7 +15,7 @@ from framecast.components.evaluator import Evaluator
 from framecast.components.infra_validator import SavedModelInfraValidator
 from framecast.components.serving_model import ServingModel
 from framecast.components.validation_gate import ValidationGate
-from framecast.evaluation import thresholds
+from framecast.evaluation import metrics, thresholds
 from framecast.pipeline.code_digest import code_digest
 from framecast.pipeline.config import Config
 from framecast.schemas.schema import build_schema
@@ -142,8 +142,12 @@ def create_pipeline(
 
 
 def contract(config: Config) -> str:
-    """Returns what two models must share for their evaluation to compare: task and clip contract."""
-    shared = {"clip": config.clip.model_dump(mode="json"), "task": config.task.model_dump(mode="json")}
+    """Returns what two models must share for their evaluation to compare: task, clip contract and what is summed."""
+    shared = {
+        "clip": config.clip.model_dump(mode="json"),
+        "task": config.task.model_dump(mode="json"),
+        "outputs": metrics.OUTPUTS,
+    }
     return json.dumps(shared, sort_keys=True)
 
 

@@ -11,7 +11,7 @@ import sys
 
 _CONFIG = pathlib.Path(__file__).resolve().parent.parent / "configs" / "demo.yaml"
 _CLIPS = 700
-_FRAMECAST = [sys.executable, "-m", "framecast.pipeline.cli"]
+_FRAMECAST = [sys.executable, "-W", "ignore", "-m", "framecast.pipeline.cli"]
 
 
 def main() -> int:
@@ -22,7 +22,16 @@ def main() -> int:
     clips = folder / "clips"
     if not clips.exists():
         print(f"making moving digits in {clips}", flush=True)
-        make = [sys.executable, "-m", "framecast.clips.demo", str(clips), f"--clips={_CLIPS}", "--seed=1"]
+        make = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "framecast.clips.demo",
+            str(clips),
+            f"--clips={_CLIPS}",
+            "--seed=1",
+        ]
         subprocess.run(make, check=True)
     serving = folder / "serving" / "digits"
     settings = [f"data.train={clips}/train/*", f"data.eval={clips}/eval/*", f"push.directory={serving}"]

@@ -129,6 +129,7 @@ def _forecast(forecaster: Forecaster, context: np.ndarray) -> np.ndarray | None:
 def _scores(rows: Sequence[Row], spec: ClipSpec) -> dict[str, list[float]]:
     errors, persistence = [], []
     for row in rows:
+        assert row.truth is not None
         truth = row.truth / np.float32(spec.max_pixel)
         last = row.context[-1] / np.float32(spec.max_pixel)
         errors.append(np.mean((row.forecast - truth) ** 2, axis=(1, 2, 3)))

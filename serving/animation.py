@@ -6,6 +6,7 @@ write_gif("forecast.gif", [Row(context=context, truth=truth, forecast=forecast)]
 import dataclasses
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -162,7 +163,7 @@ class _Layout:
             self._draw_scale(pen, font)
         return image
 
-    def _draw_scale(self, pen: ImageDraw.ImageDraw, font: ImageFont.ImageFont) -> None:
+    def _draw_scale(self, pen: ImageDraw.ImageDraw, font: Any) -> None:
         swatch = min(32, (self._size[0] - 2 * _GAP - 40) // len(_DBZ_COLOURS))
         for number, (start, colour) in enumerate(_DBZ_COLOURS[1:]):
             left = _GAP + number * swatch
@@ -203,5 +204,5 @@ def _colours(frame: np.ndarray, dtype: np.dtype, radar: PixelValue | None, missi
         grey = np.round(np.clip(unit, 0, 1) * 255).astype(np.uint8)
         picture = grey if grey.shape[-1] == 3 else np.repeat(grey[..., :1], 3, axis=-1)
     if missing is not None:
-        picture = np.where((frame == missing).all(axis=-1, keepdims=True), np.uint8(_MISSING_COLOUR), picture)
+        picture = np.where((frame == missing).all(axis=-1, keepdims=True), np.array(_MISSING_COLOUR, np.uint8), picture)
     return picture

@@ -155,7 +155,7 @@ class Forecaster:
         )
 
     def _in_batches(
-        self, keys: list[Hashable], signature_name: str, inputs: Callable[[list[int]], dict[str, Any]]
+        self, keys: Sequence[Hashable], signature_name: str, inputs: Callable[[list[int]], dict[str, Any]]
     ) -> list[np.ndarray]:
         """Returns the forecast of each item, asked for in batches of items with one key."""
         forecasts: dict[int, np.ndarray] = {}
@@ -171,7 +171,7 @@ class Forecaster:
         metadata = self.metadata()
         signature = metadata.signatures.get("serving_default")
         found = sorted(signature.inputs) if signature else "no such signature"
-        if found != ["frames", "length"]:
+        if signature is None or found != ["frames", "length"]:
             raise ValueError(
                 f"model {self._model} version {metadata.version}, signature serving_default: expected the inputs "
                 f"['frames', 'length'], received {found}"
@@ -230,9 +230,9 @@ def _check_clip(number: int, clip: np.ndarray, declared: TensorSpec) -> None:
     if declared.shape is None:
         return
     axes = ("time", "height", "width", "channel")
-    for axis, received, expected in zip(axes, clip.shape, declared.shape[1:], strict=True):
-        if expected is not None and received != expected:
-            raise ValueError(f"clip {number}: expected {axis} {expected}, received {received}")
+    for axis, size, expected in zip(axes, clip.shape, declared.shape[1:], strict=True):
+        if expected is not None and size != expected:
+            raise ValueError(f"clip {number}: expected {axis} {expected}, received {size}")
 
 
 def _example_size(number: int, serialized: bytes) -> tuple[int, ...]:

@@ -31,8 +31,8 @@ class Method:
 
     service: str
     name: str
-    request: type
-    response: type
+    request: Any
+    response: Any
 
     def stub(self, channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable:
         """Returns the function that calls this method over `channel`."""

@@ -61,7 +61,7 @@ class Server:
         self._host = host
         self._loaded: LoadedVersion | None = None
         self._failed: tuple[Any, ...] | None = None
-        self._states: dict[int, _State] = {}
+        self._states: dict[int, Any] = {}
         self._states_lock = threading.Lock()
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="version-poller")
@@ -160,8 +160,7 @@ class Server:
                 grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {spec.version_label}"
             )
         loaded = self._loaded
-        known = loaded is not None and spec.name == self._name
-        if not known or (choice == "version" and spec.version.value != loaded.version):
+        if loaded is None or spec.name != self._name or (choice == "version" and spec.version.value != loaded.version):
             wanted = f"Specific({spec.name}, {spec.version.value})" if choice == "version" else f"Latest({spec.name})"
             raise ServingError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")
         return loaded
