@@ -1,0 +1,201 @@
+"""The real pipeline: what a first run leaves, and what becomes of later candidates."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from framecast.evaluation import metrics
+from framecast.models.input_pipeline import normalise
+from framecast.schemas import features
+from framecast.schemas.spec import ClipSpec, FrameRange
+from framecast.serving.client import Forecaster
+from framecast.serving.server import Server
+
+_HORIZON = 5
+
+
+@pytest.fixture(scope="module")
+def chain(first_run):
+    return first_run[0]
+
+
+@pytest.fixture(scope="module")
+def model(chain):
+    return chain.model()
+
+
+@pytest.fixture(scope="module")
+def eval_clips(chain):
+    return chain.records("ClipExampleGen", "examples", "eval")
+
+
+def test_a_first_run_without_a_serving_model_is_pushed(first_run):
+    chain, result = first_run
+    assert result.why.startswith("version "), result.why
+    assert (result.verdict, result.exit_code) == ("pushed", 0)
+    assert [str(version) for version in chain.versions] == [result.version]
+    assert chain.record()["verdict"] == "pushed"
+    assert [component["state"] for component in result.components] == ["done"] * 12
+
+
+def test_every_clip_is_in_one_split(chain):
+    splits = {split: chain.records("ClipExampleGen", "examples", split) for split in ("train", "val", "eval")}
+    ids = [
+        tf.train.SequenceExample.FromString(record).context.feature[features.EXAMPLE_ID].bytes_list.value[0]
+        for records in splits.values()
+        for record in records
+    ]
+    assert len(ids) == len(set(ids)) == 63
+    assert all(splits.values())
+
+
+def test_transform_makes_the_same_bytes_in_training_and_in_serving(chain, model):
+    raw = chain.records("ClipExampleGen", "examples", "train")
+    served = model.signatures["transform_features"](tf.constant(raw))["fingerprint"].numpy().tolist()
+    trained = []
+    for record in chain.records("Transform", "transformed_examples", "train"):
+        frames = tf.train.Example.FromString(record).features.feature[features.FRAMES].bytes_list.value[0]
+        trained.append(int(tf.bitcast(tf.fingerprint([frames]), tf.int64)[0]))
+    assert len(trained) == len(raw)
+    assert sorted(served) == sorted(trained)
+
+
+def test_materialised_frames_cost_at_most_1_15_bytes_a_pixel(chain):
+    stored = pixels = 0
+    for record in chain.records("Transform", "transformed_examples", "train"):
+        feature = tf.train.Example.FromString(record).features.feature
+        stored += len(record)
+        pixels += feature[features.FRAME_COUNT].int64_list.value[0] * 32 * 32
+    assert stored <= 1.15 * pixels
+
+
+def test_what_lies_past_a_clips_length_never_changes_the_forecast(model):
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (2, 9, 32, 32, 1), np.uint8)
+    serve = model.signatures["serving_default"]
+    lengths = tf.constant([6, 9], tf.int32)
+    expected = serve(frames=tf.constant(frames), length=lengths)["forecast"].numpy()
+    frames[0, 6:] = 255
+    longer = np.concatenate([frames, rng.integers(0, 256, (2, 5, 32, 32, 1), np.uint8)], axis=1)
+    np.testing.assert_array_equal(serve(frames=tf.constant(frames), length=lengths)["forecast"], expected)
+    np.testing.assert_array_equal(serve(frames=tf.constant(longer), length=lengths)["forecast"], expected)
+    assert expected.shape == (2, _HORIZON, 32, 32, 1)
+    assert expected.min() >= 0
+    assert expected.max() <= 1
+
+
+def test_encoded_and_raw_clips_are_forecast_alike(model, eval_clips):
+    examples = eval_clips[:4]
+    frames, lengths = _decoded(examples)
+    raw = model.signatures["serving_default"](frames=tf.constant(frames), length=tf.constant(lengths))["forecast"]
+    encoded = model.signatures["serve_examples"](examples=tf.constant(examples))["forecast"]
+    np.testing.assert_array_equal(raw, encoded)
+
+
+@pytest.mark.parametrize(
+    ("length", "message"), [(3, "at least 4 frames of context"), (8, "at most the number of frames given")]
+)
+def test_lengths_are_checked_inside_the_graph(model, length, message):
+    frames = tf.zeros([1, 7, 16, 16, 1], tf.uint8)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        model.signatures["serving_default"](frames=frames, length=tf.constant([length]))
+
+
+def test_the_forecast_through_grpc_is_the_models_own(chain, model, eval_clips):
+    frames, lengths = _decoded(eval_clips[:1])
+    expected = model.signatures["serving_default"](frames=tf.constant(frames), length=tf.constant(lengths))["forecast"]
+    with Server("digits", str(chain.folder / "serving")) as server:
+        forecaster = Forecaster(f"127.0.0.1:{server.port}", model="digits")
+        (served,) = forecaster.forecast([frames[0, : lengths[0]]])
+        assert forecaster.version == chain.versions[-1]
+        forecaster.close()
+    np.testing.assert_array_equal(served, expected[0])
+
+
+def test_the_evaluators_figures_are_a_plain_numpy_evaluation(first_run, model, eval_clips):
+    _, result = first_run
+    errors, references, pixels = np.zeros(_HORIZON), np.zeros(_HORIZON), 0
+    for clip in eval_clips:
+        frames, (length,) = _decoded([clip])
+        if length < 4 + _HORIZON:
+            continue
+        context = frames[:, : length - _HORIZON]
+        forecast = model.signatures["serving_default"](
+            frames=tf.constant(context), length=tf.constant([context.shape[1]], tf.int32)
+        )["forecast"].numpy()[0]
+        truth = frames[0, length - _HORIZON : length] / np.float32(255)
+        errors += np.sum((forecast - truth) ** 2, axis=(1, 2, 3))
+        references += np.sum((context[0, -1] / np.float32(255) - truth) ** 2, axis=(1, 2, 3))
+        pixels += truth[0].size
+    for lead in range(_HORIZON):
+        assert result.figures[metrics.key("mse", lead + 1)] == pytest.approx(errors[lead] / pixels, rel=1e-6)
+        assert result.figures[metrics.key("mse_persistence", lead + 1)] == pytest.approx(
+            references[lead] / pixels, rel=1e-6
+        )
+    assert result.figures["skill_persistence"] == pytest.approx(1 - errors.sum() / references.sum(), rel=1e-5)
+
+
+def test_the_card_says_what_a_client_must_know(chain):
+    card = json.loads(
+        (chain.folder / "serving" / str(chain.versions[-1]) / "assets.extra" / "framecast.json").read_text()
+    )
+    assert (card["task"], card["horizon"], card["context"]) == ("forecast", _HORIZON, {"min": 4, "max": 24})
+    assert (card["dtype"], card["channels"], card["frame_rate"]) == ("uint8", 1, 10.0)
+
+
+def test_an_identical_second_run_trains_nothing_and_says_unchanged(chain):
+    versions = chain.versions
+    result = chain.run()
+    assert (result.verdict, result.exit_code) == ("unchanged", 0)
+    states = {component["name"]: component["state"] for component in result.components}
+    assert states["Trainer"] == states["Transform"] == states["ClipExampleGen"] == "cached"
+    assert chain.versions == versions
+
+
+def test_a_candidate_made_worse_on_purpose_loses_again_and_again(chain):
+    versions = chain.versions
+    for _ in range(2):
+        result = chain.run("train.learning_rate=0")
+        assert (result.verdict, result.exit_code) == ("lost", 3)
+        (miss,) = result.misses
+        assert (miss["metric"], miss["lead_time"], miss["slice"]) == ("mse", None, "overall")
+        assert miss["value"] > 0
+        assert "mse: expected an increase of at most 0 against the serving model, received" in result.why
+        assert chain.versions == versions
+    assert chain.record()["verdict"] == "lost"
+
+
+def test_a_better_candidate_replaces_what_is_serving(chain):
+    versions = chain.versions
+    result = chain.run("train.steps=80")
+    assert (result.verdict, result.exit_code) == ("pushed", 0), result.why
+    assert chain.versions == [*versions, int(result.version)]
+    assert int(result.version) > versions[-1]
+
+
+def _decoded(examples):
+    """Clips of one size by Pillow, not by our codec: `(batch, time, height, width, 1)` uint8 and int32 lengths."""
+    import io
+
+    from PIL import Image
+
+    clips = []
+    for example in examples:
+        lists = tf.train.SequenceExample.FromString(example).feature_lists.feature_list
+        encoded = [feature.bytes_list.value[0] for feature in lists[features.ENCODED].feature]
+        clips.append(np.stack([np.asarray(Image.open(io.BytesIO(data))) for data in encoded]))
+    lengths = np.array([len(clip) for clip in clips], np.int32)
+    frames = np.zeros((len(clips), lengths.max(), *clips[0].shape[1:], 1), np.uint8)
+    for number, clip in enumerate(clips):
+        frames[number, : len(clip), ..., 0] = clip
+    return frames, lengths
+
+
+def test_missing_pixels_are_not_known_and_enter_as_zero():
+    spec = ClipSpec(frames=FrameRange(min=1, max=4), missing=255)
+    frames = np.array([[[[[255], [51]]], [[[255], [0]]]]], np.uint8)
+    pixels, known = normalise(tf.constant(frames), tf.constant([1]), spec)
+    np.testing.assert_array_equal(pixels.numpy().ravel(), np.float32([0, 0.2, 0, 0]))
+    np.testing.assert_array_equal(known.numpy().ravel(), [False, True, False, False])
