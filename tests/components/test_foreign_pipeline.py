@@ -1,0 +1,89 @@
+"""ClipExampleGen, ValidationGate and ServingModel in a TFX pipeline that is not ours."""
+
+import json
+
+import pytest
+from tfx import v1 as tfx
+from tfx.orchestration import metadata
+
+from framecast.clips.demo import make_demo
+from framecast.components.clip_example_gen import BadClipsError, ClipExampleGen, split_of
+from framecast.components.serving_model import ServingModel
+from framecast.components.validation_gate import DataAnomaliesError, ValidationGate
+from framecast.schemas.spec import ClipSpec, FrameRange
+
+_SPEC = ClipSpec(frames=FrameRange(min=8, max=24))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("foreign") / "clips"
+    make_demo(folder, clips=42, seed=5, size=32)
+    return folder
+
+
+def _run(tmp_path, components):
+    connection = metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
+    pipeline = tfx.dsl.Pipeline("foreign", str(tmp_path / "root"), components=components)
+    pipeline.metadata_connection_config = connection
+    pipeline.beam_pipeline_args = [
+        "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner",
+    ]
+    tfx.orchestration.LocalDagRunner().run(pipeline)
+    return tmp_path / "root"
+
+
+def _chain(clips, schema):
+    examples = ClipExampleGen(
+        input_base=str(clips), clip=_SPEC, train="*/*.gz", shares={"train": 2, "val": 1, "eval": 1}
+    )
+    statistics = tfx.components.StatisticsGen(examples=examples.outputs["examples"])
+    imported = tfx.components.ImportSchemaGen(schema_file=str(schema))
+    anomalies = tfx.components.ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=imported.outputs["schema"]
+    )
+    gate = ValidationGate(anomalies=anomalies.outputs["anomalies"])
+    return [examples, statistics, imported, anomalies, gate]
+
+
+def _write_schema(path, spec):
+    from google.protobuf import text_format
+
+    from framecast.schemas.schema import build_schema
+
+    path.write_text(text_format.MessageToString(build_schema(spec)))
+    return path
+
+
+def test_clips_pass_through_a_foreign_pipeline(tmp_path, clips):
+    schema = _write_schema(tmp_path / "schema.pbtxt", _SPEC)
+    serving = ServingModel(directory=str(tmp_path / "nothing"))
+    root = _run(tmp_path, [*_chain(clips, schema), serving])
+    (summary,) = root.glob("ClipExampleGen/examples/*/ingest.json")
+    splits = json.loads(summary.read_text())["splits"]
+    assert sum(split["clips"] for split in splits.values()) == 42
+    assert (next(root.glob("ServingModel/model/*")) / "serving.txt").read_text() == "nothing is serving\n"
+
+
+def test_the_gate_stops_a_run_whose_data_break_the_schema(tmp_path, clips):
+    strict = ClipSpec(frames=FrameRange(min=8, max=10))
+    schema = _write_schema(tmp_path / "schema.pbtxt", strict)
+    with pytest.raises(DataAnomaliesError, match=r"split train, feature clip/length"):
+        _run(tmp_path, _chain(clips, schema))
+
+
+def test_a_bad_clip_stops_the_ingest_and_is_named(tmp_path, clips):
+    short = ClipSpec(frames=FrameRange(min=8, max=20))
+    examples = ClipExampleGen(input_base=str(clips), clip=short, train="*/*.gz")
+    with pytest.raises(
+        BadClipsError, match=r"clips-00000-of-00001.tfrecord.gz, record \d+: .*8 to 20 frames, received"
+    ):
+        _run(tmp_path, [examples])
+
+
+def test_the_splits_have_the_shares_asked_for():
+    shares = {"train": 8, "val": 1, "eval": 1}
+    names = [f"recording-{number}".encode() for number in range(2000)]
+    counts = {split: sum(split_of(name, shares) == split for name in names) for split in shares}
+    assert counts["train"] == pytest.approx(1600, rel=0.05)
+    assert counts["val"] == pytest.approx(200, rel=0.25)
