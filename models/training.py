@@ -110,7 +110,8 @@ def fit(
     """
     strategy = tf.distribute.get_strategy()
     schedule = OneCycle(learning_rate, steps)
-    optimizer = keras.optimizers.Adam(schedule, global_clipnorm=_CLIP_NORM / strategy.num_replicas_in_sync)
+    # Squared gradients are averaged over 100 steps, not 1000: runs have hundreds of steps.
+    optimizer = keras.optimizers.Adam(schedule, beta_2=0.99, global_clipnorm=_CLIP_NORM / strategy.num_replicas_in_sync)
     if model.compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
