@@ -23,12 +23,13 @@ def clips(tmp_path_factory):
 
 
 def _run(tmp_path, components):
-    connection = metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
-    pipeline = tfx.dsl.Pipeline("foreign", str(tmp_path / "root"), components=components)
-    pipeline.metadata_connection_config = connection
-    pipeline.beam_pipeline_args = [
-        "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner",
-    ]
+    pipeline = tfx.dsl.Pipeline(
+        "foreign",
+        str(tmp_path / "root"),
+        components=components,
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite")),
+        beam_pipeline_args=["--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"],
+    )
     tfx.orchestration.LocalDagRunner().run(pipeline)
     return tmp_path / "root"
 
