@@ -62,9 +62,11 @@ if [ -z "$uv" ]; then
     uv=.venv-tools/bin/uv
     if [ ! -x "$uv" ]; then
         "$python" -m venv .venv-tools || fail "$python has no venv module: apt-get install python3-venv"
-        .venv-tools/bin/python -m pip install -q uv || fail "pip could not install uv; install it and run this again"
+        .venv-tools/bin/python -m pip install -q --disable-pip-version-check uv || fail "pip could not install uv; install it and run this again"
     fi
 fi
+# The machine's own certificates, which a company's proxy may need; the second name is older uv's.
+export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1
 echo "setting up stack $stack with $python"
 "$uv" venv -q --clear --python "$python" .venv
 "$uv" pip sync -q --require-hashes --python .venv/bin/python "requirements/stack-$stack.lock"
