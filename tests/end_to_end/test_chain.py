@@ -7,9 +7,7 @@ import pytest
 import tensorflow as tf
 
 from framecast.evaluation import metrics
-from framecast.models.input_pipeline import normalise
 from framecast.schemas import features
-from framecast.schemas.spec import ClipSpec, FrameRange
 from framecast.serving.client import Forecaster
 from framecast.serving.server import Server
 
@@ -191,11 +189,3 @@ def _decoded(examples):
     for number, clip in enumerate(clips):
         frames[number, : len(clip), ..., 0] = clip
     return frames, lengths
-
-
-def test_missing_pixels_are_not_known_and_enter_as_zero():
-    spec = ClipSpec(frames=FrameRange(min=1, max=4), missing=255)
-    frames = np.array([[[[[255], [51]]], [[[255], [0]]]]], np.uint8)
-    pixels, known = normalise(tf.constant(frames), tf.constant([1]), spec)
-    np.testing.assert_array_equal(pixels.numpy().ravel(), np.float32([0, 0.2, 0, 0]))
-    np.testing.assert_array_equal(known.numpy().ravel(), [False, True, False, False])

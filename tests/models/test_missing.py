@@ -1,0 +1,80 @@
+"""Missing pixels: which value marks them changes no loss, gradient, statistic, reference, forecast or metric."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from framecast.clips.codec import encode_clip
+from framecast.evaluation import references
+from framecast.models import export, losses, presets
+from framecast.models.input_pipeline import normalise
+from framecast.models.preprocessing import preprocess
+from framecast.models.spec import ContextSpec, TaskSpec
+from framecast.schemas.spec import ClipSpec, FrameRange
+
+_TASK = TaskSpec(horizon=3, context=ContextSpec(min=2))
+
+
+def _results(missing):
+    """Everything that the chain derives from two clips whose missing pixels are marked by `missing`."""
+    spec = ClipSpec(frames=FrameRange(min=1, max=8), missing=missing)
+    rng = np.random.default_rng(0)
+    clips = rng.integers(0, 250, (2, 8, 12, 12, 1), np.uint8)
+    clips[rng.uniform(size=clips.shape) < 0.2] = missing
+    clips[0, :, :3, :3] = missing
+    lengths = np.array([6, 8], np.int32)
+    frames, known = normalise(tf.constant(clips), tf.constant(lengths), spec)
+    batch = {"frames": frames, "known": known, "length": tf.constant(lengths)}
+    constants = export.ReferenceConstants(
+        references.fit_climatology([batch]), references.fit_blur([batch], 3, 2, (0.0, 1.0, 2.0))
+    )
+    keras.utils.set_random_seed(0)
+    model = presets.build("convlstm-tiny", channels=1, dtype="float32")
+    with tf.GradientTape() as tape:
+        predictions = model(frames, tf.constant(lengths - 3), steps=7)
+        loss = losses.next_frame_loss(frames, predictions, tf.constant(lengths), known)
+    boundaries = tf.constant([8], tf.int64)
+    module = export.ForecastModule(model, lambda inputs: preprocess(inputs, spec, boundaries), spec, _TASK, constants)
+    examples = tf.constant(
+        [
+            encode_clip(clip[:length], example_id=str(length), media_id="m", frame_rate=1.0).SerializeToString()
+            for clip, length in zip(clips, lengths, strict=True)
+        ]
+    )
+    return {
+        "climatology": constants.climatology,
+        "sigmas": constants.blur_sigmas,
+        "loss": loss,
+        "gradients": tape.gradient(loss, model.trainable_variables),
+        "forecast": module.serve(tf.constant(clips), tf.constant(lengths))["forecast"],
+        "metrics": module.evaluate(examples),
+    }
+
+
+@pytest.fixture(scope="module")
+def marked_alike():
+    return _results(255), _results(251)
+
+
+@pytest.mark.parametrize("name", ["climatology", "sigmas", "loss", "gradients", "forecast", "metrics"])
+def test_the_value_of_missing_pixels_changes_nothing(marked_alike, name):
+    one, other = (tf.nest.flatten(results[name]) for results in marked_alike)
+    assert len(one) == len(other) > 0
+    for left, right in zip(one, other, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_missing_pixels_are_not_counted(marked_alike):
+    pixels = marked_alike[0]["metrics"]["pixels"].numpy()
+    assert pixels.shape == (2, 3)
+    assert pixels.max() < 0.9 * 12 * 12
+    assert pixels.min() > 0
+
+
+def test_missing_pixels_are_not_known_and_enter_as_zero():
+    spec = ClipSpec(frames=FrameRange(min=1, max=4), missing=255)
+    frames = np.array([[[[[255], [51]]], [[[255], [0]]]]], np.uint8)
+    pixels, known = normalise(tf.constant(frames), tf.constant([1]), spec)
+    np.testing.assert_array_equal(pixels.numpy().ravel(), np.float32([0, 0.2, 0, 0]))
+    np.testing.assert_array_equal(known.numpy().ravel(), [False, True, False, False])
