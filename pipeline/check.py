@@ -41,7 +41,7 @@ def check(config: Config) -> dict[str, Any]:
     boundaries = tf.constant([config.clip.frames.max], tf.int64)
     model = builders.build(config.model, config.clip.channels, keras.DTypePolicy("float32"))
 
-    def transform(inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
+    def transform(inputs: dict[str, Any]) -> dict[str, Any]:
         return preprocess(inputs, config.clip, boundaries)
 
     module = export.ForecastModule(

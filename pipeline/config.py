@@ -5,6 +5,7 @@ config = load("configs/radar.yaml", overrides=["train.steps=500"])
 
 import glob
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -156,7 +157,7 @@ def _anchor(values: dict[str, Any], folder: pathlib.Path) -> None:
     for section, key in (("data", "train"), ("data", "eval"), ("push", "directory")):
         part = values.get(section)
         if isinstance(part, dict) and isinstance(part.get(key), str) and "://" not in part[key]:
-            part[key] = str(folder / part[key])
+            part[key] = os.path.normpath(folder / part[key])
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
