@@ -5,16 +5,18 @@ example = check_clip(record, spec)  # Raises BadClip, naming clip, frame, expect
 
 import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf import message as protobuf_message
 
 from framecast.clips.codec import BadClip, clip_name, context_value, frame_values, iterate_frames
+from framecast.clips.records import read_records
 from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec
 
-__all__ = ["BadClip", "check_clip"]
+__all__ = ["BadClip", "check_clip", "read_clips"]
 
 # Content by the share of the known pixels that are not zero: `empty` below the first, `sparse` below the second.
 _EMPTY_BELOW = 0.01
@@ -32,6 +34,20 @@ _CONTEXT_KINDS = {
     features.WIDTH: "int64_list",
     features.FRAME_RATE: "float_list",
 }
+
+
+def read_clips(path: str, spec: ClipSpec) -> Iterator[tf.train.SequenceExample]:
+    """Yields the checked clips of a TFRecord file, one at a time.
+
+    Raises:
+        ValueError: At the first clip that breaks the contract, naming file and record too.
+        BadFile: When the file is damaged.
+    """
+    for index, record in read_records(path):
+        try:
+            yield check_clip(record, spec)
+        except BadClip as error:
+            raise ValueError(f"{path}, record {index}: {error}") from error
 
 
 def check_clip(serialized: bytes, spec: ClipSpec) -> tf.train.SequenceExample:

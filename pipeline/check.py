@@ -18,7 +18,7 @@ def check(config: Config) -> dict[str, Any]:
 
     Raises:
         ConfigError: When no file matches, or no clip is long enough.
-        BadClip, BadFile: When a clip breaks the contract, naming it.
+        ValueError: When a clip breaks the contract, naming file, record and clip.
     """
     files = matching_files(config)
     started = time.monotonic()
@@ -26,18 +26,14 @@ def check(config: Config) -> dict[str, Any]:
     import numpy as np
     import tensorflow as tf
 
-    from framecast.clips.check import check_clip
-    from framecast.clips.records import read_records
+    from framecast.clips.check import read_clips
     from framecast.models import builders, export, losses, training
     from framecast.models.input_pipeline import normalise
     from framecast.models.preprocessing import preprocess
 
     findings: dict[str, Any] = {"files": {split: len(names) for split, names in files.items()}}
     path = files["train"][0]
-    examples = [
-        check_clip(record, config.clip).SerializeToString()
-        for _, record in itertools.islice(read_records(path), _CLIPS)
-    ]
+    examples = [clip.SerializeToString() for clip in itertools.islice(read_clips(path, config.clip), _CLIPS)]
     boundaries = tf.constant([config.clip.frames.max], tf.int64)
     model = builders.build(config.model, config.clip.channels, keras.DTypePolicy("float32"))
 

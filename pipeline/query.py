@@ -1,14 +1,14 @@
 """`framecast query`: forecasts of recorded clips from a server, scored and drawn."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 import numpy as np
 
 from framecast.clips import codec
-from framecast.clips.check import check_clip
-from framecast.clips.records import read_records
+from framecast.clips.check import read_clips
 from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec, FrameRange, PixelValue
 from framecast.serving.animation import Row, write_gif
@@ -45,8 +45,7 @@ def query(
         `mse_persistence` (per pixel in [0, 1]) and `skill_persistence`.
 
     Raises:
-        ValueError: When no clip is long enough.
-        BadClip, BadFile: When a clip breaks the contract of the served model.
+        ValueError: When no clip is long enough, or a clip or file breaks the contract of the served model.
         grpc.RpcError: When the server does not answer.
     """
     with Forecaster(address, model=model) as forecaster:
@@ -55,11 +54,7 @@ def query(
         rows: list[Row] = []
         ids: list[str] = []
         left_out = 0
-        for path, index, record in _records(paths):
-            try:
-                example = check_clip(record, spec)
-            except ValueError as error:
-                raise ValueError(f"{path}, record {index}: {error}") from error
+        for example in itertools.chain.from_iterable(read_clips(path, spec) for path in paths):
             frames = codec.decode_frames(example, spec)
             context, truth = frames[: len(frames) - cut], frames[len(frames) - cut :]
             forecast = _forecast(forecaster, context) if len(context) else None
@@ -107,12 +102,6 @@ def _declared(forecaster: Forecaster) -> tuple[ClipSpec, int]:
     assert channels is not None
     assert horizon is not None
     return ClipSpec.model_validate({"channels": channels, "dtype": frames.dtype, "frames": _ANY_LENGTH}), horizon
-
-
-def _records(paths: Sequence[str]) -> Iterator[tuple[str, int, bytes]]:
-    for path in paths:
-        for index, record in read_records(path):
-            yield path, index, record
 
 
 def _forecast(forecaster: Forecaster, context: np.ndarray) -> np.ndarray | None:

@@ -26,5 +26,5 @@ def test_clips_that_are_all_too_short_are_named():
 
 
 def test_a_clip_outside_of_the_contract_is_named():
-    with pytest.raises(ValueError, match=r"clip .*: expected 8 to 9 frames, received \d+"):
+    with pytest.raises(ValueError, match=r"tfrecord.gz, record 0: clip .*: expected 8 to 9 frames, received \d+"):
         check(load(_CONFIG, ["clip.frames.max=9", "task.horizon=2"]))
