@@ -69,12 +69,12 @@ class InputPipeline:
         clip = self._crop(clip, seed)
         frames = clip["frames"]
         if "flip" in self.train.augment:
-            flips = tf.random.stateless_uniform([2], [*seed, 1, 0]) < 0.5
+            flips = tf.random.stateless_uniform([2], seed + tf.constant([1, 0], tf.int64)) < 0.5
             frames = tf.cond(flips[0], lambda: tf.reverse(frames, [1]), lambda: frames)
             frames = tf.cond(flips[1], lambda: tf.reverse(frames, [2]), lambda: frames)
         if "rotate90" in self.train.augment:
             # Only square crops keep their shape in a batch.
-            turns = tf.random.stateless_uniform([], [*seed, 2, 0], 0, 4, tf.int32)
+            turns = tf.random.stateless_uniform([], seed + tf.constant([2, 0], tf.int64), 0, 4, tf.int32)
             frames = tf.image.rot90(frames, turns)
         return {**clip, "frames": frames}
 
