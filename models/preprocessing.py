@@ -140,9 +140,10 @@ def decode_frames(encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor, spec:
         tf.debugging.assert_equal(
             _image_size(frame, spec), size, "image/encoded: expected every frame in the size of the first"
         )
-        return tf.ensure_shape(
-            tf.io.decode_png(frame, channels=spec.channels, dtype=dtype), [spec.height, spec.width, spec.channels]
-        )
+        # decode_png cannot be asked for 2 channels, only for the image's own.
+        channels = 0 if spec.channels == 2 else spec.channels
+        pixels = tf.io.decode_png(frame, channels=channels, dtype=dtype)
+        return tf.ensure_shape(pixels, [spec.height, spec.width, spec.channels])
 
     return tf.map_fn(
         decode, encoded, fn_output_signature=tf.TensorSpec([spec.height, spec.width, spec.channels], dtype)

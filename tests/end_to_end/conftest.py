@@ -33,9 +33,9 @@ class Chain:
         self.path = folder / "config.yaml"
         self.path.write_text(_CONFIG.format(folder=folder))
 
-    def run(self, *overrides):
+    def run(self, *overrides, from_node=None, to_node=None):
         config = configuration.load(str(self.path), overrides)
-        return runs.run(config, str(self.folder / "work"), quiet=True)
+        return runs.run(config, str(self.folder / "work"), from_node, to_node, quiet=True)
 
     @property
     def versions(self):

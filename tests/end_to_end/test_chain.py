@@ -84,6 +84,16 @@ def test_what_lies_past_a_clips_length_never_changes_the_forecast(model):
     assert expected.max() <= 1
 
 
+def test_frames_of_another_size_than_those_trained_on_are_forecast(model):
+    """Convolutions see the same neighbourhood wherever it lies: far from the borders, a crop is forecast alike."""
+    frames = np.random.default_rng(0).integers(0, 256, (1, 4, 97, 131, 1), np.uint8)
+    serve = model.signatures["serving_default"]
+    whole = serve(frames=tf.constant(frames), length=tf.constant([4]))["forecast"].numpy()
+    crop = serve(frames=tf.constant(frames[:, :, :88, :120]), length=tf.constant([4]))["forecast"].numpy()
+    assert whole.shape == (1, _HORIZON, 97, 131, 1)
+    np.testing.assert_allclose(crop[:, 0, :56, :88], whole[:, 0, :56, :88], atol=1e-5)
+
+
 def test_encoded_and_raw_clips_are_forecast_alike(model, eval_clips):
     examples = eval_clips[:4]
     frames, lengths = _decoded(examples)
@@ -171,6 +181,20 @@ def test_a_better_candidate_replaces_what_is_serving(chain):
     assert (result.verdict, result.exit_code) == ("pushed", 0), result.why
     assert chain.versions == [*versions, int(result.version)]
     assert int(result.version) > versions[-1]
+
+
+def test_a_part_of_the_chain_runs_on_what_earlier_runs_left(chain):
+    result = chain.run(to_node="ValidationGate")
+    assert (result.verdict, result.exit_code) == ("unchanged", 0)
+    names = [component["name"] for component in result.components]
+    assert set(names) == {
+        "ClipExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "ValidationGate"
+    }  # fmt: skip
+    versions = chain.versions
+    result = chain.run("train.steps=80", from_node="Evaluator")
+    assert (result.verdict, result.exit_code) == ("unchanged", 0), result.why
+    assert {component["name"] for component in result.components} == {"Evaluator", "Pusher"}
+    assert chain.versions == versions
 
 
 def _decoded(examples):

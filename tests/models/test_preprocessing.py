@@ -51,7 +51,9 @@ def test_boundaries_pad_as_few_frames_as_any_choice_does(seed, buckets):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "channels"), [("uint8", 1), ("uint8", 3), ("uint16", 1)], ids=["gray8", "rgb8", "gray16"]
+    ("dtype", "channels"),
+    [("uint8", 1), ("uint8", 2), ("uint8", 3), ("uint16", 1)],
+    ids=["gray8", "gray-alpha8", "rgb8", "gray16"],
 )
 def test_png_pixels_are_exact(dtype, channels):
     shape = (3, 10, 14, channels)

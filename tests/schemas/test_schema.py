@@ -1,9 +1,14 @@
 """The curated schema: its bounds come from the configuration, and TFX's own reader understands it."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_data_validation as tfdv
+from tensorflow_data_validation.statistics import stats_impl
+from tfx_bsl.cc.tfx_bsl_extension import coders
 from tfx_bsl.tfxio import tensor_representation_util
 
+from framecast.clips.codec import encode_clip
 from framecast.schemas import features
 from framecast.schemas.schema import SEQUENCE, build_schema
 from framecast.schemas.spec import ClipSpec, FrameRange
@@ -51,3 +56,19 @@ def test_height_without_width_is_refused():
 def test_a_missing_value_outside_the_pixel_type_is_refused():
     with pytest.raises(ValueError, match="missing: expected a uint8 value, received 256"):
         ClipSpec(frames=FrameRange(min=1, max=2), missing=256)
+
+
+@pytest.mark.parametrize(("change", "expected"), [(None, []), (30, [features.LENGTH])], ids=["legal", "too long"])
+def test_tfdv_accepts_labelled_clips_and_finds_what_is_out_of_bounds(change, expected):
+    schema = build_schema(ClipSpec(frames=FrameRange(min=2, max=9)))
+    example = encode_clip(
+        np.zeros((3, 4, 4, 1), np.uint8),
+        example_id="a-0", media_id="a", frame_rate=10, label_index=[1, 2], label_string=["rain"],
+    )  # fmt: skip
+    example.context.feature[features.LENGTH].int64_list.value.append(change or 3)
+    example.context.feature[features.CONTENT].bytes_list.value.append(b"empty")
+    decoder = coders.SequenceExamplesToRecordBatchDecoder(SEQUENCE, schema.SerializeToString())
+    batch = decoder.DecodeBatch([example.SerializeToString()])
+    statistics = stats_impl.generate_statistics_in_memory(batch, tfdv.StatsOptions(schema=schema))
+    anomalies = tfdv.validate_statistics(statistics, schema)
+    assert list(anomalies.anomaly_info) == expected
