@@ -55,7 +55,7 @@ def run(
     Args:
         config: The run's contract.
         workdir: Artifacts, metadata, state and the records of runs.
-        from_node: First component to run; earlier ones' artifacts are taken from the last run.
+        from_node: First component to run, on the artifacts of the newest run that finished everything before it.
         to_node: Last component to run.
         quiet: Print nothing.
     """

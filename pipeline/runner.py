@@ -6,10 +6,13 @@ from typing import Any, Protocol
 
 from apache_beam.options.pipeline_options import StandardOptions
 from ml_metadata.proto import metadata_store_pb2
-from tfx.dsl.compiler import constants
+from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.beam import beam_dag_runner
+from tfx.orchestration.portable import partial_run_utils
+from tfx.orchestration.portable.mlmd import execution_lib
+from tfx.proto.orchestration import pipeline_pb2
 
 # Named in full: Beam's default first tries to download a runner of its own.
 BEAM_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
@@ -56,18 +59,59 @@ class LocalRunner(beam_dag_runner.BeamDagRunner):
         from_node: str | None = None,
         to_node: str | None = None,
     ) -> None:
-        """Runs the pipeline, or the part of it from one component to another on the artifacts of the last run."""
+        """Runs the pipeline, or the part of it from one component to another.
+
+        A part runs on the artifacts of the newest run in which everything before the part ended well.
+
+        Raises:
+            LookupError: When there is no such run.
+        """
         StandardOptions.DEFAULT_RUNNER = BEAM_RUNNER
         options = None
         if from_node or to_node:
-            options = tfx_pipeline.RunOptions(
-                from_nodes=[from_node] if from_node else None, to_nodes=[to_node] if to_node else None
-            )
+            nodes = {"from_nodes": [from_node] if from_node else None, "to_nodes": [to_node] if to_node else None}
+            options = tfx_pipeline.RunOptions(**nodes, base_pipeline_run_id=_base_run(pipeline, **nodes))
         _WatchedNode.observer = observer
         try:
             self.run(pipeline, run_options=options)
         finally:
             _WatchedNode.observer = None
+
+
+def _base_run(pipeline: tfx_pipeline.Pipeline, from_nodes: list[str] | None, to_nodes: list[str] | None) -> str | None:
+    """Returns the run that a part of the pipeline continues; None when nothing comes before the part.
+
+    TFX itself takes the newest run, even one that stopped before the part begins.
+    """
+    ir = partial_run_utils.mark_pipeline(compiler.Compiler().compile(pipeline), from_nodes, to_nodes)
+    required = {
+        node.pipeline_node.node_info.id
+        for node in ir.nodes
+        if node.pipeline_node.execution_options.skip.reuse_artifacts_mode
+        == pipeline_pb2.NodeExecutionOptions.Skip.REQUIRED
+    }
+    if not required:
+        return None
+    with metadata.Metadata(pipeline.metadata_connection_config) as handle:
+        store = handle.store
+        ids = {
+            context.id: context.name.removeprefix(f"{ir.pipeline_info.id}.")
+            for context in store.get_contexts_by_type(constants.NODE_CONTEXT_TYPE_NAME)
+        }
+        runs = store.get_contexts_by_type(constants.PIPELINE_RUN_CONTEXT_TYPE_NAME)
+        for run in sorted(runs, key=lambda context: context.create_time_since_epoch, reverse=True):
+            done = {
+                ids.get(context.id)
+                for execution in store.get_executions_by_context(run.id)
+                if execution_lib.is_execution_successful(execution)
+                for context in store.get_contexts_by_execution(execution.id)
+            }
+            if required <= done:
+                return run.name
+    raise LookupError(
+        f"a run from {' '.join(from_nodes or ())}: expected an earlier run in this workdir that finished "
+        f"{', '.join(sorted(required))}; found none"
+    )
 
 
 class _WatchedNode(beam_dag_runner.PipelineNodeAsDoFn):

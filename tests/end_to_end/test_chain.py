@@ -7,6 +7,8 @@ import pytest
 import tensorflow as tf
 
 from framecast.evaluation import metrics
+from framecast.pipeline import config as configuration
+from framecast.pipeline import run as runs
 from framecast.schemas import features
 from framecast.serving.client import Forecaster
 from framecast.serving.server import Server
@@ -191,10 +193,17 @@ def test_a_part_of_the_chain_runs_on_what_earlier_runs_left(chain):
         "ClipExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "ValidationGate"
     }  # fmt: skip
     versions = chain.versions
+    # Not on the artifacts of the last run, which has no model, but of the last one that has.
     result = chain.run("train.steps=80", from_node="Evaluator")
     assert (result.verdict, result.exit_code) == ("unchanged", 0), result.why
     assert {component["name"] for component in result.components} == {"Evaluator", "Pusher"}
     assert chain.versions == versions
+
+
+def test_a_part_without_a_run_before_it_says_what_is_missing(chain, tmp_path):
+    result = runs.run(configuration.load(str(chain.path), ()), str(tmp_path), from_node="Transform", quiet=True)
+    assert (result.verdict, result.exit_code) == ("failed", 1)
+    assert "a run from Transform: expected an earlier run in this workdir that finished ClipExampleGen" in result.why
 
 
 def _decoded(examples):
