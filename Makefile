@@ -1,6 +1,6 @@
 # Everything that a person can do here: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock clean
+.PHONY: help setup peers demo test lint format lock clean
 
 PYTHON := .venv/bin/python
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -10,6 +10,9 @@ help: ## Lists the targets.
 
 setup: ## Creates .venv with the stack that this machine takes; every other target does this first.
 	@requirements/setup.sh
+
+peers: ## Creates .venv-peers: PyTorch, JAX and pySTEPS, for benchmarks and for the layers on other backends; 5 GB.
+	@requirements/setup.sh --peers
 
 demo: setup ## Makes a data set, runs the whole pipeline, serves, asks the server, shows the result.
 	@$(PYTHON) -W ignore -m framecast.pipeline.demo
@@ -27,13 +30,13 @@ format: setup ## Formats the code and mends what ruff can.
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
+COMPILE := uv pip compile --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q
+EXTRAS := --extra dev --extra kubeflow --extra media
+
 lock: ## Resolves the lock files anew; needs uv.
-	@for stack in a:3.10:2_28 b:3.11:2_39; do \
-	  name=$${stack%%:*}; rest=$${stack#*:}; \
-	  uv pip compile pyproject.toml --extra dev --extra kubeflow --extra media --python-version $${rest%:*} \
-	    --python-platform x86_64-manylinux_$${rest#*:} --generate-hashes --no-emit-index-url --no-emit-find-links \
-	    --no-header --no-annotate -q -o requirements/stack-$$name.lock; \
-	done
+	@$(COMPILE) pyproject.toml $(EXTRAS) --python-version 3.10 --python-platform x86_64-manylinux_2_28 -o requirements/stack-a.lock
+	@$(COMPILE) pyproject.toml $(EXTRAS) --python-version 3.11 --python-platform x86_64-manylinux_2_39 -o requirements/stack-b.lock
+	@$(COMPILE) requirements/peers.in --python-version 3.10 --python-platform x86_64-manylinux_2_28 -o requirements/peers.lock
 
 clean: ## Removes what runs and set-up left behind.
-	rm -rf .venv .venv-tools demo work build *.egg-info
+	rm -rf .venv .venv-peers .venv-tools demo work build *.egg-info

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Creates or refreshes .venv from the lock file of the stack that this machine takes.
+# Creates or refreshes .venv from the lock file of the stack that this machine takes; with --peers, .venv-peers, which
+# holds what the benchmarks compare with and the other backends of Keras. --which only says what it would take.
 #
 #   stack B: Python 3.11 and glibc >= 2.39 (its wheels need that glibc)
 #   stack A: Python 3.10, any older glibc
@@ -53,9 +54,15 @@ if [ "${1:-}" = --which ]; then
     exit 0
 fi
 
+if [ "${1:-}" = --peers ]; then
+    environment=.venv-peers lock=peers.lock what="the benchmarks' peers"
+else
+    environment=.venv lock=stack-$stack.lock what="stack $stack"
+fi
+
 # What is installed is named by what it was installed from: an unchanged tree has nothing to do.
-stamp=$(cat "requirements/stack-$stack.lock" pyproject.toml requirements/setup.sh | cksum)
-[ "$(cat .venv/.framecast 2>/dev/null || true)" = "$stamp" ] && exit 0
+stamp=$(cat "requirements/$lock" pyproject.toml requirements/setup.sh | cksum)
+[ "$(cat $environment/.framecast 2>/dev/null || true)" = "$stamp" ] && exit 0
 
 uv=$(command -v uv || true)
 if [ -z "$uv" ]; then
@@ -67,8 +74,8 @@ if [ -z "$uv" ]; then
 fi
 # The machine's own certificates, which a company's proxy may need; the second name is older uv's.
 export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1
-echo "setting up stack $stack with $python"
-"$uv" venv -q --clear --python "$python" .venv
-"$uv" pip sync -q --require-hashes --python .venv/bin/python "requirements/stack-$stack.lock"
-"$uv" pip install -q --no-deps --python .venv/bin/python -e .
-echo "$stamp" >.venv/.framecast
+echo "setting up $what with $python"
+"$uv" venv -q --clear --python "$python" $environment
+"$uv" pip sync -q --require-hashes --python $environment/bin/python "requirements/$lock"
+"$uv" pip install -q --no-deps --python $environment/bin/python -e .
+echo "$stamp" >$environment/.framecast
