@@ -1,4 +1,4 @@
-"""The exported model: one `tf.Module` with DESIGN's signatures, loadable without our code.
+"""The exported model: one `tf.Module` with four signatures, loadable without our code.
 
 Everything that training learned about the data is a constant in the graph: the transform graph, the reference
 forecasts. Nothing in it is host-only, so that it runs on a GPU in TensorFlow Serving.

@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 import yaml
@@ -47,7 +47,7 @@ class DataSpec(Section):
     eval: str | None = None
     split_by: str = features.MEDIA_ID
     shares: Shares | None = None
-    on_bad_clip: str = pydantic.Field(default="fail", pattern="^fail$")
+    on_bad_clip: Literal["fail"] = "fail"
 
     @pydantic.model_validator(mode="after")
     def _three_splits(self) -> "DataSpec":

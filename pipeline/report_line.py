@@ -38,11 +38,11 @@ class Watcher:
             self._verdict = read_verdict(run.outputs["evaluation"].uri)
         self._line(run.name, "cached" if run.cached else "done", run.seconds, self._note(run))
 
-    def failed(self, name: str, error: Exception) -> None:
+    def failed(self, name: str, error: Exception, seconds: float) -> None:
         """Prints the component's line and keeps the error for the verdict."""
         self.error = error
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        self._line(name, "failed", 0.0, type(error).__name__)
+        self._line(name, "failed", seconds, type(error).__name__)
         self._result.verdict = "failed"
         self._result.why = f"{name}: " + "\n".join(lines[:_SHOWN_LINES])
 

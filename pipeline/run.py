@@ -88,6 +88,7 @@ def _run(
 
     result = Result()
     watcher = Watcher(screen, result)
+    started = time.monotonic()
     try:
         pipeline = dag.create_pipeline(
             config,
@@ -101,6 +102,6 @@ def _run(
     except Exception as error:
         logging.getLogger(__name__).exception("the run failed")
         if watcher.error is None:  # Not raised by a component.
-            watcher.failed("framecast", error)
+            watcher.failed("framecast", error, time.monotonic() - started)
     watcher.conclude()
     return result

@@ -45,7 +45,7 @@ class Observer(Protocol):
     def finished(self, run: NodeRun) -> None:
         """A component is done."""
 
-    def failed(self, name: str, error: Exception) -> None:
+    def failed(self, name: str, error: Exception, seconds: float) -> None:
         """A component raised."""
 
 
@@ -126,7 +126,7 @@ class _WatchedNode(beam_dag_runner.PipelineNodeAsDoFn):
         try:
             super()._run_node()
         except Exception as error:
-            observer.failed(self._node_id, error)
+            observer.failed(self._node_id, error, time.monotonic() - started)
             raise
         observer.finished(self._read(time.monotonic() - started))
 
