@@ -113,8 +113,12 @@ def test_lengths_are_checked_inside_the_graph(model, length, message):
         model.signatures["serving_default"](frames=frames, length=tf.constant([length]))
 
 
-def test_the_forecast_through_grpc_is_the_models_own(chain, model, eval_clips):
+@pytest.mark.parametrize("composite", [False, True], ids=["a clip of the eval split", "a composite of 765x700"])
+def test_the_forecast_through_grpc_is_the_models_own(chain, model, eval_clips, composite):
     frames, lengths = _decoded(eval_clips[:1])
+    if composite:  # Far larger than the crops trained on, and than gRPC's default limit on messages.
+        frames = np.random.default_rng(0).integers(0, 256, (1, 4, 765, 700, 1), np.uint8)
+        lengths = np.array([4], np.int32)
     expected = model.signatures["serving_default"](frames=tf.constant(frames), length=tf.constant(lengths))["forecast"]
     with Server("digits", str(chain.folder / "serving")) as server:
         forecaster = Forecaster(f"127.0.0.1:{server.port}", model="digits")
