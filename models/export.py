@@ -22,8 +22,6 @@ from framecast.schemas import features
 from framecast.schemas.schema import build_schema
 from framecast.schemas.spec import ClipSpec
 
-SIGNATURES = ("serving_default", "serve_examples", "transform_features", "evaluate")
-
 
 @dataclasses.dataclass(frozen=True)
 class ReferenceConstants:

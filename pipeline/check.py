@@ -75,9 +75,9 @@ def check(config: Config) -> dict[str, Any]:
             log_dir=folder,
         )
     findings["training step"] = f"loss {fitted.val_loss:.5f}"
-    for name in export.SIGNATURES:
+    for name, signature in module.signatures().items():
         arguments = (frames, length) if name == "serving_default" else (tf.constant(examples),)
-        outputs = module.signatures()[name](*arguments)
+        outputs = signature(*arguments)
         findings[name] = {key: f"{value.dtype.name} {tuple(value.shape)}" for key, value in outputs.items()}
     findings["seconds"] = round(time.monotonic() - started, 1)
     return findings
