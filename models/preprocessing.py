@@ -177,9 +177,10 @@ def _image_size(encoded: tf.Tensor, spec: ClipSpec) -> tf.Tensor:
         return tf.stack([tf.reduce_sum(header[4:8] * place), tf.reduce_sum(header[0:4] * place)])
 
     def jpeg():
+        # A JPEG has 8 bits. Both in one assertion: one on constants alone would already fail when the graph is built.
         is_jpeg = tf.equal(tf.strings.substr(encoded, 0, len(_JPEG_MAGIC)), _JPEG_MAGIC)
-        tf.debugging.assert_equal(is_jpeg, True, "image/encoded: expected a PNG or JPEG image")
-        tf.debugging.assert_equal(depth, 8, "image/encoded: a JPEG has 8 bits")
+        legal = "a PNG or JPEG image" if depth == 8 else f"a PNG of {depth} bits"
+        tf.debugging.assert_equal(tf.logical_and(is_jpeg, depth == 8), True, f"image/encoded: expected {legal}")
         shape = tf.cast(tf.image.extract_jpeg_shape(encoded), tf.int64)
         tf.debugging.assert_equal(shape[2], tf.constant(spec.channels, tf.int64), "image/encoded: channels of a JPEG")
         return shape[:2]

@@ -106,3 +106,8 @@ _GRAY = np.zeros((8, 8), np.uint8)
 def test_what_the_contract_does_not_allow_is_refused_in_the_graph(frames, message):
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         decode_frames(tf.constant(frames, tf.string), tf.constant(0, tf.int64), tf.constant(0, tf.int64), _spec())
+
+
+def test_a_jpeg_is_refused_where_16_bits_are_expected():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="expected a PNG of 16 bits"):
+        _decode([_jpeg(_GRAY)], _spec(dtype="uint16"))
