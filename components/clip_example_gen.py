@@ -7,7 +7,7 @@ import collections
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -102,7 +102,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         utils_format = exec_properties.get(standard_component_specs.OUTPUT_DATA_FORMAT_KEY)
         with self._make_beam_pipeline() as pipeline:
             clips: dict[str, list[beam.PCollection]] = {split: [] for split in SPLITS}
-            facts = []
+            facts, ids = [], []
             for split in inputs.splits:
                 pattern = os.path.join(exec_properties[standard_component_specs.INPUT_BASE_KEY], split.pattern)
                 checked = (
@@ -112,9 +112,10 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
                     | f"Check[{split.name}]"
                     >> beam.ParDo(
                         _CheckFile(spec, settings["split_by"], _shares(split.name, settings["shares"]))
-                    ).with_outputs("facts", *SPLITS)
+                    ).with_outputs("facts", "ids", *SPLITS)
                 )
                 facts.append(checked.facts)
+                ids.append(checked.ids)
                 for name in SPLITS:
                     clips[name].append(checked[name])
             for name, parts in clips.items():
@@ -127,6 +128,13 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
                         file_name_suffix=".gz",
                     )
                 )
+            # Names alone are grouped, never payloads: the in-memory runner holds what it groups.
+            facts.append(
+                ids
+                | "FlattenIds" >> beam.Flatten()
+                | beam.GroupByKey()
+                | "Duplicates" >> beam.FlatMap(_duplicate_facts)
+            )
             (
                 facts
                 | "FlattenFacts" >> beam.Flatten()
@@ -164,8 +172,8 @@ class _CheckFile(beam.DoFn):
         self._shares = shares
 
     def process(self, path: str) -> Iterator[Any]:
-        """Yields `(split, bytes)` outputs and facts."""
-        ids: collections.Counter[bytes] = collections.Counter()
+        """Yields clips to the output of their split, `(example/id, place)` to `ids`, and `facts`."""
+        groups: set[bytes] = set()
         try:
             for index, record in records.read_records(path, open_file=fileio.open):
                 try:
@@ -178,14 +186,25 @@ class _CheckFile(beam.DoFn):
                     continue
                 split = split_of(group, self._shares)
                 length = example.context.feature[features.LENGTH].int64_list.value[0]
-                ids[group] += 1
+                groups.add(group)
+                name = example.context.feature[features.EXAMPLE_ID].bytes_list.value[0]
+                yield beam.pvalue.TaggedOutput("ids", (name, (path, index)))
                 yield beam.pvalue.TaggedOutput("facts", json.dumps(["clip", split, length]))
                 yield beam.pvalue.TaggedOutput(split, example.SerializeToString(deterministic=True))
         except records.BadFile as error:
             yield beam.pvalue.TaggedOutput("facts", json.dumps(["bad", "unreadable-file", str(error)]))
-        for group in ids:
+        for group in sorted(groups):
             split = split_of(group, self._shares)
             yield beam.pvalue.TaggedOutput("facts", json.dumps(["group", split, group.hex()]))
+
+
+def _duplicate_facts(entry: tuple[bytes, Iterable[tuple[str, int]]]) -> Iterator[str]:
+    """Yields a fault for each clip but the first that carries this name."""
+    name, places = entry
+    first, *others = [f"{path}, record {index}" for path, index in sorted(places)]
+    for place in others:
+        message = f"{place}: clip {name.decode(errors='replace')}: expected an {features.EXAMPLE_ID} of its own, "
+        yield json.dumps(["bad", "duplicate-id", f"{message}received that of {first}"])
 
 
 def split_of(group: bytes, shares: dict[str, int]) -> str:

@@ -62,7 +62,7 @@ def _replay(model: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         io_utils.copy_dir(model, os.path.join(folder, "candidate", "1"))
         ready = os.path.join(folder, "port")
-        command = [sys.executable, "-m", "framecast.serving.server", os.path.join(folder, "candidate")]
+        command = [sys.executable, "-m", "framecast.serving.child", os.path.join(folder, "candidate")]
         command += ["--model_name=candidate", "--port=0", f"--port_file={ready}"]
         log = os.path.join(folder, "log")
         with open(log, "wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:

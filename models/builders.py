@@ -1,6 +1,7 @@
 """Builds the configured model: one of our presets, or the user's own builder."""
 
 import importlib
+from collections.abc import Callable
 
 import keras
 
@@ -17,16 +18,24 @@ def build(spec: ModelSpec, channels: int, dtype: keras.DTypePolicy) -> keras.Mod
         dtype: Keras dtype policy to compute in.
 
     Raises:
-        ValueError: When the builder cannot be imported, naming it.
+        ValueError: When there is no such preset, or the builder cannot be imported.
     """
     if spec.preset is not None:
         return presets.build(spec.preset, channels, dtype)
+    return load(spec)(channels=channels, dtype=dtype)
+
+
+def load(spec: ModelSpec) -> Callable[..., keras.Model]:
+    """Imports the user's builder.
+
+    Raises:
+        ValueError: When it cannot be imported, naming it.
+    """
     assert spec.builder is not None
     name, _, function = spec.builder.partition(":")
     try:
-        builder = getattr(importlib.import_module(name), function)
-    except (ImportError, AttributeError, ValueError) as error:
+        return getattr(importlib.import_module(name), function)
+    except Exception as error:  # A module of the user's may raise anything when it is imported.
         raise ValueError(
-            f"model.builder: expected package.module:function, received {spec.builder}: {error}"
+            f"model.builder: expected package.module:function, received {spec.builder}: {type(error).__name__}: {error}"
         ) from error
-    return builder(channels=channels, dtype=dtype)

@@ -128,15 +128,20 @@ def fit(
     step = tf.Variable(0, dtype=tf.int64, trainable=False)
     best = tf.Variable(math.inf, dtype=tf.float64, trainable=False)
     best_step = tf.Variable(0, dtype=tf.int64, trainable=False)
-    # By their variables: the tracking of a Keras model misses the layers that it holds in a list.
+    best_weights = [tf.Variable(tf.convert_to_tensor(weight), trainable=False) for weight in model.weights]
+    # By their variables: the tracking of a Keras model misses the layers that it holds in a list. All of it in one
+    # checkpoint, so that a kill between two writes leaves nothing that does not fit together.
     state = tf.train.Checkpoint(
-        weights=model.weights, optimizer=optimizer.variables, step=step, best=best, best_step=best_step
+        weights=model.weights,
+        optimizer=optimizer.variables,
+        step=step,
+        best=best,
+        best_step=best_step,
+        best_weights=best_weights,
     )
     if isinstance(batches, tf.data.Iterator):
         state.batches = batches
     manager = tf.train.CheckpointManager(state, os.fspath(state_dir), max_to_keep=2)
-    best_weights = tf.train.Checkpoint(weights=model.weights)
-    best_path = os.path.join(state_dir, "best")
     if manager.latest_checkpoint:
         state.restore(manager.latest_checkpoint).assert_existing_objects_matched()
         _LOG.info("resumed from %s", manager.latest_checkpoint)
@@ -163,7 +168,8 @@ def fit(
                 if val_loss < best.numpy():
                     best.assign(val_loss)
                     best_step.assign(done)
-                    best_weights.write(best_path)
+                    for kept, weight in zip(best_weights, model.weights):
+                        kept.assign(tf.convert_to_tensor(weight))
                 manager.save(done)
             if evaluate or time.monotonic() - reported >= _REPORT_SECONDS:
                 progress = {
@@ -179,7 +185,7 @@ def fit(
                 losses.clear()
                 reported = time.monotonic()
     writer.close()
-    best_weights.read(best_path).assert_existing_objects_matched()
+    model.set_weights([kept.numpy() for kept in best_weights])
     return Fitted(step=int(best_step.numpy()), val_loss=float(best.numpy()))
 
 

@@ -5,7 +5,7 @@ import tempfile
 import time
 from typing import Any
 
-from framecast.pipeline.config import Config, ConfigError, matching_files
+from framecast.pipeline.config import Config, ConfigError, check_builder, matching_files
 
 _CLIPS = 4
 
@@ -17,11 +17,12 @@ def check(config: Config) -> dict[str, Any]:
         What was found, by step, in the order tried.
 
     Raises:
-        ConfigError: When no file matches, or no clip is long enough.
+        ConfigError: When no file matches, the builder cannot be imported, or no clip is long enough.
         ValueError: When a clip breaks the contract, naming file, record and clip.
     """
     files = matching_files(config)
     started = time.monotonic()
+    check_builder(config)
     import keras
     import numpy as np
     import tensorflow as tf

@@ -124,14 +124,17 @@ def query(
 def main() -> None:
     """Entry point of the `framecast` command."""
     _quiet()
+    # `model.builder: my_module:build` finds my_module.py in the current folder, as it would with `python -m`.
+    sys.path.append(os.getcwd())
     from framecast.clips.records import BadFile
     from framecast.pipeline.config import ConfigError
+    from framecast.pipeline.workdir_lock import WorkdirBusyError
 
     try:
         app()
     except ConfigError as error:
         _fail(error, 2)
-    except (BadFile, OSError, ValueError) as error:
+    except (BadFile, OSError, ValueError, WorkdirBusyError) as error:
         _fail(error, 1)
     except Exception as error:
         # A server's refusal, told by its methods: importing grpc to name its class would cost every command.

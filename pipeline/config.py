@@ -153,6 +153,22 @@ def matching_files(config: Config) -> dict[str, list[str]]:
     return found
 
 
+def check_builder(config: Config) -> None:
+    """Imports the user's builder, if there is one, and Keras with it.
+
+    Raises:
+        ConfigError: When it cannot be imported.
+    """
+    if config.model.builder is None:
+        return
+    from framecast.models import builders
+
+    try:
+        builders.load(config.model)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
 def _anchor(values: dict[str, Any], folder: pathlib.Path) -> None:
     for section, key in (("data", "train"), ("data", "eval"), ("push", "directory")):
         part = values.get(section)

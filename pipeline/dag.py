@@ -16,7 +16,7 @@ from framecast.components.infra_validator import SavedModelInfraValidator
 from framecast.components.serving_model import ServingModel
 from framecast.components.validation_gate import ValidationGate
 from framecast.evaluation import metrics, thresholds
-from framecast.pipeline.code_digest import code_digest
+from framecast.pipeline.code_digest import code_digest, module_digest
 from framecast.pipeline.config import Config
 from framecast.schemas.schema import build_schema
 
@@ -88,6 +88,7 @@ def create_pipeline(
             "contract": contract(config),
             "state": os.path.join(workdir, "state"),
             "code": code_digest("schemas", "evaluation", "models"),
+            "builder": module_digest(config.model.builder.partition(":")[0]) if config.model.builder else None,
         },
     )
     # What is serving now, to be compared with.

@@ -1,15 +1,20 @@
 """`framecast run`: one run of the pipeline on this machine, its verdict and its record."""
 
+import contextlib
 import dataclasses
 import datetime
 import json
 import logging
+import os
 import pathlib
+import signal
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from framecast.pipeline import config as configuration
 from framecast.pipeline.screen import Screen, logged_to
+from framecast.pipeline.workdir_lock import exclusive
 
 EXIT_CODES = {"pushed": 0, "unchanged": 0, "lost": 3, "failed": 1}
 
@@ -58,35 +63,83 @@ def run(
         from_node: First component to run, on the artifacts of the newest run that finished everything before it.
         to_node: Last component to run.
         quiet: Print nothing.
+
+    Raises:
+        ConfigError: When there are no input files, or the model's builder cannot be imported.
+        WorkdirBusyError: When another run is in this work directory.
     """
     configuration.matching_files(config)
+    configuration.check_builder(config)
     base = pathlib.Path(workdir).resolve()
+    base.mkdir(parents=True, exist_ok=True)
+    with exclusive(base):
+        return _recorded_run(config, base, from_node, to_node, quiet)
+
+
+def _recorded_run(
+    config: configuration.Config, base: pathlib.Path, from_node: str | None, to_node: str | None, quiet: bool
+) -> Result:
     folder = base / "runs" / datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(configuration.to_yaml(config))
-    log = folder / "log.txt"
     started = time.monotonic()
-    with logged_to(str(log)) as stream, Screen(stream, quiet) as screen:
-        result = _run(config, base, screen, from_node, to_node)
-        result.log = str(log)
-        result.seconds = round(time.monotonic() - started, 1)
-        (folder / "run.json").write_text(json.dumps(dataclasses.asdict(result), indent=1) + "\n")
-        style = {"lost": "yellow", "failed": "red"}.get(result.verdict, "green")
-        screen.say(f"{result.verdict}: {result.why}", style)
-        screen.say(f"{result.seconds:.0f} s, record {folder / 'run.json'}, log {log}")
+    result = Result(log=str(folder / "log.txt"))
+    with logged_to(result.log) as stream, Screen(stream, quiet) as screen:
+
+        def record() -> None:
+            result.seconds = round(time.monotonic() - started, 1)
+            (folder / "run.json").write_text(json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+            style = {"lost": "yellow", "failed": "red"}.get(result.verdict, "green")
+            screen.say(f"{result.verdict}: {result.why}", style)
+            screen.say(f"{result.seconds:.0f} s, record {folder / 'run.json'}, log {result.log}")
+
+        def interrupted(name: str) -> None:
+            result.verdict = "failed"
+            result.why = f"{name} during {screen.current}; the same command goes on from there"
+            record()
+
+        with _ending_on_signals(interrupted):
+            _run(config, base, screen, result, from_node, to_node)
+        record()
     return result
 
 
+@contextlib.contextmanager
+def _ending_on_signals(interrupted: Callable[[str], None]) -> Iterator[None]:
+    """Ends the process at once on SIGINT and SIGTERM, after `interrupted(signal's name)`.
+
+    Components run in Beam's threads, which no exception in the main thread would stop. Whatever they leave half done,
+    the next run finds: nothing half-written has a final name.
+    """
+
+    def end(number: int, _: object) -> None:
+        try:
+            interrupted(signal.Signals(number).name)
+        finally:
+            os._exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _run(
-    config: configuration.Config, base: pathlib.Path, screen: Screen, from_node: str | None, to_node: str | None
-) -> Result:
+    config: configuration.Config,
+    base: pathlib.Path,
+    screen: Screen,
+    result: Result,
+    from_node: str | None,
+    to_node: str | None,
+) -> None:
     screen.running("loading TFX")
     from tfx.orchestration import metadata
 
     from framecast.pipeline import dag, runner
     from framecast.pipeline.report_line import Watcher
 
-    result = Result()
     watcher = Watcher(screen, result)
     started = time.monotonic()
     try:
@@ -104,4 +157,3 @@ def _run(
         if watcher.error is None:  # Not raised by a component.
             watcher.failed("framecast", error, time.monotonic() - started)
     watcher.conclude()
-    return result

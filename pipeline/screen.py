@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import sys
-import time
 from collections.abc import Iterator
 from typing import IO
 
@@ -65,7 +64,7 @@ class Screen(logging.Handler):
         )
         self._task = self._bar.add_task("training", total=None, note="", visible=False)
         self._live = Live(console=self._console, transient=True, refresh_per_second=4)
-        self._started = 0.0
+        self.current = ""  # What runs now.
 
     def __enter__(self) -> "Screen":
         self._live.start()
@@ -82,7 +81,7 @@ class Screen(logging.Handler):
 
     def running(self, name: str) -> None:
         """Shows that something runs, until the next line."""
-        self._started = time.monotonic()
+        self.current = name
         self._bar.update(self._task, visible=False)
         self._live.update(Group(Spinner("dots", text=f" {name}"), self._bar))
 

@@ -1,0 +1,33 @@
+"""One run at a time in a work directory."""
+
+import contextlib
+import datetime
+import fcntl
+import os
+import pathlib
+from collections.abc import Iterator
+
+
+class WorkdirBusyError(RuntimeError):
+    """Another run holds the work directory; the message names its process."""
+
+
+@contextlib.contextmanager
+def exclusive(workdir: pathlib.Path) -> Iterator[None]:
+    """Holds the work directory. The kernel lets go of it however this process ends.
+
+    Raises:
+        WorkdirBusyError: When another run holds it.
+    """
+    with open(workdir / ".lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise WorkdirBusyError(
+                f"{workdir}: expected no other run in this work directory, found {file.read().strip()}"
+            ) from None
+        file.truncate(0)
+        started = datetime.datetime.now().isoformat(" ", "seconds")
+        print(f"process {os.getpid()}, running since {started}", file=file, flush=True)
+        yield
