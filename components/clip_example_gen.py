@@ -147,8 +147,14 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         if summary["bad"]:
             raise BadClipsError(_describe_bad(summary))
         for split in SPLITS:
-            if not summary["splits"].get(split, {}).get("clips"):
+            counts = summary["splits"].get(split, {"clips": 0, "short": 0})
+            if not counts["clips"]:
                 raise BadClipsError(_describe_empty(split, summary, settings))
+            if counts["clips"] == counts["short"]:
+                raise BadClipsError(
+                    f"split {split}: expected a clip of at least {settings['min_frames']} frames (context.min + "
+                    f"horizon), received {counts['clips']} clips, all of them shorter"
+                )
         with fileio.open(os.path.join(artifact.uri, SUMMARY), "w") as file:
             file.write(json.dumps(summary, indent=1))
         for split, counts in summary["splits"].items():

@@ -140,7 +140,7 @@ def matching_files(config: Config) -> dict[str, list[str]]:
     """Returns the input files of `data.train` and `data.eval`.
 
     Raises:
-        ConfigError: When a pattern matches no file.
+        ConfigError: When a pattern matches nothing, or something that is no readable file.
     """
     found = {}
     for key in ("train", "eval"):
@@ -150,6 +150,11 @@ def matching_files(config: Config) -> dict[str, list[str]]:
         found[key] = sorted(glob.glob(pattern))
         if not found[key]:
             raise ConfigError(f"data.{key}: expected files, received none that match {pattern}")
+        for name in found[key]:
+            try:
+                open(name, "rb").close()
+            except OSError as error:
+                raise ConfigError(f"data.{key}: expected readable files, received {name}: {error.strerror}") from error
     return found
 
 
