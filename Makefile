@@ -1,6 +1,6 @@
 # Everything that a person can do here: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test lint format lock clean
+.PHONY: help setup peers demo test test-all lint format lock clean
 
 PYTHON := .venv/bin/python
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -17,8 +17,14 @@ peers: ## Creates .venv-peers: PyTorch, JAX and pySTEPS, for benchmarks and for 
 demo: setup ## Makes a data set, runs the whole pipeline, serves, asks the server, shows the result.
 	@$(PYTHON) -W ignore -m framecast.pipeline.demo
 
-test: setup ## Runs the tests.
+test: setup ## Runs the tests, without those that take minutes each.
+	@$(PYTHON) -W ignore -m pytest -m "not slow"
+
+test-all: setup ## Runs all tests on this machine's stack and, where that is A, on B in a Debian 13 root.
 	@$(PYTHON) -W ignore -m pytest
+	@case "$$(requirements/setup.sh --which)" in \
+	  "stack a"*) requirements/debian13.sh make test-all;; \
+	esac
 
 lint: setup ## Checks style and types.
 	@.venv/bin/ruff check .

@@ -12,6 +12,8 @@ from tfx.utils import io_utils, proto_utils
 
 from framecast.components import versions
 
+_INCOMPLETE = ".incomplete"
+
 
 class Executor(executor.Executor):
     """Copies a blessed model to a sibling, checks its digest, and renames it to a version above all others.
@@ -53,12 +55,13 @@ def push(model: str, base: str, digest: str) -> int:
         OSError: When the copy differs from the model, naming both; nothing is published then.
     """
     fileio.makedirs(base)
+    for name in fileio.listdir(base):
+        if name.startswith(".") and name.rstrip("/").endswith(_INCOMPLETE):  # Of a push that was killed.
+            fileio.rmtree(os.path.join(base, name))
     # Above every number there is, complete or not, and at least the clock, so that versions grow even after a clean-up.
     taken = [int(name) for name in fileio.listdir(base) if name.isdigit()]
     version = max(int(time.time()), max(taken, default=0) + 1)
-    sibling = os.path.join(base, f".{version}.incomplete")
-    if fileio.exists(sibling):
-        fileio.rmtree(sibling)
+    sibling = os.path.join(base, f".{version}{_INCOMPLETE}")
     io_utils.copy_dir(model, sibling)
     copied = versions.digest(sibling)
     if copied != digest:

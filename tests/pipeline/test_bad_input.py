@@ -205,6 +205,7 @@ def test_a_configuration_that_cannot_run_is_refused_before_anything_runs(frameca
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_while_transform_writes_is_named(tmp_path):
     """In a mount namespace: nothing stays mounted. 3 MB hold the ingested clips, not the transformed ones as well."""
     noise = np.random.default_rng(0).integers(0, 256, (12, 10, 128, 128, 1), np.uint8)

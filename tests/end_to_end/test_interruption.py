@@ -1,0 +1,224 @@
+"""Kills, Ctrl-C and two runs at once: what is finished stays finished, and nothing half-written is pushed or served."""
+
+import contextlib
+import json
+import os
+import pathlib
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from framecast.clips.demo import make_demo
+
+_CONFIG = """
+data: {{train: "{clips}/train/*", eval: "{clips}/eval/*"}}
+clip: {{frames: {{min: 8, max: 24}}}}
+task: {{horizon: 5, context: {{min: 4}}}}
+model: {{preset: convlstm-tiny}}
+train: {{steps: 120, batch_frames: 96, learning_rate: 0.005, eval_every: 10, deterministic: true}}
+push: {{directory: {folder}/serving}}
+"""
+_KILLS = 20
+# What no push changes the inputs of: once done, never run again.
+_LASTING = {
+    "ClipExampleGen", "StatisticsGen", "SchemaGen", "ImportSchemaGen", "ExampleValidator", "ValidationGate",
+    "Transform", "Trainer", "SavedModelInfraValidator",
+}  # fmt: skip
+_PATIENCE = 300  # Seconds until a test gives up on something that a loaded machine may be slow to do.
+
+
+class Zygote:
+    """Runs commands in forks of a process that has imported everything."""
+
+    def __init__(self):
+        command = [sys.executable, "-W", "ignore", str(pathlib.Path(__file__).parent / "zygote.py")]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        while (line := self._process.stdout.readline()) != b"ready\n":
+            assert line, "the zygote ended before it was ready"
+
+    def start(self, folder, *arguments) -> "Run":
+        output = str(folder / "output.txt")
+        command = {"arguments": ["run", str(folder / "config.yaml"), "--workdir", str(folder / "work"), *arguments]}
+        self._process.stdin.write(json.dumps({**command, "output": output}).encode() + b"\n")
+        self._process.stdin.flush()
+        return Run(int(self._process.stdout.readline()), self._process.stdout, output)
+
+    def close(self):
+        self._process.stdin.close()
+        assert self._process.wait() == 0
+
+
+class Run:
+    """One command."""
+
+    def __init__(self, pid, answers, output):
+        self.pid = pid
+        self._answers = answers
+        self._output = output
+        self.code: int | None = None
+
+    def wait(self, seconds) -> int | None:
+        """Returns the exit code, or None when the command still runs after so many seconds."""
+        if self.code is None and select.select([self._answers], [], [], seconds)[0]:
+            self.code = int(self._answers.readline())
+        return self.code
+
+    def end(self, number) -> int | None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+        return self.wait(_PATIENCE)
+
+    def text(self) -> str:
+        return pathlib.Path(self._output).read_text()
+
+    def finished(self) -> set[str]:
+        """Components whose line says that they ran and are done."""
+        return {line.split()[1] for line in self.text().splitlines() if line.startswith("+ ")}
+
+    def descendants(self) -> list[str]:
+        """Command lines of the other processes in the command's session."""
+        found = []
+        for folder in pathlib.Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                session = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
+                if session == self.pid and int(folder.name) != self.pid:
+                    found.append((folder / "cmdline").read_text())
+        return found
+
+    def until(self, condition):
+        """Waits until `condition()` holds while the command runs."""
+        deadline = time.monotonic() + _PATIENCE
+        while not condition():
+            assert self.wait(0.05) is None, self.text()
+            assert time.monotonic() < deadline, self.text()
+
+
+@pytest.fixture(scope="module")
+def zygote():
+    zygote = Zygote()
+    yield zygote
+    zygote.close()
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("interruption") / "clips"
+    make_demo(folder, clips=63, seed=3, size=32)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path, clips):
+    return _prepare(tmp_path / "chain", clips)
+
+
+def _prepare(folder, clips):
+    folder.mkdir()
+    (folder / "config.yaml").write_text(_CONFIG.format(folder=folder, clips=clips))
+    return folder
+
+
+def _pushed(folder):
+    """The forecasts of every version that a server would load, all of them whole."""
+    forecasts = []
+    frames = tf.constant(np.random.default_rng(0).integers(0, 256, (1, 4, 32, 32, 1), np.uint8))
+    for path in sorted((folder / "serving").glob("[0-9]*")):
+        model = tf.saved_model.load(str(path))
+        forecasts.append(model.signatures["serving_default"](frames=frames, length=[4])["forecast"].numpy())
+    return forecasts
+
+
+def _log(folder):
+    return "".join(path.read_text() for path in sorted((folder / "work" / "runs").glob("*/log.txt")))
+
+
+def _step_reached(folder, step):
+    return any((folder / "work").glob(f"state/*/ckpt-{step}.index"))
+
+
+def test_ctrl_c_ends_by_name_and_the_next_run_resumes_training(zygote, folder):
+    run = zygote.start(folder)
+    run.until(lambda: _step_reached(folder, 10))
+    pressed = time.monotonic()
+    assert run.end(signal.SIGINT) == 128 + signal.SIGINT
+    assert time.monotonic() - pressed < 10
+    assert "failed: SIGINT during Trainer; the same command goes on from there" in run.text()
+    assert run.descendants() == []
+    assert not (folder / "serving").exists()
+    (record,) = (folder / "work" / "runs").glob("*/run.json")
+    assert json.loads(record.read_text())["verdict"] == "failed"
+
+    again = zygote.start(folder)
+    assert again.wait(_PATIENCE) == 0, again.text()
+    assert again.finished() & (_LASTING - {"SavedModelInfraValidator"}) == {"Trainer"}
+    assert "resumed from" in _log(folder)
+
+
+@pytest.mark.slow
+def test_the_validators_server_ends_with_a_run_that_is_killed(zygote, folder):
+    run = zygote.start(folder, "--set", "train.steps=1")
+    run.until(lambda: any("framecast.serving.child" in command for command in run.descendants()))
+    run.end(signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while run.descendants():
+        assert time.monotonic() < deadline, run.descendants()
+
+
+def test_a_second_run_in_a_work_directory_is_refused_by_name(zygote, folder):
+    run = zygote.start(folder)
+    run.until(lambda: (folder / "work" / "runs").exists())
+    command = [sys.executable, "-m", "framecast.pipeline.cli", "run", str(folder / "config.yaml")]
+    second = subprocess.run([*command, "--workdir", str(folder / "work")], capture_output=True, text=True)
+    run.end(signal.SIGKILL)
+    assert second.returncode == 1
+    assert f"expected no other run in this work directory, found process {run.pid}, running since" in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_same_command_ends_with_the_same_model(zygote, tmp_path, clips):
+    untouched = _prepare(tmp_path / "untouched", clips)
+    run = zygote.start(untouched)
+    assert run.wait(_PATIENCE) == 0, run.text()
+    (expected,) = _pushed(untouched)
+    names = run.finished()
+
+    moments = random.Random(0)
+    kills, chains, killed_in = 0, 0, []
+    while kills < _KILLS:
+        chains += 1
+        folder = _prepare(tmp_path / f"chain-{chains}", clips)
+        done: set[str] = set()
+        while True:
+            checkpointed = any((folder / "work").glob("state/*/ckpt-*.index"))
+            resumed = _log(folder).count("resumed from")
+            run = zygote.start(folder)
+            # Up to longer than the longest component, so that each chain gets on.
+            code = run.wait(moments.uniform(0, 20) if kills < _KILLS else _PATIENCE)
+            if code is None and kills < _KILLS:
+                code = run.end(signal.SIGKILL)
+            ran_again = run.finished() & done & _LASTING
+            assert not ran_again, f"chain {chains}: {ran_again} ran again after kill {kills}: {run.text()}"
+            if checkpointed and "Trainer" in run.finished():
+                assert _log(folder).count("resumed from") == resumed + 1
+            done |= run.finished()
+            for forecast in _pushed(folder):
+                np.testing.assert_array_equal(forecast, expected)
+            if code != -signal.SIGKILL:
+                break
+            kills += 1
+            killed_in.append(len(done))
+        assert code == 0, f"chain {chains} ended with {code} after kill {kills}: {run.text()}"
+        assert len(_pushed(folder)) == 1
+        assert not list((folder / "serving").glob(".*"))
+    # Kills hit every part of the chain, not one component again and again.
+    assert len(set(killed_in)) >= len(names) // 2
