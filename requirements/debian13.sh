@@ -39,6 +39,7 @@ exec unshare --mount --propagation private sh -eu -c '
         mkdir -p "$root$2"
         mount --bind "$1" "$root$2"
     }
+    mount --bind "$root" "$root"  # A root that is a mount point: commands inside may unshare mounts themselves.
     share "$tree" "$tree"
     share "$venv" "$tree/.venv"
     share "$uv_cache" "$uv_cache"

@@ -1,0 +1,163 @@
+"""Edit -> components that run again: TFX's own drivers and cache, executors replaced by TFX's stubs."""
+
+import pathlib
+import shutil
+import sys
+
+import pytest
+from tfx.experimental.pipeline_testing import pipeline_mock
+from tfx.orchestration import metadata
+
+from framecast.clips.demo import make_demo
+from framecast.pipeline import code_digest, config, dag, runner
+from framecast.pipeline.names import COMPONENTS
+
+_PACKAGES = ("schemas", "clips", "evaluation", "models", "serving", "components", "pipeline")
+_TREE = pathlib.Path(code_digest.__file__).parent.parent
+_CONFIG = """
+data: {train: "clips/train/*", eval: "clips/eval/*"}
+clip: {frames: {min: 8, max: 24}}
+task: {horizon: 5, context: {min: 4}}
+model: {builder: "edited_builder:build"}
+train: {steps: 1}
+push: {directory: serving}
+"""
+
+# Whatever follows from a component follows from its artifacts: a component that runs again takes along all these.
+_FROM_TRAINER = {"Trainer", "Evaluator", "SavedModelInfraValidator", "Pusher"}
+_FROM_TRANSFORM = {"Transform", *_FROM_TRAINER}
+_FROM_INGEST = {
+    "ClipExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "ValidationGate", *_FROM_TRANSFORM
+}  # fmt: skip
+_FROM_SERVING = {"ServingModel", "Evaluator", "Pusher"}
+
+
+class _StubbedRunner(runner.LocalRunner):
+    outputs = ""  # Not an argument: with any, TFX would make its legacy runner.
+
+    def run_with_ir(self, pipeline, run_options=None):
+        pipeline_mock.replace_executor_with_stub(pipeline, self.outputs, [])
+        super().run_with_ir(pipeline, run_options)
+
+
+class _Observer:
+    def __init__(self):
+        self.ran = set()
+
+    def started(self, name):
+        pass
+
+    def finished(self, run):
+        if not run.cached:
+            self.ran.add(run.name)
+
+    def failed(self, name, error, seconds):
+        raise AssertionError(f"{name}: {error}")
+
+
+class Project:
+    """A configuration, clips, a builder and a copy of our code, all to be edited."""
+
+    def __init__(self, folder, monkeypatch):
+        self.folder = folder
+        make_demo(folder / "clips", clips=14, seed=0, size=32)
+        (folder / "config.yaml").write_text(_CONFIG)
+        (folder / "edited_builder.py").write_text("build = None\n")
+        for package in _PACKAGES:
+            shutil.copytree(_TREE / package, folder / "code" / package)
+        monkeypatch.setattr(code_digest, "_ROOT", folder / "code")
+        monkeypatch.syspath_prepend(str(folder))
+        monkeypatch.delitem(sys.modules, "edited_builder", raising=False)
+
+    def run(self, *overrides):
+        """Returns the components that were not taken from the cache."""
+        pipeline = dag.create_pipeline(
+            config.load(str(self.folder / "config.yaml"), overrides),
+            name="framecast",
+            root=str(self.folder / "artifacts"),
+            workdir=str(self.folder),
+            metadata=metadata.sqlite_metadata_connection_config(str(self.folder / "metadata.sqlite")),
+            beam_flags=list(runner.BEAM_FLAGS),
+        )
+        for component in pipeline.components:
+            for key in component.outputs:
+                output = self.folder / "outputs" / component.id / key / "0"
+                output.mkdir(parents=True, exist_ok=True)
+                (output / "stub").touch()
+        observer = _Observer()
+        stubbed = _StubbedRunner()
+        stubbed.outputs = str(self.folder / "outputs")
+        stubbed.run_watched(pipeline, observer)
+        return observer.ran
+
+    def edit(self, path):
+        file = self.folder / path
+        file.write_text(file.read_text() + "# edited\n")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        project = Project(tmp_path_factory.mktemp("change"), monkeypatch)
+        assert project.run() == set(COMPONENTS)
+        yield project
+
+
+def test_nothing_edited_runs_nothing(project):
+    assert project.run() == set()
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("evaluate.thresholds.mse.max=0.5", {"Evaluator", "Pusher"}),
+        ("train.learning_rate=0.5", _FROM_TRAINER),
+        ("export.precision=mixed_bfloat16", _FROM_TRAINER),
+        ("model={builder: null, preset: convlstm-tiny}", _FROM_TRAINER),
+        ("task.horizon=4", {*_FROM_INGEST, *_FROM_SERVING}),
+        ("clip.frames.max=30", {*_FROM_INGEST, *_FROM_SERVING, "ImportSchemaGen"}),
+        ("clip.missing=255", {*_FROM_INGEST, *_FROM_SERVING}),
+        ("data.shares={train: 3, val: 1}", _FROM_INGEST),
+        ("push.directory=elsewhere", {"ServingModel", "Evaluator", "Pusher"}),
+    ],
+)
+def test_an_edit_of_the_configuration_runs_what_depends_on_it(project, override, expected):
+    assert project.run(override) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("edited_builder.py", _FROM_TRAINER),
+        ("code/schemas/clip.pbtxt", _FROM_INGEST),
+        ("code/clips/codec.py", _FROM_INGEST),
+        ("code/components/clip_example_gen.py", _FROM_INGEST),
+        ("code/components/validation_gate.py", {"ValidationGate"}),  # What waits for it takes nothing from it.
+        ("code/models/preprocessing.py", _FROM_TRANSFORM),
+        ("code/models/convlstm.py", _FROM_TRAINER),
+        ("code/models/losses.py", _FROM_TRAINER),
+        ("code/evaluation/metrics.py", _FROM_TRAINER),
+        ("code/components/evaluator.py", {"Evaluator", "Pusher"}),
+        ("code/serving/server.py", {"SavedModelInfraValidator", "Pusher"}),
+        ("code/components/pusher.py", {"Pusher"}),
+        ("code/pipeline/screen.py", set()),
+    ],
+)
+def test_an_edit_of_code_runs_what_depends_on_it(project, path, expected):
+    project.edit(path)
+    assert project.run() == expected
+
+
+def test_an_edit_of_one_input_file_runs_what_depends_on_it(project):
+    project.run()
+    path = next((project.folder / "clips" / "train").iterdir())
+    path.write_bytes(path.read_bytes() + path.read_bytes())
+    assert project.run() == _FROM_INGEST
+
+
+def test_a_new_serving_model_is_compared_with(project):
+    project.run()
+    version = project.folder / "serving" / "1"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"")
+    assert project.run() == _FROM_SERVING
