@@ -100,43 +100,32 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         artifact = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
         artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
         utils_format = exec_properties.get(standard_component_specs.OUTPUT_DATA_FORMAT_KEY)
-        with self._make_beam_pipeline() as pipeline:
-            clips: dict[str, list[beam.PCollection]] = {split: [] for split in SPLITS}
-            facts, ids = [], []
-            for split in inputs.splits:
-                pattern = os.path.join(exec_properties[standard_component_specs.INPUT_BASE_KEY], split.pattern)
-                checked = (
-                    pipeline
-                    | f"Files[{split.name}]" >> beam.Create(sorted(fileio.glob(pattern)))
-                    | f"Spread[{split.name}]" >> beam.Reshuffle()
-                    | f"Check[{split.name}]"
-                    >> beam.ParDo(
-                        _CheckFile(spec, settings["split_by"], _shares(split.name, settings["shares"]))
-                    ).with_outputs("facts", "ids", *SPLITS)
-                )
-                facts.append(checked.facts)
-                ids.append(checked.ids)
-                for name in SPLITS:
-                    clips[name].append(checked[name])
-            for name, parts in clips.items():
-                (
-                    parts
-                    | f"Flatten[{name}]" >> beam.Flatten()
-                    | f"Write[{name}]"
-                    >> beam.io.WriteToTFRecord(
-                        os.path.join(artifact_utils.get_split_uri([artifact], name), "clips"),
-                        file_name_suffix=".gz",
-                    )
-                )
-            # Names alone are grouped, never payloads: the in-memory runner holds what it groups.
-            facts.append(
-                ids
-                | "FlattenIds" >> beam.Flatten()
-                | beam.GroupByKey()
-                | "Duplicates" >> beam.FlatMap(_duplicate_facts)
+        files = [
+            (split.name, path)
+            for split in inputs.splits
+            for path in sorted(
+                fileio.glob(os.path.join(exec_properties[standard_component_specs.INPUT_BASE_KEY], split.pattern))
             )
+        ]
+        with self._make_beam_pipeline() as pipeline:
+            # From reading to writing one fused step: whatever is grouped, flattened or shuffled in between, the
+            # in-memory runner holds as a whole. Names and facts are, payloads are not.
+            checked = (
+                pipeline
+                | "Files" >> beam.Create(files)
+                | "Spread" >> beam.Reshuffle()
+                | "Check"
+                >> beam.ParDo(_CheckFile(spec, settings["split_by"], settings["shares"])).with_outputs(
+                    "facts", "ids", *SPLITS
+                )
+            )
+            for name in SPLITS:
+                checked[name] | f"Write[{name}]" >> beam.io.WriteToTFRecord(
+                    os.path.join(artifact_utils.get_split_uri([artifact], name), "clips"), file_name_suffix=".gz"
+                )
+            duplicates = checked.ids | beam.GroupByKey() | "Duplicates" >> beam.FlatMap(_duplicate_facts)
             (
-                facts
+                [checked.facts, duplicates]
                 | "FlattenFacts" >> beam.Flatten()
                 | "Count" >> beam.combiners.Count.PerElement()
                 | "Encode" >> beam.Map(lambda pair: json.dumps([json.loads(pair[0]), pair[1]]))
@@ -177,8 +166,10 @@ class _CheckFile(beam.DoFn):
         self._split_by = split_by
         self._shares = shares
 
-    def process(self, path: str) -> Iterator[Any]:
+    def process(self, file: tuple[str, str]) -> Iterator[Any]:
         """Yields clips to the output of their split, `(example/id, place)` to `ids`, and `facts`."""
+        input_split, path = file
+        shares = {"eval": 1} if input_split == "eval" else self._shares
         groups: set[bytes] = set()
         try:
             for index, record in records.read_records(path, open_file=fileio.open):
@@ -190,7 +181,7 @@ class _CheckFile(beam.DoFn):
                         "facts", json.dumps(["bad", error.reason, f"{path}, record {index}: {error}"])
                     )
                     continue
-                split = split_of(group, self._shares)
+                split = split_of(group, shares)
                 length = example.context.feature[features.LENGTH].int64_list.value[0]
                 groups.add(group)
                 name = example.context.feature[features.EXAMPLE_ID].bytes_list.value[0]
@@ -200,7 +191,7 @@ class _CheckFile(beam.DoFn):
         except records.BadFile as error:
             yield beam.pvalue.TaggedOutput("facts", json.dumps(["bad", "unreadable-file", str(error)]))
         for group in sorted(groups):
-            split = split_of(group, self._shares)
+            split = split_of(group, shares)
             yield beam.pvalue.TaggedOutput("facts", json.dumps(["group", split, group.hex()]))
 
 
@@ -221,10 +212,6 @@ def split_of(group: bytes, shares: dict[str, int]) -> str:
             return split
         place -= share
     raise AssertionError("a hash bucket lies within the shares")
-
-
-def _shares(input_split: str, shares: dict[str, int]) -> dict[str, int]:
-    return {"eval": 1} if input_split == "eval" else shares
 
 
 def _group(example: tf.train.SequenceExample, split_by: str) -> bytes:

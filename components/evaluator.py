@@ -9,6 +9,7 @@ from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
 
+from framecast.components.batches import few_clips
 from framecast.components.serving_model import PRESENT
 
 
@@ -22,7 +23,7 @@ class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
 
 
 class Executor(executor.Executor):
-    """Leaves the baseline out when ServingModel's artifact says that nothing comparable is serving."""
+    """Evaluates few clips at once, without a baseline when ServingModel says that nothing comparable is serving."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
         """Evaluates with or without a baseline."""
@@ -31,7 +32,8 @@ class Executor(executor.Executor):
         inputs = {name: value for name, value in input_dict.items() if name != key}
         if present:
             inputs[key] = present
-        super().Do(inputs, output_dict, exec_properties)
+        with few_clips():
+            super().Do(inputs, output_dict, exec_properties)
 
 
 class Evaluator(base_beam_component.BaseBeamComponent):

@@ -14,6 +14,7 @@ from framecast.components.clip_example_gen import ClipExampleGen
 from framecast.components.evaluator import Evaluator
 from framecast.components.infra_validator import SavedModelInfraValidator
 from framecast.components.serving_model import ServingModel
+from framecast.components.transform import Transform
 from framecast.components.validation_gate import ValidationGate
 from framecast.evaluation import metrics, thresholds
 from framecast.pipeline.code_digest import code_digest, module_digest
@@ -66,12 +67,17 @@ def create_pipeline(
     )
     gate = ValidationGate(anomalies=anomalies.outputs["anomalies"], code=code_digest("components/validation_gate.py"))
     # Decodes, learns length buckets, pads, materialises compact bytes. The Evaluator reads raw clips: no eval split.
-    transform = tfx.components.Transform(
+    transform = Transform(
         examples=examples.outputs["examples"],
         schema=schema.outputs["schema"],
         preprocessing_fn="framecast.models.preprocessing.preprocessing_fn",
         splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "val"]),
-        custom_config={"clip": clip, "code": code_digest("schemas", "models/preprocessing.py")},
+        custom_config={
+            "clip": clip,
+            "code": code_digest(
+                "schemas", "models/preprocessing.py", "components/transform.py", "components/batches.py"
+            ),
+        },
         disable_statistics=True,
     )
     transform.add_upstream_node(gate)
@@ -103,7 +109,7 @@ def create_pipeline(
         baseline_model=serving.outputs["model"],
         eval_config=thresholds.build_eval_config(config.evaluate, horizon=config.task.horizon),
         example_splits=["eval"],
-        code=code_digest("evaluation", "components/evaluator.py"),
+        code=code_digest("evaluation", "components/evaluator.py", "components/batches.py"),
     )
     # Serves the candidate in a process of its own and replays its warm-up requests.
     infra = SavedModelInfraValidator(
