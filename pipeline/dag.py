@@ -57,11 +57,12 @@ def create_pipeline(
         min_frames=config.task.min_frames,
         code=code_digest("schemas", "clips", "components/clip_example_gen.py"),
     )
-    # Statistics over the ingested clips, and the schema they imply: for review, not for the chain.
-    statistics = tfx.components.StatisticsGen(examples=examples.outputs["examples"])
-    inferred = tfx.components.SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=False)
     # The curated schema, named by its content: TFX's cache looks at the path alone.
     schema = tfx.components.ImportSchemaGen(schema_file=_write_schema(config, workdir))
+    # Statistics over the ingested clips, and the schema they imply: for review, not for the chain. Without the schema
+    # TFDV would take frames for words, and hold every one of them to count which is the most frequent.
+    statistics = tfx.components.StatisticsGen(examples=examples.outputs["examples"], schema=schema.outputs["schema"])
+    inferred = tfx.components.SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=False)
     anomalies = tfx.components.ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     )
@@ -130,9 +131,9 @@ def create_pipeline(
         pipeline_root=root,
         components=[
             examples,
+            schema,
             statistics,
             inferred,
-            schema,
             anomalies,
             gate,
             transform,

@@ -47,6 +47,7 @@ class Zygote:
 
     def start(self, folder, *arguments) -> "Run":
         output = str(folder / "output.txt")
+        pathlib.Path(output).write_text("")
         command = {"arguments": ["run", str(folder / "config.yaml"), "--workdir", str(folder / "work"), *arguments]}
         self._process.stdin.write(json.dumps({**command, "output": output}).encode() + b"\n")
         self._process.stdin.flush()
