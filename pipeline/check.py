@@ -2,9 +2,16 @@
 
 import itertools
 import tempfile
-import time
 from typing import Any
 
+import keras
+import numpy as np
+import tensorflow as tf
+
+from framecast.clips.check import read_clips
+from framecast.models import builders, export, losses, training
+from framecast.models.input_pipeline import normalise
+from framecast.models.preprocessing import preprocess
 from framecast.pipeline.config import Config, ConfigError, check_builder, matching_files
 
 _CLIPS = 4
@@ -21,17 +28,7 @@ def check(config: Config) -> dict[str, Any]:
         ValueError: When a clip breaks the contract, naming file, record and clip.
     """
     files = matching_files(config)
-    started = time.monotonic()
     check_builder(config)
-    import keras
-    import numpy as np
-    import tensorflow as tf
-
-    from framecast.clips.check import read_clips
-    from framecast.models import builders, export, losses, training
-    from framecast.models.input_pipeline import normalise
-    from framecast.models.preprocessing import preprocess
-
     findings: dict[str, Any] = {"files": {split: len(names) for split, names in files.items()}}
     path = files["train"][0]
     examples = [clip.SerializeToString() for clip in itertools.islice(read_clips(path, config.clip), _CLIPS)]
@@ -80,5 +77,4 @@ def check(config: Config) -> dict[str, Any]:
         arguments = (frames, length) if name == "serving_default" else (tf.constant(examples),)
         outputs = signature(*arguments)
         findings[name] = {key: f"{value.dtype.name} {tuple(value.shape)}" for key, value in outputs.items()}
-    findings["seconds"] = round(time.monotonic() - started, 1)
     return findings

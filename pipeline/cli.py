@@ -7,10 +7,12 @@ import dataclasses
 import json
 import os
 import sys
-import warnings
+import time
 from typing import Annotated
 
 import typer
+
+from framecast.pipeline import quiet
 
 _state = {"debug": False}
 
@@ -64,13 +66,17 @@ def run(
 @app.command()
 def check(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Try a configuration in seconds: read a few clips, take a training step, call every signature."""
-    from framecast.pipeline import check as checks
     from framecast.pipeline import config as configuration
 
+    started = time.monotonic()
     resolved = configuration.load(config, overrides or [])
+    configuration.matching_files(resolved)
     if not as_json:
-        print(configuration.to_yaml(resolved))
+        print(configuration.to_yaml(resolved), flush=True)
+    with quiet.heavy_imports():
+        from framecast.pipeline import check as checks
     findings = checks.check(resolved)
+    findings["seconds"] = round(time.monotonic() - started, 1)
     if as_json:
         print(json.dumps({"config": resolved.model_dump(mode="json"), "findings": findings}))
     else:
@@ -87,7 +93,8 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve the newest version over gRPC on this machine. Production uses TensorFlow Serving."""
-    from framecast.serving import server
+    with quiet.heavy_imports():
+        from framecast.serving import server
 
     def ready(bound: int, version: int) -> None:
         if as_json:
@@ -115,7 +122,8 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Ask a server for forecasts of recorded clips."""
-    from framecast.pipeline import query as queries
+    with quiet.heavy_imports():
+        from framecast.pipeline import query as queries
 
     answer = queries.query(clips, address=address, model=model, holdout=holdout, limit=limit, gif=gif)
     print(json.dumps(answer) if as_json else queries.describe(answer))
@@ -123,7 +131,7 @@ def query(
 
 def main() -> None:
     """Entry point of the `framecast` command."""
-    _quiet()
+    quiet.settle()
     # `model.builder: my_module:build` finds my_module.py in the current folder, as it would with `python -m`.
     sys.path.append(os.getcwd())
     from framecast.clips.records import BadFile
@@ -149,14 +157,6 @@ def _fail(error: Exception, code: int) -> None:
         raise error
     print(f"framecast: {error}", file=sys.stderr)
     sys.exit(code)
-
-
-def _quiet() -> None:
-    """Keeps TensorFlow's start-up chatter and Python's end-of-life warnings off the screen."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    warnings.simplefilter("ignore")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import yaml
 
 from framecast.evaluation.spec import EvaluateSpec
 from framecast.models.spec import ExportSpec, ModelSpec, TaskSpec, TrainSpec
+from framecast.pipeline import quiet
 from framecast.schemas import features
 from framecast.schemas.section import Section
 from framecast.schemas.spec import ClipSpec
@@ -166,7 +167,8 @@ def check_builder(config: Config) -> None:
     """
     if config.model.builder is None:
         return
-    from framecast.models import builders
+    with quiet.heavy_imports():
+        from framecast.models import builders
 
     try:
         builders.load(config.model)

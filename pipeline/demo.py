@@ -22,17 +22,11 @@ def main() -> int:
     clips = folder / "clips"
     if not clips.exists():
         print(f"making moving digits in {clips}", flush=True)
-        make = [
-            sys.executable,
-            "-W",
-            "ignore",
-            "-m",
-            "framecast.clips.demo",
-            str(clips),
-            f"--clips={_CLIPS}",
-            "--seed=1",
-        ]
-        subprocess.run(make, check=True)
+        make = [sys.executable, "-W", "ignore", "-m", "framecast.clips.demo"]
+        made = subprocess.run([*make, str(clips), f"--clips={_CLIPS}", "--seed=1"], stderr=subprocess.PIPE, text=True)
+        if made.returncode:  # Otherwise TensorFlow's greeting.
+            print(made.stderr, file=sys.stderr)
+            return made.returncode
     serving = folder / "serving" / "digits"
     settings = [f"data.train={clips}/train/*", f"data.eval={clips}/eval/*", f"push.directory={serving}"]
     overrides = [f"--set={setting}" for setting in settings]

@@ -1,5 +1,6 @@
 """The command line: fast answers, exit codes, nothing heavy imported before it is needed."""
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -47,3 +48,10 @@ def test_an_unreachable_server_is_named_without_a_traceback():
     assert done.returncode == 1
     assert "UNAVAILABLE" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_no_library_talks_to_the_user():
+    done = _framecast("check", str(_ROOT / "configs/radar.yaml"), "--set=model.preset=convlstm-tiny", "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["findings"]["training step"].startswith("loss 0.")
