@@ -40,6 +40,7 @@ exec unshare --mount --propagation private sh -eu -c '
         mount --bind "$1" "$root$2"
     }
     mount --bind "$root" "$root"  # A root that is a mount point: commands inside may unshare mounts themselves.
+    mount -t tmpfs tmpfs "$root/tmp"
     share "$tree" "$tree"
     share "$venv" "$tree/.venv"
     share "$uv_cache" "$uv_cache"
@@ -47,7 +48,6 @@ exec unshare --mount --propagation private sh -eu -c '
     share /dev /dev
     share /dev/shm /dev/shm
     mount -t proc proc "$root/proc"
-    mount -t tmpfs tmpfs "$root/tmp"
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
     pyenv=${PYENV_ROOT:-$HOME/.pyenv}
     if [ -d "$pyenv" ]; then share "$pyenv" "$pyenv"; fi
