@@ -3,6 +3,8 @@
 .PHONY: help setup peers demo test test-all lint format lock clean
 
 PYTHON := .venv/bin/python
+# A file's tests stay together, since they share what takes long; two workers, since each holds 2 GB of imports.
+PYTEST := $(PYTHON) -W ignore -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 help: ## Lists the targets.
@@ -18,10 +20,10 @@ demo: setup ## Makes a data set, runs the whole pipeline, serves, asks the serve
 	@$(PYTHON) -W ignore -m framecast.pipeline.demo
 
 test: setup ## Runs the tests, without those that take minutes each.
-	@$(PYTHON) -W ignore -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 test-all: setup ## Runs all tests on this machine's stack and, where that is A, on B in a Debian 13 root.
-	@$(PYTHON) -W ignore -m pytest
+	@$(PYTEST)
 	@case "$$(requirements/setup.sh --which)" in \
 	  "stack a"*) requirements/debian13.sh make test-all;; \
 	esac
