@@ -1,6 +1,6 @@
 # Everything that a person can do here: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test test-all lint format lock clean
+.PHONY: help setup peers demo test test-all test-backends lint format lock clean
 
 PYTHON := .venv/bin/python
 # A file's tests stay together, since they share what takes long; two workers, since each holds 2 GB of imports.
@@ -27,6 +27,10 @@ test-all: setup ## Runs all tests on this machine's stack and, where that is A, 
 	@case "$$(requirements/setup.sh --which)" in \
 	  "stack a"*) requirements/debian13.sh make test-all;; \
 	esac
+
+test-backends: peers ## Runs the layers' tests on Keras' other backends, JAX and PyTorch.
+	@KERAS_BACKEND=jax .venv-peers/bin/python -W ignore -m pytest tests/models/test_convlstm.py
+	@KERAS_BACKEND=torch .venv-peers/bin/python -W ignore -m pytest tests/models/test_convlstm.py
 
 lint: setup ## Checks style and types.
 	@.venv/bin/ruff check .

@@ -1,11 +1,16 @@
+"""The cells and layers, on whatever backend Keras runs on: the oracles are Keras' own layers and NumPy."""
+
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+import scipy.ndimage
+from keras import ops
 
-from framecast.models.convlstm import RNN, ConvLSTMCell
+from framecast.models.convlstm import RNN, ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell
+from tests.models.gradients import outputs_and_gradients
 
 CHANNELS, FILTERS, KERNEL = 2, 3, 3
+LENGTH = np.array([3, 5, 1, 4], "int32")
 
 
 @pytest.fixture
@@ -22,9 +27,11 @@ def mask():
 
 def keras_and_ours(**kwargs):
     """Keras' ConvLSTM2D and our layer, with the same weights."""
-    oracle = keras.layers.ConvLSTM2D(FILTERS, KERNEL, padding="same", recurrent_activation="sigmoid", **kwargs)
+    oracle = keras.layers.ConvLSTM2D(
+        FILTERS, KERNEL, padding="same", recurrent_activation="sigmoid", data_format="channels_last", **kwargs
+    )
     oracle.build((None, None, 7, 5, CHANNELS))
-    ours = RNN(ConvLSTMCell(FILTERS, KERNEL), **kwargs)
+    ours = ConvLSTM(FILTERS, KERNEL, **kwargs)
     ours.build((None, None, None, None, CHANNELS))
     rng = np.random.default_rng(1)
     kernel, recurrent, bias = [rng.normal(scale=0.3, size=w.shape) for w in oracle.get_weights()]
@@ -33,92 +40,237 @@ def keras_and_ours(**kwargs):
     return oracle, ours
 
 
-def outputs_and_gradients(layer, sequences, mask):
-    x = tf.convert_to_tensor(sequences)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        outputs = layer(x, mask=mask)
-        weights = tf.cos(tf.range(tf.size(outputs, tf.float32)))
-        loss = tf.reduce_sum(tf.square(outputs) * tf.reshape(weights, outputs.shape))
-    return outputs.numpy(), [g.numpy() for g in tape.gradient(loss, [*layer.trainable_variables, x])]
+def assert_all_close(gradients, expected):
+    for gradient, truth in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(gradient, truth, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("return_sequences", [False, True])
-def test_equals_keras_convlstm2d_forward_and_backward(sequences, mask, masked, return_sequences):
-    oracle, ours = keras_and_ours(return_sequences=return_sequences)
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_equals_keras_convlstm2d_forward_and_backward(sequences, mask, masked, return_sequences, go_backwards):
+    if masked and keras.backend.backend() == "jax":
+        pytest.skip("under JAX Keras' own ConvLSTM2D takes no mask: it broadcasts (batch, 1) with (batch, height, ...)")
+    oracle, ours = keras_and_ours(return_sequences=return_sequences, go_backwards=go_backwards)
     mask = mask if masked else None
-    expected, (kernel, recurrent, bias, inputs) = outputs_and_gradients(oracle, sequences, mask)
-    outputs, gradients = outputs_and_gradients(ours, sequences, mask)
+    expected, (kernel, recurrent, bias, inputs) = outputs_and_gradients(oracle, sequences, mask=mask)
+    outputs, gradients = outputs_and_gradients(ours, sequences, mask=mask)
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
-    for gradient, truth in zip(gradients, [np.concatenate([kernel, recurrent], axis=2), bias, inputs], strict=True):
-        np.testing.assert_allclose(gradient, truth, atol=1e-5, rtol=1e-5)
+    assert_all_close(gradients, [np.concatenate([kernel, recurrent], axis=2), bias, inputs])
 
 
-def test_one_step_equals_numpy(sequences):
-    cell = ConvLSTMCell(FILTERS, 1)
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("layer", [ConvLSTM, ConvGRU])
+def test_a_length_equals_the_mask_that_it_stands_for(sequences, layer, return_sequences, go_backwards):
+    layer = layer(FILTERS, KERNEL, return_sequences=return_sequences, go_backwards=go_backwards)
+    expected, truth = outputs_and_gradients(layer, sequences, mask=np.arange(6)[None] < LENGTH[:, None])
+    outputs, gradients = outputs_and_gradients(layer, sequences, length=LENGTH)
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+    assert_all_close(gradients, truth)
+
+
+@pytest.mark.parametrize("layer", [ConvLSTM, ConvGRU])
+def test_as_many_steps_are_run_as_the_longest_clip_has_frames(sequences, layer, monkeypatch):
+    if keras.backend.backend() == "jax":
+        pytest.skip("JAX traces a step once, whatever their number")
+    layer = layer(FILTERS, KERNEL, return_sequences=True)
+    layer.build(sequences.shape)
+    calls = []
+    call = layer.cell.call
+    monkeypatch.setattr(layer.cell, "call", lambda *args, **kwargs: calls.append(1) or call(*args, **kwargs))
+    assert layer(sequences, length=LENGTH).shape == (4, 6, 7, 5, FILTERS)
+    assert len(calls) == max(LENGTH)
+    layer(sequences)
+    assert len(calls) == max(LENGTH) + 6
+
+
+@pytest.mark.parametrize("layer", [ConvLSTM, ConvGRU])
+def test_padding_nan_included_changes_no_output_and_no_gradient(sequences, layer):
+    layer = layer(FILTERS, KERNEL, return_sequences=True)
+    padding = (np.arange(6)[None] >= LENGTH[:, None])[..., None, None, None]
+    expected, truth = outputs_and_gradients(layer, np.where(padding, 0, sequences).astype("float32"), length=LENGTH)
+    dirty = np.where(padding, np.nan, sequences).astype("float32")
+    outputs, gradients = outputs_and_gradients(layer, dirty, length=LENGTH)
+    np.testing.assert_array_equal(outputs, expected)
+    for gradient, value in zip(gradients, truth, strict=True):
+        np.testing.assert_array_equal(gradient, value)
+    assert gradients[-1].any()
+    assert not (gradients[-1] * padding).any()
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def convolve(x, kernel):
+    """`(height, width, channels)` with `(rows, columns, channels, filters)`, by SciPy."""
+    filters = [
+        sum(
+            scipy.ndimage.correlate(x[..., i].astype("float64"), kernel[..., i, o], mode="constant")
+            for i in range(x.shape[-1])
+        )
+        for o in range(kernel.shape[-1])
+    ]
+    return np.stack(filters, axis=-1)
+
+
+def normalised(x, kind, parts):
+    """`(height, width, parts * filters)` by the papers' formulas, epsilon as in Keras."""
+    if kind is None:
+        return x
+    axes = -1 if kind == "layer" else (0, 1, 3)
+    x = x if kind == "layer" else x.reshape(*x.shape[:2], parts, -1)
+    x = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-3)
+    return x.reshape(*x.shape[:2], -1)
+
+
+def randomise(layer):
+    rng = np.random.default_rng(1)
+    for weight in layer.weights:
+        weight.assign(rng.normal(scale=0.3, size=weight.shape).astype("float32"))
+    return {
+        weight.path.rpartition("/")[2]: np.asarray(value) for weight, value in zip(layer.weights, layer.get_weights())
+    }
+
+
+@pytest.mark.parametrize("normalization", [None, "layer", "group"])
+@pytest.mark.parametrize("peephole", [False, True])
+def test_one_lstm_step_equals_numpy(sequences, peephole, normalization):
+    cell = ConvLSTMCell(FILTERS, KERNEL, peephole=peephole, normalization=normalization, activation="relu")
     frame = sequences[:, 0]
     h, c = np.random.default_rng(2).normal(size=(2, 4, 7, 5, FILTERS)).astype("float32")
+    cell(frame, [h, c])
+    weights = randomise(cell)
     output, (new_h, new_c) = cell(frame, [h, c])
+    w_i, w_f, w_o = weights.get("peepholes", np.zeros((3, FILTERS)))
+    for clip in range(4):
+        x = convolve(np.concatenate([frame[clip], h[clip]], -1), weights["kernel"])
+        x = normalised(x, normalization, 4) * weights.get("gamma", 1) + weights["bias"]
+        i, f, g, o = np.split(x, 4, -1)
+        expected_c = sigmoid(f + w_f * c[clip]) * c[clip] + sigmoid(i + w_i * c[clip]) * np.maximum(g, 0)
+        expected_h = sigmoid(o + w_o * expected_c) * np.maximum(expected_c, 0)
+        np.testing.assert_allclose(ops.convert_to_numpy(new_c)[clip], expected_c, atol=1e-5)
+        np.testing.assert_allclose(ops.convert_to_numpy(new_h)[clip], expected_h, atol=1e-5)
+    np.testing.assert_array_equal(ops.convert_to_numpy(output), ops.convert_to_numpy(new_h))
 
-    def sigmoid(x):
-        return 1 / (1 + np.exp(-x))
 
-    kernel, bias = cell.get_weights()
-    i, f, g, o = np.split(np.concatenate([frame, h], -1) @ kernel[0, 0] + bias, 4, -1)
-    expected_c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-    np.testing.assert_allclose(new_c, expected_c, atol=1e-6)
-    np.testing.assert_allclose(new_h, sigmoid(o) * np.tanh(expected_c), atol=1e-6)
-    np.testing.assert_array_equal(output, new_h)
+def test_one_gru_step_equals_numpy(sequences):
+    cell = ConvGRUCell(FILTERS, KERNEL)
+    frame = sequences[:, 0]
+    h = np.random.default_rng(2).normal(size=(4, 7, 5, FILTERS)).astype("float32")
+    cell(frame, [h])
+    randomise(cell)
+    kernel, bias, candidate_kernel, candidate_bias = cell.get_weights()
+    output, (state,) = cell(frame, [h])
+    for clip in range(4):
+        gates = sigmoid(convolve(np.concatenate([frame[clip], h[clip]], -1), kernel) + bias)
+        z, r = np.split(gates, 2, -1)
+        g = np.tanh(convolve(np.concatenate([frame[clip], r * h[clip]], -1), candidate_kernel) + candidate_bias)
+        np.testing.assert_allclose(ops.convert_to_numpy(output)[clip], z * h[clip] + (1 - z) * g, atol=1e-5)
+    np.testing.assert_array_equal(ops.convert_to_numpy(output), ops.convert_to_numpy(state))
 
 
-def test_forget_bias_starts_at_one():
-    cell = ConvLSTMCell(FILTERS, KERNEL)
+def test_a_gru_over_one_pixel_equals_keras_gru(sequences):
+    ours = ConvGRU(FILTERS, 1, return_sequences=True)
+    series = sequences[:, :, :1, :1]
+    ours(series)
+    randomise(ours)
+    kernel, bias, candidate_kernel, candidate_bias = ours.get_weights()
+    oracle = keras.layers.GRU(FILTERS, return_sequences=True, reset_after=False)
+    oracle(series[:, :, 0, 0])
+    whole = np.concatenate([kernel[0, 0], candidate_kernel[0, 0]], axis=-1)
+    oracle.set_weights([whole[:CHANNELS], whole[CHANNELS:], np.concatenate([bias, candidate_bias])])
+    expected = ops.convert_to_numpy(oracle(series[:, :, 0, 0]))
+    np.testing.assert_allclose(ops.convert_to_numpy(ours(series))[:, :, 0, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("unit", "expected"), [(True, 1), (False, 0)])
+def test_forget_bias_starts_at_one(unit, expected):
+    cell = ConvLSTMCell(FILTERS, KERNEL, unit_forget_bias=unit)
     cell.build((None, None, None, CHANNELS))
-    np.testing.assert_array_equal(cell.bias, [0] * FILTERS + [1] * FILTERS + [0] * 2 * FILTERS)
-
-
-def test_masked_nan_changes_no_output_and_no_gradient(sequences, mask):
-    _, ours = keras_and_ours(return_sequences=True)
-    expected = outputs_and_gradients(ours, np.where(mask[..., None, None, None], sequences, 0), mask)
-    dirty = np.where(mask[..., None, None, None], sequences, np.nan).astype("float32")
-    outputs, gradients = outputs_and_gradients(ours, dirty, mask)
-    np.testing.assert_array_equal(outputs, expected[0])
-    for gradient, truth in zip(gradients, expected[1], strict=True):
-        np.testing.assert_array_equal(gradient, truth)
-    assert not gradients[-1][~mask].any()
+    bias = [0] * FILTERS + [expected] * FILTERS + [0] * 2 * FILTERS
+    np.testing.assert_array_equal(ops.convert_to_numpy(cell.gates.bias), bias)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_keeps_a_float32_cell_state(sequences, policy):
-    layer = RNN(ConvLSTMCell(FILTERS, KERNEL, dtype=policy), return_state=True, dtype=policy)
+    layer = ConvLSTM(FILTERS, KERNEL, dtype=policy, return_state=True)
     output, h, c = layer(sequences)
-    assert (output.dtype, h.dtype, c.dtype) == (policy[6:], policy[6:], "float32")
+    compute = policy.removeprefix("mixed_")
+    assert [keras.backend.standardize_dtype(x.dtype) for x in (output, h, c)] == [compute, compute, "float32"]
     _, _, resumed = layer(sequences, initial_state=[h, c])
-    assert resumed.dtype == "float32"
-    float32 = RNN(ConvLSTMCell(FILTERS, KERNEL), return_state=True)
+    assert keras.backend.standardize_dtype(resumed.dtype) == "float32"
+    float32 = ConvLSTM(FILTERS, KERNEL, return_state=True)
     float32.build(sequences.shape)
     float32.set_weights(layer.get_weights())
-    np.testing.assert_allclose(c, float32(sequences)[2], atol=0.05)
+    np.testing.assert_allclose(ops.convert_to_numpy(c), ops.convert_to_numpy(float32(sequences)[2]), atol=0.05)
 
 
-def test_initial_state_continues_a_sequence(sequences):
-    layer = RNN(ConvLSTMCell(FILTERS, KERNEL), return_sequences=True, return_state=True)
+@pytest.mark.parametrize("layer", [ConvLSTM, ConvGRU])
+def test_streaming_frame_by_frame_equals_the_batch_exactly(sequences, layer):
+    layer = layer(FILTERS, KERNEL, return_sequences=True, return_state=True)
     whole, *_ = layer(sequences)
-    _, *states = layer(sequences[:, :4])
-    rest, *_ = layer(sequences[:, 4:], initial_state=states)
-    np.testing.assert_allclose(rest, whole[:, 4:], atol=1e-6)
+    states = None
+    for frame in range(6):
+        output, *states = layer(sequences[:, frame : frame + 1], initial_state=states)
+        np.testing.assert_array_equal(ops.convert_to_numpy(output)[:, 0], ops.convert_to_numpy(whole)[:, frame])
 
 
-def test_one_trace_serves_any_length_height_and_width(sequences):
-    layer = RNN(ConvLSTMCell(FILTERS, KERNEL), return_sequences=True)
-    layer.build((None, None, None, None, CHANNELS))
-    signature = [tf.TensorSpec([None, None, None, None, CHANNELS]), tf.TensorSpec([None, None], tf.bool)]
-    function = tf.function(lambda x, mask: layer(x, mask=mask), input_signature=signature)
-    for x in (sequences, sequences[:2, :3, :4]):
-        mask = np.ones(x.shape[:2], bool)
-        np.testing.assert_allclose(function(x, mask), layer(x, mask=mask), atol=1e-6)
-    assert function.experimental_get_tracing_count() == 1
+@pytest.mark.parametrize("layer", [ConvLSTM, ConvGRU])
+def test_remat_changes_no_output_and_no_gradient(sequences, layer):
+    plain = layer(FILTERS, KERNEL, return_sequences=True)
+    plain.build(sequences.shape)
+    remat = layer(FILTERS, KERNEL, return_sequences=True, remat=True)
+    remat.build(sequences.shape)
+    remat.set_weights(plain.get_weights())
+    expected, truth = outputs_and_gradients(plain, sequences, length=LENGTH)
+    outputs, gradients = outputs_and_gradients(remat, sequences, length=LENGTH)
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+    assert_all_close(gradients, truth)
+
+
+def test_bidirectional_equals_both_directions_by_hand(sequences):
+    mask = np.arange(6)[None] < LENGTH[:, None]
+    both = keras.layers.Bidirectional(ConvLSTM(FILTERS, KERNEL, return_sequences=True))
+    outputs = ops.convert_to_numpy(both(sequences, mask=mask))
+    assert outputs.shape == (4, 6, 7, 5, 2 * FILTERS)
+    for clip, length in enumerate(LENGTH):
+        frames = sequences[clip : clip + 1, :length]
+        forward = ops.convert_to_numpy(both.forward_layer(frames))
+        backward = ops.convert_to_numpy(both.backward_layer(frames))[:, ::-1]
+        np.testing.assert_allclose(outputs[clip, :length], np.concatenate([forward, backward], -1)[0], atol=1e-6)
+        assert not outputs[clip, length:].any()
+
+
+@pytest.mark.parametrize("layer", [ConvLSTM, ConvGRU])
+def test_recurrent_dropout_drops_the_same_of_every_step_and_only_in_training(sequences, layer):
+    layer = layer(FILTERS, KERNEL, return_sequences=True, recurrent_dropout=0.5, seed=7)
+    still = np.repeat(sequences[:, :1], 6, axis=1)
+    served = ops.convert_to_numpy(layer(still))
+    np.testing.assert_array_equal(ops.convert_to_numpy(layer(still)), served)
+
+    drawn = []
+    call = layer.cell.call
+    layer.cell.call = lambda inputs, states, recurrent_mask=None: (
+        drawn.append(recurrent_mask) or call(inputs, states, recurrent_mask=recurrent_mask)
+    )
+    trained = ops.convert_to_numpy(layer(still, training=True))
+    # The first step starts from zeros, of which nothing can be dropped.
+    np.testing.assert_allclose(trained[:, 0], served[:, 0], atol=1e-6)
+    assert (trained[:, 1] != served[:, 1]).any()
+    assert all(mask is drawn[0] for mask in drawn)
+    if keras.backend.backend() != "jax":  # There it is a tracer.
+        np.testing.assert_array_equal(np.unique(ops.convert_to_numpy(drawn[0])), [0, 2])
+
+
+def test_an_unrolled_loop_equals_the_loop(sequences, mask):
+    _, loop = keras_and_ours(return_sequences=True)
+    unrolled = ConvLSTM(FILTERS, KERNEL, return_sequences=True, unroll=True)
+    unrolled.build(sequences.shape)
+    unrolled.set_weights(loop.get_weights())
+    expected = ops.convert_to_numpy(loop(sequences, mask=mask))
+    np.testing.assert_allclose(ops.convert_to_numpy(unrolled(sequences, mask=mask)), expected, atol=1e-6)
 
 
 def test_builds_in_sequential_with_the_shapes_that_it_returns(sequences):
@@ -126,25 +278,103 @@ def test_builds_in_sequential_with_the_shapes_that_it_returns(sequences):
         [
             keras.Input((None, None, None, CHANNELS)),
             RNN(ConvLSTMCell(FILTERS, KERNEL), return_sequences=True),
-            RNN(ConvLSTMCell(4, KERNEL)),
+            ConvGRU(4, (3, 5)),
             keras.layers.Dense(2),
         ]
     )
     assert model.output_shape == (None, None, None, 2)
     assert model(sequences).shape == (4, 7, 5, 2)
-    layer = RNN(ConvLSTMCell(FILTERS, KERNEL), return_sequences=True, return_state=True)
+    layer = ConvLSTM(FILTERS, KERNEL, return_sequences=True, return_state=True)
     assert list(layer.compute_output_shape(sequences.shape)) == [tuple(x.shape) for x in layer(sequences)]
 
 
-def test_configuration_survives_a_round_trip(sequences):
-    layer = RNN(ConvLSTMCell(FILTERS, KERNEL, dtype="mixed_bfloat16"), return_sequences=True)
-    expected = layer(sequences)
-    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-    copy.build(sequences.shape)
-    copy.set_weights(layer.get_weights())
-    np.testing.assert_array_equal(tf.cast(copy(sequences), tf.float32), tf.cast(expected, tf.float32))
+def _layers(model):
+    (layer,) = model.layers
+    return [layer.forward_layer, layer.backward_layer] if hasattr(layer, "forward_layer") else [layer]
 
 
-def test_stateful_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"stateful: expected False .* received True"):
-        RNN(ConvLSTMCell(FILTERS, KERNEL), stateful=True)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        RNN(ConvLSTMCell(FILTERS, KERNEL, peephole=True, normalization="group"), return_sequences=True, remat=True),
+        ConvLSTM(FILTERS, (1, 3), activation="relu", normalization="layer", unit_forget_bias=False, go_backwards=True),
+        ConvGRU(FILTERS, KERNEL, recurrent_activation="hard_sigmoid", recurrent_dropout=0.2, return_sequences=True),
+        keras.layers.Bidirectional(ConvLSTM(FILTERS, KERNEL, dtype="mixed_bfloat16", return_sequences=True)),
+    ],
+    ids=["rnn", "convlstm", "convgru", "bidirectional"],
+)
+def test_a_keras_file_brings_back_the_model(sequences, layer, tmp_path):
+    model = keras.Sequential([keras.Input((None, None, None, CHANNELS)), layer])
+    randomise(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    expected = ops.convert_to_numpy(ops.cast(model(sequences), "float32"))
+    np.testing.assert_array_equal(ops.convert_to_numpy(ops.cast(loaded(sequences), "float32")), expected)
+    for one, other in zip(_layers(loaded), _layers(model), strict=True):
+        assert one.cell.get_config() == other.cell.get_config()
+        assert (one.remat, one.go_backwards) == (other.remat, other.go_backwards)
+
+
+@pytest.mark.parametrize("cell", [ConvLSTMCell, ConvGRUCell])
+def test_keras_own_rnn_is_refused_with_what_to_use_instead(cell):
+    with pytest.raises(ValueError, match=r"expected framecast.models.convlstm.RNN .* received keras.layers.RNN"):
+        keras.layers.RNN(cell(FILTERS, KERNEL))(keras.Input((None, 7, 5, CHANNELS)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ConvLSTM(FILTERS, KERNEL, stateful=True), r"stateful: expected False .* received True"),
+        (lambda: ConvLSTM(FILTERS, KERNEL, normalization="batch"), r"normalization: expected .* received 'batch'"),
+        (lambda: ConvGRUCell(FILTERS, KERNEL, recurrent_dropout=1), r"recurrent_dropout: expected .* received 1"),
+        (
+            lambda: ConvLSTM(FILTERS, KERNEL)(np.zeros((1, 2, 3, 3, 1)), length=[1], mask=[[True, False]]),
+            r"length, mask: expected at most one of them, received both",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# As a user would write them.
+
+
+def test_example_a_cell_called_once():
+    frame = np.random.default_rng(0).random((1, 28, 28, 1), "float32")
+    cell = ConvLSTMCell(64, 3)
+    h, c = cell.get_initial_state(batch_size=1, spatial_size=(28, 28))
+    output, states = cell(frame, [h, c])
+    assert output.shape == (1, 28, 28, 64)
+    assert [state.shape for state in states] == [(1, 28, 28, 64)] * 2
+
+
+def test_example_a_sequential_model_that_trains():
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((None, 64, 64, 3)),
+            layers.TimeDistributed(layers.Conv2D(32, 3, activation="relu", data_format="channels_last")),
+            layers.TimeDistributed(layers.MaxPooling2D(data_format="channels_last")),
+            RNN(ConvLSTMCell(64, 3), return_sequences=True),
+            layers.TimeDistributed(layers.Flatten()),
+            layers.Dense(10),
+        ]
+    )
+    model.compile(optimizer="adam", loss="mse")
+    rng = np.random.default_rng(0)
+    frames, targets = rng.random((2, 4, 64, 64, 3), "float32"), rng.random((2, 4, 10), "float32")
+    history = model.fit(frames, targets, epochs=15, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+
+
+def test_example_clips_of_different_lengths():
+    frames = np.random.default_rng(0).random((2, 5, 28, 28, 1), "float32")
+    length = np.array([5, 3], "int32")
+    layer = ConvLSTM(64, 3, return_sequences=True)
+    outputs = ops.convert_to_numpy(layer(frames, length=length))
+    assert outputs.shape == (2, 5, 28, 28, 64)
+    frames[1, 3:] = 7.0
+    np.testing.assert_array_equal(ops.convert_to_numpy(layer(frames, length=length)), outputs)
+    np.testing.assert_allclose(outputs[1:, :3], ops.convert_to_numpy(layer(frames[1:, :3])), atol=1e-6)

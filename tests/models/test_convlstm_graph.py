@@ -1,0 +1,60 @@
+"""The layers inside a TensorFlow graph."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from framecast.models.convlstm import ConvGRU, ConvLSTM
+
+CHANNELS = 2
+
+
+@pytest.fixture
+def sequences():
+    return np.random.default_rng(0).normal(size=(4, 6, 7, 5, CHANNELS)).astype("float32")
+
+
+def test_one_trace_serves_any_length_height_and_width(sequences):
+    layer = ConvLSTM(3, 3, return_sequences=True)
+    layer.build((None, None, None, None, CHANNELS))
+    signature = [tf.TensorSpec([None, None, None, None, CHANNELS]), tf.TensorSpec([None], tf.int32)]
+    function = tf.function(lambda x, length: layer(x, length=length), input_signature=signature)
+    for x, length in ((sequences, [3, 5, 1, 4]), (sequences[:2, :3, :4], [3, 2])):
+        np.testing.assert_allclose(function(x, length), layer(x, length=np.array(length, "int32")), atol=1e-6)
+    assert function.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("layer", [ConvLSTM, ConvGRU])
+def test_a_graph_runs_as_many_steps_as_the_longest_clip_has_frames(sequences, layer):
+    layer = layer(3, 3, return_sequences=True)
+    layer.build(sequences.shape)
+    steps = tf.Variable(0)
+    call = layer.cell.call
+
+    def counted(*args, **kwargs):
+        steps.assign_add(1)
+        return call(*args, **kwargs)
+
+    layer.cell.call = counted
+    function = tf.function(lambda x, length: layer(x, length=length))
+    function(sequences, tf.constant([3, 5, 1, 4]))
+    assert steps.numpy() == 5
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_remat_in_a_graph_keeps_less_for_the_gradient(sequences, remat):
+    layer = ConvLSTM(3, 3, remat=remat)
+    layer.build(sequences.shape)
+
+    @tf.function
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x))
+        return tape.gradient(loss, layer.trainable_variables[0].value)
+
+    gradient(tf.constant(sequences))
+    loops = [
+        op for op in gradient.get_concrete_function(tf.constant(sequences)).graph.get_operations() if "While" in op.type
+    ]
+    kept = max(len(op.outputs) for op in loops)
+    assert (kept < 16) == remat, kept
