@@ -4,6 +4,7 @@ model = Forecaster(channels=1, filters=(48, 48), kernel_size=5, patch=4)
 model(frames, context_length, steps=9)  # (batch, 9, height, width, 1): frames 1 .. 9
 """
 
+import typing
 from collections.abc import Sequence
 from typing import Literal
 
@@ -11,8 +12,36 @@ import keras
 from keras import ops
 
 from framecast.models.convlstm import RNN, ConvLSTMCell
+from framecast.models.motion import estimate_motion, warp
 
-Predict = Literal["frame", "change"]
+Predict = Literal["frame", "change", "advected"]
+
+
+def patchify(frames, patch: int):
+    """Cuts frames into patches, whose pixels become channels; a rest at the lower and right edge is padded with zeros.
+
+    Args:
+        frames: `(batch, time, height, width, channel)`.
+        patch: Side of a patch in pixels.
+
+    Returns:
+        `(batch, time, ceil(height / patch), ceil(width / patch), patch * patch * channel)`.
+    """
+    batch, time, height, width, channels = ops.shape(frames)
+    frames = ops.pad(frames, [[0, 0], [0, 0], [0, -height % patch], [0, -width % patch], [0, 0]])
+    rows, columns = (height + patch - 1) // patch, (width + patch - 1) // patch
+    # Time joins the batch: a transpose of rank 5 is cheaper than one of rank 7.
+    frames = ops.reshape(frames, (batch * time, rows, patch, columns, patch * channels))
+    frames = ops.transpose(frames, (0, 1, 3, 2, 4))
+    return ops.reshape(frames, (batch, time, rows, columns, patch * patch * channels))
+
+
+def unpatchify(patches, patch: int, channels: int):
+    """Undoes `patchify`, but for the padding: `(batch, time, rows * patch, columns * patch, channel)`."""
+    batch, time, rows, columns, _ = ops.shape(patches)
+    frames = ops.reshape(patches, (batch * time, rows, columns, patch, patch * channels))
+    frames = ops.transpose(frames, (0, 1, 3, 2, 4))
+    return ops.reshape(frames, (batch, time, rows * patch, columns * patch, channels))
 
 
 @keras.saving.register_keras_serializable(package="framecast")
@@ -28,7 +57,9 @@ class Forecaster(keras.Model):
         filters: Channels of each ConvLSTM cell, from the input upwards.
         kernel_size: Side of the cells' kernels in patches.
         patch: Side of a patch in pixels. Frames are padded with zeros to a multiple of it, and predictions cropped.
-        predict: `frame`: the cells' output is the next frame. `change`: it is added to the frame before.
+        predict: `frame`: the cells' output is the next frame. `change`: it is added to the frame before. `advected`: it
+            is added to the last observed frame where its motion (see `framecast.models.motion`) has carried it; that
+            motion goes on through the forecast, and carries the cells' states and earlier additions too.
 
     Call arguments:
         frames: Float32 pixels in [0, 1]; what stands at and past a clip's context, NaN included, never touches an
@@ -58,16 +89,17 @@ class Forecaster(keras.Model):
     ):
         # Pixels stay float32 outside the cells: bfloat16 holds 8 bits of them.
         super().__init__(autocast=False, **kwargs)
-        if predict not in ("frame", "change"):
-            raise ValueError(f"predict: expected 'frame' or 'change', received {predict!r}")
+        if predict not in typing.get_args(Predict):
+            raise ValueError(f"predict: expected one of {typing.get_args(Predict)}, received {predict!r}")
         self.channels = channels
         self.filters = tuple(filters)
         self.kernel_size = kernel_size
         self.patch = patch
         self.predict_kind = predict
         cells = [ConvLSTMCell(size, kernel_size, dtype=self.dtype_policy) for size in self.filters]
-        self.rollout = RNN(RolloutCell(cells, patch * patch * channels, predict), return_sequences=True)
-        self.rollout.build((None, None, None, None, patch * patch * channels + 1))
+        cell = RolloutCell(cells, patch, channels, predict)
+        self.rollout = RNN(cell, return_sequences=True)
+        self.rollout.build((None, None, None, None, cell.pixels + (3 if predict == "advected" else 1)))
         self.built = True
 
     def call(self, frames, context_length, steps):
@@ -79,29 +111,24 @@ class Forecaster(keras.Model):
         observed = ops.arange(time, dtype="int32")[None] < ops.cast(context_length, "int32")[:, None]
         observed = observed[:, :, None, None, None]
         frames = ops.where(observed, ops.cast(frames, "float32"), 0.0)
-        patches = self._patchify(frames)
-        flag = ops.broadcast_to(ops.cast(observed, "float32"), (*ops.shape(patches)[:-1], 1))
-        inputs = ops.concatenate([patches, flag], axis=-1)
-        inputs = ops.pad(inputs, [[0, 0], [0, steps], [0, 0], [0, 0], [0, 0]])[:, :steps]
-        return self._unpatchify(self.rollout(inputs), height, width)
+        patches = patchify(frames, self.patch)
+        inputs = [patches, ops.broadcast_to(ops.cast(observed, "float32"), (*ops.shape(patches)[:-1], 1))]
+        inputs = ops.pad(ops.concatenate(inputs, axis=-1), [[0, 0], [0, steps], [0, 0], [0, 0], [0, 0]])[:, :steps]
+        if self.predict_kind == "advected":
+            inputs = ops.concatenate([inputs, self._motion(frames, context_length, steps)], axis=-1)
+        return unpatchify(self.rollout(inputs), self.patch, self.channels)[:, :, :height, :width]
 
-    def _patchify(self, frames):
-        batch, time, height, width, channels = ops.shape(frames)
+    def _motion(self, frames, context_length, steps):
+        """Returns each step's motion in pixels, a mean over each patch: that of the last frame observed by then."""
+        motion = ops.stop_gradient(estimate_motion(frames))
+        # Frames past the context are black: what seems to move there never counts.
+        last = ops.minimum(ops.arange(steps)[None], ops.cast(context_length, "int32")[:, None] - 1)
+        batch, time, height, width, _ = ops.shape(motion)
         patch = self.patch
-        frames = ops.pad(frames, [[0, 0], [0, 0], [0, -height % patch], [0, -width % patch], [0, 0]])
-        rows, columns = (height + patch - 1) // patch, (width + patch - 1) // patch
-        # Time joins the batch: a transpose of rank 5 is cheaper than one of rank 7.
-        frames = ops.reshape(frames, (batch * time, rows, patch, columns, patch * channels))
-        frames = ops.transpose(frames, (0, 1, 3, 2, 4))
-        return ops.reshape(frames, (batch, time, rows, columns, patch * patch * channels))
-
-    def _unpatchify(self, patches, height, width):
-        batch, time, rows, columns, _ = ops.shape(patches)
-        patch, channels = self.patch, self.channels
-        frames = ops.reshape(patches, (batch * time, rows, columns, patch, patch * channels))
-        frames = ops.transpose(frames, (0, 1, 3, 2, 4))
-        frames = ops.reshape(frames, (batch, time, rows * patch, columns * patch, channels))
-        return frames[:, :, :height, :width]
+        motion = ops.reshape(motion, (batch * time, height, width, 2))
+        motion = ops.pad(motion, [[0, 0], [0, -height % patch], [0, -width % patch], [0, 0]])
+        motion = ops.average_pool(motion, patch, patch, "valid", data_format="channels_last")
+        return ops.take(motion, ops.arange(batch)[:, None] * time + last, axis=0)
 
     def get_config(self):
         return {
@@ -119,27 +146,32 @@ class RolloutCell(keras.Layer):
 
     Args:
         cells: The stacked cells, from the input upwards.
-        pixels: Pixels of a patch, over its channels.
+        patch: Side of a patch in pixels.
+        channels: Channels of a frame.
         predict: As for `Forecaster`.
 
     Input shape:
         `(batch, height, width, pixels + 1)` float32: the frame's patches, and 1 where the frame is observed, else 0.
+        For `advected` two more channels: the motion in pixels, down and to the right.
 
     Output shape:
         `(batch, height, width, pixels)` float32, which is also the first state.
     """
 
-    def __init__(self, cells: Sequence[keras.Layer], pixels: int, predict: Predict):
+    def __init__(self, cells: Sequence[keras.Layer], patch: int, channels: int, predict: Predict):
         super().__init__(dtype="float32", autocast=False)
         self.cells = list(cells)
-        self.pixels = pixels
+        self.patch = patch
+        self.channels = channels
+        self.pixels = pixels = patch * patch * channels
         self.predict_kind = predict
         self.projection = keras.layers.Conv2D(pixels, 1, data_format="channels_last", dtype="float32")
 
     @property
     def state_size(self) -> list[int]:
         """Channels of each state."""
-        return [self.pixels, *(size for cell in self.cells for size in cell.state_size)]
+        own = [self.pixels, self.pixels, self.pixels, 2] if self.predict_kind == "advected" else [self.pixels]
+        return own + [size for cell in self.cells for size in cell.state_size]
 
     def build(self, input_shape):
         shape = (*input_shape[:-1], self.pixels)
@@ -150,25 +182,50 @@ class RolloutCell(keras.Layer):
         self.built = True
 
     def get_initial_state(self, batch_size, spatial_size) -> list:
-        """Returns a black frame, and the initial states of the cells."""
-        states = [ops.zeros((batch_size, *spatial_size, self.pixels), "float32")]
+        """Returns a black frame, for `advected` no motion of it and nothing added to it, and the cells' own states."""
+        own = len(self.state_size) - sum(len(cell.state_size) for cell in self.cells)
+        states = [ops.zeros((batch_size, *spatial_size, size), "float32") for size in self.state_size[:own]]
         for cell in self.cells:
             states += cell.get_initial_state(batch_size, spatial_size)
         return states
 
     def call(self, inputs, states):
+        observed = inputs[..., self.pixels : self.pixels + 1] > 0.5
+        shown = inputs[..., : self.pixels]
+        if self.predict_kind == "advected":
+            return self._advected(observed, shown, inputs[..., self.pixels + 1 :], states)
         previous, *states = states
-        frame = ops.where(inputs[..., -1:] > 0.5, inputs[..., :-1], previous)
+        frame = ops.where(observed, shown, previous)
+        change, states = self._run_cells(frame, states)
+        prediction = change if self.predict_kind == "frame" else frame + change
+        return prediction, [prediction, *states]
+
+    def _advected(self, observed, shown, motion, states):
+        _, origin, added, path, *states = states
+        states = [warp(state, motion / self.patch) for state in states]
+        # One interpolation from the last observed frame over the whole path: one a step would blur a little every time.
+        origin = ops.where(observed, shown, origin)
+        path = motion + ops.where(observed, 0.0, warp(path, motion / self.patch))
+        added = warp(ops.where(observed, 0.0, added), motion / self.patch)
+        carried = self._warp_pixels(origin, path)
+        change, states = self._run_cells(carried + added, states)
+        added = added + change
+        prediction = carried + added
+        return prediction, [prediction, origin, added, path, *states]
+
+    def _run_cells(self, frame, states):
         output, new_states = frame, []
         for cell in self.cells:
             count = len(cell.state_size)
             output, cell_states = cell(output, states[:count])
             states = states[count:]
             new_states += cell_states
-        prediction = self.projection(output)
-        if self.predict_kind == "change":
-            prediction = frame + prediction
-        return prediction, [prediction, *new_states]
+        return self.projection(output), new_states
+
+    def _warp_pixels(self, patches, motion):
+        frames = unpatchify(patches[:, None], self.patch, self.channels)[:, 0]
+        motion = ops.repeat(ops.repeat(motion, self.patch, axis=1), self.patch, axis=2)
+        return patchify(warp(frames, motion)[:, None], self.patch)[:, 0]
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.pixels)

@@ -84,7 +84,11 @@ class InputPipeline:
             return clip
         frames = clip["frames"]
         space = tf.shape(frames)[1:3] - size
-        tf.debugging.assert_non_negative(space, f"train.crop: expected frames of at least {size} x {size} pixels")
+        check = tf.debugging.assert_non_negative(
+            space, f"train.crop: expected frames of at least {size} x {size} pixels"
+        )
+        with tf.control_dependencies([check]):  # Otherwise the cut itself may fail first, with words of its own.
+            frames = tf.identity(frames)
         if seed is None:
             start = space // 2
         else:

@@ -1,0 +1,166 @@
+"""How a field moves, seen from its last frames, and where that motion carries it. Imports Keras only.
+
+    motion = estimate_motion(frames)          # (batch, time, height, width, 2), pixels a frame
+    following = warp(frames[:, -1], motion[:, -1])
+
+Block matching (every shift up to a limit at half resolution, softly averaged) finds the motion roughly wherever it
+starts from; Lucas-Kanade steps (Lucas & Kanade 1981) at full resolution make it exact to a fraction of a pixel.
+Nothing in it is learned, so it holds for motions that no training clip shows.
+"""
+
+import itertools
+
+import numpy as np
+from keras import ops
+
+_PAIRS = 3  # Pairs of frames that a motion is averaged over: noise down, change of motion still followed.
+_REACH = 6  # Largest shift in pixels of half resolution.
+_BLOCK = 17  # Side of the averaging window at half resolution.
+_STRIDE = 4  # Distance of block centres at half resolution.
+_SHARPNESS = 10.0  # How much a better match counts: chosen on the radar clips' training days.
+_WINDOW = 33  # Side of the Lucas-Kanade window.
+_STEPS = 2
+_LARGEST_STEP = 2.0  # Pixels: a linearised step is no good beyond.
+_LITTLE = 1e-4  # Squared gradient below which there is nothing to see moving.
+
+
+def estimate_motion(frames):
+    """Returns the motion that carried each frame here from the one before, averaged over up to three frames.
+
+    Args:
+        frames: `(batch, time, height, width, channel)` float32 in [0, 1], finite.
+
+    Returns:
+        `(batch, time, height, width, 2)` float32, pixels a frame down and to the right; 0 for the first frame.
+    """
+    frames = ops.mean(frames, axis=-1)
+    batch, time, height, width = ops.shape(frames)
+    motion = _refine(frames, _match(frames))
+    return ops.reshape(motion, (batch, time, height, width, 2))
+
+
+def warp(frames, motion):
+    """Moves frames by bilinear interpolation; what flows in from outside repeats the edge.
+
+    Args:
+        frames: `(batch, height, width, channel)`.
+        motion: `(batch, height, width, 2)` float32, pixels down and to the right.
+
+    Returns:
+        Shape and dtype of `frames`: at each pixel, what was there one `motion` ago.
+    """
+    batch, height, width, channels = ops.shape(frames)
+    rows = ops.cast(ops.arange(height), "float32")[None, :, None]
+    columns = ops.cast(ops.arange(width), "float32")[None, None, :]
+    y = ops.clip(rows - motion[..., 0], 0.0, ops.cast(height - 1, "float32"))
+    x = ops.clip(columns - motion[..., 1], 0.0, ops.cast(width - 1, "float32"))
+    top, left = ops.floor(y), ops.floor(x)
+    down, right = ops.cast(y - top, frames.dtype)[..., None], ops.cast(x - left, frames.dtype)[..., None]
+    top, left = ops.cast(top, "int32"), ops.cast(left, "int32")
+    bottom, far = ops.minimum(top + 1, height - 1), ops.minimum(left + 1, width - 1)
+    # One list of pixels over the batch: a plain gather is the fastest there is.
+    first = ops.arange(batch)[:, None, None] * (height * width)
+    pixels = ops.reshape(frames, (batch * height * width, channels))
+
+    def at(row, column):
+        return ops.take(pixels, first + row * width + column, axis=0)
+
+    above = at(top, left) * (1 - right) + at(top, far) * right
+    below = at(bottom, left) * (1 - right) + at(bottom, far) * right
+    return above * (1 - down) + below * down
+
+
+def _match(frames):
+    """Returns `(batch, time, height, width, 2)`, each block's motion by comparing it with every shift of the past."""
+    batch, time, height, width = ops.shape(frames)
+    half = _halved(ops.reshape(frames, (batch * time, height, width, 1)))
+    _, rows, columns, _ = ops.shape(half)
+    half = ops.reshape(half, (batch, time, rows, columns))
+    edge = [_REACH, _REACH]
+    past = ops.pad(half[:, :-1], [[0, 0], [0, 0], edge, edge])
+    inside = ops.pad(ops.ones((1, 1, rows, columns)), [[0, 0], [0, 0], edge, edge])
+    shifts = list(itertools.product(range(-_REACH, _REACH + 1), repeat=2))
+    costs, seen = [], []
+    for down, right in shifts:
+        window = (..., slice(_REACH - down, _REACH - down + rows), slice(_REACH - right, _REACH - right + columns))
+        costs.append(ops.square(half[:, 1:] - past[window]) * inside[window])
+        seen.append(inside[window])
+    costs = ops.reshape(ops.stack(costs, axis=-1), (batch * (time - 1), rows, columns, len(shifts)))
+    seen = ops.reshape(ops.stack(seen, axis=-1), (1, rows, columns, len(shifts)))
+    cost = _box(costs, _BLOCK, _STRIDE) / (_box(seen, _BLOCK, _STRIDE) + 1e-3)
+    _, rows, columns, _ = ops.shape(cost)
+    cost = ops.reshape(cost, (batch, time - 1, rows, columns, len(shifts)))
+    cost = _over_pairs(cost)
+    best = ops.min(cost, axis=-1, keepdims=True)
+    weights = ops.softmax(-_SHARPNESS * (cost - best) / (best + 2e-5), axis=-1)
+    motion = ops.matmul(weights, ops.convert_to_tensor(2.0 * np.array(shifts, "float32")))
+    motion = ops.pad(motion, [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
+    motion = ops.repeat(ops.repeat(motion, 2 * _STRIDE, axis=2), 2 * _STRIDE, axis=3)[:, :, :height, :width]
+    smooth = _box(ops.reshape(motion, (batch * time, height, width, 2)), 2 * _BLOCK - 1)
+    return ops.reshape(smooth, (batch, time, height, width, 2))
+
+
+def _refine(frames, motion):
+    """Improves `motion` by Lucas-Kanade steps, each the least-squares motion of a window."""
+    batch, time, height, width = ops.shape(frames)
+    shape = (batch, time - 1, height, width)
+    # Each frame's pairs are carried by that frame's motion: pair by pair, newest first, absent ones without weight.
+    motion = motion[:, 1:]
+    for _ in range(_STEPS):
+        products = 0.0
+        flat = ops.reshape(motion, (batch * (time - 1), height, width, 2))
+        for age in range(_PAIRS):
+            pad = [[0, 0], [age, 0], [0, 0], [0, 0]]
+            now = ops.reshape(ops.pad(frames[:, 1:], pad)[:, : time - 1], (batch * (time - 1), height, width, 1))
+            past = ops.reshape(ops.pad(frames[:, :-1], pad)[:, : time - 1], (batch * (time - 1), height, width, 1))
+            carried = warp(past, flat)
+            middle = (carried + now)[..., 0] / 2
+            down = _difference(middle, 1)
+            right = _difference(middle, 2)
+            change = (now - carried)[..., 0]
+            products += ops.stack([down * down, down * right, right * right, -down * change, -right * change], axis=-1)
+        a, b, c, d, e = (part[..., 0] for part in ops.split(_box(products, _WINDOW), 5, axis=-1))
+        a, c = a + _LITTLE, c + _LITTLE
+        step = ops.stack([c * d - b * e, a * e - b * d], axis=-1) / (a * c - b * b)[..., None]
+        motion += ops.reshape(ops.clip(step, -_LARGEST_STEP, _LARGEST_STEP), (*shape, 2))
+    return ops.pad(motion, [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
+
+
+def _over_pairs(cost):
+    """Averages over each pair and the two before, as far as there are any; `(batch, pair, ...)`."""
+    pairs = ops.shape(cost)[1]
+    known = ops.minimum(ops.arange(pairs) + 1, _PAIRS)
+    padded = ops.pad(cost, [[0, 0], [_PAIRS - 1, 0], [0, 0], [0, 0], [0, 0]])
+    total = sum(padded[:, age : age + pairs] for age in range(_PAIRS))
+    return total / ops.cast(known, cost.dtype)[None, :, None, None, None]
+
+
+def _halved(frames):
+    _, height, width, _ = ops.shape(frames)
+    frames = ops.pad(frames, [[0, 0], [0, height % 2], [0, width % 2], [0, 0]])
+    return ops.average_pool(frames, 2, 2, "valid", data_format="channels_last")
+
+
+def _difference(frames, axis):
+    """Central differences of `(batch, height, width)`, one-sided at the edges at half weight."""
+    size = ops.shape(frames)[axis]
+    after = ops.take(frames, ops.minimum(ops.arange(size) + 1, size - 1), axis=axis)
+    before = ops.take(frames, ops.maximum(ops.arange(size) - 1, 0), axis=axis)
+    return (after - before) / 2
+
+
+def _box(values, side, stride=1):
+    """Means over windows of `side` and then of half of it, of what lies inside the frame, one axis after the other."""
+    ones = ops.ones_like(values[:1, ..., :1])
+    total, count = (_box_sum(x, side, stride) for x in (values, ones))
+    return total / count
+
+
+def _box_sum(values, side, stride):
+    for size, step in ((side, 1), (side // 2 + 1, stride)):
+        edge = size // 2
+        pad = [[0, 0], [edge, edge], [0, 0], [0, 0]]
+        values = ops.average_pool(ops.pad(values, pad), (size, 1), (step, 1), "valid", data_format="channels_last")
+        pad = [[0, 0], [0, 0], [edge, edge], [0, 0]]
+        values = ops.average_pool(ops.pad(values, pad), (1, size), (1, step), "valid", data_format="channels_last")
+    return values
