@@ -14,7 +14,7 @@ from google.protobuf import message as protobuf_message
 from framecast.clips.codec import BadClip, clip_name, context_value, frame_values, iterate_frames
 from framecast.clips.records import read_records
 from framecast.schemas import features
-from framecast.schemas.spec import ClipSpec
+from framecast.schemas.spec import ClipSpec, LabelSpec
 
 __all__ = ["BadClip", "check_clip", "read_clips"]
 
@@ -36,7 +36,7 @@ _CONTEXT_KINDS = {
 }
 
 
-def read_clips(path: str, spec: ClipSpec) -> Iterator[tf.train.SequenceExample]:
+def read_clips(path: str, spec: ClipSpec, label: LabelSpec | None = None) -> Iterator[tf.train.SequenceExample]:
     """Yields the checked clips of a TFRecord file, one at a time.
 
     Raises:
@@ -45,13 +45,18 @@ def read_clips(path: str, spec: ClipSpec) -> Iterator[tf.train.SequenceExample]:
     """
     for index, record in read_records(path):
         try:
-            yield check_clip(record, spec)
+            yield check_clip(record, spec, label)
         except BadClip as error:
             raise ValueError(f"{path}, record {index}: {error}") from error
 
 
-def check_clip(serialized: bytes, spec: ClipSpec) -> tf.train.SequenceExample:
-    """Checks a serialized clip: its keys, times, and every pixel.
+def check_clip(serialized: bytes, spec: ClipSpec, label: LabelSpec | None = None) -> tf.train.SequenceExample:
+    """Checks a serialized clip: its keys, times, labels, and every pixel.
+
+    Args:
+        serialized: The clip.
+        spec: The clip contract.
+        label: What the clip must be labelled with; labels are not looked at unless given.
 
     Returns:
         The clip with two facts of its raw frames added to the context: `clip/length` (int64, frames) and
@@ -72,6 +77,8 @@ def check_clip(serialized: bytes, spec: ClipSpec) -> tf.train.SequenceExample:
     count = len(frame_values(example, features.ENCODED, "bytes_list"))
     _check_count(count, len(timestamps), spec, clip)
     _check_times(timestamps, context_value(example, features.FRAME_RATE, "float_list"), clip)
+    if label is not None:
+        _check_labels(example, label, count, clip)
     content = _check_pixels(example, spec, clip)
     context = example.context.feature
     # A clip may come from an earlier ingest: what it says of itself is replaced, not appended to.
@@ -123,6 +130,31 @@ def _check_times(timestamps: list[int], frame_rate: float | None, clip: str | No
                 f"expected {expected:.0f} us (1 % either way, {source}) after the frame before, received {spacing} us"
             )
             raise BadClip("timestamp-gap", f"{features.TIMESTAMP}: {message}", clip, frame)
+
+
+def _check_labels(example: tf.train.SequenceExample, label: LabelSpec, frames: int, clip: str | None) -> None:
+    kind = "float_list" if label.classes is None else "int64_list"
+    if label.per == "clip":
+        value = context_value(example, label.name, kind)
+        values = [] if value is None else [value]
+    elif label.name in example.feature_lists.feature_list:
+        values = frame_values(example, label.name, kind)
+    else:
+        values = []
+    if not values and not label.required:
+        return
+    if not values:
+        raise BadClip("missing-label", f"{label.name}: expected a label for every {label.per}, received none", clip)
+    if label.per == "frame" and len(values) != frames:
+        message = f"{label.name}: expected one a frame, {frames}, received {len(values)}"
+        raise BadClip("label-count", message, clip, min(frames, len(values)))
+    for index, value in enumerate(values):
+        frame = index if label.per == "frame" else None
+        if label.classes is None and not math.isfinite(value):
+            raise BadClip("label-range", f"{label.name}: expected a finite number, received {value}", clip, frame)
+        if label.classes is not None and not 0 <= value < label.classes:
+            message = f"{label.name}: expected a class from 0 to {label.classes - 1}, received {value}"
+            raise BadClip("label-range", message, clip, frame)
 
 
 def _check_pixels(example: tf.train.SequenceExample, spec: ClipSpec, clip: str | None) -> str:

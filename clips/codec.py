@@ -56,6 +56,9 @@ def encode_clip(
     timestamps: Sequence[int] | None = None,
     label_index: Sequence[int] = (),
     label_string: Sequence[str] = (),
+    label_value: float | None = None,
+    frame_label_index: Sequence[int] | None = None,
+    frame_label_value: Sequence[float] | None = None,
 ) -> tf.train.SequenceExample:
     """Encodes a clip by the MediaSequence convention, without loss.
 
@@ -67,6 +70,9 @@ def encode_clip(
         timestamps: `(time,)`, microseconds; from 0 at the frame rate unless given.
         label_index: Labels of the clip, as numbers.
         label_string: Labels of the clip, as text.
+        label_value: A number that the clip is labelled with.
+        frame_label_index: `(time,)`, a label of each frame.
+        frame_label_value: `(time,)`, a number that each frame is labelled with.
 
     Raises:
         ValueError: When an argument has another shape, dtype or range.
@@ -80,8 +86,14 @@ def encode_clip(
         raise ValueError(f"frame_rate: expected a positive number of frames a second, received {frame_rate}")
     if timestamps is None:
         timestamps = [round(index * _MICROSECONDS / frame_rate) for index in range(len(frames))]
-    if len(timestamps) != len(frames):
-        raise ValueError(f"timestamps: expected one a frame, {len(frames)}, received {len(timestamps)}")
+    one_a_frame = {
+        "timestamps": timestamps,
+        "frame_label_index": frame_label_index,
+        "frame_label_value": frame_label_value,
+    }
+    for name, values in one_a_frame.items():
+        if values is not None and len(values) != len(frames):
+            raise ValueError(f"{name}: expected one a frame, {len(frames)}, received {len(values)}")
     _, height, width, channels = frames.shape
     raw = channels > 4 or frames.dtype == np.float32
 
@@ -102,7 +114,13 @@ def encode_clip(
         context[features.LABEL_INDEX].int64_list.value.extend(label_index)
     if label_string:
         context[features.LABEL_STRING].bytes_list.value.extend(label.encode() for label in label_string)
+    if label_value is not None:
+        context[features.LABEL_VALUE].float_list.value.append(label_value)
     lists = example.feature_lists.feature_list
+    for index in frame_label_index or ():
+        lists[features.FRAME_LABEL_INDEX].feature.add().int64_list.value.append(index)
+    for value in frame_label_value or ():
+        lists[features.FRAME_LABEL_VALUE].feature.add().float_list.value.append(value)
     little_endian = frames.astype(frames.dtype.newbyteorder("<"), copy=False)
     for frame, raw_frame, timestamp in zip(frames, little_endian, timestamps, strict=True):
         data = raw_frame.tobytes() if raw else images.encode_png(frame)

@@ -14,7 +14,7 @@ import os
 import pathlib
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -26,7 +26,7 @@ _SHARD = 150  # Clips in a file, at most.
 _DIGIT = 28  # Side of a digit in pixels, its margin included.
 _STEP = 0.1  # Of the free range a frame.
 _DIGITS_A_CLIP = 2
-_FRAME_RATE = 10.0
+FRAME_RATE = 10.0
 _IDX_IMAGES = 0x00000803  # Magic number of an idx file of unsigned bytes in three dimensions.
 
 
@@ -56,6 +56,30 @@ def make_demo(
         ValueError: When an argument is out of range, or `mnist` is not an idx file of images.
         FileExistsError: When `directory` holds something.
     """
+
+    def clip(name: str, rng: np.random.Generator, digits: np.ndarray, length: int) -> bytes:
+        moving = [(digits[number], _path(rng, length)) for number in rng.integers(len(digits), size=_DIGITS_A_CLIP)]
+        canvas = draw_digits(moving, length, size)
+        example = encode_clip(canvas, example_id=name, media_id=name, frame_rate=FRAME_RATE)
+        return example.SerializeToString(deterministic=True)
+
+    return write_demo(directory, clip, clips=clips, seed=seed, size=size, frames=frames, mnist=mnist)
+
+
+def write_demo(
+    directory: str | os.PathLike[str],
+    clip: Callable[[str, np.random.Generator, np.ndarray, int], bytes],
+    *,
+    clips: int,
+    seed: int,
+    size: int,
+    frames: tuple[int, int],
+    mnist: str | os.PathLike[str] | None = None,
+) -> dict[str, int]:
+    """Writes clips that `clip(name, generator, digits, length)` makes, as `make_demo` does.
+
+    `digits` is `(digit, height, width)` uint8; the serialized clip of a name and seed must always be the same.
+    """
     directory = pathlib.Path(directory)
     digits = _sklearn_digits() if mnist is None else _idx_images(pathlib.Path(mnist))
     if clips < 2:
@@ -71,6 +95,13 @@ def make_demo(
     held_out = round(len(digits) * _EVAL_SHARE)
     sources = {"train": digits[:-held_out], "eval": digits[-held_out:]}
 
+    def serialized(split: str, number: int, indices: range) -> Iterator[bytes]:
+        for index in indices:
+            # A generator a clip: a clip is the same however many there are.
+            rng = np.random.default_rng((seed, number, index))
+            length = int(rng.integers(frames[0], frames[1] + 1))
+            yield clip(f"digits-{split}-{index:05d}", rng, sources[split], length)
+
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as parent:
         built = pathlib.Path(parent) / "demo"
@@ -79,39 +110,32 @@ def make_demo(
             shards = math.ceil(count / _SHARD)
             for shard in range(shards):
                 path = built / split / f"clips-{shard:05d}-of-{shards:05d}.tfrecord.gz"
-                indices = range(shard, count, shards)
-                records.write_records(
-                    path, _records(split, indices, (seed, number), sources[split], size=size, frames=frames)
-                )
+                records.write_records(path, serialized(split, number, range(shard, count, shards)))
         os.replace(built, directory)
     return counts
 
 
-def _records(
-    split: str,
-    indices: range,
-    seed: tuple[int, int],
-    digits: np.ndarray,
-    *,
-    size: int,
-    frames: tuple[int, int],
-) -> Iterator[bytes]:
-    for index in indices:
-        # A generator a clip: a clip is the same however many there are.
-        rng = np.random.default_rng((*seed, index))
-        clip = _moving_digits(rng, digits, rng.integers(frames[0], frames[1] + 1), size)
-        name = f"digits-{split}-{index:05d}"
-        example = encode_clip(clip, example_id=name, media_id=name, frame_rate=_FRAME_RATE)
-        yield example.SerializeToString(deterministic=True)
+def digit_paths(rng: np.random.Generator, length: int) -> list[np.ndarray]:
+    """Returns the paths of a clip's digits, `(time, 2)` each, in units of the free range."""
+    return [_path(rng, length) for _ in range(_DIGITS_A_CLIP)]
 
 
-def _moving_digits(rng: np.random.Generator, digits: np.ndarray, length: int, size: int) -> np.ndarray:
-    """Returns `(time, height, width, 1)` uint8."""
+def draw_digits(moving: Sequence[tuple[np.ndarray, np.ndarray]], length: int, size: int) -> np.ndarray:
+    """Draws digits along their paths, blended by maximum.
+
+    Args:
+        moving: Digits `(height, width)` uint8 and paths `(time, 2)`, in units of the free range.
+        length: Number of frames.
+        size: Side of the canvas in pixels.
+
+    Returns:
+        `(time, height, width, 1)` uint8.
+    """
     canvas = np.zeros((length, size, size), np.uint8)
-    for digit in digits[rng.integers(len(digits), size=_DIGITS_A_CLIP)]:
+    for digit, path in moving:
         height, width = digit.shape
-        path = _path(rng, length) * (size - height, size - width)
-        for frame, (top, left) in zip(canvas, path.astype(int), strict=True):
+        places = (path * (size - height, size - width)).astype(int)
+        for frame, (top, left) in zip(canvas, places, strict=True):
             window = frame[top : top + height, left : left + width]
             np.maximum(window, digit, out=window)
     return canvas[..., None]

@@ -23,7 +23,7 @@ from tfx.utils import proto_utils
 from framecast.clips import records
 from framecast.clips.check import BadClip, check_clip
 from framecast.schemas import features
-from framecast.schemas.spec import ClipSpec
+from framecast.schemas.spec import ClipSpec, LabelSpec
 
 SPLITS = ("train", "val", "eval")
 SUMMARY = "ingest.json"  # Beside the splits in the output artifact.
@@ -45,6 +45,7 @@ class ClipExampleGen(component.FileBasedExampleGen):
         split_by: Context feature; clips that share its value share a split.
         shares: Relative sizes of the splits cut from the `train` files.
         min_frames: Clips shorter than this are legal but counted as left out of training and evaluation.
+        label: What every clip must be labelled with; labels are not looked at unless given.
         code: Digest of the code behind this component; a part of the cache key.
     """
 
@@ -59,6 +60,7 @@ class ClipExampleGen(component.FileBasedExampleGen):
         split_by: str = features.MEDIA_ID,
         shares: dict[str, int] | None = None,
         min_frames: int = 1,
+        label: LabelSpec | None = None,
         code: str = "",
     ):
         shares = shares or ({"train": 8, "val": 2} if eval else {"train": 8, "val": 1, "eval": 1})
@@ -70,6 +72,7 @@ class ClipExampleGen(component.FileBasedExampleGen):
             "split_by": split_by,
             "shares": shares,
             "min_frames": min_frames,
+            "label": label.model_dump(mode="json") if label else None,
             "code": code,
         }
         custom_config = example_gen_pb2.CustomConfig()
@@ -94,6 +97,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = _settings(exec_properties)
         spec = ClipSpec.model_validate(settings["clip"])
+        label = LabelSpec.model_validate(settings["label"]) if settings["label"] else None
         inputs = proto_utils.json_to_proto(
             exec_properties[standard_component_specs.INPUT_CONFIG_KEY], example_gen_pb2.Input()
         )
@@ -115,7 +119,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
                 | "Files" >> beam.Create(files)
                 | "Spread" >> beam.Reshuffle()
                 | "Check"
-                >> beam.ParDo(_CheckFile(spec, settings["split_by"], settings["shares"])).with_outputs(
+                >> beam.ParDo(_CheckFile(spec, label, settings["split_by"], settings["shares"])).with_outputs(
                     "facts", "ids", *SPLITS
                 )
             )
@@ -141,7 +145,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
                 raise BadClipsError(_describe_empty(split, summary, settings))
             if counts["clips"] == counts["short"]:
                 raise BadClipsError(
-                    f"split {split}: expected a clip of at least {settings['min_frames']} frames (context.min + "
+                    f"split {split}: expected a clip of at least {settings['min_frames']} frames (context and "
                     f"horizon), received {counts['clips']} clips, all of them shorter"
                 )
         with fileio.open(os.path.join(artifact.uri, SUMMARY), "w") as file:
@@ -161,8 +165,9 @@ ClipExampleGen.EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 class _CheckFile(beam.DoFn):
     """Reads one file; emits checked clips to their split, and one small JSON fact a clip or fault."""
 
-    def __init__(self, spec: ClipSpec, split_by: str, shares: dict[str, int]):
+    def __init__(self, spec: ClipSpec, label: LabelSpec | None, split_by: str, shares: dict[str, int]):
         self._spec = spec
+        self._label = label
         self._split_by = split_by
         self._shares = shares
 
@@ -174,7 +179,7 @@ class _CheckFile(beam.DoFn):
         try:
             for index, record in records.read_records(path, open_file=fileio.open):
                 try:
-                    example = check_clip(record, self._spec)
+                    example = check_clip(record, self._spec, self._label)
                     group = _group(example, self._split_by)
                 except BadClip as error:
                     yield beam.pvalue.TaggedOutput(

@@ -36,9 +36,9 @@ class Threshold(Section):
 
 
 class EvaluateSpec(Section):
-    """Thresholds by metric name (`framecast.evaluation.metrics.NAMES`).
+    """Thresholds by metric name (`framecast.evaluation.metrics.NAMES_BY_TASK`).
 
-    Whatever stands here, a candidate whose `mse` is not a finite number is never blessed.
+    Whatever stands here, a candidate whose error (`mse`, `cross_entropy`) is not a finite number is never blessed.
     """
 
     thresholds: dict[str, Threshold] = pydantic.Field(default={})
@@ -46,7 +46,6 @@ class EvaluateSpec(Section):
     @pydantic.field_validator("thresholds")
     @classmethod
     def _meaningful(cls, thresholds: dict[str, Threshold]) -> dict[str, Threshold]:
-        metrics.check_names(thresholds)
         for name, threshold in thresholds.items():
             # A skill is measured against references that each model fitted on its own training data: a difference of
             # two skills compares the references too.

@@ -18,23 +18,24 @@ from framecast.evaluation.metrics import Sums
 _SUMS = "_framecast_sums"
 
 
-class ForecastMetric(metric_types.Metric):
-    """A metric of `metrics.NAMES` over all lead times, or at one: TFMA attaches thresholds to a metric's name.
+class ClipMetric(metric_types.Metric):
+    """A metric of a task; of a forecast over all lead times, or at one: TFMA attaches thresholds to a metric's name.
 
     Args:
-        metric: One of `metrics.NAMES`.
+        metric: One of `metrics.NAMES_BY_TASK[task]`.
         lead_time: 1 to horizon; over all of them unless given.
+        task: Kind of the task.
         name: Name in results: `metrics.key(metric, lead_time)` unless given.
     """
 
-    def __init__(self, metric: str, lead_time: int | None = None, name: str | None = None):
-        metrics.check_names([metric])
+    def __init__(self, metric: str, lead_time: int | None = None, task: str = "forecast", name: str | None = None):
+        metrics.check_names([metric], task)
         name = name or metrics.key(metric, lead_time)
-        super().__init__(_computations, metric=metric, lead_time=lead_time, name=name)
+        super().__init__(_computations, metric=metric, lead_time=lead_time, task=task, name=name)
 
 
 def _computations(
-    metric: str, lead_time: int | None, name: str, model_names: list[str] | None = None
+    metric: str, lead_time: int | None, task: str, name: str, model_names: list[str] | None = None
 ) -> metric_types.MetricComputations:
     computations: metric_types.MetricComputations = []
     for model_name in model_names or [""]:
@@ -43,7 +44,7 @@ def _computations(
         derive = functools.partial(_derive, sums_key, key, metric, lead_time)
         computations += [
             metric_types.MetricComputation(
-                keys=[sums_key], preprocessors=[_ClipSums(model_name)], combiner=_SumsCombineFn(sums_key)
+                keys=[sums_key], preprocessors=[_ClipSums(model_name, task)], combiner=_SumsCombineFn(sums_key, task)
             ),
             metric_types.DerivedMetricComputation(keys=[key], result=derive),
         ]
@@ -63,9 +64,10 @@ def _derive(
 class _ClipSums(metric_types.Preprocessor):
     """One clip's extracts to its `metrics.Sums`, here rather than in the combiner: TFMA hides a combiner's errors."""
 
-    def __init__(self, model_name: str):
+    def __init__(self, model_name: str, task: str):
         super().__init__(name=f"{_SUMS}/{model_name}")
         self._model_name = model_name
+        self._task = task
 
     def process(self, extracts: dict[str, Any]) -> Iterator[Sums]:
         """Yields the clip's sums.
@@ -74,7 +76,7 @@ class _ClipSums(metric_types.Preprocessor):
             ValueError: Naming the model and the output that it lacks.
         """
         try:
-            yield Sums().update(StandardExtracts(extracts).get_predictions(self._model_name))
+            yield Sums(task=self._task).update(StandardExtracts(extracts).get_predictions(self._model_name))
         except ValueError as error:
             raise ValueError(f"{self._model_name or 'candidate'} model: {error}") from error
 
@@ -82,18 +84,19 @@ class _ClipSums(metric_types.Preprocessor):
 class _SumsCombineFn(beam.CombineFn):
     """Merges `metrics.Sums` of one model."""
 
-    def __init__(self, key: metric_types.MetricKey):
+    def __init__(self, key: metric_types.MetricKey, task: str):
         super().__init__()
         self._key = key
+        self._task = task
 
     def create_accumulator(self) -> Sums:
-        return Sums()
+        return Sums(task=self._task)
 
     def add_input(self, accumulator: Sums, element: Sums) -> Sums:
         return accumulator.merge(element)
 
     def merge_accumulators(self, accumulators: Iterable[Sums]) -> Sums:
-        return functools.reduce(Sums.merge, accumulators, Sums())
+        return functools.reduce(Sums.merge, accumulators, self.create_accumulator())
 
     def extract_output(self, accumulator: Sums) -> dict[metric_types.MetricKey, Sums]:
         return {self._key: accumulator}

@@ -18,16 +18,17 @@ LARGEST = sys.float_info.max
 
 
 def build_eval_config(
-    spec: EvaluateSpec, *, horizon: int, slices: Sequence[str] = ("content", "length")
+    spec: EvaluateSpec, *, horizon: int = 0, task: str = "forecast", slices: Sequence[str] = ("content", "length")
 ) -> config_pb2.EvalConfig:
     """Returns every metric over all lead times and at each, with the thresholds of `spec` on the overall slice.
 
-    A TFX Evaluator without any threshold neither blesses nor refuses. So `mse` always must be a finite number: with no
-    threshold configured, that is all that a candidate is held to.
+    A TFX Evaluator without any threshold neither blesses nor refuses. So the task's error (`metrics.ERROR_BY_TASK`)
+    always must be a finite number: with no threshold configured, that is all that a candidate is held to.
 
     Args:
         spec: The configuration's `evaluate` section.
-        horizon: Lead times of the `evaluate` signature.
+        horizon: Lead times of a forecast's `evaluate` signature.
+        task: Kind of the task.
         slices: Outputs of the `transform_features` signature to report metrics by, one at a time.
     """
     models = [
@@ -41,25 +42,25 @@ def build_eval_config(
     ]
     slicing = [config_pb2.SlicingSpec(), *(config_pb2.SlicingSpec(feature_keys=[feature]) for feature in slices)]
     configs = [
-        _metric_config(name, lead_time, spec.thresholds.get(name))
+        _metric_config(name, lead_time, spec.thresholds.get(name), task)
         for lead_time in (None, *range(1, horizon + 1))
-        for name in metrics.NAMES
+        for name in metrics.NAMES_BY_TASK[task]
     ]
     return config_pb2.EvalConfig(
         model_specs=models, slicing_specs=slicing, metrics_specs=[config_pb2.MetricsSpec(metrics=configs)]
     )
 
 
-def _metric_config(name: str, lead_time: int | None, threshold: Threshold | None) -> config_pb2.MetricConfig:
+def _metric_config(name: str, lead_time: int | None, threshold: Threshold | None, task: str) -> config_pb2.MetricConfig:
     config = config_pb2.MetricConfig(
         module=tfma_metrics.__name__,
-        class_name=tfma_metrics.ForecastMetric.__name__,
-        config=json.dumps({"metric": name, "lead_time": lead_time}),
+        class_name=tfma_metrics.ClipMetric.__name__,
+        config=json.dumps({"metric": name, "lead_time": lead_time, "task": task}),
     )
     bound = config_pb2.MetricThreshold()
     if threshold is not None and threshold.per_lead_time == (lead_time is not None):
         _bound(bound, threshold)
-    if name == "mse" and lead_time is None and not bound.value_threshold.HasField("upper_bound"):
+    if name == metrics.ERROR_BY_TASK[task] and lead_time is None and not bound.value_threshold.HasField("upper_bound"):
         bound.value_threshold.upper_bound.value = LARGEST
     if bound.ByteSize():
         # `MetricConfig.threshold` would hold in every slice; the empty spec is the overall one.

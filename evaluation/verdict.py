@@ -17,6 +17,13 @@ from framecast.evaluation import metrics, thresholds
 
 OVERALL = "overall"
 
+_SHOWN = {
+    "forecast": ("mse", "skill"),
+    "anomaly": ("clip_roc_auc", "frame_roc_auc"),
+    "classify": ("accuracy", "cross_entropy"),
+    "regress": ("mse", "r2"),
+}
+
 Figures = dict[str, float | None]
 
 
@@ -25,7 +32,7 @@ class Miss:
     """A threshold that the candidate missed.
 
     Args:
-        metric: One of `metrics.NAMES`.
+        metric: One of the task's metrics.
         lead_time: 1 to horizon, None for all of them together.
         slice: `overall`, or `feature: value`.
         value: What was measured, for a bound against the serving model the increase; None when it is no finite number.
@@ -65,13 +72,14 @@ class Verdict:
     slices: dict[str, Figures]
     serving: Figures
 
-    def summary(self) -> str:
-        """Returns the outcome and the main figures in one line."""
+    def summary(self, task: str = "forecast") -> str:
+        """Returns the outcome and the main figures of a task of that kind in one line."""
         count = len(self.misses)
         outcome = "blessed" if self.blessed else f"{count} threshold{'' if count == 1 else 's'} missed"
-        figures = [f"{name} {_text(self.figures.get(name))}" for name in ("mse", "skill")]
+        figures = [f"{name} {_text(self.figures.get(name))}" for name in _SHOWN[task]]
         if self.serving:
-            figures.append(f"serving mse {_text(self.serving.get('mse'))}")
+            error = metrics.ERROR_BY_TASK[task]
+            figures.append(f"serving {error} {_text(self.serving.get(error))}")
         return ", ".join([outcome, *figures])
 
 
@@ -99,7 +107,7 @@ def read_verdict(evaluation: str) -> Verdict:
     candidate = figures.get(thresholds.CANDIDATE, {})
     misses = list(_misses(validation.metric_validations_per_slice))
     if validation.missing_slices:
-        misses.append(Miss("mse", None, OVERALL, None, "at least one clip in the eval split"))
+        misses.append(Miss("eval split", None, OVERALL, None, "at least one clip"))
     return Verdict(
         blessed=validation.validation_ok,
         misses=misses,

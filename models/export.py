@@ -1,67 +1,71 @@
 """The exported model: one `tf.Module` with four signatures, loadable without our code.
 
 Everything that training learned about the data is a constant in the graph: the transform graph, the reference
-forecasts. Nothing in it is host-only, so that it runs on a GPU in TensorFlow Serving.
+forecasts, the threshold of an anomaly. Nothing in it is host-only, so that it runs on a GPU in TensorFlow Serving.
+What is common to the tasks stands here; what each answers and sums, in `export_forecast`, `export_anomaly` and
+`export_labels`.
 """
 
-import dataclasses
+import abc
 import json
 import os
 from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tfx_bsl.tfxio import tensor_representation_util
 
-from framecast.evaluation import metrics, references, sums
-from framecast.models.input_pipeline import normalise
-from framecast.models.spec import TaskSpec
 from framecast.schemas import features
 from framecast.schemas.schema import build_schema
 from framecast.schemas.spec import ClipSpec
 
 
-@dataclasses.dataclass(frozen=True)
-class ReferenceConstants:
-    """What the reference forecasts learned from the train split.
+class ExportModule(tf.Module, abc.ABC):
+    """A model with its preprocessing and its evaluation.
 
     Args:
-        climatology: The mean training frame `(height, width, channel)`, or `(channel,)` where sizes differ.
-        blur_sigmas: Gaussian sigma in pixels of the blurred persistence at each lead time.
-    """
-
-    climatology: np.ndarray
-    blur_sigmas: list[float]
-
-
-class ForecastModule(tf.Module):
-    """The forecaster with its preprocessing and the evaluation against reference forecasts.
-
-    Args:
-        forecaster: Keras model with the call contract of `framecast.models.forecaster.Forecaster`.
+        model: Keras model with the call contract of the task.
         transform: Raw features to what `framecast.models.preprocessing.preprocess` returns: Transform's layer.
         clip: The clip contract.
-        task: Horizon and shortest context.
-        constants: What the reference forecasts learned.
+        task: One of the kinds of `framecast.models.spec.TaskSpec`.
+        shortest: Fewest frames of a clip that is served.
     """
 
     def __init__(
         self,
-        forecaster: keras.Model,
+        model: keras.Model,
         transform: Callable[[dict[str, Any]], dict[str, tf.Tensor]],
         clip: ClipSpec,
-        task: TaskSpec,
-        constants: ReferenceConstants,
+        task: Any,
+        shortest: int,
     ):
         super().__init__()
-        self.forecaster = forecaster
+        self.model = model
         self.transform = transform
         self._clip = clip
         self._task = task
-        self._constants = constants
-        self._parse_spec = tensor_representation_util.CreateTfSequenceExampleParserConfig(build_schema(clip))
+        self.shortest = shortest
+        self._parse_spec = tensor_representation_util.CreateTfSequenceExampleParserConfig(
+            build_schema(clip, task.label)
+        )
+
+    @abc.abstractmethod
+    def answer(self, frames: tf.Tensor, length: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns what is served of clips `(batch, time, height, width, channel)`, in the clips' dtype."""
+
+    @abc.abstractmethod
+    def sums(
+        self, frames: tf.Tensor, length: tf.Tensor, counted: tf.Tensor, label: tf.Tensor | None
+    ) -> dict[str, tf.Tensor]:
+        """Returns the sums of one clip: `(1, ...)` each, all 0 where `counted` `(1,)` is False.
+
+        `label` is `(1,)`, or `(1, time)`, or None for a task without.
+        """
+
+    @abc.abstractmethod
+    def sums_spec(self) -> dict[str, tf.TensorSpec]:
+        """Returns the shape and dtype of each sum, without the batch."""
 
     def signatures(self) -> dict[str, Any]:
         """Returns the concrete functions to export, by signature name."""
@@ -76,25 +80,25 @@ class ForecastModule(tf.Module):
         }
 
     def serve(self, frames: tf.Tensor, length: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Forecasts the frames after each clip.
+        """Answers for each clip.
 
         Args:
-            frames: `(batch, time, height, width, channel)` in the clips' dtype, every given frame is context.
+            frames: `(batch, time, height, width, channel)` in the clips' dtype.
             length: `(batch,)` int32, frames of each clip; what lies past it never matters.
 
         Returns:
-            `forecast`: `(batch, horizon, height, width, channel)` float32 in [0, 1].
+            What `answer` does.
 
         Raises:
-            tf.errors.InvalidArgumentError: When a length is below the shortest context or above the frames given.
+            tf.errors.InvalidArgumentError: When a length is below the shortest legal one or above the frames given.
         """
-        shortest = self._task.context.min
+        shortest = self.shortest
         checks = [
             tf.debugging.assert_equal(
                 tf.shape(length)[0], tf.shape(frames)[0], "length: expected one value a clip of frames, received other"
             ),
             tf.debugging.assert_greater_equal(
-                length, shortest, f"length: expected at least {shortest} frames of context, received fewer"
+                length, shortest, f"length: expected at least {shortest} frames, received fewer"
             ),
             tf.debugging.assert_less_equal(
                 length, tf.shape(frames)[1], "length: expected at most the number of frames given, received more"
@@ -103,11 +107,10 @@ class ForecastModule(tf.Module):
         # Nothing may run before the checks: an index out of range further down would answer with its own words.
         with tf.control_dependencies(checks):
             frames, length = tf.identity(frames), tf.identity(length)
-        pixels, _ = normalise(frames, length, self._clip)
-        return {"forecast": self._forecast(pixels, length)}
+        return self.answer(frames, length)
 
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Forecasts the frames after each clip given as a serialized SequenceExample `(batch,)`; see `serve`.
+        """Answers for each clip given as a serialized SequenceExample `(batch,)`; see `serve`.
 
         Clips of one request must share height and width; their lengths may differ.
         """
@@ -148,55 +151,38 @@ class ForecastModule(tf.Module):
         spec = tf.TensorSpec([None, None, None, self._clip.channels], self._clip.dtype)
         return tf.map_fn(same_size, transformed[features.FRAMES], fn_output_signature=spec), length
 
+    def labels(self, examples: tf.Tensor) -> tf.Tensor:
+        """Returns the labels of serialized SequenceExamples, `(batch,)`, or `(batch, time)` as long as the longest."""
+        transformed = self._transform(examples)
+        longest = tf.reduce_max(transformed[features.FRAME_COUNT])
+        values = [self._label(serialized) for serialized in transformed[features.LABEL]]
+        return tf.stack([value[:longest] if value.shape.rank else value for value in values])
+
     def evaluate(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns each clip's sums over its last `horizon` frames, `(batch, horizon)` each; see `evaluation.sums`.
+        """Returns each clip's sums, `(batch, ...)` each; see `framecast.evaluation.metrics`.
 
         Clip by clip, because clips of one batch may differ in size, and so that memory does not grow with the batch.
         """
         transformed = self._transform(examples)
 
         def one(args):
-            serialized, length = args
+            serialized, length, *labels = args
             counted = length >= self._task.min_frames
             frames = self._decode(serialized)
             # A clip too short to be counted is extended, so that the graph has something to run on.
             missing = tf.maximum(self._task.min_frames - tf.shape(frames)[0], 0)
             frames = tf.pad(frames, [[0, missing], [0, 0], [0, 0], [0, 0]])[None]
             length = tf.maximum(length, self._task.min_frames)[None]
-            result = self._sums(frames, length, counted[None])
+            label = self._label(labels[0]) if labels else None
+            if label is not None:
+                label = tf.pad(label, [[0, missing]]) if label.shape.rank else label
+                label = label[None]
+            result = self.sums(frames, length, counted[None], label)
             return {name: tf.squeeze(value, 0) for name, value in result.items()}
 
-        spec = {name: tf.TensorSpec([self._task.horizon], tf.float32) for name in metrics.OUTPUTS}
         length = tf.cast(transformed[features.FRAME_COUNT], tf.int32)
-        return tf.map_fn(one, (transformed[features.FRAMES], length), fn_output_signature=spec)
-
-    def _sums(self, frames: tf.Tensor, length: tf.Tensor, counted: tf.Tensor) -> dict[str, tf.Tensor]:
-        horizon = self._task.horizon
-        pixels, known = normalise(frames, length, self._clip)
-        context = length - horizon
-        future = context[:, None] + tf.range(horizon)[None]
-        forecasts = references.reference_forecasts(
-            pixels,
-            known,
-            context,
-            horizon,
-            climatology=tf.constant(self._constants.climatology, tf.float32),
-            blur_sigmas=self._constants.blur_sigmas,
-        )
-        forecasts = {"model": self._forecast(pixels, context), **forecasts}
-        truth = tf.gather(pixels, future, batch_dims=1)
-        return sums.forecast_sums(truth, tf.gather(known, future, batch_dims=1), counted, forecasts)
-
-    def _forecast(self, pixels: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
-        horizon = self._task.horizon
-        # Frames past every context are never read: leaving them out saves their steps.
-        pixels = pixels[:, : tf.reduce_max(context)]
-        steps = tf.shape(pixels)[1] + horizon - 1
-        predictions = self.forecaster(pixels, context, steps=steps)
-        lead = context[:, None] - 1 + tf.range(horizon)[None]
-        forecast = tf.clip_by_value(tf.gather(predictions, lead, batch_dims=1), 0.0, 1.0)
-        # The horizon in the static shape tells clients, through GetModelMetadata, what to expect.
-        return tf.ensure_shape(forecast, [None, horizon, None, None, self._clip.channels])
+        labels = [] if self._task.label is None else [transformed[features.LABEL]]
+        return tf.map_fn(one, [transformed[features.FRAMES], length, *labels], fn_output_signature=self.sums_spec())
 
     def _parse(self, examples: tf.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
         context, sequence = self._parse_spec
@@ -211,12 +197,17 @@ class ForecastModule(tf.Module):
         with tf.device("/CPU:0"):
             return self.transform({**context, **sequence})
 
+    def _label(self, serialized: tf.Tensor) -> tf.Tensor:
+        spec = self._task.label
+        values = tf.io.parse_tensor(serialized, tf.float32 if spec.classes is None else tf.int64)
+        return tf.ensure_shape(values, [] if spec.per == "clip" else [None])
+
     def _decode(self, serialized: tf.Tensor) -> tf.Tensor:
         frames = tf.io.parse_tensor(serialized, tf.dtypes.as_dtype(self._clip.dtype))
         return tf.ensure_shape(frames, [None, None, None, self._clip.channels])
 
 
-def save(module: ForecastModule, directory: str, card: dict[str, Any]) -> None:
+def save(module: ExportModule, directory: str, card: dict[str, Any]) -> None:
     """Writes the SavedModel and `assets.extra/framecast.json`, which says what a client must know of the model."""
     tf.saved_model.save(module, directory, signatures=module.signatures())
     extra = os.path.join(directory, "assets.extra")

@@ -12,9 +12,13 @@ import keras
 from keras import ops
 
 from framecast.models.convlstm import RNN, ConvLSTMCell
-from framecast.models.motion import estimate_motion, warp
+from framecast.models.motion import estimate_motion, gaussian_pyramid, warp
 
 Predict = Literal["frame", "change", "advected"]
+
+BLURS = (0.0, 1.0, 2.0, 4.0)  # Sigmas in pixels that `advected` mixes.
+_LONG = 10.0  # Steps: brings ages near 1.
+_DECISIVE = 10.0  # Lets a choice of blur change within hundreds of small steps of the optimizer.
 
 
 def patchify(frames, patch: int):
@@ -58,14 +62,17 @@ class Forecaster(keras.Model):
         kernel_size: Side of the cells' kernels in patches.
         patch: Side of a patch in pixels. Frames are padded with zeros to a multiple of it, and predictions cropped.
         predict: `frame`: the cells' output is the next frame. `change`: it is added to the frame before. `advected`: it
-            is added to the last observed frame where its motion (see `framecast.models.motion`) has carried it; that
-            motion goes on through the forecast, and carries the cells' states and earlier additions too.
+            is added to the last observed frame where its motion (see `framecast.models.motion`) has carried it, blurred
+            as much as the cells say at each place; that motion goes on through the forecast, and carries the cells'
+            states and earlier additions too.
 
     Call arguments:
         frames: Float32 pixels in [0, 1]; what stands at and past a clip's context, NaN included, never touches an
             output or a gradient.
         context_length: int32 `(batch,)`, how many frames of each clip are observed, at least 1.
         steps: How many next frames to predict: int or int32 scalar. `steps` may exceed the frames given.
+        observed: bool `(batch, time)`, for training: of the first `context_length` frames only these are shown, and the
+            model goes on from its own prediction in place of the others. All of them unless given.
 
     Input shape:
         `(batch, time, height, width, channel)`.
@@ -75,7 +82,8 @@ class Forecaster(keras.Model):
         t + 1.
 
     Raises:
-        ValueError: When `predict` is unknown, or `frames` has another rank or other channels.
+        ValueError: When `predict` is unknown, `frames` has another rank or other channels, or `observed` is given for
+            `advected`, which sees the motion of the frames that it is not shown.
     """
 
     def __init__(
@@ -102,13 +110,16 @@ class Forecaster(keras.Model):
         self.rollout.build((None, None, None, None, cell.pixels + (3 if predict == "advected" else 1)))
         self.built = True
 
-    def call(self, frames, context_length, steps):
+    def call(self, frames, context_length, steps, observed=None):
+        if observed is not None and self.predict_kind == "advected":
+            raise ValueError("observed: expected None for predict='advected', received some (train.sampling)")
         if len(frames.shape) != 5 or frames.shape[-1] != self.channels:
             raise ValueError(
                 f"frames: expected shape (batch, time, height, width, {self.channels}), received {frames.shape}"
             )
         _, time, height, width, _ = ops.shape(frames)
-        observed = ops.arange(time, dtype="int32")[None] < ops.cast(context_length, "int32")[:, None]
+        within = ops.arange(time, dtype="int32")[None] < ops.cast(context_length, "int32")[:, None]
+        observed = within if observed is None else ops.logical_and(within, observed)
         observed = observed[:, :, None, None, None]
         frames = ops.where(observed, ops.cast(frames, "float32"), 0.0)
         patches = patchify(frames, self.patch)
@@ -165,16 +176,17 @@ class RolloutCell(keras.Layer):
         self.channels = channels
         self.pixels = pixels = patch * patch * channels
         self.predict_kind = predict
-        self.projection = keras.layers.Conv2D(pixels, 1, data_format="channels_last", dtype="float32")
+        self._own_sizes = [pixels, pixels, pixels, 2, 1] if predict == "advected" else [pixels]
+        size = pixels + (len(BLURS) if predict == "advected" else 0)
+        self.projection = keras.layers.Conv2D(size, 1, data_format="channels_last", dtype="float32")
 
     @property
     def state_size(self) -> list[int]:
         """Channels of each state."""
-        own = [self.pixels, self.pixels, self.pixels, 2] if self.predict_kind == "advected" else [self.pixels]
-        return own + [size for cell in self.cells for size in cell.state_size]
+        return self._own_sizes + [size for cell in self.cells for size in cell.state_size]
 
     def build(self, input_shape):
-        shape = (*input_shape[:-1], self.pixels)
+        shape = (*input_shape[:-1], self.pixels + (1 if self.predict_kind == "advected" else 0))
         for cell in self.cells:
             cell.build(shape)
             shape = cell.compute_output_shape(shape)
@@ -182,9 +194,8 @@ class RolloutCell(keras.Layer):
         self.built = True
 
     def get_initial_state(self, batch_size, spatial_size) -> list:
-        """Returns a black frame, for `advected` no motion of it and nothing added to it, and the cells' own states."""
-        own = len(self.state_size) - sum(len(cell.state_size) for cell in self.cells)
-        states = [ops.zeros((batch_size, *spatial_size, size), "float32") for size in self.state_size[:own]]
+        """Returns zeros (a black frame, no motion of it, nothing added to it), and the cells' own states."""
+        states = [ops.zeros((batch_size, *spatial_size, size), "float32") for size in self._own_sizes]
         for cell in self.cells:
             states += cell.get_initial_state(batch_size, spatial_size)
         return states
@@ -201,17 +212,27 @@ class RolloutCell(keras.Layer):
         return prediction, [prediction, *states]
 
     def _advected(self, observed, shown, motion, states):
-        _, origin, added, path, *states = states
+        _, origin, added, path, age, *states = states
         states = [warp(state, motion / self.patch) for state in states]
         # One interpolation from the last observed frame over the whole path: one a step would blur a little every time.
         origin = ops.where(observed, shown, origin)
         path = motion + ops.where(observed, 0.0, warp(path, motion / self.patch))
         added = warp(ops.where(observed, 0.0, added), motion / self.patch)
+        age = ops.where(observed, 0.0, age + 1.0)
         carried = self._warp_pixels(origin, path)
-        change, states = self._run_cells(carried + added, states)
-        added = added + change
-        prediction = carried + added
-        return prediction, [prediction, origin, added, path, *states]
+        sharp = patchify(carried[:, None], self.patch)[:, 0]
+        # How sure a forecast can be falls with its lead time, which frames alone do not tell.
+        output, states = self._run_cells(ops.concatenate([sharp + added, age / _LONG], axis=-1), states)
+        added = added + output[..., : self.pixels]
+        prediction = self._blur(carried, output[..., self.pixels :]) + added
+        return prediction, [prediction, origin, added, path, age, *states]
+
+    def _blur(self, frames, choice):
+        """Mixes each patch of `frames` from blurred copies, the stronger the larger its logit in `choice`."""
+        mixed, weights = 0.0, ops.softmax(_DECISIVE * choice, axis=-1)
+        for number, copy in enumerate(gaussian_pyramid(frames, BLURS)):
+            mixed += weights[..., number : number + 1] * patchify(copy[:, None], self.patch)[:, 0]
+        return mixed
 
     def _run_cells(self, frame, states):
         output, new_states = frame, []
@@ -225,7 +246,7 @@ class RolloutCell(keras.Layer):
     def _warp_pixels(self, patches, motion):
         frames = unpatchify(patches[:, None], self.patch, self.channels)[:, 0]
         motion = ops.repeat(ops.repeat(motion, self.patch, axis=1), self.patch, axis=2)
-        return patchify(warp(frames, motion)[:, None], self.patch)[:, 0]
+        return warp(frames, motion)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.pixels)

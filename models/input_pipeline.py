@@ -2,14 +2,16 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
-from framecast.models.spec import TaskSpec, TrainSpec
+from framecast.models.spec import TrainSpec
 from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec
 
 _SHUFFLE = 256  # Clips held for shuffling: a bound on memory, not on the data.
+_SUBCLIP_STEP = 4  # Frames; padded lengths of sub-clips are multiples of it.
 _FEATURES = {
     features.FRAMES: tf.io.FixedLenFeature([], tf.string),
     features.FRAME_COUNT: tf.io.FixedLenFeature([], tf.int64),
@@ -22,11 +24,12 @@ class InputPipeline:
     """Reads what Transform materialised.
 
     Every dataset yields dicts of `frames` float32 `(batch, time, height, width, channel)` in [0, 1] with 0 for missing
-    and padded pixels, `known` bool of that shape (False where missing or padded), and `length` int32 `(batch,)`.
+    and padded pixels, `known` bool of that shape (False where missing or padded), and `length` int32 `(batch,)`; for a
+    task that needs labels `label`, `(batch,)` or `(batch, time)`, int64 or float32, -1 or NaN where padded.
     """
 
     clip: ClipSpec
-    task: TaskSpec
+    task: Any  # One of the kinds of `TaskSpec`.
     train: TrainSpec
 
     def training(self, files: Sequence[str]) -> tf.data.Dataset:
@@ -56,16 +59,26 @@ class InputPipeline:
         return clips.filter(lambda clip: clip["length"] >= self.task.min_frames)
 
     def _parse(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
-        parsed = tf.io.parse_single_example(record, _FEATURES)
+        label = self.task.label
+        labelled = label is not None and label.required
+        wanted = {**_FEATURES, **({features.LABEL: tf.io.FixedLenFeature([], tf.string)} if labelled else {})}
+        parsed = tf.io.parse_single_example(record, wanted)
         frames = tf.io.parse_tensor(parsed[features.FRAMES], tf.dtypes.as_dtype(self.clip.dtype))
-        return {
+        clip = {
             "frames": tf.ensure_shape(frames, [None, None, None, self.clip.channels]),
             "length": tf.cast(parsed[features.FRAME_COUNT], tf.int32),
             "frame_rate": parsed[features.FRAME_RATE],
         }
+        if labelled:
+            dtype = tf.float32 if label.classes is None else tf.int64
+            shape = [] if label.per == "clip" else [None]
+            clip["label"] = tf.ensure_shape(tf.io.parse_tensor(parsed[features.LABEL], dtype), shape)
+        return clip
 
     def _augment(self, number: tf.Tensor, clip: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         seed = tf.stack([tf.constant(self.train.seed, tf.int64), number])
+        if "subclip" in self.train.augment:
+            clip = self._subclip(clip, seed + tf.constant([3, 0], tf.int64))
         clip = self._crop(clip, seed)
         frames = clip["frames"]
         if "flip" in self.train.augment:
@@ -77,6 +90,24 @@ class InputPipeline:
             turns = tf.random.stateless_uniform([], seed + tf.constant([2, 0], tf.int64), 0, 4, tf.int32)
             frames = tf.image.rot90(frames, turns)
         return {**clip, "frames": frames}
+
+    def _subclip(self, clip: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Cuts a run of frames out, of any length from the shortest that can be trained on."""
+        length = clip["length"]
+        draws = tf.random.stateless_uniform([2], seed)
+        cut = self.task.min_frames + tf.cast(
+            draws[0] * tf.cast(length - self.task.min_frames + 1, tf.float32), tf.int32
+        )
+        start = tf.cast(draws[1] * tf.cast(length - cut + 1, tf.float32), tf.int32)
+        # Few padded lengths, so that few buckets have to fill up.
+        padded = -(-cut // _SUBCLIP_STEP) * _SUBCLIP_STEP
+        cut_out = {**clip, "length": cut}
+        for name in ("frames", "label"):
+            if name in clip and clip[name].shape.rank:
+                values = clip[name][start : start + cut]
+                rest = tf.reshape(tf.stack([0, padded - cut] + [0, 0] * (values.shape.rank - 1)), [-1, 2])
+                cut_out[name] = tf.pad(values, rest)
+        return cut_out
 
     def _crop(self, clip: dict[str, tf.Tensor], seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
         size = self.train.crop
@@ -109,7 +140,8 @@ class InputPipeline:
 
         def floats(clip):
             frames, known = normalise(clip["frames"], clip["length"], self.clip)
-            return {"frames": frames, "known": known, "length": clip["length"]}
+            kept = {name: clip[name] for name in ("length", "label") if name in clip}
+            return {"frames": frames, "known": known, **kept}
 
         batches = clips.group_by_window(key, batch, window_size_func=size)
         return batches.map(floats, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

@@ -70,6 +70,44 @@ def warp(frames, motion):
     return above * (1 - down) + below * down
 
 
+def gaussian_pyramid(frames, sigmas):
+    """Returns copies of frames blurred by Gaussians, each from the one before; the edge's mean holds outside.
+
+    Args:
+        frames: `(batch, height, width, channel)`.
+        sigmas: Ascending, in pixels; 0 is no blur.
+
+    Returns:
+        A list with one of `frames`' shape for each sigma.
+    """
+    copies, last = [], 0.0
+    ones = ops.ones_like(frames[:1, ..., :1])
+    for sigma in sigmas:
+        if sigma:
+            # Variances of Gaussians that follow each other add up.
+            kernel = _gaussian((sigma**2 - last**2) ** 0.5)
+            frames = _convolve(frames, kernel) / _convolve(ones, kernel)
+        copies.append(frames)
+        last = sigma
+    return copies
+
+
+def _gaussian(sigma):
+    reach = max(1, round(3 * sigma))
+    place = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (place / sigma) ** 2)
+    return (weights / weights.sum()).astype("float32")
+
+
+def _convolve(frames, kernel):
+    batch, height, width, channels = ops.shape(frames)
+    frames = ops.reshape(ops.transpose(frames, (0, 3, 1, 2)), (batch * channels, height, width, 1))
+    for shape in ((-1, 1, 1, 1), (1, -1, 1, 1)):
+        weights = ops.convert_to_tensor(kernel.reshape(shape))
+        frames = ops.conv(frames, weights, padding="same", data_format="channels_last")
+    return ops.transpose(ops.reshape(frames, (batch, channels, height, width)), (0, 2, 3, 1))
+
+
 def _match(frames):
     """Returns `(batch, time, height, width, 2)`, each block's motion by comparing it with every shift of the past."""
     batch, time, height, width = ops.shape(frames)

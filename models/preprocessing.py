@@ -4,13 +4,14 @@ The same graph runs in Transform and in the exported model, so training and serv
 learned are exact integer counts: every Beam engine learns the same.
 """
 
+import math
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
 
 from framecast.schemas import features
-from framecast.schemas.spec import MAX_FRAME_PIXELS, ClipSpec
+from framecast.schemas.spec import MAX_FRAME_PIXELS, ClipSpec, LabelSpec
 
 # How many padded lengths there are at most: more pad less and batch worse.
 BUCKETS = 8
@@ -27,25 +28,31 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     Args:
         inputs: The features of the curated schema's representation group; `image/encoded` is ragged
             `(batch, time, 1)` bytes.
-        custom_config: `{"clip": ...}`, the configuration's clip section.
+        custom_config: `clip`, the configuration's clip section, and `label`, what the task wants labelled, or None.
     """
+    label = LabelSpec.model_validate(custom_config["label"]) if custom_config["label"] else None
     spec = ClipSpec.model_validate(custom_config["clip"])
     length = tf.minimum(inputs[features.ENCODED].row_lengths(), spec.frames.max)
     counts = tft.sum(tf.one_hot(length, spec.frames.max + 1, dtype=tf.int64), reduce_instance_dims=False)
-    return preprocess(inputs, spec, bucket_boundaries(counts, BUCKETS))
+    return preprocess(inputs, spec, bucket_boundaries(counts, BUCKETS), label)
 
 
-def preprocess(inputs: dict[str, Any], spec: ClipSpec, boundaries: tf.Tensor) -> dict[str, tf.Tensor]:
+def preprocess(
+    inputs: dict[str, Any], spec: ClipSpec, boundaries: tf.Tensor, label: LabelSpec | None = None
+) -> dict[str, tf.Tensor]:
     """Decodes and pads every clip to the boundary of its length bucket.
 
     Args:
         inputs: As `preprocessing_fn`.
         spec: The clip contract.
         boundaries: `(buckets,)` int64, ascending padded lengths.
+        label: What the task wants labelled.
 
     Returns:
         `frames`: `(batch,)` string, each a serialized tensor `(padded time, height, width, channel)` in the clips'
-        dtype; `length`: `(batch,)` int64, true frames; `image/frame_rate`: `(batch,)` float32, 0 when unknown.
+        dtype; `length`: `(batch,)` int64, true frames; `image/frame_rate`: `(batch,)` float32, 0 when unknown. With a
+        label, `label`: `(batch,)` string, each a serialized tensor, `()` or `(padded time,)`, int64 or float32; -1 or
+        NaN where there is none.
     """
     encoded = inputs[features.ENCODED]
     length = encoded.row_lengths()
@@ -64,11 +71,28 @@ def preprocess(inputs: dict[str, Any], spec: ClipSpec, boundaries: tf.Tensor) ->
         (encoded, padded, inputs[features.HEIGHT], inputs[features.WIDTH]),
         fn_output_signature=tf.string,
     )
-    return {
+    outputs = {
         features.FRAMES: frames,
         features.FRAME_COUNT: length,
         features.FRAME_RATE: inputs[features.FRAME_RATE],
     }
+    if label is not None:
+        outputs[features.LABEL] = _serialized_labels(inputs[label.name], label, padded)
+    return outputs
+
+
+def _serialized_labels(labels: Any, label: LabelSpec, padded: tf.Tensor) -> tf.Tensor:
+    if label.per == "clip":
+        return tf.map_fn(tf.io.serialize_tensor, labels, fn_output_signature=tf.string)
+    none = tf.constant(-1, tf.int64) if label.classes is not None else tf.constant(math.nan, tf.float32)
+
+    def clip_labels(args):
+        values, target = args
+        values = tf.reshape(values, [-1])[:target]
+        rest = tf.fill([target - tf.size(values, tf.int64)], none)
+        return tf.io.serialize_tensor(tf.concat([values, rest], 0))
+
+    return tf.map_fn(clip_labels, (labels, padded), fn_output_signature=tf.string)
 
 
 def bucket_boundaries(counts: tf.Tensor, buckets: int) -> tf.Tensor:

@@ -5,27 +5,40 @@ from typing import Any
 import keras
 
 from framecast.models.forecaster import Forecaster
+from framecast.models.labeller import Labeller
 
-PRESETS: dict[str, dict[str, Any]] = {
+FORECASTERS: dict[str, dict[str, Any]] = {
     "convlstm-tiny": {"filters": (16,), "kernel_size": 3, "patch": 4},
     # Cheaper a step than convlstm-small; ahead of it at long lead times on moving digits for the same training time.
     "convlstm-coarse": {"filters": (96, 96), "kernel_size": 3, "patch": 8},
-    # Fields that change little from frame to frame, such as radar at 5 minutes: from the start as good as persistence.
+    # Fields that change little from frame to frame: from the start as good as persistence.
     "convlstm-small": {"filters": (48, 48), "kernel_size": 5, "patch": 4, "predict": "change"},
+    # Fields that move as a whole, such as radar: from the start as good as extrapolation.
+    "convlstm-advected": {"filters": (48, 48), "kernel_size": 5, "patch": 4, "predict": "advected"},
+    # OpenSTL's ConvLSTM-S and ConvLSTM-L: what a GPU trains on Moving MNIST.
+    "convlstm-s": {"filters": (128, 128, 128, 128), "kernel_size": 5, "patch": 4},
+    "convlstm-l": {"filters": (192, 192, 192, 192), "kernel_size": 5, "patch": 4},
 }
+LABELLERS: dict[str, dict[str, Any]] = {
+    "cnn-convlstm-small": {"filters": (16, 32), "recurrent_filters": 32},
+}
+PRESETS = {**FORECASTERS, **LABELLERS}
 
 
-def build(name: str, channels: int, dtype: str | keras.DTypePolicy) -> Forecaster:
+def build(name: str, channels: int, dtype: str | keras.DTypePolicy, **outputs: Any) -> keras.Model:
     """Returns a new model of the preset `name`.
 
     Args:
         name: A key of `PRESETS`.
         channels: Channels of a frame.
         dtype: Keras dtype policy of the computation.
+        **outputs: `outputs` and `per` of a `Labeller`; nothing for a `Forecaster`.
 
     Raises:
-        ValueError: When there is no such preset.
+        ValueError: When there is no such preset of that kind of model.
     """
-    if name not in PRESETS:
-        raise ValueError(f"model.preset: expected one of {', '.join(PRESETS)}, received {name!r}")
-    return Forecaster(channels=channels, dtype=dtype, **PRESETS[name])
+    known = LABELLERS if outputs else FORECASTERS
+    if name not in known:
+        raise ValueError(f"model.preset: expected one of {', '.join(known)}, received {name!r}")
+    model = Labeller if outputs else Forecaster
+    return model(channels=channels, dtype=dtype, **known[name], **outputs)

@@ -1,13 +1,15 @@
 """The `task`, `model`, `train` and `export` sections of the configuration."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
+from framecast.schemas import features
 from framecast.schemas.section import Section
+from framecast.schemas.spec import LabelSpec
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
-Augmentation = Literal["flip", "rotate90"]
+Augmentation = Literal["flip", "rotate90", "subclip"]
 
 
 class ContextSpec(Section):
@@ -16,8 +18,8 @@ class ContextSpec(Section):
     min: int = pydantic.Field(default=1, ge=1)
 
 
-class TaskSpec(Section):
-    """What the model is asked for: the next `horizon` frames after at least `context.min` frames."""
+class ForecastTask(Section):
+    """The next `horizon` frames after at least `context.min` frames."""
 
     kind: Literal["forecast"] = "forecast"
     horizon: int = pydantic.Field(ge=1)
@@ -28,12 +30,97 @@ class TaskSpec(Section):
         """The shortest clip that can be trained on and evaluated."""
         return self.context.min + self.horizon
 
+    @property
+    def label(self) -> LabelSpec | None:
+        """What clips must be labelled with: nothing."""
+        return None
+
+
+class AnomalyTask(Section):
+    """A score for each frame after at least `context.min` frames: how far it left the forecast of the model.
+
+    Args:
+        context: Frames that a clip starts with are not scored.
+        false_alarm_rate: Share of the val split's frames, and of its clips, that may be called anomalous. Clips of the
+            train and val splits are taken for normal, whatever their labels.
+    """
+
+    kind: Literal["anomaly"]
+    context: ContextSpec = ContextSpec(min=2)
+    false_alarm_rate: float = pydantic.Field(default=0.01, gt=0, lt=1)
+
+    @property
+    def min_frames(self) -> int:
+        """The shortest clip that can be trained on and evaluated."""
+        return self.context.min + 1
+
+    @property
+    def label(self) -> LabelSpec:
+        """1 for an anomalous frame, else 0; clips without are scored, and left out of what needs labels."""
+        return LabelSpec(name=features.FRAME_LABEL_INDEX, per="frame", classes=2, required=False)
+
+
+class ClassifyTask(Section):
+    """One of `classes` classes for every clip, or for every frame."""
+
+    kind: Literal["classify"]
+    classes: int = pydantic.Field(ge=2)
+    per: Literal["clip", "frame"] = "clip"
+
+    @property
+    def min_frames(self) -> int:
+        """The shortest clip that can be trained on and evaluated."""
+        return 1
+
+    @property
+    def label(self) -> LabelSpec:
+        """The class, from 0."""
+        name = features.LABEL_INDEX if self.per == "clip" else features.FRAME_LABEL_INDEX
+        return LabelSpec(name=name, per=self.per, classes=self.classes)
+
+
+class RegressTask(Section):
+    """A number for every clip, or for every frame."""
+
+    kind: Literal["regress"]
+    per: Literal["clip", "frame"] = "clip"
+
+    @property
+    def min_frames(self) -> int:
+        """The shortest clip that can be trained on and evaluated."""
+        return 1
+
+    @property
+    def label(self) -> LabelSpec:
+        """The number."""
+        name = features.LABEL_VALUE if self.per == "clip" else features.FRAME_LABEL_VALUE
+        return LabelSpec(name=name, per=self.per, classes=None)
+
+
+def _kind(task: Any) -> str:
+    return task.get("kind", "forecast") if isinstance(task, dict) else getattr(task, "kind", "")
+
+
+TaskSpec = Annotated[
+    Annotated[ForecastTask, pydantic.Tag("forecast")]
+    | Annotated[AnomalyTask, pydantic.Tag("anomaly")]
+    | Annotated[ClassifyTask, pydantic.Tag("classify")]
+    | Annotated[RegressTask, pydantic.Tag("regress")],
+    pydantic.Discriminator(_kind),
+]
+
+
+def parse_task(values: dict[str, Any]) -> ForecastTask | AnomalyTask | ClassifyTask | RegressTask:
+    """Returns the task that the values of a `task` section describe."""
+    return pydantic.TypeAdapter(TaskSpec).validate_python(values)
+
 
 class ModelSpec(Section):
-    """A preset of `framecast.models.presets`, or a builder `package.module:function`.
+    """A preset of `framecast.models.presets`, or a builder `package.module:function` or `path/to/file.py:function`.
 
-    A builder is called as `build(channels=int, dtype=keras.DTypePolicy)` and returns a Keras model with the call
-    contract of `framecast.models.forecaster.Forecaster`.
+    For a forecast or anomaly scores a builder is called as `build(channels=int, dtype=keras.DTypePolicy)` and returns a
+    Keras model with the call contract of `framecast.models.forecaster.Forecaster`; for labels as
+    `build(channels=int, outputs=int, dtype=keras.DTypePolicy)`, with that of `framecast.models.labeller.Labeller`.
     """
 
     preset: str | None = None
@@ -55,7 +142,12 @@ class TrainSpec(Section):
         crop: Side of the square crops in pixels; whole frames unless given.
         augment: Random augmentations, each drawn once a clip and applied to all its frames.
         precision: Keras dtype policy in training.
-        loss: `mse`, over all next-frame predictions.
+        loss: Of forecasts, over all next-frame predictions: `mse`; `mae_mse`, the sum of both; `weighted`, the squared
+            error with a weight that grows with the true intensity, so that rare high values are not smoothed away.
+        sampling: How much of the truth the model sees in training. `none`: all of the context, nothing after.
+            `scheduled` (Bengio et al. 2015): after the context too, with a probability that falls from 1 to 0 over the
+            first half of the steps. `reverse` (Wang et al. 2022): in the context with a probability that rises from 0.5
+            to 1, after it with one that falls from 0.5 to 0.
         learning_rate: Peak of the one-cycle schedule.
         eval_every: Steps between evaluations on the val split.
         seed: Seed of weights, order, crops and augmentation.
@@ -67,7 +159,8 @@ class TrainSpec(Section):
     crop: int | None = pydantic.Field(default=None, ge=8)
     augment: tuple[Augmentation, ...] = ()
     precision: Precision = "float32"
-    loss: Literal["mse"] = "mse"
+    loss: Literal["mse", "mae_mse", "weighted"] = "mse"
+    sampling: Literal["none", "scheduled", "reverse"] = "none"
     learning_rate: float = pydantic.Field(default=1e-3, ge=0)
     eval_every: int = pydantic.Field(default=200, ge=1)
     seed: int = 0

@@ -13,9 +13,10 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from framecast.evaluation import references
-from framecast.models import builders, export, losses, training, warmup
+from framecast.models import builders, export, export_anomaly, export_forecast, export_labels, training, warmup
 from framecast.models.input_pipeline import InputPipeline, normalise
-from framecast.models.spec import ExportSpec, ModelSpec, TaskSpec, TrainSpec
+from framecast.models.objectives import make_objective
+from framecast.models.spec import ExportSpec, ForecastTask, ModelSpec, TrainSpec, parse_task
 from framecast.schemas.spec import ClipSpec
 
 SUMMARY = "training.json"  # In the model run's folder, beside the TensorBoard logs.
@@ -24,6 +25,7 @@ SUMMARY = "training.json"  # In the model run's folder, beside the TensorBoard l
 _BLURS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 # Clips that the blur is fitted on: enough for one number a lead time, whatever the size of the data.
 _BLUR_CLIPS = 256
+_SIDE = 16  # Pixels of the frames that a model is called with only to build it.
 
 
 def run_fn(fn_args: Any) -> None:
@@ -39,7 +41,7 @@ def run_fn(fn_args: Any) -> None:
     """
     settings = fn_args.custom_config
     clip = ClipSpec.model_validate(settings["clip"])
-    task = TaskSpec.model_validate(settings["task"])
+    task = parse_task(settings["task"])
     train = TrainSpec.model_validate(settings["train"])
     keras.utils.set_random_seed(train.seed)
     if train.deterministic:
@@ -51,22 +53,20 @@ def run_fn(fn_args: Any) -> None:
     for split, found in summary.items():
         if found["clips"] == found["short"]:
             raise ValueError(
-                f"split {split}: expected clips of at least {task.min_frames} frames (context.min + horizon), "
+                f"split {split}: expected clips of at least {task.min_frames} frames, "
                 f"received {found['clips']} clips, all of them shorter"
             )
-    constants = _reference_constants(pipeline, train_files)
 
     model_spec = ModelSpec.model_validate(settings["model"])
-    model = builders.build(model_spec, clip.channels, keras.DTypePolicy(train.precision))
+    model = builders.build(model_spec, task, clip.channels, keras.DTypePolicy(train.precision))
     fitted = training.fit(
         model,
         pipeline.training(train_files),
         pipeline.evaluation(val_files),
+        make_objective(task, train),
         steps=train.steps,
         learning_rate=train.learning_rate,
         eval_every=train.eval_every,
-        horizon=task.horizon,
-        loss=losses.next_frame_loss,
         state_dir=os.path.join(settings["state"], _state_digest(settings, train_files)),
         log_dir=fn_args.model_run_dir,
     )
@@ -76,10 +76,28 @@ def run_fn(fn_args: Any) -> None:
 
     exported = _with_precision(model, model_spec, clip, task, ExportSpec.model_validate(settings["export"]))
     transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
-    module = export.ForecastModule(exported, transform, clip, task, constants)
+    module, learned = _make_module(exported, transform, pipeline, train_files, val_files)
     example = next(iter(pipeline.whole(val_files)))
-    export.save(module, fn_args.serving_model_dir, _card(settings, clip, task, summary, float(example["frame_rate"])))
-    _write_warmup(fn_args.serving_model_dir, example["frames"].numpy()[: int(example["length"])], task)
+    card = _card(settings, clip, task, module.shortest, summary, float(example["frame_rate"]))
+    export.save(module, fn_args.serving_model_dir, {**card, **learned})
+    _write_warmup(fn_args.serving_model_dir, example["frames"].numpy()[: int(example["length"])], module.shortest)
+
+
+def _make_module(
+    model: keras.Model, transform: Any, pipeline: InputPipeline, train_files: list[str], val_files: list[str]
+) -> tuple[export.ExportModule, dict[str, Any]]:
+    """Returns what is exported, and what clients should know of it besides."""
+    clip, task = pipeline.clip, pipeline.task
+    if task.kind == "forecast":
+        constants = _reference_constants(pipeline, task, train_files)
+        module: export.ExportModule = export_forecast.ForecastModule(model, transform, clip, task, constants)
+        return module, {"horizon": task.horizon}
+    if task.kind == "anomaly":
+        long_enough = pipeline.whole(val_files).filter(lambda clip: clip["length"] >= task.min_frames)
+        thresholds = export_anomaly.calibrate(model, _normalised(long_enough, clip), task)
+        module = export_anomaly.AnomalyModule(model, transform, clip, task, thresholds)
+        return module, {"thresholds": dataclasses.asdict(thresholds)}
+    return export_labels.LabelModule(model, transform, clip, task), {"label": task.label.model_dump(mode="json")}
 
 
 def _files(patterns: list[str]) -> list[str]:
@@ -108,18 +126,24 @@ def _survey(pipeline: InputPipeline, files: list[str]) -> dict[str, Any]:
     }
 
 
-def _reference_constants(pipeline: InputPipeline, files: list[str]) -> export.ReferenceConstants:
-    def batches(clips: tf.data.Dataset) -> Iterator[dict[str, tf.Tensor]]:
-        for clip in clips:
-            frames, known = normalise(clip["frames"][None], clip["length"][None], pipeline.clip)
-            yield {"frames": frames, "known": known, "length": clip["length"][None]}
-
+def _reference_constants(
+    pipeline: InputPipeline, task: ForecastTask, files: list[str]
+) -> export_forecast.ReferenceConstants:
     clips = pipeline.whole(files)
-    long_enough = clips.filter(lambda clip: clip["length"] >= pipeline.task.min_frames).take(_BLUR_CLIPS)
-    return export.ReferenceConstants(
-        climatology=references.fit_climatology(batches(clips)),
-        blur_sigmas=references.fit_blur(batches(long_enough), pipeline.task.horizon, pipeline.task.context.min, _BLURS),
+    long_enough = clips.filter(lambda clip: clip["length"] >= task.min_frames).take(_BLUR_CLIPS)
+    return export_forecast.ReferenceConstants(
+        climatology=references.fit_climatology(_normalised(clips, pipeline.clip)),
+        blur_sigmas=references.fit_blur(
+            _normalised(long_enough, pipeline.clip), task.horizon, task.context.min, _BLURS
+        ),
     )
+
+
+def _normalised(clips: tf.data.Dataset, spec: ClipSpec) -> Iterator[dict[str, tf.Tensor]]:
+    """Yields batches of one whole clip."""
+    for clip in clips:
+        frames, known = normalise(clip["frames"][None], clip["length"][None], spec)
+        yield {"frames": frames, "known": known, "length": clip["length"][None]}
 
 
 def _state_digest(settings: dict[str, Any], files: list[str]) -> str:
@@ -129,19 +153,23 @@ def _state_digest(settings: dict[str, Any], files: list[str]) -> str:
 
 
 def _with_precision(
-    model: keras.Model, spec: ModelSpec, clip: ClipSpec, task: TaskSpec, precision: ExportSpec
+    model: keras.Model, spec: ModelSpec, clip: ClipSpec, task: Any, precision: ExportSpec
 ) -> keras.Model:
     """Rebuilds the model in the export precision with the trained weights."""
-    exported = builders.build(spec, clip.channels, keras.DTypePolicy(precision.precision))
-    side = 16
-    exported(tf.zeros([1, task.context.min, side, side, clip.channels]), tf.constant([task.context.min]), steps=2)
+    exported = builders.build(spec, task, clip.channels, keras.DTypePolicy(precision.precision))
+    frames, length = tf.zeros([1, task.min_frames, _SIDE, _SIDE, clip.channels]), tf.constant([task.min_frames])
+    # A model of the user's may build itself only when it is called.
+    if task.kind in ("forecast", "anomaly"):
+        exported(frames, length, steps=2)
+    else:
+        exported(frames, length)
     exported.set_weights(model.get_weights())
     return exported
 
 
-def _write_warmup(directory: str, frames: np.ndarray, task: TaskSpec) -> None:
-    """Asks for the shortest and the longest context that a clip gives: the loop over time is traced for both."""
-    contexts = [frames[: task.context.min], frames]
+def _write_warmup(directory: str, frames: np.ndarray, shortest: int) -> None:
+    """Asks for the shortest and the longest run of frames that a clip gives: the loop over time is traced for both."""
+    contexts = [frames[:shortest], frames]
     warmup.write_warmup(
         directory,
         [{"inputs": {"frames": clip[None], "length": np.array([len(clip)], np.int32)}} for clip in contexts],
@@ -149,12 +177,11 @@ def _write_warmup(directory: str, frames: np.ndarray, task: TaskSpec) -> None:
 
 
 def _card(
-    settings: dict[str, Any], clip: ClipSpec, task: TaskSpec, summary: dict[str, Any], frame_rate: float
+    settings: dict[str, Any], clip: ClipSpec, task: Any, shortest: int, summary: dict[str, Any], frame_rate: float
 ) -> dict[str, Any]:
     return {
         "task": task.kind,
-        "horizon": task.horizon,
-        "context": {"min": task.context.min, "max": clip.frames.max},
+        "context": {"min": shortest, "max": clip.frames.max},
         "dtype": clip.dtype,
         "channels": clip.channels,
         "missing": clip.missing,

@@ -2,11 +2,10 @@
 
     with strategy.scope():
         model = presets.build("convlstm-small", channels=1, dtype="mixed_bfloat16")
-        fitted = fit(model, dataset, val_dataset, steps=2000, learning_rate=1e-3, eval_every=200, horizon=6,
-                     loss=next_frame_loss, state_dir=state_dir, log_dir=log_dir)
+        fitted = fit(model, dataset, val_dataset, objective, steps=2000, learning_rate=1e-3, eval_every=200,
+                     state_dir=state_dir, log_dir=log_dir)
 
-Batches are dictionaries: `frames` `(batch, time, height, width, channel)` float32 in [0, 1], `known` the same shape
-bool, False where a pixel is missing, and `length` `(batch,)` int32, true frames.
+Batches are dictionaries, as `framecast.models.input_pipeline` makes them and the objective takes them.
 
 Progress goes to the logger `framecast.train`, about once a second, as records that carry a dictionary `progress`:
 `step`, `steps`, `loss` (mean since the last record), `val_loss` (the last one, None before the first) and
@@ -18,18 +17,16 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
 
 import keras
 import tensorflow as tf
+
+from framecast.models.objectives import Objective
 
 _LOG = logging.getLogger("framecast.train")
 _REPORT_SECONDS = 1.0
 _WARM_UP = 0.1
 _CLIP_NORM = 1.0
-
-# `(frames, predictions, length, known) -> scalar`, as `framecast.models.losses.next_frame_loss`.
-Loss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,34 +70,31 @@ def fit(
     model: keras.Model,
     dataset: tf.data.Dataset,
     val_dataset: tf.data.Dataset,
+    objective: Objective,
     *,
     steps: int,
     learning_rate: float,
     eval_every: int,
-    horizon: int,
-    loss: Loss,
     state_dir: str | os.PathLike,
     log_dir: str | os.PathLike,
 ) -> Fitted:
     """Trains `model` in place, from the last checkpoint in `state_dir` if there is one, and leaves the best weights.
 
-    The last `horizon` frames of a clip are never shown: the model runs on its own predictions there, as it does when
-    it serves. The optimizer is Adam with a one-cycle learning rate and gradients clipped to a global norm of 1.
+    The optimizer is Adam with a one-cycle learning rate and gradients clipped to a global norm of 1.
     A checkpoint holds weights, optimizer, step, best val loss and, under a single-replica strategy, the position in
     `dataset`, and is written at every evaluation.
 
     Call it in the scope of the `tf.distribute` strategy in which `model` was built.
 
     Args:
-        model: A built model with the call contract of `framecast.models.forecaster.Forecaster`.
+        model: A built model with the call contract that `objective` expects.
         dataset: Batches for training, without an end; without Python or stateful random operations, so that its
             position can be saved. Under several replicas, global batches.
         val_dataset: Batches whose mean loss chooses the weights, with an end.
+        objective: The loss of a batch; called with the number of the step in training, and without training for val.
         steps: Optimizer steps.
         learning_rate: Peak of the schedule; 0 leaves the weights as they are.
         eval_every: Steps between evaluations; there is one after the last step too.
-        horizon: Frames at the end of each clip that are forecast.
-        loss: The loss.
         state_dir: Folder of the checkpoints.
         log_dir: Folder of the TensorBoard summaries `loss`, `val_loss` and `learning_rate`.
 
@@ -121,8 +115,8 @@ def fit(
     options.autotune.enabled = False
     dataset = strategy.experimental_distribute_dataset(dataset.with_options(options))
     val_dataset = strategy.experimental_distribute_dataset(val_dataset)
-    train_step = _train_step(model, optimizer, loss, horizon, strategy, dataset.element_spec)
-    val_step = _val_step(model, loss, horizon, strategy, val_dataset.element_spec)
+    train_step = _train_step(model, optimizer, objective, strategy, dataset.element_spec)
+    val_step = _val_step(model, objective, strategy, val_dataset.element_spec)
 
     batches = iter(dataset)
     step = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -157,7 +151,7 @@ def fit(
             except StopIteration:
                 raise ValueError(f"dataset: expected {steps} batches, received {done - 1}") from None
             rate = float(schedule(done - 1))
-            losses.append(float(train_step(batch)))
+            losses.append(float(train_step(batch, tf.constant(done - 1, tf.int64))))
             step.assign(done)
             _check_finite("loss", losses[-1], done)
             evaluate = done % eval_every == 0 or done == steps
@@ -189,12 +183,12 @@ def fit(
     return Fitted(step=int(best_step.numpy()), val_loss=float(best.numpy()))
 
 
-def _train_step(model, optimizer, loss, horizon, strategy, spec):
+def _train_step(model, optimizer, objective, strategy, spec):
     replicas = strategy.num_replicas_in_sync
 
-    def replica_step(batch):
+    def replica_step(batch, number):
         with tf.GradientTape() as tape:
-            value = _loss(model, loss, horizon, batch)
+            value = objective(model, batch, number, True)
             scaled = optimizer.scale_loss(value / replicas)
         gradients = tape.gradient(scaled, model.trainable_variables)
         # Keras clips each replica's gradients, and looks there for overflow, before it sums them: hand every replica
@@ -204,28 +198,20 @@ def _train_step(model, optimizer, loss, horizon, strategy, spec):
         optimizer.apply_gradients(zip(shares, model.trainable_variables))
         return value
 
-    @tf.function(input_signature=[spec])
-    def step(batch):
-        return strategy.reduce(tf.distribute.ReduceOp.MEAN, strategy.run(replica_step, (batch,)), axis=None)
+    @tf.function(input_signature=[spec, tf.TensorSpec([], tf.int64)])
+    def step(batch, number):
+        return strategy.reduce(tf.distribute.ReduceOp.MEAN, strategy.run(replica_step, (batch, number)), axis=None)
 
     return step
 
 
-def _val_step(model, loss, horizon, strategy, spec):
+def _val_step(model, objective, strategy, spec):
     @tf.function(input_signature=[spec])
     def step(batch):
-        value = strategy.run(lambda batch: _loss(model, loss, horizon, batch), (batch,))
+        value = strategy.run(lambda batch: objective(model, batch, tf.zeros([], tf.int64), False), (batch,))
         return strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
 
     return step
-
-
-def _loss(model, loss, horizon, batch):
-    frames, known, length = batch["frames"], batch["known"], batch["length"]
-    context = tf.maximum(length - horizon, 1)
-    observed = tf.where(known, frames, 0.0)
-    predictions = model(observed, context, steps=tf.shape(frames)[1] - 1)
-    return loss(frames, predictions, length, known)
 
 
 def _mean(values: list[float]) -> float:

@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from framecast.clips.check import read_clips
-from framecast.models import builders, export, losses, training
+from framecast.models import builders, export, export_anomaly, export_forecast, export_labels, training
 from framecast.models.input_pipeline import normalise
+from framecast.models.objectives import make_objective
 from framecast.models.preprocessing import preprocess
 from framecast.pipeline.config import Config, ConfigError, check_builder, matching_files
 
@@ -31,32 +32,30 @@ def check(config: Config) -> dict[str, Any]:
     check_builder(config)
     findings: dict[str, Any] = {"files": {split: len(names) for split, names in files.items()}}
     path = files["train"][0]
-    examples = [clip.SerializeToString() for clip in itertools.islice(read_clips(path, config.clip), _CLIPS)]
+    examples = [
+        clip.SerializeToString() for clip in itertools.islice(read_clips(path, config.clip, config.task.label), _CLIPS)
+    ]
     boundaries = tf.constant([config.clip.frames.max], tf.int64)
-    model = builders.build(config.model, config.clip.channels, keras.DTypePolicy("float32"))
+    model = builders.build(config.model, config.task, config.clip.channels, keras.DTypePolicy("float32"))
 
     def transform(inputs: dict[str, Any]) -> dict[str, Any]:
-        return preprocess(inputs, config.clip, boundaries)
+        return preprocess(inputs, config.clip, boundaries, config.task.label)
 
-    module = export.ForecastModule(
-        model,
-        transform,
-        config.clip,
-        config.task,
-        export.ReferenceConstants(np.zeros(config.clip.channels, np.float32), [0.0] * config.task.horizon),
-    )
+    module = _untrained_module(model, transform, config)
     frames, length = module.decode(tf.constant(examples))
     findings["clips read"] = f"{len(examples)} from {path}, {int(min(length))}-{int(max(length))} frames of "
     findings["clips read"] += f"{frames.shape[2]}x{frames.shape[3]}x{frames.shape[4]}"
     long_enough = length >= config.task.min_frames
     if not bool(tf.reduce_any(long_enough)):
         raise ConfigError(
-            f"{path}: expected a clip of at least {config.task.min_frames} frames (context.min + horizon) "
+            f"{path}: expected a clip of at least {config.task.min_frames} frames "
             f"among the first {len(examples)}, received lengths {length.numpy().tolist()}"
         )
     side = config.train.crop or None
     pixels, known = normalise(frames[:, :, :side, :side], length, config.clip)
     batch = {"frames": pixels, "known": known, "length": length}
+    if config.task.label is not None and config.task.label.required:
+        batch["label"] = module.labels(tf.constant(examples))
     batch = {name: tf.boolean_mask(value, long_enough) for name, value in batch.items()}
     batches = tf.data.Dataset.from_tensors(batch)
     with tempfile.TemporaryDirectory() as folder:
@@ -64,11 +63,10 @@ def check(config: Config) -> dict[str, Any]:
             model,
             batches,
             batches,
+            make_objective(config.task, config.train),
             steps=1,
             learning_rate=config.train.learning_rate,
             eval_every=1,
-            horizon=config.task.horizon,
-            loss=losses.next_frame_loss,
             state_dir=folder,
             log_dir=folder,
         )
@@ -78,3 +76,15 @@ def check(config: Config) -> dict[str, Any]:
         outputs = signature(*arguments)
         findings[name] = {key: f"{value.dtype.name} {tuple(value.shape)}" for key, value in outputs.items()}
     return findings
+
+
+def _untrained_module(model: keras.Model, transform: Any, config: Config) -> export.ExportModule:
+    """Returns what would be exported, with constants that nothing was learned for."""
+    clip, task = config.clip, config.task
+    if task.kind == "forecast":
+        constants = export_forecast.ReferenceConstants(np.zeros(clip.channels, np.float32), [0.0] * task.horizon)
+        return export_forecast.ForecastModule(model, transform, clip, task, constants)
+    if task.kind == "anomaly":
+        thresholds = export_anomaly.Thresholds(1.0, 1.0)
+        return export_anomaly.AnomalyModule(model, transform, clip, task, thresholds)
+    return export_labels.LabelModule(model, transform, clip, task)

@@ -23,8 +23,10 @@ def module_digest(name: str) -> str:
     """Returns a digest of an importable module; of its whole package where it is in one, since it may import the rest.
 
     Args:
-        name: Dotted name, such as `my_package.my_module`.
+        name: Dotted name, such as `my_package.my_module`, or a file, `path/to/file.py`.
     """
+    if name.endswith(".py"):
+        return _digest(pathlib.Path(name).parent, [pathlib.Path(name)])
     spec = importlib.util.find_spec(name.partition(".")[0])
     assert spec is not None  # It was imported before.
     folders = [pathlib.Path(folder) for folder in spec.submodule_search_locations or ()]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pydantic
 import yaml
 
+from framecast.evaluation import metrics
 from framecast.evaluation.spec import EvaluateSpec
 from framecast.models.spec import ExportSpec, ModelSpec, TaskSpec, TrainSpec
 from framecast.pipeline import quiet
@@ -89,9 +90,15 @@ class Config(Section):
     def _across_sections(self) -> "Config":
         if self.task.min_frames > self.clip.frames.max:
             raise ValueError(
-                f"task: expected context.min + horizon <= clip.frames.max ({self.clip.frames.max}), "
-                f"received {self.task.context.min} + {self.task.horizon}"
+                f"task: expected clips of at most {self.clip.frames.max} frames (clip.frames.max), "
+                f"received a task that needs {self.task.min_frames}"
             )
+        try:
+            metrics.check_names(self.evaluate.thresholds, self.task.kind)
+        except ValueError as error:
+            raise ValueError(f"evaluate.thresholds: {error}") from error
+        if self.task.kind != "forecast" and any(bound.per_lead_time for bound in self.evaluate.thresholds.values()):
+            raise ValueError(f"evaluate.thresholds: per_lead_time: expected a forecast, received {self.task.kind}")
         if self.train.crop and self.clip.height and self.train.crop > min(self.clip.height, self.clip.width or 0):
             raise ValueError(f"train.crop: expected at most clip.height and clip.width, received {self.train.crop}")
         return self
@@ -100,8 +107,8 @@ class Config(Section):
 def load(path: str, overrides: Sequence[str] = ()) -> Config:
     """Reads a YAML file and applies `key.path=value` overrides.
 
-    Relative patterns in the `data` section and `push.directory` are taken from the folder of the file; those given as
-    overrides from the current folder.
+    Relative patterns in the `data` section, `push.directory` and the file of a `model.builder` are taken from the
+    folder of the file; those given as overrides from the current folder.
 
     Raises:
         ConfigError: Naming key, expected and received for everything that is wrong.
@@ -181,6 +188,9 @@ def _anchor(values: dict[str, Any], folder: pathlib.Path) -> None:
         part = values.get(section)
         if isinstance(part, dict) and isinstance(part.get(key), str) and "://" not in part[key]:
             part[key] = os.path.normpath(folder / part[key])
+    model = values.get("model")
+    if isinstance(model, dict) and isinstance(model.get("builder"), str) and ".py:" in model["builder"]:
+        model["builder"] = os.path.normpath(folder / model["builder"])
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -207,7 +217,10 @@ def _merge(values: dict[str, Any], changes: dict[str, Any]) -> None:
 
 
 def _explain(path: str, problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"]) or "configuration"
+    parts = [str(part) for part in problem["loc"]]
+    if len(parts) > 1 and parts[0] == "task":
+        del parts[1]  # Which kind of task pydantic tried: the key itself says it.
+    key = ".".join(parts) or "configuration"
     received = problem["input"]
     if problem["type"] == "extra_forbidden":
         return f"{path}: {key}: unknown key (received {received!r})"

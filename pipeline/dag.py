@@ -55,6 +55,7 @@ def create_pipeline(
         if config.data.shares
         else None,
         min_frames=config.task.min_frames,
+        label=config.task.label,
         code=code_digest("schemas", "clips", "components/clip_example_gen.py"),
     )
     # The curated schema, named by its content: TFX's cache looks at the path alone.
@@ -75,6 +76,7 @@ def create_pipeline(
         splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "val"]),
         custom_config={
             "clip": clip,
+            "label": config.task.label.model_dump(mode="json") if config.task.label else None,
             "code": code_digest(
                 "schemas", "models/preprocessing.py", "components/transform.py", "components/batches.py"
             ),
@@ -95,7 +97,7 @@ def create_pipeline(
             "contract": contract(config),
             "state": os.path.join(workdir, "state"),
             "code": code_digest("schemas", "evaluation", "models"),
-            "builder": module_digest(config.model.builder.partition(":")[0]) if config.model.builder else None,
+            "builder": module_digest(config.model.builder.rpartition(":")[0]) if config.model.builder else None,
         },
     )
     # What is serving now, to be compared with.
@@ -108,7 +110,9 @@ def create_pipeline(
         examples=examples.outputs["examples"],
         model=trainer.outputs["model"],
         baseline_model=serving.outputs["model"],
-        eval_config=thresholds.build_eval_config(config.evaluate, horizon=config.task.horizon),
+        eval_config=thresholds.build_eval_config(
+            config.evaluate, horizon=getattr(config.task, "horizon", 0), task=config.task.kind
+        ),
         example_splits=["eval"],
         code=code_digest("evaluation", "components/evaluator.py", "components/batches.py"),
     )
@@ -154,7 +158,7 @@ def contract(config: Config) -> str:
     shared = {
         "clip": config.clip.model_dump(mode="json"),
         "task": config.task.model_dump(mode="json"),
-        "outputs": metrics.OUTPUTS,
+        "outputs": metrics.OUTPUTS_BY_TASK[config.task.kind],
     }
     return json.dumps(shared, sort_keys=True)
 
@@ -180,7 +184,7 @@ def _without_glob(pattern: str) -> str:
 
 
 def _write_schema(config: Config, workdir: str) -> str:
-    text = text_format.MessageToString(build_schema(config.clip))
+    text = text_format.MessageToString(build_schema(config.clip, config.task.label))
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     path = os.path.join(workdir, "schemas", digest, "schema.pbtxt")
     if not fileio.exists(path):

@@ -1,4 +1,4 @@
-"""`framecast query`: forecasts of recorded clips from a server, scored and drawn."""
+"""`framecast query`: what a server answers for recorded clips; forecasts scored and drawn."""
 
 import itertools
 from collections.abc import Sequence
@@ -29,47 +29,59 @@ def query(
     gif: str | None = None,
     value: PixelValue | None = None,
 ) -> dict[str, Any]:
-    """Asks for forecasts of the clips in TFRecords.
+    """Asks a server about the clips in TFRecords.
 
     Args:
         paths: TFRecord files.
         address: `host:port` of the server.
         model: Name of the served model.
         holdout: Cut the last frames off each clip, and score the forecast against them.
-        limit: How many clips to forecast at most.
+        limit: How many clips to ask about at most.
         gif: Where to write an animation of the first clips.
         value: Physical meaning of a pixel, for the animation.
 
     Returns:
-        `clips`, `left_out` (clips too short for the model), `version`, and with `holdout` by lead time `mse`,
-        `mse_persistence` (per pixel in [0, 1]) and `skill_persistence`.
+        `clips`, `left_out` (clips too short for the model) and `version`. Of forecasts `horizon`, and with `holdout` by
+        lead time `mse`, `mse_persistence` (per pixel in [0, 1]) and `skill_persistence`. Of another task `answers`: for
+        each clip its name and what the model answered.
 
     Raises:
-        ValueError: When no clip is long enough, or a clip or file breaks the contract of the served model.
+        ValueError: When no clip is long enough, a clip or file breaks the contract of the served model, or `holdout` or
+            `gif` is asked of a model that makes no forecasts.
         grpc.RpcError: When the server does not answer.
     """
     with Forecaster(address, model=model) as forecaster:
         spec, horizon = _declared(forecaster)
-        cut = horizon if holdout else 0
+        if horizon is None and (holdout or gif):
+            raise ValueError(f"--holdout, --gif: expected a model that makes forecasts, received {model}")
+        cut = horizon if holdout and horizon else 0
         rows: list[Row] = []
-        ids: list[str] = []
+        answers: list[dict[str, Any]] = []
         left_out = 0
         for example in itertools.chain.from_iterable(read_clips(path, spec) for path in paths):
             frames = codec.decode_frames(example, spec)
             context, truth = frames[: len(frames) - cut], frames[len(frames) - cut :]
-            forecast = _forecast(forecaster, context) if len(context) else None
-            if forecast is None:
+            outputs = _ask(forecaster, context) if len(context) else None
+            if outputs is None:
                 left_out += 1
                 continue
-            example_id = example.context.feature[features.EXAMPLE_ID].bytes_list.value[0].decode(errors="replace")
-            rows.append(Row(context=context, truth=truth if holdout else None, forecast=forecast, label=example_id))
-            ids.append(example_id)
-            if len(rows) == limit:
+            name = example.context.feature[features.EXAMPLE_ID].bytes_list.value[0].decode(errors="replace")
+            if horizon is None:
+                answers.append({"clip": name, **{key: value.tolist() for key, value in sorted(outputs.items())}})
+            else:
+                truth_or_none = truth if holdout else None
+                rows.append(Row(context=context, truth=truth_or_none, forecast=outputs["forecast"], label=name))
+            if len(rows) + len(answers) == limit:
                 break
         version = forecaster.version
-    if not rows:
-        raise ValueError(f"{', '.join(paths)}: expected a clip long enough to forecast, received {left_out} too short")
-    answer: dict[str, Any] = {"clips": len(rows), "left_out": left_out, "version": version, "horizon": horizon}
+    if not rows and not answers:
+        raise ValueError(
+            f"{', '.join(paths)}: expected a clip long enough for the model, received {left_out} too short"
+        )
+    answer: dict[str, Any] = {"clips": len(rows) + len(answers), "left_out": left_out, "version": version}
+    if horizon is None:
+        return {**answer, "answers": answers}
+    answer["horizon"] = horizon
     if holdout:
         answer.update(_scores(rows, spec))
     if gif:
@@ -81,8 +93,9 @@ def query(
 def describe(answer: dict[str, Any]) -> str:
     """Returns the answer as text for a person."""
     lines = [
-        f"{answer['clips']} clips forecast by version {answer['version']}, {answer['left_out']} too short left out"
+        f"{answer['clips']} clips answered by version {answer['version']}, {answer['left_out']} too short left out"
     ]
+    lines += [_describe_answer(clip) for clip in answer.get("answers", ())]
     if "mse" in answer:
         lines.append(f"{'lead time':<18}" + "".join(f"{lead:>9}" for lead in range(1, answer["horizon"] + 1)))
         for name in ("mse", "mse_persistence", "skill_persistence"):
@@ -92,27 +105,40 @@ def describe(answer: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _declared(forecaster: Forecaster) -> tuple[ClipSpec, int]:
-    """Reads dtype, channels and horizon from what the server declares of its model."""
+def _describe_answer(clip: dict[str, Any]) -> str:
+    if "clip_anomaly_score" in clip:
+        alarms = [frame for frame, score in enumerate(clip["anomaly_score"]) if score >= 1]
+        frames = f", frames {', '.join(map(str, alarms))}" if alarms else ""
+        verdict = "anomalous" if clip["clip_anomaly_score"] >= 1 else "normal"
+        return f"{clip['clip']}: {verdict}, score {clip['clip_anomaly_score']:.3g}{frames}"
+    if "probabilities" in clip:
+        shares = np.array(clip["probabilities"])
+        best, share = shares.argmax(-1), shares.max(-1)
+        if shares.ndim == 1:
+            return f"{clip['clip']}: class {best} ({share:.1%})"
+        return f"{clip['clip']}: classes {' '.join(map(str, best))}"
+    return f"{clip['clip']}: " + " ".join(f"{value:.4g}" for value in np.atleast_1d(clip["value"]))
+
+
+def _declared(forecaster: Forecaster) -> tuple[ClipSpec, int | None]:
+    """Reads dtype, channels and horizon from what the server declares of its model; no horizon of another task."""
     signature = forecaster.metadata().signatures["serving_default"]
-    frames, forecast = signature.inputs["frames"], signature.outputs["forecast"]
+    frames, forecast = signature.inputs["frames"], signature.outputs.get("forecast")
     assert frames.shape is not None
-    assert forecast.shape is not None
-    channels, horizon = frames.shape[-1], forecast.shape[1]
+    channels, horizon = frames.shape[-1], forecast.shape[1] if forecast is not None and forecast.shape else None
     assert channels is not None
-    assert horizon is not None
     return ClipSpec.model_validate({"channels": channels, "dtype": frames.dtype, "frames": _ANY_LENGTH}), horizon
 
 
-def _forecast(forecaster: Forecaster, context: np.ndarray) -> np.ndarray | None:
-    """Returns the forecast; None when the server finds the context too short."""
+def _ask(forecaster: Forecaster, context: np.ndarray) -> dict[str, np.ndarray] | None:
+    """Returns the model's outputs; None when the server finds the clip too short."""
     try:
-        (forecast,) = forecaster.forecast([context])
+        (outputs,) = forecaster.answer([context])
     except grpc.RpcError as error:
-        if error.code() is grpc.StatusCode.INVALID_ARGUMENT and "frames of context" in error.details():
+        if error.code() is grpc.StatusCode.INVALID_ARGUMENT and "length: expected at least" in error.details():
             return None
         raise
-    return forecast
+    return outputs
 
 
 def _scores(rows: Sequence[Row], spec: ClipSpec) -> dict[str, list[float]]:

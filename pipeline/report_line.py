@@ -20,8 +20,9 @@ _SHOWN_LINES = 12
 class Watcher:
     """Turns finished components into lines on the screen and into the run's result."""
 
-    def __init__(self, screen: Screen, result: "Result"):
+    def __init__(self, screen: Screen, result: "Result", task: str):
         self._screen = screen
+        self._task = task
         self._result = result
         self._runs: dict[str, NodeRun] = {}
         self._verdict: Verdict | None = None
@@ -91,7 +92,7 @@ class Watcher:
         }.get(run.name)
         if run.name == "Evaluator":
             assert self._verdict is not None
-            return self._verdict.summary()
+            return self._verdict.summary(self._task)
         return describe(run.outputs) if describe else ""
 
 

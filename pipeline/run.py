@@ -140,7 +140,7 @@ def _run(
     from framecast.pipeline import dag, runner
     from framecast.pipeline.report_line import Watcher
 
-    watcher = Watcher(screen, result)
+    watcher = Watcher(screen, result, config.task.kind)
     started = time.monotonic()
     try:
         pipeline = dag.create_pipeline(

@@ -16,10 +16,13 @@ FRAME_RATE = "image/frame_rate"
 RAW_DTYPE = "image/dtype"  # Of RAW frames: no image header says it.
 LABEL_INDEX = "clip/label/index"
 LABEL_STRING = "clip/label/string"
+LABEL_VALUE = "clip/label/value"  # A number to be estimated; MediaSequence has no name for it.
 
 # Feature lists, one entry a frame.
 ENCODED = "image/encoded"
 TIMESTAMP = "image/timestamp"
+FRAME_LABEL_INDEX = "image/label/index"
+FRAME_LABEL_VALUE = "image/label/value"
 
 # Context, written by the ingest: facts of the raw clip on which every model is sliced alike.
 LENGTH = "clip/length"
@@ -28,3 +31,4 @@ CONTENT = "clip/content"
 # Transformed features: what Transform materialises for the trainer.
 FRAMES = "frames"
 FRAME_COUNT = "length"
+LABEL = "label"

@@ -3,19 +3,20 @@
 build_schema(ClipSpec(frames=FrameRange(min=8, max=24)))
 """
 
+import math
 import pathlib
 
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from framecast.schemas import features
-from framecast.schemas.spec import ClipSpec
+from framecast.schemas.spec import ClipSpec, LabelSpec
 
 SEQUENCE = "##SEQUENCE##"  # How TFX calls the feature lists of a SequenceExample.
 
 
-def build_schema(spec: ClipSpec) -> schema_pb2.Schema:
-    """Returns the schema that ingested clips of `spec` are validated against."""
+def build_schema(spec: ClipSpec, label: LabelSpec | None = None) -> schema_pb2.Schema:
+    """Returns the schema that ingested clips of `spec`, labelled with `label`, are validated against."""
     text = (pathlib.Path(__file__).parent / "clip.pbtxt").read_text()
     schema = text_format.Parse(text, schema_pb2.Schema())
     context = {feature.name: feature for feature in schema.feature}
@@ -24,11 +25,40 @@ def build_schema(spec: ClipSpec) -> schema_pb2.Schema:
     for name, size in ((features.HEIGHT, spec.height), (features.WIDTH, spec.width)):
         if size is not None:
             _bound(context[name], size, size)
+    if label is not None:
+        _add_label(schema, label)
     for feature in context[SEQUENCE].struct_domain.feature:
         counts = feature.value_counts.value_count
         counts.add(min=spec.frames.min, max=spec.frames.max)
         counts.add(min=1, max=1)
     return schema
+
+
+def _add_label(schema: schema_pb2.Schema, label: LabelSpec) -> None:
+    """Declares the label, and how it is read: -1 or NaN where a clip to be served has none."""
+    representations = schema.tensor_representation_group[""].tensor_representation
+    context = {feature.name: feature for feature in schema.feature}
+    if label.per == "frame":
+        feature = context[SEQUENCE].struct_domain.feature.add(name=label.name)
+        path = representations[label.name].ragged_tensor.feature_path
+        path.step.extend([SEQUENCE, label.name])
+    else:
+        feature = context.get(label.name) or schema.feature.add(name=label.name)
+        feature.value_count.min = feature.value_count.max = 1
+        dense = representations[label.name].dense_tensor
+        dense.column_name = label.name
+        dense.shape.SetInParent()
+        if label.classes is None:
+            dense.default_value.float_value = math.nan
+        else:
+            dense.default_value.int_value = -1
+    if label.required:
+        feature.presence.min_fraction, feature.presence.min_count = 1.0, 1
+    if label.classes is None:
+        feature.type = schema_pb2.FLOAT
+    else:
+        feature.type = schema_pb2.INT
+        _bound(feature, 0, label.classes - 1)
 
 
 def _bound(feature: schema_pb2.Feature, low: int, high: int) -> None:

@@ -34,6 +34,22 @@ class PixelValue(Section):
     offset: float = 0.0
 
 
+class LabelSpec(Section):
+    """What clips are labelled with: a class (int64, from 0) or a number (float32).
+
+    Args:
+        name: The context feature, or the feature list with one entry a frame.
+        per: Whether a clip has one label or every frame its own.
+        classes: Number of classes; None for a number.
+        required: Whether a clip without a label is a bad clip.
+    """
+
+    name: str
+    per: Literal["clip", "frame"]
+    classes: int | None
+    required: bool = True
+
+
 class ClipSpec(Section):
     """The clip contract that every clip of a run is held to.
 

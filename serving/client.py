@@ -1,4 +1,4 @@
-"""Asks a served model for forecasts: TensorFlow Serving, or the embedded server.
+"""Asks a served model for forecasts, scores or labels: TensorFlow Serving, or the embedded server.
 
     with Forecaster("localhost:8500", model="radar") as forecaster:
         forecasts = forecaster.forecast(clips)
@@ -125,6 +125,23 @@ class Forecaster:
             ValueError: When a clip does not fit what the model declares.
             grpc.RpcError: See the class.
         """
+        return [answer["forecast"] for answer in self.answer(clips)]
+
+    def answer(self, clips: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """Asks for whatever the model answers.
+
+        Args:
+            clips: As for `forecast`.
+
+        Returns:
+            For each clip its outputs by name, without the batch: `forecast`; or `anomaly_score` `(time,)` and
+            `clip_anomaly_score` `()`, 1 and above an alarm; or `probabilities` `(classes,)` or `(time, classes)`; or
+            `value` `()` or `(time,)`.
+
+        Raises:
+            ValueError: When a clip does not fit what the model declares.
+            grpc.RpcError: See the class.
+        """
         declared = self._declared_frames()
         for number, clip in enumerate(clips):
             _check_clip(number, clip, declared)
@@ -150,22 +167,24 @@ class Forecaster:
         """
         # Only clips of one size can share a request.
         sizes = [_example_size(number, example) for number, example in enumerate(examples)]
-        return self._in_batches(
+        answers = self._in_batches(
             sizes, "serve_examples", lambda batch: {"examples": [examples[number] for number in batch]}
         )
+        return [answer["forecast"] for answer in answers]
 
     def _in_batches(
         self, keys: Sequence[Hashable], signature_name: str, inputs: Callable[[list[int]], dict[str, Any]]
-    ) -> list[np.ndarray]:
-        """Returns the forecast of each item, asked for in batches of items with one key."""
-        forecasts: dict[int, np.ndarray] = {}
+    ) -> list[dict[str, np.ndarray]]:
+        """Returns the outputs for each item, asked for in batches of items with one key."""
+        answers: list[dict[str, np.ndarray]] = [{} for _ in keys]
         for batch in _batches(keys, self._max_batch):
             request = predict_request(inputs(batch), model=self._model, signature_name=signature_name)
-            request.output_filter.append("forecast")
             response: predict_pb2.PredictResponse = self._call(self._predict, request)
             self.version = response.model_spec.version.value
-            forecasts.update(zip(batch, tf.make_ndarray(response.outputs["forecast"]), strict=True))
-        return [forecasts[number] for number in range(len(keys))]
+            for name, tensor in response.outputs.items():
+                for number, value in zip(batch, tf.make_ndarray(tensor), strict=True):
+                    answers[number][name] = value
+        return answers
 
     def _declared_frames(self) -> TensorSpec:
         metadata = self.metadata()

@@ -105,7 +105,7 @@ def test_encoded_and_raw_clips_are_forecast_alike(model, eval_clips):
 
 
 @pytest.mark.parametrize(
-    ("length", "message"), [(3, "at least 4 frames of context"), (8, "at most the number of frames given")]
+    ("length", "message"), [(3, "at least 4 frames, received fewer"), (8, "at most the number of frames given")]
 )
 def test_lengths_are_checked_inside_the_graph(model, length, message):
     frames = tf.zeros([1, 7, 16, 16, 1], tf.uint8)

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.models import export, presets
+from framecast.models import export, export_forecast, presets
 from framecast.models.preprocessing import preprocess
-from framecast.models.spec import ContextSpec, TaskSpec
+from framecast.models.spec import ContextSpec, ForecastTask
 from framecast.schemas.spec import ClipSpec, FrameRange
 
-_TASK = TaskSpec(horizon=3, context=ContextSpec(min=2))
+_TASK = ForecastTask(horizon=3, context=ContextSpec(min=2))
 
 
 @pytest.fixture(scope="module", params=["uint8", "uint16", "float32"])
@@ -19,8 +19,10 @@ def loaded(request, tmp_path_factory):
     keras.utils.set_random_seed(0)
     model = presets.build("convlstm-tiny", channels=2, dtype="float32")
     boundaries = tf.constant([8], tf.int64)
-    constants = export.ReferenceConstants(np.zeros(2, np.float32), [0.0] * 3)
-    module = export.ForecastModule(model, lambda inputs: preprocess(inputs, spec, boundaries), spec, _TASK, constants)
+    constants = export_forecast.ReferenceConstants(np.zeros(2, np.float32), [0.0] * 3)
+    module = export_forecast.ForecastModule(
+        model, lambda inputs: preprocess(inputs, spec, boundaries), spec, _TASK, constants
+    )
     folder = str(tmp_path_factory.mktemp("export"))
     export.save(module, folder, {})
     return tf.saved_model.load(folder).signatures["serving_default"]

@@ -152,7 +152,7 @@ def test_unknown_prediction_is_refused_by_name():
         forecaster("flow")
 
 
-@pytest.mark.parametrize("name", presets.PRESETS)
+@pytest.mark.parametrize("name", presets.FORECASTERS)
 def test_presets_build_and_forecast(name):
     model = presets.build(name, channels=3, dtype="float32")
     assert model(np.zeros((1, 2, 8, 9, 3), "float32"), np.array([2]), steps=2).shape == (1, 2, 8, 9, 3)

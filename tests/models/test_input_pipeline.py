@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from framecast.models.input_pipeline import InputPipeline
-from framecast.models.spec import ContextSpec, TaskSpec, TrainSpec
+from framecast.models.spec import ContextSpec, ForecastTask, TrainSpec
 from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec, FrameRange
 
@@ -43,7 +43,7 @@ def files(tmp_path_factory):
 def _pipeline(**train):
     return InputPipeline(
         ClipSpec(frames=FrameRange(min=1, max=8)),
-        TaskSpec(horizon=2, context=ContextSpec(min=2)),
+        ForecastTask(horizon=2, context=ContextSpec(min=2)),
         TrainSpec(steps=1, batch_frames=16, **train),
     )
 

@@ -7,13 +7,13 @@ import tensorflow as tf
 
 from framecast.clips.codec import encode_clip
 from framecast.evaluation import references
-from framecast.models import export, losses, presets
+from framecast.models import export_forecast, losses, presets
 from framecast.models.input_pipeline import normalise
 from framecast.models.preprocessing import preprocess
-from framecast.models.spec import ContextSpec, TaskSpec
+from framecast.models.spec import ContextSpec, ForecastTask
 from framecast.schemas.spec import ClipSpec, FrameRange
 
-_TASK = TaskSpec(horizon=3, context=ContextSpec(min=2))
+_TASK = ForecastTask(horizon=3, context=ContextSpec(min=2))
 
 
 def _results(missing):
@@ -26,7 +26,7 @@ def _results(missing):
     lengths = np.array([6, 8], np.int32)
     frames, known = normalise(tf.constant(clips), tf.constant(lengths), spec)
     batch = {"frames": frames, "known": known, "length": tf.constant(lengths)}
-    constants = export.ReferenceConstants(
+    constants = export_forecast.ReferenceConstants(
         references.fit_climatology([batch]), references.fit_blur([batch], 3, 2, (0.0, 1.0, 2.0))
     )
     keras.utils.set_random_seed(0)
@@ -35,7 +35,9 @@ def _results(missing):
         predictions = model(frames, tf.constant(lengths - 3), steps=7)
         loss = losses.next_frame_loss(frames, predictions, tf.constant(lengths), known)
     boundaries = tf.constant([8], tf.int64)
-    module = export.ForecastModule(model, lambda inputs: preprocess(inputs, spec, boundaries), spec, _TASK, constants)
+    module = export_forecast.ForecastModule(
+        model, lambda inputs: preprocess(inputs, spec, boundaries), spec, _TASK, constants
+    )
     examples = tf.constant(
         [
             encode_clip(clip[:length], example_id=str(length), media_id="m", frame_rate=1.0).SerializeToString()

@@ -11,9 +11,12 @@ import tensorflow as tf
 
 from framecast.models.forecaster import Forecaster
 from framecast.models.losses import next_frame_loss
+from framecast.models.objectives import make_objective
+from framecast.models.spec import ForecastTask, TrainSpec
 from framecast.models.training import OneCycle, fit
 
 HORIZON = 2
+OBJECTIVE = make_objective(ForecastTask(horizon=HORIZON), TrainSpec(steps=1))
 SPEC = {
     "frames": tf.TensorSpec([None, None, None, None, 1], tf.float32),
     "known": tf.TensorSpec([None, None, None, None, 1], tf.bool),
@@ -51,9 +54,10 @@ def forecaster(dtype="float32"):
 
 
 def train(model, tmp_path, dataset=None, val=None, **changes):
-    options = {"steps": 20, "learning_rate": 1e-2, "eval_every": 10, "horizon": HORIZON, "loss": next_frame_loss}
+    options = {"steps": 20, "learning_rate": 1e-2, "eval_every": 10}
     options.update(state_dir=tmp_path / "state", log_dir=tmp_path / "logs", **changes)
-    return fit(model, dataset or shuffled(clips()), val or batches(clips(seed=1)), **options)
+    objective = options.pop("objective", OBJECTIVE)
+    return fit(model, dataset or shuffled(clips()), val or batches(clips(seed=1)), objective, **options)
 
 
 def summaries(folder):
@@ -103,12 +107,12 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path):
                 raise Killed
 
         tf.py_function(count, [], [])
-        return next_frame_loss(*arguments)
+        return OBJECTIVE(*arguments)
 
     whole = forecaster()
     expected = train(whole, tmp_path / "whole", eval_every=5)
     with pytest.raises(tf.errors.UnknownError, match="Killed"):
-        train(forecaster(), tmp_path / "cut", eval_every=5, loss=killed_at_step_11)
+        train(forecaster(), tmp_path / "cut", eval_every=5, objective=killed_at_step_11)
     assert tf.train.latest_checkpoint(tmp_path / "cut" / "state").endswith("-10")
     resumed = forecaster()
     assert train(resumed, tmp_path / "cut", eval_every=5) == expected
@@ -116,9 +120,9 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path):
         np.testing.assert_array_equal(new, old)
 
 
-def clipped_loss(*batch):
+def clipped(*arguments):
     """So large that gradients are clipped."""
-    return 100 * next_frame_loss(*batch)
+    return 100 * OBJECTIVE(*arguments)
 
 
 def train_on_one_and_on_two_devices(folder):
@@ -134,7 +138,7 @@ def train_on_one_and_on_two_devices(folder):
         with strategy.scope():
             model = forecaster()
             dataset = batches(data)
-            train(model, folder / name, dataset.repeat(), dataset, loss=clipped_loss)
+            train(model, folder / name, dataset.repeat(), dataset, objective=clipped)
             np.savez(folder / f"{name}.npz", *model.get_weights())
 
 
@@ -154,7 +158,7 @@ def test_finished_training_is_not_repeated(tmp_path):
         raise AssertionError("a step ran")
 
     again = forecaster()
-    assert train(again, tmp_path, loss=refuses) == expected
+    assert train(again, tmp_path, objective=refuses) == expected
     np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
 
 
@@ -162,14 +166,14 @@ def test_best_weights_on_val_are_kept(tmp_path):
     model = forecaster()
     shown = []
 
-    def records(frames, predictions, length, known):
-        value = next_frame_loss(frames, predictions, length, known)
+    def records(*arguments):
+        value = OBJECTIVE(*arguments)
         tf.py_function(lambda v: shown.append(float(v)), [value], [])
         return value
 
     dark = clips(seed=1)
     dark["frames"] = np.zeros_like(dark["frames"])
-    fitted = train(model, tmp_path, steps=6, eval_every=1, val=batches(dark, size=8), loss=records)
+    fitted = train(model, tmp_path, steps=6, eval_every=1, val=batches(dark, size=8), objective=records)
     val_losses = shown[1::2]
     assert len(val_losses) == 6
     np.testing.assert_allclose(fitted.val_loss, min(val_losses))

@@ -1,0 +1,48 @@
+"""Metrics of anomaly scores, from histograms over clips. A score of 1 is the model's calibrated threshold."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+# Scores are counted in bins of equal ratio, one of whose edges is the threshold: rates at it are exact, and the area
+# under ROC is to the width of a bin.
+_OCTAVES = 8  # Below and above the threshold; what lies beyond is counted at the ends.
+_BINS_AN_OCTAVE = 32
+BINS = 2 * _OCTAVES * _BINS_AN_OCTAVE
+_THRESHOLD = BINS // 2
+
+LEVELS = ("frame", "clip")
+
+# Of each clip: squared error and pixels of its scored frames (scalars), and `(BINS,)` counts of its normal and its
+# anomalous frames, and of itself; a frame without a label is in no histogram.
+OUTPUTS = (
+    "pixels",
+    "squared_error",
+    *(f"{level}_{label}" for level in LEVELS for label in ("normal", "anomalous")),
+)
+
+# `roc_auc` is the probability that an anomalous frame (clip) scores above a normal one, ties counted half; rates are
+# at the threshold. `mse` is the model's error of the next frame.
+NAMES = (
+    "mse",
+    *(f"{level}_{name}" for level in LEVELS for name in ("roc_auc", "false_alarm_rate", "detection_rate")),
+)
+
+
+def bin_of(log2_score):
+    """Returns the bin of a score from its base-2 logarithm, not yet cut to 0 .. BINS - 1; any array with arithmetic."""
+    return log2_score * _BINS_AN_OCTAVE + _THRESHOLD
+
+
+def compute(sums: Mapping[str, np.ndarray], name: str) -> float:
+    """Returns one of `NAMES`; nan where there is nothing to compute it from, such as no anomalous frame."""
+    if name == "mse":
+        return float(sums["squared_error"] / sums["pixels"]) if sums["pixels"] else float("nan")
+    level, _, metric = name.partition("_")
+    normal, anomalous = sums[f"{level}_normal"], sums[f"{level}_anomalous"]
+    if metric == "roc_auc":
+        pairs = normal.sum() * anomalous.sum()
+        below = np.cumsum(normal) - normal / 2
+        return float((anomalous * below).sum() / pairs) if pairs else float("nan")
+    counts = normal if metric == "false_alarm_rate" else anomalous
+    return float(counts[_THRESHOLD:].sum() / counts.sum()) if counts.sum() else float("nan")

@@ -1,0 +1,96 @@
+"""What a forecast model answers, and what is summed of it against the reference forecasts."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from framecast.evaluation import metrics, references
+from framecast.evaluation.sums import forecast_sums
+from framecast.models.export import ExportModule
+from framecast.models.input_pipeline import normalise
+from framecast.models.spec import ForecastTask
+from framecast.schemas.spec import ClipSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferenceConstants:
+    """What the reference forecasts learned from the train split.
+
+    Args:
+        climatology: The mean training frame `(height, width, channel)`, or `(channel,)` where sizes differ.
+        blur_sigmas: Gaussian sigma in pixels of the blurred persistence at each lead time.
+    """
+
+    climatology: np.ndarray
+    blur_sigmas: list[float]
+
+
+class ForecastModule(ExportModule):
+    """The forecaster.
+
+    Args:
+        model: Keras model with the call contract of `framecast.models.forecaster.Forecaster`.
+        transform: As for `ExportModule`.
+        clip: The clip contract.
+        task: Horizon and shortest context.
+        constants: What the reference forecasts learned.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        transform: Callable[[dict[str, Any]], dict[str, tf.Tensor]],
+        clip: ClipSpec,
+        task: ForecastTask,
+        constants: ReferenceConstants,
+    ):
+        super().__init__(model, transform, clip, task, shortest=task.context.min)
+        self._constants = constants
+
+    def answer(self, frames: tf.Tensor, length: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns `forecast`: `(batch, horizon, height, width, channel)` float32 in [0, 1]; every frame is context."""
+        pixels, _ = normalise(frames, length, self._clip)
+        return {"forecast": self._forecast(pixels, length)}
+
+    def sums_spec(self) -> dict[str, tf.TensorSpec]:
+        """Returns the spec of `framecast.evaluation.sums.forecast_sums`, of one clip."""
+        return {name: tf.TensorSpec([self._task.horizon], tf.float32) for name in metrics.OUTPUTS}
+
+    def sums(
+        self,
+        frames: tf.Tensor,
+        length: tf.Tensor,
+        counted: tf.Tensor,
+        label: tf.Tensor | None,  # noqa: ARG002 - a forecast has none
+    ) -> dict[str, tf.Tensor]:
+        """Returns the clip's sums over its last `horizon` frames."""
+        horizon = self._task.horizon
+        pixels, known = normalise(frames, length, self._clip)
+        context = length - horizon
+        future = context[:, None] + tf.range(horizon)[None]
+        forecasts = references.reference_forecasts(
+            pixels,
+            known,
+            context,
+            horizon,
+            climatology=tf.constant(self._constants.climatology, tf.float32),
+            blur_sigmas=self._constants.blur_sigmas,
+        )
+        forecasts = {"model": self._forecast(pixels, context), **forecasts}
+        truth = tf.gather(pixels, future, batch_dims=1)
+        return forecast_sums(truth, tf.gather(known, future, batch_dims=1), counted, forecasts)
+
+    def _forecast(self, pixels: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+        horizon = self._task.horizon
+        # Frames past every context are never read: leaving them out saves their steps.
+        pixels = pixels[:, : tf.reduce_max(context)]
+        steps = tf.shape(pixels)[1] + horizon - 1
+        predictions = self.model(pixels, context, steps=steps)
+        lead = context[:, None] - 1 + tf.range(horizon)[None]
+        forecast = tf.clip_by_value(tf.gather(predictions, lead, batch_dims=1), 0.0, 1.0)
+        # The horizon in the static shape tells clients, through GetModelMetadata, what to expect.
+        return tf.ensure_shape(forecast, [None, horizon, None, None, self._clip.channels])

@@ -1,0 +1,95 @@
+"""The model of classes and numbers: a convolutional network on each frame, a ConvLSTM over time, a dense layer.
+
+model = Labeller(channels=1, outputs=10, per="clip", filters=(16, 32), recurrent_filters=32)
+model(frames, length)  # (batch, 10): logits
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import keras
+from keras import ops
+
+from framecast.models.convlstm import ConvLSTM
+
+
+@keras.saving.register_keras_serializable(package="framecast")
+class Labeller(keras.Model):
+    """Estimates the class of a clip or of each of its frames, or a number.
+
+    Args:
+        channels: Channels of a frame.
+        outputs: Classes; 1 for a number.
+        per: `clip`: one estimate from all frames. `frame`: one a frame, from the frames up to it.
+        filters: Channels of each convolution on the frames; each halves height and width.
+        recurrent_filters: Channels of the ConvLSTM.
+
+    Call arguments:
+        frames: Float32 pixels in [0, 1]; what stands past a clip's length, NaN included, never touches an output or a
+            gradient.
+        length: int32 `(batch,)`, frames of each clip, at least 1.
+        training: Whether to train.
+
+    Input shape:
+        `(batch, time, height, width, channel)`.
+
+    Output shape:
+        `(batch, outputs)`, or `(batch, time, outputs)` where frames past the length mean nothing; float32 logits, or
+        the number itself, whatever the dtype policy.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        per: Literal["clip", "frame"] = "clip",
+        filters: Sequence[int] = (16, 32),
+        recurrent_filters: int = 32,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)
+        self.channels = channels
+        self.outputs = outputs
+        self.per = per
+        self.filters = tuple(filters)
+        self.recurrent_filters = recurrent_filters
+        policy = self.dtype_policy
+        options = {"padding": "same", "activation": "relu", "data_format": "channels_last", "dtype": policy}
+        self.convolutions = [
+            keras.layers.TimeDistributed(keras.layers.Conv2D(size, 3, strides=2, **options), dtype=policy)
+            for size in self.filters
+        ]
+        self.recurrence = ConvLSTM(recurrent_filters, 3, return_sequences=per == "frame", dtype=policy)
+        self.head = keras.layers.Dense(outputs, dtype="float32")
+        shape = (None, None, None, None, channels)
+        for layer in self.convolutions:
+            layer.build(shape)
+            shape = (*shape[:-1], layer.layer.filters)
+        self.recurrence.build(shape)
+        self.head.build((None, 2 * recurrent_filters))
+        self.built = True
+
+    def call(self, frames, length, training=False):
+        if len(frames.shape) != 5 or frames.shape[-1] != self.channels:
+            raise ValueError(
+                f"frames: expected shape (batch, time, height, width, {self.channels}), received {frames.shape}"
+            )
+        time = ops.shape(frames)[1]
+        within = ops.arange(time, dtype="int32")[None] < ops.cast(length, "int32")[:, None]
+        x = ops.where(within[:, :, None, None, None], ops.cast(frames, "float32"), 0.0)
+        for layer in self.convolutions:
+            x = layer(x)
+        x = ops.cast(self.recurrence(x, length=length, training=training), "float32")
+        # Where in the frame something is seen does not matter; that it is, and how much of it, does.
+        x = ops.concatenate([ops.mean(x, axis=(-3, -2)), ops.max(x, axis=(-3, -2))], axis=-1)
+        return self.head(x)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "channels": self.channels,
+            "outputs": self.outputs,
+            "per": self.per,
+            "filters": self.filters,
+            "recurrent_filters": self.recurrent_filters,
+        }
