@@ -15,11 +15,8 @@ LEVELS = ("frame", "clip")
 
 # Of each clip: squared error and pixels of its scored frames (scalars), and `(BINS,)` counts of its normal and its
 # anomalous frames, and of itself; a frame without a label is in no histogram.
-OUTPUTS = (
-    "pixels",
-    "squared_error",
-    *(f"{level}_{label}" for level in LEVELS for label in ("normal", "anomalous")),
-)
+HISTOGRAMS = tuple(f"{level}_{label}" for level in LEVELS for label in ("normal", "anomalous"))
+OUTPUTS = ("pixels", "squared_error", *HISTOGRAMS)
 
 # `roc_auc` is the probability that an anomalous frame (clip) scores above a normal one, ties counted half; rates are
 # at the threshold. `mse` is the model's error of the next frame.

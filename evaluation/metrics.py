@@ -127,22 +127,19 @@ class Sums:
                     f"evaluate signature: expected the outputs {', '.join(expected)}, received none called {name} "
                     f"among {', '.join(sorted(outputs))}"
                 )
-        shapes = {name: np.shape(outputs[name]) for name in expected}
-        first = expected[0]
-        single = len(shapes[first]) == (1 if self.task == "forecast" else 0)
         added = {}
         for name in expected:
-            # Outputs of a forecast all have its lead times; those of another task share the batch alone.
-            if (
-                shapes[name] != shapes[first]
-                if self.task == "forecast"
-                else shapes[name][: len(shapes[first])] != shapes[first]
-            ):
+            values, rank = np.asarray(outputs[name], np.float64), self._rank(name)
+            first = np.shape(outputs[expected[0]])
+            # Outputs of a forecast all have its lead times.
+            if values.ndim not in (rank, rank + 1) or (self.task == "forecast" and values.shape != first):
                 raise ValueError(
-                    f"evaluate signature: {name}: expected shape {shapes[first]} as {first}, received {shapes[name]}"
+                    f"evaluate signature: {name}: expected shape {first} as {expected[0]}, received {values.shape}"
+                    if self.task == "forecast"
+                    else f"evaluate signature: {name}: expected {rank} axes after the batch, received {values.shape}"
                 )
-            values = np.asarray(outputs[name], np.float64)
-            added[name] = values if single else values.sum(axis=0)
+            # TFMA hands over single clips, scalars of which it makes arrays of one.
+            added[name] = values.sum(axis=0) if values.ndim > rank else values
         return self.merge(dataclasses.replace(self, values=added))
 
     def merge(self, other: "Sums") -> "Sums":
@@ -156,6 +153,12 @@ class Sums:
         if self.horizon != other.horizon:
             raise ValueError(f"expected sums over {self.horizon} lead times, received {other.horizon}")
         return dataclasses.replace(self, values={name: self.values[name] + other.values[name] for name in self.values})
+
+    def _rank(self, name: str) -> int:
+        """Returns how many axes an output has, the batch apart."""
+        if self.task == "forecast" or name in anomaly_metrics.HISTOGRAMS:
+            return 1
+        return 2 if name == "confusion" else 0
 
     @property
     def horizon(self) -> int:
