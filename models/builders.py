@@ -11,15 +11,18 @@ import keras
 
 from framecast.models import presets
 from framecast.models.spec import ModelSpec
+from framecast.schemas.spec import ClipSpec
+
+_SIDE = 16  # Pixels of the frames that a model is called with to make its weights, where their size is free.
 
 
-def build(spec: ModelSpec, task: Any, channels: int, dtype: keras.DTypePolicy) -> keras.Model:
-    """Returns a Keras model with the call contract of the task: see `ModelSpec`.
+def build(spec: ModelSpec, task: Any, clip: ClipSpec, dtype: keras.DTypePolicy) -> keras.Model:
+    """Returns a Keras model with the call contract of the task, its weights made: see `ModelSpec`.
 
     Args:
         spec: A preset's name, or a builder.
         task: One of the kinds of `TaskSpec`.
-        channels: Channels of a frame.
+        clip: The clip contract.
         dtype: Keras dtype policy to compute in.
 
     Raises:
@@ -29,10 +32,17 @@ def build(spec: ModelSpec, task: Any, channels: int, dtype: keras.DTypePolicy) -
     if task.kind in ("classify", "regress"):
         outputs = {"outputs": task.label.classes or 1}
     if spec.preset is not None:
-        if outputs:
-            outputs["per"] = task.per
-        return presets.build(spec.preset, channels, dtype, **outputs)
-    return load(spec)(channels=channels, dtype=dtype, **outputs)
+        per = {"per": task.per} if outputs else {}
+        return presets.build(spec.preset, clip.channels, dtype, **outputs, **per)
+    model = load(spec)(channels=clip.channels, dtype=dtype, **outputs)
+    # A model of the user's may make its weights only when it is called.
+    frames = keras.ops.zeros((1, task.min_frames, clip.height or _SIDE, clip.width or _SIDE, clip.channels))
+    length = keras.ops.full((1,), task.min_frames, "int32")
+    if outputs:
+        model(frames, length)
+    else:
+        model(frames, length, steps=task.min_frames)
+    return model
 
 
 def load(spec: ModelSpec) -> Callable[..., keras.Model]:

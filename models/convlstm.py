@@ -330,9 +330,10 @@ class RNN(keras.layers.RNN):
             initial_state = self.get_initial_state(batch, spatial)
         steps = time
         if length is not None:
+            length = ops.cast(length, "int32")
             steps = _static_where_it_must_be(ops.max(length), time)
             sequences = sequences[:, :steps]
-            mask = ops.arange(steps)[None] < ops.cast(length, "int32")[:, None]
+            mask = ops.arange(steps)[None] < length[:, None]
         if mask is not None:
             # Keras tiles a mask of lower rank by the static shape, which fails at unknown height and width.
             mask = ops.reshape(mask, (batch, steps, 1, 1, 1))

@@ -41,7 +41,9 @@ class ExportModule(tf.Module, abc.ABC):
         shortest: int,
     ):
         super().__init__()
-        self.model = model
+        # The variables alone: of a Keras model, TensorFlow would export a signature of its own, with one input.
+        self._variables = [weight.value for weight in model.weights]
+        self.call_model = lambda *args, **kwargs: model(*args, **kwargs)
         self.transform = transform
         self._clip = clip
         self._task = task

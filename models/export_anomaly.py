@@ -1,7 +1,8 @@
 """What an anomaly model answers: how far each frame left the forecast made from all frames before it.
 
-The score of a frame is its mean squared error over its known pixels, divided by the threshold that was calibrated on
-the val split: 1 and above is an alarm. The score of a clip is that of its worst frame, with a threshold of its own.
+What goes wrong is small beside a frame: the error of a frame is the mean squared error, over known pixels, of the worst
+window of 8x8 pixels. Its score is that error divided by the threshold that was calibrated on the val split: 1 and above
+is an alarm. The score of a clip is that of its worst frame, with a threshold of its own.
 """
 
 import dataclasses
@@ -19,41 +20,59 @@ from framecast.models.input_pipeline import normalise
 from framecast.models.spec import AnomalyTask
 from framecast.schemas.spec import ClipSpec
 
+_WINDOW = 8  # Side in pixels; windows are half of it apart.
+_LEAST_KNOWN = 0.25  # Share of a window.
+_MARGIN = 1.0001  # A quantile is one of the values; rounding in another batch must not make an alarm of that one.
 _SMALLEST = 1e-12  # Of a score or threshold: a field that is always forecast exactly has no error to divide by.
 
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """Errors above which a frame, and a clip, is anomalous: mean squared error a pixel, pixels in [0, 1]."""
+    """Errors from which on a frame, and a clip, is anomalous: mean squared error a pixel, pixels in [0, 1]."""
 
     frame: float
     clip: float
 
 
 def frame_errors(
-    model: keras.Model, frames: tf.Tensor, known: tf.Tensor, length: tf.Tensor, context: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns each frame's mean squared error over its known pixels, and which frames are scored.
+    model: Callable[..., tf.Tensor], frames: tf.Tensor, known: tf.Tensor, length: tf.Tensor, context: int
+) -> dict[str, tf.Tensor]:
+    """Compares each frame with its forecast from all frames before it.
 
     Args:
-        model: Keras model with the call contract of `framecast.models.forecaster.Forecaster`.
+        model: What has the call contract of `framecast.models.forecaster.Forecaster`.
         frames: `(batch, time, height, width, channel)` float32 in [0, 1], 0 where not known.
         known: bool of that shape.
         length: `(batch,)` int32.
         context: Frames that a clip starts with are not scored.
 
     Returns:
-        `(batch, time)` float32, 0 where not scored, and bool.
+        `(batch, time)` each: `scored` bool; float32, 0 where not scored, `worst`, the mean squared error of the worst
+        window, `squared_error`, its sum over the frame, and `pixels`, how many are known.
     """
     time = tf.shape(frames)[1]
     predictions = tf.clip_by_value(model(frames, length, steps=time - 1), 0.0, 1.0)
     place = tf.range(time)[None]
     scored = tf.logical_and(place >= context, place < length[:, None])
     used = tf.logical_and(known[:, 1:], scored[:, 1:, None, None, None])
-    error = tf.where(used, predictions - frames[:, 1:], 0.0)
-    pixels = tf.reduce_sum(tf.cast(used, tf.float32), [2, 3, 4])
-    mean = tf.math.divide_no_nan(tf.reduce_sum(tf.square(error), [2, 3, 4]), pixels)
-    return tf.pad(mean, [[0, 0], [1, 0]]), scored
+    squares = tf.square(tf.where(used, predictions - frames[:, 1:], 0.0))
+    used = tf.cast(used, tf.float32)
+
+    def windows(values):
+        values = tf.reduce_mean(values, axis=-1)
+        shape = tf.shape(values)
+        values = tf.reshape(values, [-1, shape[2], shape[3], 1])
+        pooled = tf.nn.avg_pool2d(values, _WINDOW, _WINDOW // 2, "SAME")
+        return tf.reshape(pooled, [shape[0], shape[1], -1])
+
+    # A window that is hardly known must not speak louder than one that is.
+    worst = tf.reduce_max(windows(squares) / tf.maximum(windows(used), _LEAST_KNOWN), axis=-1)
+    found = {
+        "worst": worst,
+        "squared_error": tf.reduce_sum(squares, [2, 3, 4]),
+        "pixels": tf.reduce_sum(used, [2, 3, 4]),
+    }
+    return {"scored": scored, **{name: tf.pad(value, [[0, 0], [1, 0]]) for name, value in found.items()}}
 
 
 def calibrate(model: keras.Model, batches: Iterable[dict[str, tf.Tensor]], task: AnomalyTask) -> Thresholds:
@@ -71,18 +90,15 @@ def calibrate(model: keras.Model, batches: Iterable[dict[str, tf.Tensor]], task:
 
     of_frames, of_clips = [], []
     for batch in batches:
-        values, scored = errors(batch["frames"], batch["known"], batch["length"])
-        of_frames.append(values.numpy()[scored.numpy()])
-        of_clips.append(values.numpy().max(axis=1))
+        found = errors(batch["frames"], batch["known"], batch["length"])
+        of_frames.append(found["worst"].numpy()[found["scored"].numpy()])
+        of_clips.append(found["worst"].numpy().max(axis=1))
     quantile = 1 - task.false_alarm_rate
-    # The quantile of few values is among them: rounding must not make an alarm of the value itself.
     frame, clip = (
-        np.nextafter(
-            np.quantile(np.concatenate(values), quantile, method="higher"), np.float32(np.inf), dtype=np.float32
-        )
+        float(np.quantile(np.concatenate(values), quantile, method="higher")) * _MARGIN
         for values in (of_frames, of_clips)
     )
-    return Thresholds(max(float(frame), _SMALLEST), max(float(clip), _SMALLEST))
+    return Thresholds(max(frame, _SMALLEST), max(clip, _SMALLEST))
 
 
 class AnomalyModule(ExportModule):
@@ -114,7 +130,7 @@ class AnomalyModule(ExportModule):
         `clip_anomaly_score` `(batch,)`.
         """
         pixels, known = normalise(frames, length, self._clip)
-        errors, _ = frame_errors(self.model, pixels, known, length, self._task.context.min)
+        errors = frame_errors(self.call_model, pixels, known, length, self._task.context.min)["worst"]
         return {
             "anomaly_score": errors / self._thresholds.frame,
             "clip_anomaly_score": tf.reduce_max(errors, axis=1) / self._thresholds.clip,
@@ -134,14 +150,9 @@ class AnomalyModule(ExportModule):
         """Returns the clip's errors and the histograms of its scores; frames without a label (-1) are in none."""
         assert label is not None
         pixels, known = normalise(frames, length, self._clip)
-        errors, scored = frame_errors(self.model, pixels, known, length, self._task.context.min)
-        scored = tf.logical_and(scored, counted[:, None])
-        known = tf.cast(tf.logical_and(known, scored[:, :, None, None, None]), tf.float32)
-        frame_pixels = tf.reduce_sum(known, [2, 3, 4])
-        sums = {
-            "pixels": tf.reduce_sum(frame_pixels, axis=1),
-            "squared_error": tf.reduce_sum(tf.where(scored, errors, 0.0) * frame_pixels, axis=1),
-        }
+        found = frame_errors(self.call_model, pixels, known, length, self._task.context.min)
+        errors, scored = found["worst"], tf.logical_and(found["scored"], counted[:, None])
+        sums = {name: tf.reduce_sum(tf.where(scored, found[name], 0.0), axis=1) for name in ("pixels", "squared_error")}
         anomalous = tf.logical_and(scored, label == 1)
         normal = tf.logical_and(scored, label == 0)
         worst = tf.reduce_max(tf.where(scored, errors, 0.0), axis=1, keepdims=True)

@@ -89,7 +89,7 @@ class ForecastModule(ExportModule):
         # Frames past every context are never read: leaving them out saves their steps.
         pixels = pixels[:, : tf.reduce_max(context)]
         steps = tf.shape(pixels)[1] + horizon - 1
-        predictions = self.model(pixels, context, steps=steps)
+        predictions = self.call_model(pixels, context, steps=steps)
         lead = context[:, None] - 1 + tf.range(horizon)[None]
         forecast = tf.clip_by_value(tf.gather(predictions, lead, batch_dims=1), 0.0, 1.0)
         # The horizon in the static shape tells clients, through GetModelMetadata, what to expect.

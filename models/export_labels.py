@@ -86,7 +86,7 @@ class LabelModule(ExportModule):
 
     def _estimate(self, frames: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
         pixels, _ = normalise(frames, length, self._clip)
-        return self.model(pixels, length)
+        return self.call_model(pixels, length)
 
 
 def _masked(values: tf.Tensor, length: tf.Tensor) -> tf.Tensor:

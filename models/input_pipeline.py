@@ -106,7 +106,7 @@ class InputPipeline:
             if name in clip and clip[name].shape.rank:
                 values = clip[name][start : start + cut]
                 rest = tf.reshape(tf.stack([0, padded - cut] + [0, 0] * (values.shape.rank - 1)), [-1, 2])
-                cut_out[name] = tf.pad(values, rest)
+                cut_out[name] = tf.ensure_shape(tf.pad(values, rest), [None, *values.shape[1:]])
         return cut_out
 
     def _crop(self, clip: dict[str, tf.Tensor], seed: tf.Tensor | None) -> dict[str, tf.Tensor]:

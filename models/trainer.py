@@ -25,7 +25,6 @@ SUMMARY = "training.json"  # In the model run's folder, beside the TensorBoard l
 _BLURS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 # Clips that the blur is fitted on: enough for one number a lead time, whatever the size of the data.
 _BLUR_CLIPS = 256
-_SIDE = 16  # Pixels of the frames that a model is called with only to build it.
 
 
 def run_fn(fn_args: Any) -> None:
@@ -58,7 +57,7 @@ def run_fn(fn_args: Any) -> None:
             )
 
     model_spec = ModelSpec.model_validate(settings["model"])
-    model = builders.build(model_spec, task, clip.channels, keras.DTypePolicy(train.precision))
+    model = builders.build(model_spec, task, clip, keras.DTypePolicy(train.precision))
     fitted = training.fit(
         model,
         pipeline.training(train_files),
@@ -156,13 +155,7 @@ def _with_precision(
     model: keras.Model, spec: ModelSpec, clip: ClipSpec, task: Any, precision: ExportSpec
 ) -> keras.Model:
     """Rebuilds the model in the export precision with the trained weights."""
-    exported = builders.build(spec, task, clip.channels, keras.DTypePolicy(precision.precision))
-    frames, length = tf.zeros([1, task.min_frames, _SIDE, _SIDE, clip.channels]), tf.constant([task.min_frames])
-    # A model of the user's may build itself only when it is called.
-    if task.kind in ("forecast", "anomaly"):
-        exported(frames, length, steps=2)
-    else:
-        exported(frames, length)
+    exported = builders.build(spec, task, clip, keras.DTypePolicy(precision.precision))
     exported.set_weights(model.get_weights())
     return exported
 

@@ -36,7 +36,7 @@ def check(config: Config) -> dict[str, Any]:
         clip.SerializeToString() for clip in itertools.islice(read_clips(path, config.clip, config.task.label), _CLIPS)
     ]
     boundaries = tf.constant([config.clip.frames.max], tf.int64)
-    model = builders.build(config.model, config.task, config.clip.channels, keras.DTypePolicy("float32"))
+    model = builders.build(config.model, config.task, config.clip, keras.DTypePolicy("float32"))
 
     def transform(inputs: dict[str, Any]) -> dict[str, Any]:
         return preprocess(inputs, config.clip, boundaries, config.task.label)

@@ -3,6 +3,7 @@
 import io
 import pathlib
 import pickle
+import re
 import struct
 import zlib
 
@@ -15,7 +16,7 @@ from framecast.clips.check import BadClip, check_clip
 from framecast.clips.codec import encode_clip
 from framecast.clips.images import read_header
 from framecast.clips.records import read_records
-from framecast.schemas.spec import MAX_FRAME_PIXELS, ClipSpec, FrameRange
+from framecast.schemas.spec import MAX_FRAME_PIXELS, ClipSpec, FrameRange, LabelSpec
 
 _RADAR = pathlib.Path(__file__).parents[2] / "examples" / "radar"
 
@@ -445,3 +446,38 @@ def test_the_error_survives_the_way_between_processes():
     error = BadClip("gap", "expected 1, received 2", clip="a", frame=3)
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.reason, copy.clip, copy.frame) == (str(error), "gap", "a", 3)
+
+
+_PER_CLIP = LabelSpec(name="clip/label/index", per="clip", classes=3)
+_PER_FRAME = LabelSpec(name="image/label/value", per="frame", classes=None)
+
+
+@pytest.mark.parametrize(
+    ("label", "labels", "reason", "frame", "message"),
+    [
+        (_PER_CLIP, {}, "missing-label", None, "clip/label/index: expected a label for every clip, received none"),
+        (_PER_CLIP, {"label_index": [3]}, "label-range", None, "expected a class from 0 to 2, received 3"),
+        (_PER_CLIP, {"label_index": [0, 1]}, "wrong-type", None, "expected 1 value, received 2"),
+        (_PER_FRAME, {}, "missing-label", None, "image/label/value: expected a label for every frame, received none"),
+        (_PER_FRAME, {"frame_label_value": [0, 1, np.nan, 3]}, "label-range", 2, "a finite number, received nan"),
+    ],
+)
+def test_a_clip_without_a_legal_label_is_refused_by_name(label, labels, reason, frame, message):
+    example = encode_clip(np.zeros((4, 8, 8, 1), np.uint8), example_id="a", media_id="m", frame_rate=10, **labels)
+    with pytest.raises(BadClip, match=re.escape(message)) as caught:
+        check_clip(example.SerializeToString(), ClipSpec(frames=FrameRange(min=1, max=9)), label)
+    assert (caught.value.reason, caught.value.frame, caught.value.clip) == (reason, frame, "a")
+
+
+def test_a_label_for_fewer_frames_than_there_are_is_refused_by_name():
+    frames = np.zeros((4, 8, 8, 1), np.uint8)
+    example = encode_clip(frames, example_id="a", media_id="m", frame_rate=10, frame_label_value=[0, 1, 2, 3])
+    del example.feature_lists.feature_list["image/label/value"].feature[2:]
+    with pytest.raises(BadClip, match=r"image/label/value: expected one a frame, 4, received 2"):
+        check_clip(example.SerializeToString(), ClipSpec(frames=FrameRange(min=1, max=9)), _PER_FRAME)
+
+
+def test_labels_that_need_not_be_may_be_missing():
+    example = encode_clip(np.zeros((4, 8, 8, 1), np.uint8), example_id="a", media_id="m", frame_rate=10)
+    optional = _PER_FRAME.model_copy(update={"required": False})
+    check_clip(example.SerializeToString(), ClipSpec(frames=FrameRange(min=1, max=9)), optional)

@@ -10,7 +10,7 @@ from framecast.models.convlstm import RNN, ConvGRU, ConvGRUCell, ConvLSTM, ConvL
 from tests.models.gradients import outputs_and_gradients
 
 CHANNELS, FILTERS, KERNEL = 2, 3, 3
-LENGTH = np.array([3, 5, 1, 4], "int32")
+LENGTH = np.array([3, 5, 1, 4])
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from framecast.models.input_pipeline import InputPipeline
-from framecast.models.spec import ContextSpec, ForecastTask, TrainSpec
+from framecast.models.spec import ClassifyTask, ContextSpec, ForecastTask, TrainSpec
 from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec, FrameRange
 
@@ -127,3 +127,53 @@ def test_the_same_seed_gives_the_same_batches_and_another_gives_others(files):
 def test_a_crop_larger_than_the_frames_is_refused_by_name(files):
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"train.crop: expected frames of at least 16 x 16"):
         _batches(_pipeline(crop=16).evaluation(files))
+
+
+def test_a_subclip_is_a_run_of_frames_of_one_clip(files):
+    lengths, starts = set(), set()
+    for batch in _batches(_pipeline(augment=("subclip",)).training(files), 60):
+        assert batch["frames"].shape[1] % 4 == 0
+        for frames, known, length in zip(batch["frames"], batch["known"], batch["length"], strict=True):
+            pixels = np.round(frames[:length, ..., 0] * 255).astype(int)
+            steps = np.arange(length)[:, None, None] + np.zeros((1, 12, 12))
+            np.testing.assert_array_equal(pixels - pixels[0], steps)
+            assert known[:length].all()
+            assert not known[length:].any()
+            assert 4 <= length <= 8
+            lengths.add(int(length))
+            firsts = [pixels[0] - _clip(number, 1)[0, ..., 0] for number in range(len(_LENGTHS))]
+            (start,) = (first[0, 0] for first in firsts if (first == first[0, 0]).all())
+            starts.add(int(start))
+    assert lengths == {4, 5, 6, 7, 8}
+    assert starts >= {0, 1, 2}
+
+
+@pytest.mark.parametrize("per", ["clip", "frame"])
+def test_labels_go_with_their_frames(tmp_path, per):
+    """Each frame is labelled with its own first pixel, each clip with that of its first frame."""
+    task = ClassifyTask(kind="classify", classes=256, per=per)
+    path = str(tmp_path / "clips.gz")
+    with tf.io.TFRecordWriter(path, "GZIP") as writer:
+        for number, length in enumerate(_LENGTHS):
+            frames = np.zeros((_PADDED[length], 12, 12, 1), np.uint8)
+            frames[:length] = _clip(number, length)
+            first = frames[:, 0, 0, 0].astype(np.int64)
+            label = first[0] if per == "clip" else np.where(np.arange(len(frames)) < length, first, -1)
+            texts = {features.FRAMES: frames, features.LABEL: label}
+            feature = {
+                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[tf.io.serialize_tensor(value).numpy()]))
+                for name, value in texts.items()
+            }
+            feature[features.FRAME_COUNT] = tf.train.Feature(int64_list=tf.train.Int64List(value=[length]))
+            feature[features.FRAME_RATE] = tf.train.Feature(float_list=tf.train.FloatList(value=[10.0]))
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    augment = ("subclip",) if per == "frame" else ()
+    spec = ClipSpec(frames=FrameRange(min=1, max=8))
+    pipeline = InputPipeline(spec, task, TrainSpec(steps=1, batch_frames=16, augment=augment))
+    for batch in _batches(pipeline.training([path]), 20):
+        pixels = np.round(batch["frames"][:, :, 0, 0, 0] * 255).astype(int)
+        for row, label, length in zip(pixels, batch["label"], batch["length"], strict=True):
+            if per == "clip":
+                assert label == row[0]
+            else:
+                np.testing.assert_array_equal(label[:length], row[:length])

@@ -1,8 +1,9 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.models.losses import next_frame_loss
+from framecast.models.losses import label_loss, next_frame_loss
 
 LENGTH = np.array([5, 3, 1], "int32")
 
@@ -60,3 +61,38 @@ def test_nothing_to_count_gives_zero(batch):
     value, gradient = value_and_gradient(frames, predictions, np.zeros_like(known))
     assert value == 0
     assert not gradient.any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "error_of"),
+    [
+        ("mae_mse", lambda error, truth: error**2 + abs(error)),
+        ("weighted", lambda error, truth: error**2 * (1 + 300 * max(truth - 0.3, 0) ** 2)),
+    ],
+)
+def test_other_errors_equal_a_numpy_loop(batch, kind, error_of):
+    frames, predictions, known = batch
+    errors = [
+        error_of(float(predictions[b, t - 1, y, x, c]) - float(frames[b, t, y, x, c]), float(frames[b, t, y, x, c]))
+        for b, t, y, x, c in counted_pixels(known)
+    ]
+    value = next_frame_loss(frames, predictions, LENGTH, known, kind)
+    np.testing.assert_allclose(value, np.mean(errors), rtol=1e-5)
+
+
+def test_classes_equal_keras_cross_entropy_and_what_is_not_counted_never_matters():
+    rng = np.random.default_rng(0)
+    labels, logits = rng.integers(0, 5, (4, 6)), rng.normal(size=(4, 6, 5)).astype("float32")
+    counted = rng.uniform(size=(4, 6)) < 0.6
+    expected = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True).numpy()[counted].mean()
+    dirty = np.where(counted[..., None], logits, np.nan).astype("float32")
+    np.testing.assert_allclose(label_loss(np.where(counted, labels, -1), dirty, counted), expected, rtol=1e-5)
+
+
+def test_numbers_equal_the_mean_squared_error():
+    rng = np.random.default_rng(0)
+    labels, estimates = rng.normal(size=(2, 7)).astype("float32"), rng.normal(size=(2, 7, 1)).astype("float32")
+    counted = rng.uniform(size=(2, 7)) < 0.6
+    expected = np.square(labels - estimates[..., 0])[counted].mean()
+    np.testing.assert_allclose(label_loss(np.where(counted, labels, np.nan), estimates, counted), expected, rtol=1e-5)
+    assert float(label_loss(labels, estimates, np.zeros_like(counted))) == 0

@@ -1,0 +1,93 @@
+"""The tasks besides forecasts through the whole chain, one of them with a model of the user's own."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from framecast.clips import demo_tasks
+from framecast.pipeline import config as configuration
+from framecast.pipeline import run as runs
+
+_BUILDER = """
+import keras
+
+
+class Foreign(keras.Model):
+    '''Stock Keras layers: the mean over the frames that a clip has, flattened, dense.'''
+
+    def __init__(self, outputs, dtype):
+        super().__init__(dtype=dtype)
+        self.head = keras.layers.Dense(outputs, dtype="float32")
+
+    def call(self, frames, length, training=False):
+        within = keras.ops.arange(keras.ops.shape(frames)[1])[None] < length[:, None]
+        within = keras.ops.cast(within, "float32")[:, :, None, None, None]
+        mean = keras.ops.sum(frames * within, axis=1) / keras.ops.sum(within, axis=1)
+        return self.head(keras.ops.mean(mean, axis=(1, 2)))
+
+
+def build(channels, outputs, dtype):
+    return Foreign(outputs, dtype)
+"""
+_CLASSIFY = """
+data: {train: "clips/train/*", eval: "clips/eval/*"}
+clip: {frames: {min: 8, max: 16}}
+task: {kind: classify, classes: 2}
+model: {builder: "builder.py:build"}
+train: {steps: 3, batch_frames: 64, eval_every: 3}
+push: {directory: serving}
+"""
+_ANOMALY = """
+data: {train: "clips/train/*", eval: "clips/eval/*"}
+clip: {frames: {min: 10, max: 20}}
+task: {kind: anomaly, context: {min: 3}, false_alarm_rate: 0.1}
+model: {preset: convlstm-tiny}
+train:
+  {steps: 20, batch_frames: 96, learning_rate: 0.005, eval_every: 20, loss: mae_mse, sampling: reverse,
+   augment: [flip, subclip]}
+evaluate: {thresholds: {clip_roc_auc: {min: 0.0}}}
+push: {directory: serving}
+"""
+
+
+def _run(folder, text, make):
+    make(folder / "clips", clips=56, seed=3, size=32)
+    (folder / "config.yaml").write_text(text)
+    config = configuration.load(str(folder / "config.yaml"))
+    return runs.run(config, str(folder / "work"), quiet=True)
+
+
+def _card(folder):
+    (version,) = (folder / "serving").iterdir()
+    return json.loads((version / "assets.extra" / "framecast.json").read_text()), tf.saved_model.load(str(version))
+
+
+def test_a_foreign_model_classifies(tmp_path):
+    (tmp_path / "builder.py").write_text(_BUILDER)
+    result = _run(tmp_path, _CLASSIFY, demo_tasks.make_motion)
+    assert result.verdict == "pushed", result.why
+    assert 0 <= result.figures["accuracy"] <= 1
+    assert np.isfinite(result.figures["cross_entropy"])
+    card, model = _card(tmp_path)
+    assert (card["task"], card["label"]["classes"]) == ("classify", 2)
+    answer = model.signatures["serving_default"](frames=tf.zeros([1, 9, 32, 32, 1], tf.uint8), length=[9])
+    np.testing.assert_allclose(answer["probabilities"].numpy().sum(), 1, atol=1e-5)
+
+
+def test_anomalies_are_scored_against_the_calibrated_threshold(tmp_path):
+    result = _run(tmp_path, _ANOMALY, demo_tasks.make_anomaly)
+    assert result.verdict == "pushed", result.why
+    card, model = _card(tmp_path)
+    assert card["thresholds"]["frame"] > 0
+    assert 0 <= result.figures["frame_false_alarm_rate"] <= 0.4
+    assert 0 <= result.figures["clip_roc_auc"] <= 1
+    answer = model.signatures["serving_default"](frames=tf.zeros([1, 9, 32, 32, 1], tf.uint8), length=[9])
+    assert answer["anomaly_score"].shape == (1, 9)
+
+
+def test_a_threshold_of_another_task_is_refused_by_name(tmp_path):
+    (tmp_path / "config.yaml").write_text(_ANOMALY)
+    with pytest.raises(configuration.ConfigError, match=r"evaluate.thresholds: expected one of .*, received skill"):
+        configuration.load(str(tmp_path / "config.yaml"), ["evaluate={thresholds: {skill: {min: 0}}}"])
