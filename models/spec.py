@@ -60,17 +60,22 @@ class AnomalyTask(Section):
         return LabelSpec(name=features.FRAME_LABEL_INDEX, per="frame", classes=2, required=False)
 
 
-class ClassifyTask(Section):
-    """One of `classes` classes for every clip, or for every frame."""
+class LabelTask(Section):
+    """A label for every clip, or for every frame."""
 
-    kind: Literal["classify"]
-    classes: int = pydantic.Field(ge=2)
     per: Literal["clip", "frame"] = "clip"
 
     @property
     def min_frames(self) -> int:
         """The shortest clip that can be trained on and evaluated."""
         return 1
+
+
+class ClassifyTask(LabelTask):
+    """One of `classes` classes for every clip, or for every frame."""
+
+    kind: Literal["classify"]
+    classes: int = pydantic.Field(ge=2)
 
     @property
     def label(self) -> LabelSpec:
@@ -79,16 +84,10 @@ class ClassifyTask(Section):
         return LabelSpec(name=name, per=self.per, classes=self.classes)
 
 
-class RegressTask(Section):
+class RegressTask(LabelTask):
     """A number for every clip, or for every frame."""
 
     kind: Literal["regress"]
-    per: Literal["clip", "frame"] = "clip"
-
-    @property
-    def min_frames(self) -> int:
-        """The shortest clip that can be trained on and evaluated."""
-        return 1
 
     @property
     def label(self) -> LabelSpec:

@@ -1,6 +1,7 @@
 """The tasks besides forecasts through the whole chain, one of them with a model of the user's own."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import tensorflow as tf
 from framecast.clips import demo_tasks
 from framecast.pipeline import config as configuration
 from framecast.pipeline import run as runs
+from framecast.pipeline.query import describe, query
+from framecast.serving.server import Server
 
 _BUILDER = """
 import keras
@@ -52,11 +55,20 @@ push: {directory: serving}
 """
 
 
+_PLAIN = {"holdout": False, "limit": 3}
+
+
 def _run(folder, text, make):
     make(folder / "clips", clips=56, seed=3, size=32)
     (folder / "config.yaml").write_text(text)
     config = configuration.load(str(folder / "config.yaml"))
     return runs.run(config, str(folder / "work"), quiet=True)
+
+
+def _query(folder, **options):
+    (path,) = (folder / "clips" / "eval").iterdir()
+    with Server("task", str(folder / "serving")) as server:
+        return query([str(path)], address=f"127.0.0.1:{server.port}", model="task", **{**_PLAIN, **options})
 
 
 def _card(folder):
@@ -74,6 +86,11 @@ def test_a_foreign_model_classifies(tmp_path):
     assert (card["task"], card["label"]["classes"]) == ("classify", 2)
     answer = model.signatures["serving_default"](frames=tf.zeros([1, 9, 32, 32, 1], tf.uint8), length=[9])
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(), 1, atol=1e-5)
+    asked = _query(tmp_path)
+    assert [len(clip["probabilities"]) for clip in asked["answers"]] == [2, 2, 2]
+    assert re.search(r"digits-eval-00000: class [01] \(\d+\.\d%\)", describe(asked))
+    with pytest.raises(ValueError, match=r"--holdout, --gif: expected a model that makes forecasts"):
+        _query(tmp_path, holdout=True)
 
 
 def test_anomalies_are_scored_against_the_calibrated_threshold(tmp_path):
@@ -85,6 +102,9 @@ def test_anomalies_are_scored_against_the_calibrated_threshold(tmp_path):
     assert 0 <= result.figures["clip_roc_auc"] <= 1
     answer = model.signatures["serving_default"](frames=tf.zeros([1, 9, 32, 32, 1], tf.uint8), length=[9])
     assert answer["anomaly_score"].shape == (1, 9)
+    asked = _query(tmp_path)
+    assert all(len(clip["anomaly_score"]) >= 10 for clip in asked["answers"])
+    assert re.search(r"digits-eval-00000: (normal|anomalous), score \d", describe(asked))
 
 
 def test_a_threshold_of_another_task_is_refused_by_name(tmp_path):

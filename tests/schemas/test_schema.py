@@ -11,7 +11,7 @@ from tfx_bsl.tfxio import tensor_representation_util
 from framecast.clips.codec import encode_clip
 from framecast.schemas import features
 from framecast.schemas.schema import SEQUENCE, build_schema
-from framecast.schemas.spec import ClipSpec, FrameRange
+from framecast.schemas.spec import ClipSpec, FrameRange, LabelSpec
 
 
 def _features(schema):
@@ -72,3 +72,35 @@ def test_tfdv_accepts_labelled_clips_and_finds_what_is_out_of_bounds(change, exp
     statistics = stats_impl.generate_statistics_in_memory(batch, tfdv.StatsOptions(schema=schema))
     anomalies = tfdv.validate_statistics(statistics, schema)
     assert list(anomalies.anomaly_info) == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "labels", "default"),
+    [
+        (LabelSpec(name=features.LABEL_INDEX, per="clip", classes=3), {"label_index": [2]}, -1),
+        (LabelSpec(name=features.LABEL_VALUE, per="clip", classes=None), {"label_value": 0.5}, np.nan),
+        (LabelSpec(name=features.FRAME_LABEL_INDEX, per="frame", classes=3), {"frame_label_index": [0, 2, 1]}, None),
+        (LabelSpec(name=features.FRAME_LABEL_VALUE, per="frame", classes=None), {"frame_label_value": [0, 2, 1]}, None),
+    ],
+)
+def test_labels_are_declared_and_read(label, labels, default):
+    schema = build_schema(ClipSpec(frames=FrameRange(min=1, max=9)), label)
+    frame_features = {feature.name: feature for feature in _features(schema)[SEQUENCE].struct_domain.feature}
+    declared = frame_features[label.name] if label.per == "frame" else _features(schema)[label.name]
+    assert declared.presence.min_fraction == 1
+    assert declared.int_domain.max == (2 if label.classes else 0)
+    context, sequence = tensor_representation_util.CreateTfSequenceExampleParserConfig(schema)
+
+    def parse(**given):
+        frames = np.zeros((3, 4, 4, 1), np.uint8)
+        example = encode_clip(frames, example_id="a", media_id="m", frame_rate=10, **given)
+        parsed, lists, _ = tf.io.parse_sequence_example([example.SerializeToString()], context, sequence)
+        return lists[label.name].to_list()[0] if label.per == "frame" else parsed[label.name].numpy()[0]
+
+    (expected,) = labels.values()
+    if label.per == "frame":
+        assert parse(**labels) == [[value] for value in expected]
+        assert parse() == []
+    else:
+        assert parse(**labels) == (expected[0] if label.classes else expected)
+        np.testing.assert_equal(parse(), default)
