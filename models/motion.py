@@ -35,7 +35,9 @@ def estimate_motion(frames):
     """
     frames = ops.mean(frames, axis=-1)
     batch, time, height, width = ops.shape(frames)
-    motion = _refine(frames, _match(frames))
+    # The last frame once more, so that even a single frame is one of a pair; what that pair shows is dropped.
+    frames = ops.concatenate([frames, frames[:, -1:]], axis=1)
+    motion = _refine(frames, _match(frames))[:, :time]
     return ops.reshape(motion, (batch, time, height, width, 2))
 
 

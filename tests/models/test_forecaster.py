@@ -1,10 +1,11 @@
 import keras
 import numpy as np
 import pytest
+import scipy.ndimage
 import tensorflow as tf
 
 from framecast.models import presets
-from framecast.models.forecaster import Forecaster
+from framecast.models.forecaster import BLURS, Forecaster
 
 CONTEXT = np.array([2, 4, 5], "int32")
 
@@ -60,7 +61,7 @@ def test_equals_an_explicit_loop_over_its_cells(frames, predict):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("predict", ["frame", "change"])
+@pytest.mark.parametrize("predict", ["frame", "change", "advected"])
 def test_padding_changes_no_output_and_no_gradient(frames, predict, dtype):
     model = forecaster(predict, dtype)
 
@@ -85,8 +86,9 @@ def test_padding_changes_no_output_and_no_gradient(frames, predict, dtype):
     assert np.abs(gradients[-1][~past[:, :6]]).max() > 0
 
 
-def test_more_steps_change_no_earlier_prediction(frames):
-    model = forecaster()
+@pytest.mark.parametrize("predict", ["frame", "advected"])
+def test_more_steps_change_no_earlier_prediction(frames, predict):
+    model = forecaster(predict)
     np.testing.assert_array_equal(model(frames, CONTEXT, steps=9)[:, :5], model(frames, CONTEXT, steps=5))
 
 
@@ -111,8 +113,9 @@ def test_change_starts_from_the_frame_before(frames):
         np.testing.assert_array_equal(outputs[clip, length:], np.repeat(last, 7 - length, axis=0))
 
 
-def test_one_trace_serves_any_shape_and_number_of_steps(frames):
-    model = forecaster()
+@pytest.mark.parametrize("predict", ["frame", "advected"])
+def test_one_trace_serves_any_shape_and_number_of_steps(frames, predict):
+    model = forecaster(predict)
     signature = [
         tf.TensorSpec([None, None, None, None, 2]),
         tf.TensorSpec([None], tf.int32),
@@ -133,6 +136,37 @@ def test_mixed_bfloat16_is_near_float32_and_gives_float32(frames):
     assert outputs.dtype == "float32"
     assert {w.dtype for w in half.weights} == {"float32"}
     np.testing.assert_allclose(outputs, model(frames, CONTEXT, steps=7), atol=0.02)
+
+
+@pytest.mark.parametrize("blur", BLURS)
+def test_advected_carries_the_last_frame_along_its_motion_and_blurs_it(blur):
+    """A smooth field that moves by (2, -1) pixels a frame, a model that adds nothing and chooses one blur."""
+    rng = np.random.default_rng(0)
+    whole = scipy.ndimage.gaussian_filter(rng.normal(size=(160, 160)), 3, mode="wrap")
+    whole = np.clip(0.5 + whole / (4 * whole.std()), 0, 1).astype("float32")
+    moved = np.stack([np.roll(whole, (2 * t, -t), (0, 1)) for t in range(7)])[None, ..., None]
+    frames, inner = moved[:, :, 48:112, 48:112], slice(16, -16)
+    model = Forecaster(channels=1, filters=(4,), kernel_size=3, patch=4, predict="advected")
+    kernel, bias = model.rollout.cell.projection.get_weights()
+    bias[16 + BLURS.index(blur)] = 50
+    model.rollout.cell.projection.set_weights([np.zeros_like(kernel), bias])
+    forecast = model(frames[:, :4], np.array([4]), steps=6).numpy()
+    for lead in (1, 2, 3):
+        truth = scipy.ndimage.gaussian_filter(moved[0, 3 + lead, ..., 0], blur)[48:112, 48:112]
+        error = np.abs(forecast[0, 2 + lead, inner, inner, 0] - truth[inner, inner])
+        unmoved = np.abs(frames[0, 3, inner, inner, 0] - truth[inner, inner])
+        assert error.mean() < 0.2 * unmoved.mean()
+
+
+def test_advected_goes_on_from_a_single_frame(frames):
+    forecast = forecaster("advected")(frames[:, :1], np.ones(3, "int32"), steps=3).numpy()
+    assert forecast.shape == (3, 3, 10, 7, 2)
+    assert np.isfinite(forecast).all()
+
+
+def test_sampling_is_refused_for_advected_by_name(frames):
+    with pytest.raises(ValueError, match=r"observed: expected None for predict='advected', received some"):
+        forecaster("advected")(frames, CONTEXT, steps=5, observed=np.ones((3, 6), bool))
 
 
 def test_configuration_survives_a_round_trip(frames):
