@@ -130,7 +130,7 @@ def test_two_clips_of_one_name_are_both_named(framecast, tmp_path):
 
 def test_clips_that_are_all_too_short_are_refused_before_training(framecast, tmp_path):
     _write(tmp_path / "clips", [_clip(number, np.zeros((4, 16, 16, 1), np.uint8)) for number in range(12)])
-    expected = "split train: expected a clip of at least 5 frames (context.min + horizon), received"
+    expected = "split train: expected a clip of at least 5 frames (context and horizon), received"
     _refused(framecast, tmp_path, _config(tmp_path), 1, "failed: ClipExampleGen", expected)
 
 
