@@ -81,7 +81,7 @@ def write_demo(
     `digits` is `(digit, height, width)` uint8; the serialized clip of a name and seed must always be the same.
     """
     directory = pathlib.Path(directory)
-    digits = _sklearn_digits() if mnist is None else _idx_images(pathlib.Path(mnist))
+    digits = source_digits(mnist)
     if clips < 2:
         raise ValueError(f"clips: expected at least 2, one a split, received {clips}")
     if size <= max(digits.shape[1:]):
@@ -113,6 +113,11 @@ def write_demo(
                 records.write_records(path, serialized(split, number, range(shard, count, shards)))
         os.replace(built, directory)
     return counts
+
+
+def source_digits(mnist: str | os.PathLike[str] | None) -> np.ndarray:
+    """Returns `(digit, height, width)` uint8, of an MNIST idx file or, without one, of scikit-learn."""
+    return _sklearn_digits() if mnist is None else _idx_images(pathlib.Path(mnist))
 
 
 def digit_paths(rng: np.random.Generator, length: int) -> list[np.ndarray]:
