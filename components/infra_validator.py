@@ -70,7 +70,7 @@ def _replay(model: str) -> float:
                 port = _wait_for_port(process, ready, log)
                 return _ask(predict_stub(f"127.0.0.1:{port}"), warmup.read_warmup(model))
             finally:
-                process.terminate()
+                process.kill()  # Nothing of it is wanted any more.
 
 
 def _wait_for_port(process: subprocess.Popen, ready: str, log: str) -> int:

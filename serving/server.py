@@ -13,8 +13,8 @@ import argparse
 import gc
 import logging
 import os
-import queue
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from concurrent import futures
@@ -219,17 +219,23 @@ def serve_forever(
         port: See `Server`; TensorFlow Serving's own unless given.
         ready: Called once with the port and the version, when requests can come.
     """
-    # A signal handler may interrupt anything; SimpleQueue.put is safe there, Event.set is not.
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     watched = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda received, _: signals.put(received)) for number in watched}
-    try:
-        with Server(model_name, base_path, host, port) as server:
-            ready(server.port, server.versions[0])
-            signals.get()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        # The C handler writes the signal's number at once, in whatever thread it runs. Python's own handlers run in the
+        # main thread only, between two instructions: one that is due as that thread falls asleep would never run.
+        wakeup = signal.set_wakeup_fd(writer.fileno())
+        before = {number: signal.signal(number, lambda *_: None) for number in watched}
+        try:
+            with Server(model_name, base_path, host, port) as server:
+                ready(server.port, server.versions[0])
+                while reader.recv(1)[0] not in watched:
+                    pass
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(wakeup)
 
 
 def _spec(request: Any) -> model_pb2.ModelSpec:
