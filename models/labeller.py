@@ -55,17 +55,13 @@ class Labeller(keras.Model):
         self.recurrent_filters = recurrent_filters
         policy = self.dtype_policy
         options = {"padding": "same", "activation": "relu", "data_format": "channels_last", "dtype": policy}
-        self.convolutions = [
-            keras.layers.TimeDistributed(keras.layers.Conv2D(size, 3, strides=2, **options), dtype=policy)
-            for size in self.filters
-        ]
+        self.convolutions = [keras.layers.Conv2D(size, 3, strides=2, **options) for size in self.filters]
         self.recurrence = ConvLSTM(recurrent_filters, 3, return_sequences=per == "frame", dtype=policy)
         self.head = keras.layers.Dense(outputs, dtype="float32")
-        shape = (None, None, None, None, channels)
         for layer in self.convolutions:
-            layer.build(shape)
-            shape = (*shape[:-1], layer.layer.filters)
-        self.recurrence.build(shape)
+            layer.build((None, None, None, channels))
+            channels = layer.filters
+        self.recurrence.build((None, None, None, None, channels))
         self.head.build((None, 2 * recurrent_filters))
         self.built = True
 
@@ -74,11 +70,14 @@ class Labeller(keras.Model):
             raise ValueError(
                 f"frames: expected shape (batch, time, height, width, {self.channels}), received {frames.shape}"
             )
-        time = ops.shape(frames)[1]
+        batch, time = ops.shape(frames)[:2]
         within = ops.arange(time, dtype="int32")[None] < ops.cast(length, "int32")[:, None]
         x = ops.where(within[:, :, None, None, None], ops.cast(frames, "float32"), 0.0)
+        # By hand: Keras 3.13's TimeDistributed takes the batch for the time where the time is not static.
+        x = ops.reshape(x, (batch * time, *ops.shape(x)[2:4], self.channels))
         for layer in self.convolutions:
             x = layer(x)
+        x = ops.reshape(x, (batch, time, *ops.shape(x)[1:]))
         x = ops.cast(self.recurrence(x, length=length, training=training), "float32")
         # Where in the frame something is seen does not matter; that it is, and how much of it, does.
         x = ops.concatenate([ops.mean(x, axis=(-3, -2)), ops.max(x, axis=(-3, -2))], axis=-1)
