@@ -68,7 +68,10 @@ class PushSpec(Section):
 
 
 class BeamSpec(Section):
-    """How Beam runs the data components: raw pipeline flags, after our defaults."""
+    """How Beam runs the data components: raw pipeline flags, after our defaults.
+
+    Another runner's workers need an image with framecast: `--sdk_container_image`.
+    """
 
     flags: tuple[str, ...] = ()
 

@@ -28,8 +28,12 @@ if [ ! -d "$root" ]; then
     mv "$root.part" "$root"
 fi
 
-# Two trees on one machine have two environments.
+# Two trees on one machine have two environments; one whose tree is gone goes too.
+for other in "$cache"/venv-*; do
+    if [ -f "$other.tree" ] && [ ! -d "$(cat "$other.tree")" ]; then rm -rf "$other" "$other.tree"; fi
+done
 venv=$cache/venv-$(printf %s "$tree" | cksum | cut -d' ' -f1)
+printf '%s\n' "$tree" >"$venv.tree"
 uv_cache=${UV_CACHE_DIR:-$HOME/.cache/uv}
 mkdir -p "$venv" "$uv_cache" "$tree/.venv"
 export tree root venv uv_cache

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import tempfile
 
 import pytest
 import tensorflow as tf
@@ -62,4 +63,7 @@ class Chain:
 def first_run(tmp_path_factory):
     """The chain and the result of its first run."""
     chain = Chain(tmp_path_factory.mktemp("chain"))
-    return chain, chain.run()
+    (chain.folder / "temporary").mkdir()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(tempfile, "tempdir", str(chain.folder / "temporary"))
+        return chain, chain.run()

@@ -40,6 +40,11 @@ def test_a_first_run_without_a_serving_model_is_pushed(first_run):
     assert [component["state"] for component in result.components] == ["done"] * 12
 
 
+def test_a_run_leaves_nothing_large_in_the_temporary_directory(chain):
+    left = [path for path in (chain.folder / "temporary").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in left) < 2**20, left
+
+
 def test_every_clip_is_in_one_split(chain):
     splits = {split: chain.records("ClipExampleGen", "examples", split) for split in ("train", "val", "eval")}
     ids = [
