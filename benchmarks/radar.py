@@ -121,7 +121,7 @@ def _write_references(clips: str, path: str) -> None:
         return np.repeat(clip[_SHOWN - 1 : _SHOWN], _FORECAST, axis=0)
 
     def blurred(forecast, sigma):
-        return gaussian_filter(forecast, (0, sigma, sigma), mode="nearest")
+        return gaussian_filter(forecast, [0] * (forecast.ndim - 2) + [sigma] * 2, mode="nearest")
 
     clips = {split: values.astype(float) / 255 for split, values in np.load(clips).items()}
     forecasts = {}
