@@ -1,3 +1,4 @@
+import functools
 import logging
 import math
 import pathlib
@@ -100,22 +101,26 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path):
 
     calls = []
 
-    def killed_at_step_11(*arguments):
+    def counting(*arguments, limit=1000):
         def count():
             calls.append(0)
-            if len(calls) > 2 * (5 + 2):  # Two evaluations of 2 batches, 5 steps before each.
+            if len(calls) > limit:
                 raise Killed
 
         tf.py_function(count, [], [])
         return OBJECTIVE(*arguments)
 
+    half = 2 * (5 + 2)  # Of the 20 steps, with two evaluations of 2 batches.
+    killed_at_step_11 = functools.partial(counting, limit=half)
     whole = forecaster()
     expected = train(whole, tmp_path / "whole", eval_every=5)
     with pytest.raises(tf.errors.UnknownError, match="Killed"):
         train(forecaster(), tmp_path / "cut", eval_every=5, objective=killed_at_step_11)
     assert tf.train.latest_checkpoint(tmp_path / "cut" / "state").endswith("-10")
+    calls.clear()
     resumed = forecaster()
-    assert train(resumed, tmp_path / "cut", eval_every=5) == expected
+    assert train(resumed, tmp_path / "cut", eval_every=5, objective=counting) == expected
+    assert len(calls) == half
     for old, new in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(new, old)
 
