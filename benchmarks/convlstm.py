@@ -3,13 +3,14 @@
     .venv/bin/python benchmarks/convlstm.py          # needs .venv-peers too: make peers
     .venv/bin/python benchmarks/convlstm.py --shape 64x64 --rounds 5
 
-Every contestant runs in a process of its own, one after the other and round after round, so that what the machine does
-beside falls on all alike; figures are medians over the rounds. A training step is forward and backward of a stack and
+Every contestant lives in a process of its own. They take turns, round after round, so that what the machine does beside
+falls on all alike; figures are medians over the rounds. A training step is forward and backward of a stack and
 the sum of its outputs' squares, without an optimizer. The bare convolutions are the limit: one call a step for the
 forward pass and one for the input gradient, one over all steps for the weight gradient, nothing else.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -18,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 
 # (layers, filters, kernel, height, width, channels, batch, steps): OpenSTL's ConvLSTM-S after patches of 4, and 64
 # channels on 64x64 pixels.
@@ -36,7 +38,7 @@ CONTESTANTS = (
     "bare float32",
     "bare bfloat16",
 )
-_REPEATS = 3  # Steps timed together in a round, after one that warms up.
+_REPEATS = 2  # Steps timed together in a round.
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -49,28 +51,56 @@ def main() -> None:
     arguments = parser.parse_args()
     shapes = arguments.shape or list(SHAPES)
     if arguments.contestant:
-        print(json.dumps(_measure(arguments.contestant, SHAPES[shapes[0]])))
+        _take_turns(arguments.contestant, SHAPES[shapes[0]])
         return
     for shape in shapes:
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in CONTESTANTS}
-        for _ in range(arguments.rounds):
-            for name in CONTESTANTS:
-                found[name].append(_in_its_own_process(name, shape))
+        with contextlib.ExitStack() as stack:
+            turns = {name: stack.enter_context(_in_its_own_process(name, shape)) for name in CONTESTANTS}
+            found = {name: [] for name in CONTESTANTS}
+            for _ in range(arguments.rounds):
+                for name, turn in turns.items():
+                    found[name].append(turn())
         _print_table(shape, found)
 
 
-def _in_its_own_process(name: str, shape: str) -> dict[str, float]:
+@contextlib.contextmanager
+def _in_its_own_process(name: str, shape: str) -> Iterator[Callable[[], dict[str, float]]]:
+    """Starts a contestant, warms it up and yields a function that gives it a turn."""
     environment = ".venv-peers" if name.startswith("torch") else ".venv"
     command = [str(_ROOT / environment / "bin" / "python"), "-W", "ignore", __file__]
-    done = subprocess.run(
+    process = subprocess.Popen(
         [*command, "--contestant", name, "--shape", shape],
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
-    if done.returncode:
-        raise RuntimeError(f"{name}, {shape}: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+
+    def turn():
+        process.stdin.write("\n")
+        process.stdin.flush()
+        for line in process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        raise RuntimeError(f"{name}, {shape}: ended with {process.wait()}")
+
+    try:
+        turn()
+        yield turn
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+def _take_turns(name: str, shape: tuple[int, ...]) -> None:
+    kind, precision, *form = name.split()
+    make = {"ours": _ours, "keras": _keras, "torch": _torch, "bare": _bare}[kind]
+    train, forward = make(shape, precision, *form)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # The imports, and what is computed with.
+    for _ in sys.stdin:
+        figures = {"forward": _seconds(forward), "train": _seconds(train)}
+        memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        print(json.dumps({**figures, "memory": memory}), flush=True)
 
 
 def _print_table(shape: str, found: dict[str, list[dict[str, float]]]) -> None:
@@ -92,17 +122,7 @@ def _print_table(shape: str, found: dict[str, list[dict[str, float]]]) -> None:
     print(f"ours bfloat16: {train['keras float32'] / train['ours bfloat16']:.2f} x keras float32", flush=True)
 
 
-def _measure(name: str, shape: tuple[int, ...]) -> dict[str, float]:
-    kind, precision, *form = name.split()
-    make = {"ours": _ours, "keras": _keras, "torch": _torch, "bare": _bare}[kind]
-    train, forward = make(shape, precision, *form)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # The imports, and what is computed with.
-    figures = {"forward": _seconds(forward), "train": _seconds(train)}
-    return {**figures, "memory": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
-
-
 def _seconds(function) -> float:
-    function()
     started = time.perf_counter()
     for _ in range(_REPEATS):
         function()
@@ -186,12 +206,12 @@ def _bare(shape, precision):
                     padding="SAME",
                 )
 
+    @tf.function
     def run(backward):
-        for result in calls(backward):
-            last = result
-        return last.shape
+        # One number of each result, so that none is left out.
+        return [tf.reshape(result, [-1])[0] for result in calls(backward)]
 
-    return lambda: run(True), lambda: run(False)
+    return lambda: [one.numpy() for one in run(True)], lambda: [one.numpy() for one in run(False)]
 
 
 def _torch(shape, precision, form=""):
