@@ -5,14 +5,14 @@ example = check_clip(record, spec)  # Raises BadClip, naming clip, frame, expect
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf import message as protobuf_message
 
 from framecast.clips.codec import BadClip, clip_name, context_value, frame_values, iterate_frames
-from framecast.clips.records import read_records
+from framecast.clips.records import BadFile, read_records
 from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec, LabelSpec
 
@@ -36,18 +36,37 @@ _CONTEXT_KINDS = {
 }
 
 
-def read_clips(path: str, spec: ClipSpec, label: LabelSpec | None = None) -> Iterator[tf.train.SequenceExample]:
+def read_clips(
+    path: str, spec: ClipSpec, label: LabelSpec | None = None, on_bad: Callable[[ValueError], None] | None = None
+) -> Iterator[tf.train.SequenceExample]:
     """Yields the checked clips of a TFRecord file, one at a time.
+
+    Args:
+        path: The file.
+        spec: The clip contract.
+        label: As for `check_clip`.
+        on_bad: Called with what would be raised; reading goes on with the next clip, if the file can be read on.
 
     Raises:
         ValueError: At the first clip that breaks the contract, naming file and record too.
         BadFile: When the file is damaged.
     """
-    for index, record in read_records(path):
-        try:
-            yield check_clip(record, spec, label)
-        except BadClip as error:
-            raise ValueError(f"{path}, record {index}: {error}") from error
+
+    def refuse(error: ValueError, _: bytes = b"") -> None:
+        if on_bad is None:
+            raise error
+        on_bad(error)
+
+    try:
+        for index, record in read_records(path, on_corrupt=refuse):
+            try:
+                example = check_clip(record, spec, label)
+            except BadClip as error:
+                refuse(ValueError(f"{path}, record {index}: {error}"))
+                continue
+            yield example
+    except BadFile as error:
+        refuse(error)
 
 
 def check_clip(serialized: bytes, spec: ClipSpec, label: LabelSpec | None = None) -> tf.train.SequenceExample:

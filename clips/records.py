@@ -34,18 +34,20 @@ class BadFile(ValueError):
     Args:
         path: The file.
         record: Index of the record at fault.
-        reason: The damage, what was expected and what was received.
+        message: The damage, what was expected and what was received.
+        reason: `truncated-file`, `corrupt-file` or, where only this record is at fault, `corrupt-record`.
     """
 
-    def __init__(self, path: str, record: int, reason: str):
-        super().__init__(path, record, reason)
+    def __init__(self, path: str, record: int, message: str, reason: str):
+        super().__init__(path, record, message, reason)
         self.path = path
         self.record = record
+        self.message = message
         self.reason = reason
 
     def __str__(self) -> str:
-        """Returns the reason, headed by file and record."""
-        return f"{self.path}, record {self.record}: {self.reason}"
+        """Returns the message, headed by file and record."""
+        return f"{self.path}, record {self.record}: {self.message}"
 
 
 def open_path(path: str, mode: str) -> IO[bytes]:
@@ -58,7 +60,10 @@ def open_path(path: str, mode: str) -> IO[bytes]:
 
 
 def read_records(
-    path: str | os.PathLike[str], *, open_file: Callable[[str, str], IO[bytes]] = open_path
+    path: str | os.PathLike[str],
+    *,
+    open_file: Callable[[str, str], IO[bytes]] = open_path,
+    on_corrupt: Callable[[BadFile, bytes], None] | None = None,
 ) -> Iterator[tuple[int, bytes]]:
     """Yields `(index, record)` of a TFRecord file, one record in memory at a time.
 
@@ -68,6 +73,8 @@ def read_records(
     Args:
         path: The file.
         open_file: Opens it, as `open(path, "rb")`.
+        on_corrupt: Called with the fault and the bytes of a record that is not what was written, and reading goes on
+            with the next. Unless given, such a record is raised.
 
     Raises:
         BadFile: When the file is damaged or cut; what precedes the damage has been yielded.
@@ -79,8 +86,15 @@ def read_records(
         while True:
             try:
                 record = _read_record(stream)
+            except _CorruptDataError as error:
+                fault = BadFile(path, index, str(error), "corrupt-record")
+                if on_corrupt is None:
+                    raise fault from error
+                on_corrupt(fault, error.data)
+                index += 1
+                continue
             except (_DamageError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise BadFile(path, index, _describe(error)) from error
+                raise BadFile(path, index, *_describe(error)) from error
             if record is None:
                 return
             yield index, record
@@ -108,14 +122,26 @@ def write_records(
 
 
 class _DamageError(ValueError):
-    """The damage of a record, told to `read_records`."""
+    """Damage after which nothing more can be read, told to `read_records`."""
+
+
+class _CutError(_DamageError):
+    """The file ends within a record."""
+
+
+class _CorruptDataError(ValueError):
+    """A record whose data are not what was written; the next one is where it should be."""
+
+    def __init__(self, message: str, data: bytes):
+        super().__init__(message)
+        self.data = data
 
 
 def _decompressed(file: IO[bytes], path: str) -> _Stream:
     start = file.read(_HEADER.size)
     file.seek(0)
     if not start and path.endswith(".gz"):
-        raise BadFile(path, 0, "expected a gzip file, received 0 bytes")
+        raise BadFile(path, 0, "expected a gzip file, received 0 bytes", "truncated-file")
     if len(start) == _HEADER.size:
         length, checksum = _HEADER.unpack(start)
         # The length of a plain file's first record may well look like gzip's magic number; not so its checksum.
@@ -129,17 +155,19 @@ def _read_record(stream: _Stream) -> bytes | None:
     if not header:
         return None
     if len(header) < _HEADER.size:
-        raise _DamageError(f"cut in its header: expected {_HEADER.size} bytes, received {len(header)}")
+        raise _CutError(f"cut in its header: expected {_HEADER.size} bytes, received {len(header)}")
     length, checksum = _HEADER.unpack(header)
-    _check_crc("length", header[:8], checksum)
+    if fault := _wrong_crc("length", header[:8], checksum):
+        raise _DamageError(f"{fault}; is this a TFRecord file?")
     if length > _MAX_RECORD:
         raise _DamageError(f"corrupt length: expected at most {_MAX_RECORD} bytes, received {length}")
     data = _read(stream, length)
     footer = _read(stream, _FOOTER.size) if len(data) == length else b""
     if len(footer) < _FOOTER.size:
         expected, received = length + _FOOTER.size, len(data) + len(footer)
-        raise _DamageError(f"cut in its data: expected {expected} bytes, received {received}")
-    _check_crc("data", data, _FOOTER.unpack(footer)[0])
+        raise _CutError(f"cut in its data: expected {expected} bytes, received {received}")
+    if fault := _wrong_crc("data", data, _FOOTER.unpack(footer)[0]):
+        raise _CorruptDataError(fault, data)
     return data
 
 
@@ -155,11 +183,11 @@ def _read(stream: _Stream, size: int) -> bytes:
     return b"".join(chunks)
 
 
-def _check_crc(what: str, data: bytes, received: int) -> None:
+def _wrong_crc(what: str, data: bytes, received: int) -> str | None:
     expected = _masked_crc(data)
-    if received != expected:
-        hint = "; is this a TFRecord file?" if what == "length" else ""
-        raise _DamageError(f"corrupt {what}: expected checksum {expected:#010x}, received {received:#010x}{hint}")
+    if received == expected:
+        return None
+    return f"corrupt {what}: expected checksum {expected:#010x}, received {received:#010x}"
 
 
 def _masked_crc(data: bytes) -> int:
@@ -167,12 +195,14 @@ def _masked_crc(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: Exception) -> tuple[str, str]:
+    """Returns the message and the reason."""
     if isinstance(error, EOFError):
-        return "cut gzip file: expected its end-of-stream marker, received the end of the file"
+        message = "cut gzip file: expected its end-of-stream marker, received the end of the file"
+        return message, "truncated-file"
     if isinstance(error, _DamageError):
-        return str(error)
-    return f"damaged gzip file: {error}"
+        return str(error), "truncated-file" if isinstance(error, _CutError) else "corrupt-file"
+    return f"damaged gzip file: {error}", "corrupt-file"
 
 
 def _write(stream: _Stream, records: Iterable[bytes]) -> int:

@@ -22,12 +22,15 @@ from tfx.utils import proto_utils
 
 from framecast.clips import records
 from framecast.clips.check import BadClip, check_clip
+from framecast.clips.quarantine import Fault, encode_fault
 from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec, LabelSpec
 
 SPLITS = ("train", "val", "eval")
 SUMMARY = "ingest.json"  # Beside the splits in the output artifact.
+QUARANTINE = "quarantine"  # Folder beside the splits; `framecast.clips.quarantine` reads its files.
 _SHOWN = 10  # Bad clips named in the error.
+_DUPLICATE = "duplicate-id"
 
 
 class BadClipsError(ValueError):
@@ -46,6 +49,9 @@ class ClipExampleGen(component.FileBasedExampleGen):
         shares: Relative sizes of the splits cut from the `train` files.
         min_frames: Clips shorter than this are legal but counted as left out of training and evaluation.
         label: What every clip must be labelled with; labels are not looked at unless given.
+        max_bad_fraction: None: a bad clip or file ends the run. Otherwise they are put into quarantine, beside the
+            splits, and end the run when they are more than this share of all clips; a file that cannot be read on
+            counts as one.
         code: Digest of the code behind this component; a part of the cache key.
     """
 
@@ -61,6 +67,7 @@ class ClipExampleGen(component.FileBasedExampleGen):
         shares: dict[str, int] | None = None,
         min_frames: int = 1,
         label: LabelSpec | None = None,
+        max_bad_fraction: float | None = None,
         code: str = "",
     ):
         shares = shares or ({"train": 8, "val": 2} if eval else {"train": 8, "val": 1, "eval": 1})
@@ -73,6 +80,7 @@ class ClipExampleGen(component.FileBasedExampleGen):
             "shares": shares,
             "min_frames": min_frames,
             "label": label.model_dump(mode="json") if label else None,
+            "max_bad_fraction": max_bad_fraction,
             "code": code,
         }
         custom_config = example_gen_pb2.CustomConfig()
@@ -96,8 +104,6 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         """Writes the splits and a summary, or raises BadClipsError."""
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = _settings(exec_properties)
-        spec = ClipSpec.model_validate(settings["clip"])
-        label = LabelSpec.model_validate(settings["label"]) if settings["label"] else None
         inputs = proto_utils.json_to_proto(
             exec_properties[standard_component_specs.INPUT_CONFIG_KEY], example_gen_pb2.Input()
         )
@@ -111,34 +117,22 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
                 fileio.glob(os.path.join(exec_properties[standard_component_specs.INPUT_BASE_KEY], split.pattern))
             )
         ]
-        with self._make_beam_pipeline() as pipeline:
-            # From reading to writing one fused step: whatever is grouped, flattened or shuffled in between, the
-            # in-memory runner holds as a whole. Names and facts are, payloads are not.
-            checked = (
-                pipeline
-                | "Files" >> beam.Create(files)
-                | "Spread" >> beam.Reshuffle()
-                | "Check"
-                >> beam.ParDo(_CheckFile(spec, label, settings["split_by"], settings["shares"])).with_outputs(
-                    "facts", "ids", *SPLITS
-                )
+        summary = self._ingest(files, settings, artifact, {})
+        if settings["max_bad_fraction"] is not None and summary["duplicates"]:
+            # Which clips share a name is known only when all are written: once more, without the later ones.
+            for entry in fileio.listdir(artifact.uri):
+                path = os.path.join(artifact.uri, entry)
+                (fileio.rmtree if fileio.isdir(path) else fileio.remove)(path)
+            summary = self._ingest(
+                files, settings, artifact, {(path, record): message for path, record, message in summary["duplicates"]}
             )
-            for name in SPLITS:
-                checked[name] | f"Write[{name}]" >> beam.io.WriteToTFRecord(
-                    os.path.join(artifact_utils.get_split_uri([artifact], name), "clips"), file_name_suffix=".gz"
-                )
-            duplicates = checked.ids | beam.GroupByKey() | "Duplicates" >> beam.FlatMap(_duplicate_facts)
-            (
-                [checked.facts, duplicates]
-                | "FlattenFacts" >> beam.Flatten()
-                | "Count" >> beam.combiners.Count.PerElement()
-                | "Encode" >> beam.Map(lambda pair: json.dumps([json.loads(pair[0]), pair[1]]))
-                | "WriteFacts"
-                >> beam.io.WriteToText(os.path.join(artifact.uri, "facts"), num_shards=1, shard_name_template="")
-            )
-        summary = _summarise(os.path.join(artifact.uri, "facts"), settings["min_frames"])
-        if summary["bad"]:
+        if summary["bad"] and settings["max_bad_fraction"] is None:
             raise BadClipsError(_describe_bad(summary))
+        clips = sum(counts["clips"] for counts in summary["splits"].values())
+        if len(summary["bad"]) > (settings["max_bad_fraction"] or 0) * (len(summary["bad"]) + clips):
+            share = 100 * settings["max_bad_fraction"]
+            expected = f"max_bad_fraction: expected at most {share:g} % bad clips and files"
+            raise BadClipsError(f"{expected}, received {clips} good clips and {_describe_bad(summary)}")
         for split in SPLITS:
             counts = summary["splits"].get(split, {"clips": 0, "short": 0})
             if not counts["clips"]:
@@ -150,6 +144,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
                 )
         with fileio.open(os.path.join(artifact.uri, SUMMARY), "w") as file:
             file.write(json.dumps(summary, indent=1))
+        artifact.set_int_custom_property("bad_clips", len(summary["bad"]))
         for split, counts in summary["splits"].items():
             artifact.set_int_custom_property(f"{split}_clips", counts["clips"])
         artifact.set_int_custom_property("short_clips", summary["short"])
@@ -158,55 +153,126 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
 
             examples_utils.set_payload_format(artifact, utils_format)
 
+    def _ingest(
+        self,
+        files: list[tuple[str, str]],
+        settings: dict[str, Any],
+        artifact: Any,
+        duplicates: dict[tuple[str, int], str],
+    ) -> dict[str, Any]:
+        """Writes splits and quarantine; returns the summary. What `duplicates` names is bad, with its message."""
+        spec = ClipSpec.model_validate(settings["clip"])
+        label = LabelSpec.model_validate(settings["label"]) if settings["label"] else None
+        check = _CheckFile(spec, label, settings["split_by"], settings["shares"], duplicates)
+        facts = os.path.join(artifact.uri, "facts")
+        with self._make_beam_pipeline() as pipeline:
+            # From reading to writing one fused step: whatever is grouped, flattened or shuffled in between, the
+            # in-memory runner holds as a whole. Names and facts are, payloads are not.
+            checked = (
+                pipeline
+                | "Files" >> beam.Create(files)
+                | "Spread" >> beam.Reshuffle()
+                | "Check" >> beam.ParDo(check).with_outputs("facts", "ids", QUARANTINE, *SPLITS)
+            )
+            for name in SPLITS:
+                checked[name] | f"Write[{name}]" >> beam.io.WriteToTFRecord(
+                    os.path.join(artifact_utils.get_split_uri([artifact], name), "clips"), file_name_suffix=".gz"
+                )
+            if settings["max_bad_fraction"] is not None:
+                checked[QUARANTINE] | "WriteQuarantine" >> beam.io.WriteToTFRecord(
+                    os.path.join(artifact.uri, QUARANTINE, "clips"), file_name_suffix=".gz"
+                )
+            shared_names = checked.ids | beam.GroupByKey() | "Duplicates" >> beam.FlatMap(_duplicate_facts)
+            (
+                [checked.facts, shared_names]
+                | "FlattenFacts" >> beam.Flatten()
+                | "Count" >> beam.combiners.Count.PerElement()
+                | "Encode" >> beam.Map(lambda pair: json.dumps([json.loads(pair[0]), pair[1]]))
+                | "WriteFacts" >> beam.io.WriteToText(facts, num_shards=1, shard_name_template="")
+            )
+        return _summarise(facts, settings["min_frames"])
+
 
 ClipExampleGen.EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
 
 class _CheckFile(beam.DoFn):
-    """Reads one file; emits checked clips to their split, and one small JSON fact a clip or fault."""
+    """Reads one file; emits checked clips to their split, faults to quarantine, and a small JSON fact of each."""
 
-    def __init__(self, spec: ClipSpec, label: LabelSpec | None, split_by: str, shares: dict[str, int]):
+    def __init__(
+        self,
+        spec: ClipSpec,
+        label: LabelSpec | None,
+        split_by: str,
+        shares: dict[str, int],
+        duplicates: dict[tuple[str, int], str],
+    ):
         self._spec = spec
         self._label = label
         self._split_by = split_by
         self._shares = shares
+        self._duplicates = duplicates
 
     def process(self, file: tuple[str, str]) -> Iterator[Any]:
-        """Yields clips to the output of their split, `(example/id, place)` to `ids`, and `facts`."""
+        """Yields clips to the output of their split, `(example/id, place)` to `ids`, faults, and `facts`."""
         input_split, path = file
         shares = {"eval": 1} if input_split == "eval" else self._shares
         groups: set[bytes] = set()
-        try:
-            for index, record in records.read_records(path, open_file=fileio.open):
-                try:
-                    example = check_clip(record, self._spec, self._label)
-                    group = _group(example, self._split_by)
-                except BadClip as error:
-                    yield beam.pvalue.TaggedOutput(
-                        "facts", json.dumps(["bad", error.reason, f"{path}, record {index}: {error}"])
-                    )
-                    continue
-                split = split_of(group, shares)
-                length = example.context.feature[features.LENGTH].int64_list.value[0]
-                groups.add(group)
-                name = example.context.feature[features.EXAMPLE_ID].bytes_list.value[0]
-                yield beam.pvalue.TaggedOutput("ids", (name, (path, index)))
-                yield beam.pvalue.TaggedOutput("facts", json.dumps(["clip", split, length]))
-                yield beam.pvalue.TaggedOutput(split, example.SerializeToString(deterministic=True))
-        except records.BadFile as error:
-            yield beam.pvalue.TaggedOutput("facts", json.dumps(["bad", "unreadable-file", str(error)]))
+        for found in self._read(path):
+            if isinstance(found, Fault):
+                yield beam.pvalue.TaggedOutput(QUARANTINE, encode_fault(found))
+                yield beam.pvalue.TaggedOutput("facts", json.dumps(["bad", found.reason, found.message]))
+                continue
+            index, example, group = found
+            split = split_of(group, shares)
+            length = example.context.feature[features.LENGTH].int64_list.value[0]
+            groups.add(group)
+            name = example.context.feature[features.EXAMPLE_ID].bytes_list.value[0]
+            yield beam.pvalue.TaggedOutput("ids", (name, (path, index)))
+            yield beam.pvalue.TaggedOutput("facts", json.dumps(["clip", split, length]))
+            yield beam.pvalue.TaggedOutput(split, example.SerializeToString(deterministic=True))
         for group in sorted(groups):
             split = split_of(group, shares)
             yield beam.pvalue.TaggedOutput("facts", json.dumps(["group", split, group.hex()]))
 
+    def _read(self, path: str) -> Iterator[Fault | tuple[int, tf.train.SequenceExample, bytes]]:
+        """Yields a file's good clips as `(record, clip, group)`, and its faults."""
+        corrupt: list[Fault] = []
+
+        def on_corrupt(error: records.BadFile, data: bytes) -> None:
+            corrupt.append(Fault(path, error.record, error.reason, str(error), data))
+
+        count = 0
+        try:
+            for index, record in records.read_records(path, open_file=fileio.open, on_corrupt=on_corrupt):
+                count += 1
+                try:
+                    example = check_clip(record, self._spec, self._label)
+                    group = _group(example, self._split_by)
+                except BadClip as error:
+                    yield Fault(path, index, error.reason, f"{path}, record {index}: {error}", record)
+                    continue
+                if (path, index) in self._duplicates:
+                    yield Fault(path, index, _DUPLICATE, self._duplicates[path, index], record)
+                else:
+                    yield index, example, group
+            if not count and not corrupt:
+                yield Fault(path, 0, "empty-file", f"{path}: expected clips, received a file without records")
+        except records.BadFile as error:
+            yield Fault(path, error.record, error.reason, str(error))
+        except (OSError, tf.errors.OpError) as error:
+            yield Fault(path, 0, "unreadable-file", f"{path}: expected a readable file, received: {error}")
+        yield from corrupt
+
 
 def _duplicate_facts(entry: tuple[bytes, Iterable[tuple[str, int]]]) -> Iterator[str]:
-    """Yields a fault for each clip but the first that carries this name."""
+    """Yields a fact for each clip but the first that carries this name."""
     name, places = entry
-    first, *others = [f"{path}, record {index}" for path, index in sorted(places)]
-    for place in others:
-        message = f"{place}: clip {name.decode(errors='replace')}: expected an {features.EXAMPLE_ID} of its own, "
-        yield json.dumps(["bad", "duplicate-id", f"{message}received that of {first}"])
+    (path, index), *others = sorted(places)
+    expected = f"clip {name.decode(errors='replace')}: expected an {features.EXAMPLE_ID} of its own"
+    for other, record in others:
+        message = f"{other}, record {record}: {expected}, received that of {path}, record {index}"
+        yield json.dumps([_DUPLICATE, other, record, message])
 
 
 def split_of(group: bytes, shares: dict[str, int]) -> str:
@@ -242,6 +308,7 @@ def _summarise(path: str, min_frames: int) -> dict[str, Any]:
     groups: dict[str, set[str]] = collections.defaultdict(set)
     lengths: collections.Counter[int] = collections.Counter()
     bad = []
+    duplicates = []
     reasons: collections.Counter[str] = collections.Counter()
     with fileio.open(path) as file:
         for line in file.read().splitlines():
@@ -249,6 +316,10 @@ def _summarise(path: str, min_frames: int) -> dict[str, Any]:
             if fact[0] == "bad":
                 reasons[fact[1]] += count
                 bad.append(fact[2])
+            elif fact[0] == _DUPLICATE:
+                reasons[_DUPLICATE] += count
+                bad.append(fact[3])
+                duplicates.append(fact[1:])
             elif fact[0] == "group":
                 groups[fact[1]].add(fact[2])
             else:
@@ -263,6 +334,7 @@ def _summarise(path: str, min_frames: int) -> dict[str, Any]:
         "short": sum(counts["short"] for counts in splits.values()),
         "lengths": {str(length): lengths[length] for length in sorted(lengths)},
         "bad": sorted(bad),
+        "duplicates": duplicates,
         "reasons": dict(reasons),
     }
 

@@ -31,10 +31,16 @@ def check(config: Config) -> dict[str, Any]:
     files = matching_files(config)
     check_builder(config)
     findings: dict[str, Any] = {"files": {split: len(names) for split, names in files.items()}}
-    path = files["train"][0]
-    examples = [
-        clip.SerializeToString() for clip in itertools.islice(read_clips(path, config.clip, config.task.label), _CLIPS)
-    ]
+    bad: list[str] = []
+    on_bad = None if config.data.on_bad_clip == "fail" else lambda error: bad.append(str(error))
+    clips = (clip for path in files["train"] for clip in read_clips(path, config.clip, config.task.label, on_bad))
+    examples = [clip.SerializeToString() for clip in itertools.islice(clips, _CLIPS)]
+    if bad:
+        findings["bad clips before them"] = bad
+    if not examples:
+        raise ConfigError(
+            f"data.train: expected good clips, received none in {len(files['train'])} files. {'; '.join(bad[:3])}"
+        )
     boundaries = tf.constant([config.clip.frames.max], tf.int64)
     model = builders.build(config.model, config.task, config.clip, keras.DTypePolicy("float32"))
 
@@ -43,12 +49,12 @@ def check(config: Config) -> dict[str, Any]:
 
     module = _untrained_module(model, transform, config)
     frames, length = module.decode(tf.constant(examples))
-    findings["clips read"] = f"{len(examples)} from {path}, {int(min(length))}-{int(max(length))} frames of "
+    findings["clips read"] = f"{len(examples)}, {int(min(length))}-{int(max(length))} frames of "
     findings["clips read"] += f"{frames.shape[2]}x{frames.shape[3]}x{frames.shape[4]}"
     long_enough = length >= config.task.min_frames
     if not bool(tf.reduce_any(long_enough)):
         raise ConfigError(
-            f"{path}: expected a clip of at least {config.task.min_frames} frames "
+            f"data.train: expected a clip of at least {config.task.min_frames} frames "
             f"among the first {len(examples)}, received lengths {length.numpy().tolist()}"
         )
     side = config.train.crop or None

@@ -42,14 +42,17 @@ class DataSpec(Section):
         eval: Pattern of the files that only the Evaluator sees; without it, `shares` cuts all splits from `train`.
         split_by: Context feature whose equal values share a split: neighbours in two splits leak.
         shares: Relative sizes; `eval` must be 0 exactly when `data.eval` is given.
-        on_bad_clip: `fail`: a bad clip ends the run, by name.
+        on_bad_clip: `fail`: a bad clip ends the run, by name. `quarantine`: it is put aside, with its file, record and
+            reason.
+        max_bad_fraction: With `quarantine`, the share of bad clips and files that ends the run.
     """
 
     train: str
     eval: str | None = None
     split_by: str = features.MEDIA_ID
     shares: Shares | None = None
-    on_bad_clip: Literal["fail"] = "fail"
+    on_bad_clip: Literal["fail", "quarantine"] = "fail"
+    max_bad_fraction: float = pydantic.Field(default=0.1, ge=0, le=1)
 
     @pydantic.model_validator(mode="after")
     def _three_splits(self) -> "DataSpec":
@@ -151,7 +154,8 @@ def matching_files(config: Config) -> dict[str, list[str]]:
     """Returns the input files of `data.train` and `data.eval`.
 
     Raises:
-        ConfigError: When a pattern matches nothing, or something that is no readable file.
+        ConfigError: When a pattern matches nothing, or, unless bad clips are put into quarantine, something that is no
+            readable file.
     """
     found = {}
     for key in ("train", "eval"):
@@ -161,7 +165,7 @@ def matching_files(config: Config) -> dict[str, list[str]]:
         found[key] = sorted(glob.glob(pattern))
         if not found[key]:
             raise ConfigError(f"data.{key}: expected files, received none that match {pattern}")
-        for name in found[key]:
+        for name in found[key] if config.data.on_bad_clip == "fail" else ():
             try:
                 open(name, "rb").close()
             except OSError as error:

@@ -56,6 +56,7 @@ def create_pipeline(
         else None,
         min_frames=config.task.min_frames,
         label=config.task.label,
+        max_bad_fraction=config.data.max_bad_fraction if config.data.on_bad_clip == "quarantine" else None,
         code=code_digest("schemas", "clips", "components/clip_example_gen.py"),
     )
     # The curated schema, named by its content: TFX's cache looks at the path alone.

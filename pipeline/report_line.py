@@ -38,6 +38,10 @@ class Watcher:
         if run.name == "Evaluator":
             self._verdict = read_verdict(run.outputs["evaluation"].uri)
         self._line(run.name, "cached" if run.cached else "done", run.seconds, self._note(run))
+        if run.name == "ClipExampleGen":
+            self._result.bad_clips = _read_json(run.outputs["examples"].uri, clip_example_gen.SUMMARY)["reasons"]
+            for reason, count in sorted(self._result.bad_clips.items(), key=lambda pair: -pair[1]):
+                self._screen.say(f"  {count:7} {reason}", "yellow")
 
     def failed(self, name: str, error: Exception, seconds: float) -> None:
         """Prints the component's line and keeps the error for the verdict."""
@@ -105,7 +109,9 @@ def _clips(outputs: dict[str, Any]) -> str:
     summary = _read_json(outputs["examples"].uri, clip_example_gen.SUMMARY)
     counts = ", ".join(f"{split} {summary['splits'][split]['clips']}" for split in clip_example_gen.SPLITS)
     short = f", {summary['short']} too short for context + horizon, left out" if summary["short"] else ""
-    return f"clips: {counts}{short}"
+    quarantine = os.path.join(outputs["examples"].uri, clip_example_gen.QUARANTINE)
+    bad = f", {len(summary['bad'])} bad, in {quarantine}" if summary["bad"] else ""
+    return f"clips: {counts}{short}{bad}"
 
 
 def _training(outputs: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ class Result:
         figures: Main metrics of the candidate over the eval split.
         misses: Every threshold that was missed.
         components: State, seconds and the number that matters of each component.
+        bad_clips: How many clips and files are in quarantine, by reason.
         version: The version that is serving after the run.
         log: The full log.
     """
@@ -38,6 +39,7 @@ class Result:
     figures: dict[str, Any] = dataclasses.field(default_factory=dict)
     misses: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     components: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    bad_clips: dict[str, int] = dataclasses.field(default_factory=dict)
     version: str | None = None
     log: str = ""
     seconds: float = 0.0

@@ -160,5 +160,5 @@ def test_tensorflows_file_systems_are_read_and_written():
 
 
 def test_the_error_survives_the_way_between_processes():
-    copy = pickle.loads(pickle.dumps(BadFile("a.gz", 3, "cut")))
-    assert (str(copy), copy.path, copy.record, copy.reason) == ("a.gz, record 3: cut", "a.gz", 3, "cut")
+    copy = pickle.loads(pickle.dumps(BadFile("a.gz", 3, "cut", "truncated-file")))
+    assert (str(copy), copy.path, copy.record, copy.reason) == ("a.gz, record 3: cut", "a.gz", 3, "truncated-file")

@@ -1,7 +1,9 @@
 """Bad input, as a user meets it: `framecast run` ends with one screen that names what is wrong, and pushes nothing."""
 
+import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import zlib
@@ -119,6 +121,25 @@ def test_a_clip_of_another_kind_is_named(framecast, tmp_path, frames, expected):
     _write(tmp_path / "clips", [_clip(0), _clip(1, frames), _clip(2)])
     config = _config(tmp_path, clip="{frames: {min: 4, max: 12}, height: 16, width: 16}")
     _refused(framecast, tmp_path, config, 1, "clips.tfrecord.gz, record 1: clip clip-1", expected)
+
+
+def test_bad_clips_in_quarantine_are_counted_by_reason(framecast, tmp_path):
+    clips = [_clip(number) for number in range(9)]
+    _gap(clips[2])
+    _corrupt(clips[3])
+    _corrupt(clips[7])
+    _write(tmp_path / "clips", clips)
+    (tmp_path / "clips" / "folder").mkdir()
+    data = '{train: "clips/*", on_bad_clip: quarantine, max_bad_fraction: 0.4, shares: {train: 2, val: 1, eval: 1}}'
+    config = _config(tmp_path, data=data)
+    answer = framecast("run", config, "--workdir", tmp_path / "work", "--to", "ClipExampleGen")
+    assert answer.code == 0, answer.text
+    assert "4 bad, in " in answer.text
+    counts = {"unreadable-frame": 2, "timestamp-gap": 1, "unreadable-file": 1}
+    for reason, count in counts.items():
+        assert re.search(rf"^ +{count} {reason}$", answer.text, re.MULTILINE)
+    (record,) = (tmp_path / "work" / "runs").glob("*/run.json")
+    assert json.loads(record.read_text())["bad_clips"] == counts
 
 
 def test_two_clips_of_one_name_are_both_named(framecast, tmp_path):

@@ -27,3 +27,9 @@ def test_clips_that_are_all_too_short_are_named():
 def test_a_clip_outside_of_the_contract_is_named():
     with pytest.raises(ValueError, match=r"tfrecord.gz, record 0: clip .*: expected 8 to 9 frames, received \d+"):
         check(load(_CONFIG, ["clip.frames.max=9", "task.horizon=2"]))
+
+
+def test_with_quarantine_bad_clips_are_named_and_passed_over():
+    findings = check(load(_CONFIG, ["data.on_bad_clip=quarantine", "clip.frames.max=16", "model.preset=convlstm-tiny"]))
+    assert findings["clips read"].startswith("4, ")
+    assert all("expected 8 to 16 frames, received" in message for message in findings["bad clips before them"])
