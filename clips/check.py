@@ -18,9 +18,9 @@ from framecast.schemas.spec import ClipSpec, LabelSpec
 
 __all__ = ["BadClip", "check_clip", "read_clips"]
 
-# Content by the share of the known pixels that are not zero: `empty` below the first, `sparse` below the second.
-_EMPTY_BELOW = 0.01
-_SPARSE_BELOW = 0.2
+# Content by the share of zeros among the known pixels: `empty` above the first, `sparse` above the second.
+_EMPTY_ABOVE = 0.99
+_SPARSE_ABOVE = 0.8
 _MICROSECONDS = 1_000_000
 _SPACING_TOLERANCE = 0.01
 _ROUNDING = 1  # Microseconds that writing times as integers may shift a spacing by.
@@ -78,8 +78,10 @@ def check_clip(serialized: bytes, spec: ClipSpec, label: LabelSpec | None = None
         label: What the clip must be labelled with; labels are not looked at unless given.
 
     Returns:
-        The clip with two facts of its raw frames added to the context: `clip/length` (int64, frames) and
-        `clip/content` (bytes: `empty`, `sparse` or `dense`).
+        The clip with facts of its raw frames added to the context: `clip/length` (int64, frames); float, over the
+        known pixels, as shares of the largest pixel value: `clip/mean`, `clip/deviation` (standard deviation) and
+        `clip/motion` (mean absolute difference between consecutive frames); `clip/empty_share` (float, share of zeros
+        among them) and, from that, `clip/content` (bytes: `empty`, `sparse` or `dense`).
 
     Raises:
         BadClip: When it breaks the contract.
@@ -98,11 +100,15 @@ def check_clip(serialized: bytes, spec: ClipSpec, label: LabelSpec | None = None
     _check_times(timestamps, context_value(example, features.FRAME_RATE, "float_list"), clip)
     if label is not None:
         _check_labels(example, label, count, clip)
-    content = _check_pixels(example, spec, clip)
+    facts = _check_pixels(example, spec, clip)
     context = example.context.feature
     # A clip may come from an earlier ingest: what it says of itself is replaced, not appended to.
     context[features.LENGTH].CopyFrom(tf.train.Feature(int64_list=tf.train.Int64List(value=[count])))
+    zeros = facts[features.EMPTY_SHARE]
+    content = "empty" if zeros > _EMPTY_ABOVE else "sparse" if zeros > _SPARSE_ABOVE else "dense"
     context[features.CONTENT].CopyFrom(tf.train.Feature(bytes_list=tf.train.BytesList(value=[content.encode()])))
+    for name, value in facts.items():
+        context[name].CopyFrom(tf.train.Feature(float_list=tf.train.FloatList(value=[value])))
     return example
 
 
@@ -176,17 +182,33 @@ def _check_labels(example: tf.train.SequenceExample, label: LabelSpec, frames: i
             raise BadClip("label-range", message, clip, frame)
 
 
-def _check_pixels(example: tf.train.SequenceExample, spec: ClipSpec, clip: str | None) -> str:
-    """Decodes every frame; returns the clip's content."""
-    nonzero = known_pixels = 0
+def _check_pixels(example: tf.train.SequenceExample, spec: ClipSpec, clip: str | None) -> dict[str, float]:
+    """Decodes every frame, one or two in memory at a time; returns the facts of the content."""
+    pixels = zeros = pairs = 0
+    total = squares = motion = 0.0
+    before: tuple[np.ndarray, np.ndarray] | None = None
+    largest = 1.0 if spec.dtype == "float32" else float(np.iinfo(spec.dtype).max)
     for index, frame in enumerate(iterate_frames(example, spec)):
         known = np.ones(frame.shape, bool) if spec.missing is None else frame != frame.dtype.type(spec.missing)
         if spec.dtype == "float32":
             _check_values(frame, known, clip, index)
-        nonzero += np.count_nonzero(known & (frame != 0))
-        known_pixels += np.count_nonzero(known)
-    share = nonzero / known_pixels if known_pixels else 0.0
-    return "empty" if share < _EMPTY_BELOW else "sparse" if share < _SPARSE_BELOW else "dense"
+        shares = np.where(known, frame, 0) / largest
+        pixels += np.count_nonzero(known)
+        zeros += np.count_nonzero(known & (frame == 0))
+        total += float(shares.sum())
+        squares += float(np.square(shares).sum())
+        if before is not None:
+            both = known & before[1]
+            pairs += np.count_nonzero(both)
+            motion += float(np.abs(shares - before[0])[both].sum())
+        before = shares, known
+    mean = total / max(pixels, 1)
+    return {
+        features.MEAN: mean,
+        features.DEVIATION: math.sqrt(max(squares / max(pixels, 1) - mean**2, 0.0)),
+        features.EMPTY_SHARE: zeros / pixels if pixels else 1.0,
+        features.MOTION: motion / max(pairs, 1),
+    }
 
 
 def _check_values(frame: np.ndarray, known: np.ndarray, clip: str | None, index: int) -> None:

@@ -24,9 +24,14 @@ TIMESTAMP = "image/timestamp"
 FRAME_LABEL_INDEX = "image/label/index"
 FRAME_LABEL_VALUE = "image/label/value"
 
-# Context, written by the ingest: facts of the raw clip on which every model is sliced alike.
+# Context, written by the ingest: facts of the raw clip on which every model is sliced alike, and what statistics cannot
+# see in encoded images.
 LENGTH = "clip/length"
 CONTENT = "clip/content"
+MEAN = "clip/mean"
+DEVIATION = "clip/deviation"
+EMPTY_SHARE = "clip/empty_share"
+MOTION = "clip/motion"
 
 # Transformed features: what Transform materialises for the trainer.
 FRAMES = "frames"

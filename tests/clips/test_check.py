@@ -420,6 +420,35 @@ def test_content_is_the_share_of_known_pixels_that_are_not_zero(nonzero, missing
     assert _context(checked, "clip/content").bytes_list.value == [content]
 
 
+@pytest.mark.parametrize(("dtype", "largest"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1.0)])
+def test_facts_of_the_content_are_numpys(dtype, largest):
+    rng = np.random.default_rng(0)
+    frames = (rng.random((5, 6, 7, 1)) * largest).astype(dtype)
+    frames[rng.random(frames.shape) < 0.3] = 0
+    missing = dtype(largest)
+    frames[rng.random(frames.shape) < 0.2] = missing
+    example = encode_clip(frames, example_id="a-0", media_id="a", frame_rate=1.0)
+    spec = ClipSpec(frames=FrameRange(min=1, max=9), dtype=np.dtype(dtype).name, missing=float(missing))
+    checked = check_clip(example.SerializeToString(), spec)
+    shares = np.ma.masked_array(frames / largest, frames == missing)
+    expected = {
+        "clip/mean": shares.mean(),
+        "clip/deviation": shares.std(),
+        "clip/empty_share": (shares == 0).mean(),
+        "clip/motion": abs(shares[1:] - shares[:-1]).mean(),
+    }
+    for name, value in expected.items():
+        assert _context(checked, name).float_list.value == [pytest.approx(value, rel=1e-6)]
+
+
+def test_facts_of_the_content_of_a_clip_without_known_pixels_are_numbers():
+    example = encode_clip(np.full((3, 4, 4, 1), 9, np.uint8), example_id="a-0", media_id="a", frame_rate=1.0)
+    checked = check_clip(example.SerializeToString(), ClipSpec(frames=FrameRange(min=1, max=9), missing=9))
+    values = {name: _context(checked, f"clip/{name}").float_list.value for name in ("mean", "deviation", "motion")}
+    assert values == {"mean": [0.0], "deviation": [0.0], "motion": [0.0]}
+    assert _context(checked, "clip/empty_share").float_list.value == [1.0]
+
+
 def test_facts_of_an_earlier_ingest_are_replaced(example, spec):
     _set("clip/length", "int64_list", 99)(example)
     _set("clip/content", "bytes_list", b"old")(example)

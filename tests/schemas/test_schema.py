@@ -67,6 +67,8 @@ def test_tfdv_accepts_labelled_clips_and_finds_what_is_out_of_bounds(change, exp
     )  # fmt: skip
     example.context.feature[features.LENGTH].int64_list.value.append(change or 3)
     example.context.feature[features.CONTENT].bytes_list.value.append(b"empty")
+    for name in (features.MEAN, features.DEVIATION, features.EMPTY_SHARE, features.MOTION):
+        example.context.feature[name].float_list.value.append(0.5)
     decoder = coders.SequenceExamplesToRecordBatchDecoder(SEQUENCE, schema.SerializeToString())
     batch = decoder.DecodeBatch([example.SerializeToString()])
     statistics = stats_impl.generate_statistics_in_memory(batch, tfdv.StatsOptions(schema=schema))
