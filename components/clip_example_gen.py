@@ -117,6 +117,9 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
                 fileio.glob(os.path.join(exec_properties[standard_component_specs.INPUT_BASE_KEY], split.pattern))
             )
         ]
+        names = collections.Counter(path for _, path in files)
+        if twice := sorted(path for path, count in names.items() if count > 1):
+            raise BadClipsError(f"{twice[0]}: expected a file of train or of eval, received one of both")
         summary = self._ingest(files, settings, artifact, {})
         if settings["max_bad_fraction"] is not None and summary["duplicates"]:
             # Which clips share a name is known only when all are written: once more, without the later ones.
@@ -246,6 +249,8 @@ class _CheckFile(beam.DoFn):
         try:
             for index, record in records.read_records(path, open_file=fileio.open, on_corrupt=on_corrupt):
                 count += 1
+                while corrupt:
+                    yield corrupt.pop(0)
                 try:
                     example = check_clip(record, self._spec, self._label)
                     group = _group(example, self._split_by)

@@ -39,14 +39,7 @@ def _ingest(folder, max_bad_fraction, spec=_SPEC, label=None):
         label=label,
         max_bad_fraction=max_bad_fraction,
     )
-    output = folder.parent / "output"
-    for split in ("train", "val", "eval"):
-        (output / f"Split-{split}").mkdir(parents=True, exist_ok=True)
-    artifact = standard_artifacts.Examples()
-    artifact.uri = str(output)
-    (folder.parent / "temporary").mkdir(exist_ok=True)
-    context = Executor.Context(list(BEAM_FLAGS), tmp_dir=str(folder.parent / "temporary"), unique_id="1")
-    Executor(context).Do({}, {"examples": [artifact]}, component.exec_properties)
+    output = _execute(component, folder.parent)
     good = [
         check_clip(record, spec, label).context.feature["example/id"].bytes_list.value[0].decode()
         for path in output.glob("Split-*/*.gz")
@@ -54,6 +47,19 @@ def _ingest(folder, max_bad_fraction, spec=_SPEC, label=None):
     ]
     faults = [fault for path in output.glob("quarantine/*.gz") for fault in read_quarantine(str(path))]
     return sorted(good), faults
+
+
+def _execute(component, folder):
+    """Runs the component and returns the folder of its output."""
+    output = folder / "output"
+    for split in ("train", "val", "eval"):
+        (output / f"Split-{split}").mkdir(parents=True, exist_ok=True)
+    artifact = standard_artifacts.Examples()
+    artifact.uri = str(output)
+    (folder / "temporary").mkdir(exist_ok=True)
+    context = Executor.Context(list(BEAM_FLAGS), tmp_dir=str(folder / "temporary"), unique_id="1")
+    Executor(context).Do({}, {"examples": [artifact]}, component.exec_properties)
+    return output
 
 
 def _context(name, value=None):
@@ -244,6 +250,15 @@ def test_more_bad_clips_than_allowed_end_the_run(folder):
     assert (len(found), len(faults)) == (12, 2)
     with pytest.raises(BadClipsError, match=r"expected at most 14 % bad .* received 12 good clips and 2 bad clips"):
         _ingest(folder, 0.14)
+
+
+def test_a_file_of_two_splits_is_refused(folder):
+    write_records(folder / "a.tfrecord.gz", [_clip(0).SerializeToString()])
+    component = ClipExampleGen(input_base=str(folder), clip=_SPEC, train="*", eval="a*", max_bad_fraction=0.5)
+    with pytest.raises(
+        BadClipsError, match=r"a\.tfrecord\.gz: expected a file of train or of eval, received one of both"
+    ):
+        _execute(component, folder.parent)
 
 
 def test_500_mutated_records_lose_nothing(folder):
