@@ -6,6 +6,7 @@ example = check_clip(record, spec)  # Raises BadClip, naming clip, frame, expect
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -33,6 +34,10 @@ _CONTEXT_KINDS = {
     features.HEIGHT: "int64_list",
     features.WIDTH: "int64_list",
     features.FRAME_RATE: "float_list",
+    features.VALUE_UNIT: "bytes_list",
+    features.VALUE_SCALE: "float_list",
+    features.VALUE_OFFSET: "float_list",
+    features.MISSING: "float_list",
 }
 
 
@@ -98,6 +103,7 @@ def check_clip(serialized: bytes, spec: ClipSpec, label: LabelSpec | None = None
     count = len(frame_values(example, features.ENCODED, "bytes_list"))
     _check_count(count, len(timestamps), spec, clip)
     _check_times(timestamps, context_value(example, features.FRAME_RATE, "float_list"), clip)
+    _check_value(example, spec, clip)
     if label is not None:
         _check_labels(example, label, count, clip)
     facts = _check_pixels(example, spec, clip)
@@ -155,6 +161,27 @@ def _check_times(timestamps: list[int], frame_rate: float | None, clip: str | No
                 f"expected {expected:.0f} us (1 % either way, {source}) after the frame before, received {spacing} us"
             )
             raise BadClip("timestamp-gap", f"{features.TIMESTAMP}: {message}", clip, frame)
+
+
+def _check_value(example: tf.train.SequenceExample, spec: ClipSpec, clip: str | None) -> None:
+    """Holds what a clip says of its own pixels against the configuration; clips may say nothing."""
+    expected: dict[str, Any] = {features.MISSING: spec.missing}
+    if spec.value is not None:
+        expected[features.VALUE_UNIT] = spec.value.unit
+        expected[features.VALUE_SCALE] = spec.value.scale
+        expected[features.VALUE_OFFSET] = spec.value.offset
+    for name, wanted in expected.items():
+        received = context_value(example, name, _CONTEXT_KINDS[name])
+        if received is None:
+            continue
+        if isinstance(received, bytes):
+            same, received = received.decode(errors="replace") == wanted, received.decode(errors="replace")
+        else:
+            # Clips hold float32.
+            same = wanted is not None and math.isclose(received, wanted, rel_tol=1e-4, abs_tol=1e-6)
+        if not same:
+            message = f"{name}: expected {'none' if wanted is None else wanted}, as the configuration says"
+            raise BadClip("pixel-value", f"{message}, received {received}", clip)
 
 
 def _check_labels(example: tf.train.SequenceExample, label: LabelSpec, frames: int, clip: str | None) -> None:

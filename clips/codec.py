@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from framecast.clips import images
 from framecast.schemas import features
-from framecast.schemas.spec import MAX_FRAME_PIXELS, ClipSpec
+from framecast.schemas.spec import MAX_FRAME_PIXELS, ClipSpec, PixelValue
 
 RAW = "RAW"
 _DTYPES = ("uint8", "uint16", "float32")
@@ -59,6 +59,8 @@ def encode_clip(
     label_value: float | None = None,
     frame_label_index: Sequence[int] | None = None,
     frame_label_value: Sequence[float] | None = None,
+    value: PixelValue | None = None,
+    missing: float | None = None,
 ) -> tf.train.SequenceExample:
     """Encodes a clip by the MediaSequence convention, without loss.
 
@@ -73,6 +75,8 @@ def encode_clip(
         label_value: A number that the clip is labelled with.
         frame_label_index: `(time,)`, a label of each frame.
         frame_label_value: `(time,)`, a number that each frame is labelled with.
+        value: Physical value of a pixel.
+        missing: The pixel that stands for no value.
 
     Raises:
         ValueError: When an argument has another shape, dtype or range.
@@ -116,11 +120,17 @@ def encode_clip(
         context[features.LABEL_STRING].bytes_list.value.extend(label.encode() for label in label_string)
     if label_value is not None:
         context[features.LABEL_VALUE].float_list.value.append(label_value)
+    if value is not None:
+        context[features.VALUE_UNIT].bytes_list.value.append(value.unit.encode())
+        context[features.VALUE_SCALE].float_list.value.append(value.scale)
+        context[features.VALUE_OFFSET].float_list.value.append(value.offset)
+    if missing is not None:
+        context[features.MISSING].float_list.value.append(missing)
     lists = example.feature_lists.feature_list
     for index in frame_label_index or ():
         lists[features.FRAME_LABEL_INDEX].feature.add().int64_list.value.append(index)
-    for value in frame_label_value or ():
-        lists[features.FRAME_LABEL_VALUE].feature.add().float_list.value.append(value)
+    for number in frame_label_value or ():
+        lists[features.FRAME_LABEL_VALUE].feature.add().float_list.value.append(number)
     little_endian = frames.astype(frames.dtype.newbyteorder("<"), copy=False)
     for frame, raw_frame, timestamp in zip(frames, little_endian, timestamps, strict=True):
         data = raw_frame.tobytes() if raw else images.encode_png(frame)

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from framecast.pipeline import quiet
+from framecast.pipeline.cli_data import AsJson, data
 
 _state = {"debug": False}
 
@@ -23,14 +24,12 @@ app = typer.Typer(
     help="ConvLSTM forecasts of frame sequences: from TFRecords to TensorFlow Serving.",
 )
 
-data = typer.Typer(no_args_is_help=True, help="What is in clip files.")
 app.add_typer(data, name="data")
 
 ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file such as configs/radar.yaml.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as train.steps=500.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 @app.callback()
@@ -130,23 +129,6 @@ def query(
 
     answer = queries.query(clips, address=address, model=model, holdout=holdout, limit=limit, gif=gif)
     print(json.dumps(answer) if as_json else queries.describe(answer))
-
-
-@data.command()
-def inspect(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="TFRecords of clips, folders or patterns.")],
-    sheet: Annotated[str | None, typer.Option(help="Write a contact sheet here, a PNG.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say what is in clip files: counts, lengths, sizes, rates, labels. Exits with 1 when something cannot be read."""
-    with quiet.heavy_imports():
-        from framecast.clips import inspection
-
-    found = inspection.inspect(paths)
-    print(json.dumps(found.to_json()) if as_json else found.describe())
-    if sheet:
-        inspection.write_contact_sheet(sheet, found.samples)
-    raise typer.Exit(1 if found.faults else 0)
 
 
 def main() -> None:

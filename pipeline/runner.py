@@ -14,8 +14,8 @@ from tfx.orchestration.portable import partial_run_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
-# Named in full: Beam's default first tries to download a runner of its own.
-BEAM_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
+from framecast.clips.beam_runner import BEAM_RUNNER
+
 BEAM_FLAGS = (
     f"--runner={BEAM_RUNNER}",
     "--tfxio_use_byte_size_batching",

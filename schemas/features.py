@@ -17,6 +17,11 @@ RAW_DTYPE = "image/dtype"  # Of RAW frames: no image header says it.
 LABEL_INDEX = "clip/label/index"
 LABEL_STRING = "clip/label/string"
 LABEL_VALUE = "clip/label/value"  # A number to be estimated; MediaSequence has no name for it.
+# The physical value of a pixel, `pixel * scale + offset` in a unit, and the pixel that stands for "no data".
+VALUE_UNIT = "clip/value/unit"
+VALUE_SCALE = "clip/value/scale"
+VALUE_OFFSET = "clip/value/offset"
+MISSING = "clip/value/missing"
 
 # Feature lists, one entry a frame.
 ENCODED = "image/encoded"

@@ -1,0 +1,1 @@
+"""Where clips come from: videos, folders of images, arrays, MNIST digits, gridded files, TensorFlow Datasets."""
