@@ -196,7 +196,6 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same bytes (default: %(default)s)")
     parser.add_argument("--size", type=int, default=64, help="side of a frame in pixels (default: %(default)s)")
-    parser.add_argument("--mnist", help="an MNIST idx file of images, in place of scikit-learn's digits")
     arguments = parser.parse_args()
     try:
         counts = make_demo(**vars(arguments))
