@@ -47,13 +47,13 @@ class Progress:
 
     Args:
         clips: Written, in this run and before.
-        units: Finished.
-        all_units: There are.
+        sources: Read to their end.
+        all_sources: There are.
     """
 
     clips: int
-    units: int
-    all_units: int
+    sources: int
+    all_sources: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,11 +133,11 @@ def read_progress(directory: str | os.PathLike[str]) -> Progress:
         with contextlib.suppress(OSError, ValueError):
             fact = json.loads(path.read_text())
             clips += fact["clips"]
-            done += fact["done"]
-    units = 0
+            done += fact["sources_done"]
+    sources = 0
     with contextlib.suppress(OSError, ValueError):
-        units = json.loads((state / _PLAN).read_text())["units"]
-    return Progress(clips, done, units)
+        sources = json.loads((state / _PLAN).read_text())["sources"]
+    return Progress(clips, done, sources)
 
 
 class _Convert(beam.DoFn):
@@ -170,6 +170,7 @@ class _UnitWriter:
         self._bad: list[str] = []
         self._shards: list[dict[str, Any]] = []
         self._recordings: set[str] = set()
+        self._sources_done = 0
         self._reported = time.monotonic()
 
     def run(self) -> None:
@@ -230,6 +231,7 @@ class _UnitWriter:
                 if not self._skip_bad:
                     # What follows must come after what this source gives once it can be read.
                     return
+            self._sources_done += 1
 
     def _label(self, recording: Recording, source: Source) -> Label:
         if self._labels is None:
@@ -250,6 +252,7 @@ class _UnitWriter:
                 "done": done,
                 "clips": sum(shard["clips"] for shard in self._shards) + unfinished,
                 "shards": self._shards,
+                "sources_done": self._sources_done,
                 "recordings": sorted(self._recordings),
                 "lengths": self._lengths,
                 "tally": self._tally,
@@ -283,7 +286,7 @@ def _plan(found: Found, spec: ConvertSpec) -> dict[str, Any]:
             files[file] = [status.st_size, status.st_mtime_ns]
     return {
         "options": spec.model_dump(mode="json"),
-        "units": len(_units(found.sources)),
+        "sources": len(found.sources),
         "files": files,
     }
 

@@ -39,7 +39,7 @@ def shown(directory: str, quiet: bool) -> Iterator[None]:
                 before = progress.clips if before is None else before
                 speed = (progress.clips - before) / (time.monotonic() - began)
                 note = f"{progress.clips} clips, {speed:.0f} a second"
-                bar.update(task, total=progress.all_units or None, completed=progress.units, note=note)
+                bar.update(task, total=progress.all_sources or None, completed=progress.sources, note=note)
 
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()
