@@ -7,7 +7,7 @@ import collections
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -43,8 +43,9 @@ class ClipExampleGen(component.FileBasedExampleGen):
     Args:
         input_base: Folder that the patterns are relative to.
         clip: The contract that every clip is held to.
-        train: Glob pattern of the files for train and val, and for eval too when `eval` is not given.
-        eval: Glob pattern of the files that only the Evaluator sees.
+        train: Glob pattern of the files for train and val, and for eval too when `eval` is not given. Or a pattern for
+            each span, by the span's number, which every clip then carries as `clip/span`.
+        eval: Glob pattern, or one a span, of the files that only the Evaluator sees.
         split_by: Context feature; clips that share its value share a split.
         shares: Relative sizes of the splits cut from the `train` files.
         min_frames: Clips shorter than this are legal but counted as left out of training and evaluation.
@@ -61,8 +62,8 @@ class ClipExampleGen(component.FileBasedExampleGen):
         self,
         input_base: str,
         clip: ClipSpec,
-        train: str,
-        eval: str | None = None,
+        train: str | Mapping[int, str],
+        eval: str | Mapping[int, str] | None = None,
         split_by: str = features.MEDIA_ID,
         shares: dict[str, int] | None = None,
         min_frames: int = 1,
@@ -71,9 +72,7 @@ class ClipExampleGen(component.FileBasedExampleGen):
         code: str = "",
     ):
         shares = shares or ({"train": 8, "val": 2} if eval else {"train": 8, "val": 1, "eval": 1})
-        splits = [example_gen_pb2.Input.Split(name="train", pattern=train)]
-        if eval:
-            splits.append(example_gen_pb2.Input.Split(name="eval", pattern=eval))
+        splits = _input_splits("train", train) + (_input_splits("eval", eval) if eval else [])
         settings = {
             "clip": clip.model_dump(mode="json"),
             "split_by": split_by,
@@ -119,7 +118,8 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         ]
         names = collections.Counter(path for _, path in files)
         if twice := sorted(path for path, count in names.items() if count > 1):
-            raise BadClipsError(f"{twice[0]}: expected a file of train or of eval, received one of both")
+            received = " and ".join(name for name, path in files if path == twice[0])
+            raise BadClipsError(f"{twice[0]}: expected a file of one split and span, received one of {received}")
         summary = self._ingest(files, settings, artifact, {})
         if settings["max_bad_fraction"] is not None and summary["duplicates"]:
             # Which clips share a name is known only when all are written: once more, without the later ones.
@@ -145,6 +145,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
                     f"split {split}: expected a clip of at least {settings['min_frames']} frames (context and "
                     f"horizon), received {counts['clips']} clips, all of them shorter"
                 )
+        summary["spans"] = sorted({int(span) for split in inputs.splits if (span := split.name.partition("-")[2])})
         with fileio.open(os.path.join(artifact.uri, SUMMARY), "w") as file:
             file.write(json.dumps(summary, indent=1))
         artifact.set_int_custom_property("bad_clips", len(summary["bad"]))
@@ -196,6 +197,13 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         return _summarise(facts, settings["min_frames"])
 
 
+def _input_splits(name: str, patterns: str | Mapping[int, str]) -> list[example_gen_pb2.Input.Split]:
+    """Returns one split, or one a span: TFX fingerprints the files of each, so that its cache notices new ones."""
+    if isinstance(patterns, str):
+        return [example_gen_pb2.Input.Split(name=name, pattern=patterns)]
+    return [example_gen_pb2.Input.Split(name=f"{name}-{span}", pattern=pattern) for span, pattern in patterns.items()]
+
+
 ClipExampleGen.EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
 
@@ -219,7 +227,8 @@ class _CheckFile(beam.DoFn):
     def process(self, file: tuple[str, str]) -> Iterator[Any]:
         """Yields clips to the output of their split, `(example/id, place)` to `ids`, faults, and `facts`."""
         input_split, path = file
-        shares = {"eval": 1} if input_split == "eval" else self._shares
+        files_of, _, span = input_split.partition("-")
+        shares = {"eval": 1} if files_of == "eval" else self._shares
         groups: set[bytes] = set()
         for found in self._read(path):
             if isinstance(found, Fault):
@@ -230,6 +239,7 @@ class _CheckFile(beam.DoFn):
             split = split_of(group, shares)
             length = example.context.feature[features.LENGTH].int64_list.value[0]
             groups.add(group)
+            _tag(example, int(span) if span else None)
             name = example.context.feature[features.EXAMPLE_ID].bytes_list.value[0]
             yield beam.pvalue.TaggedOutput("ids", (name, (path, index)))
             yield beam.pvalue.TaggedOutput("facts", json.dumps(["clip", split, length]))
@@ -288,6 +298,13 @@ def split_of(group: bytes, shares: dict[str, int]) -> str:
             return split
         place -= share
     raise AssertionError("a hash bucket lies within the shares")
+
+
+def _tag(example: tf.train.SequenceExample, span: int | None) -> None:
+    """Writes the span into the context; an earlier ingest's goes."""
+    example.context.feature.pop(features.SPAN, None)
+    if span is not None:
+        example.context.feature[features.SPAN].int64_list.value.append(span)
 
 
 def _group(example: tf.train.SequenceExample, split_by: str) -> bytes:

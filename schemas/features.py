@@ -37,6 +37,10 @@ MEAN = "clip/mean"
 DEVIATION = "clip/deviation"
 EMPTY_SHARE = "clip/empty_share"
 MOTION = "clip/motion"
+SPAN = "clip/span"  # The number in place of `{SPAN}` in the file's path; only where the configuration names one.
+
+# What spans are held against each other by.
+DRIFT_FEATURES = (LENGTH, CONTENT, MEAN, DEVIATION, EMPTY_SHARE, MOTION)
 
 # Transformed features: what Transform materialises for the trainer.
 FRAMES = "frames"

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tfx.types import standard_artifacts
 
 from framecast.clips.check import BadClip, check_clip
@@ -256,9 +257,31 @@ def test_a_file_of_two_splits_is_refused(folder):
     write_records(folder / "a.tfrecord.gz", [_clip(0).SerializeToString()])
     component = ClipExampleGen(input_base=str(folder), clip=_SPEC, train="*", eval="a*", max_bad_fraction=0.5)
     with pytest.raises(
-        BadClipsError, match=r"a\.tfrecord\.gz: expected a file of train or of eval, received one of both"
+        BadClipsError, match=r"a\.tfrecord\.gz: expected a file of one split and span, received one of train and eval"
     ):
         _execute(component, folder.parent)
+
+
+@pytest.mark.parametrize(("patterns", "spans"), [({3: "a*", 12: "b*"}, {3: [3], 12: [12]}), ("*", {3: [], 12: []})])
+def test_clips_carry_the_span_of_their_file_and_none_of_an_earlier_ingest(folder, patterns, spans):
+    for name, span in (("a", 3), ("b", 12)):
+        clips = [_clip(100 * span + number) for number in range(12)]
+        for clip in clips:
+            clip.context.feature["clip/span"].int64_list.value.append(99)
+        write_records(folder / f"{name}.tfrecord.gz", [clip.SerializeToString() for clip in clips])
+    component = ClipExampleGen(
+        input_base=str(folder), clip=_SPEC, train=patterns, shares={"train": 2, "val": 1, "eval": 1}
+    )
+    output = _execute(component, folder.parent)
+    found = [
+        tf.train.SequenceExample.FromString(record).context.feature
+        for path in output.glob("Split-*/*.gz")
+        for _, record in read_records(path)
+    ]
+    assert len(found) == 24
+    for context in found:
+        span = int(context["example/id"].bytes_list.value[0].decode().removeprefix("clip-")) // 100
+        assert list(context["clip/span"].int64_list.value) == spans[span]
 
 
 def test_500_mutated_records_lose_nothing(folder):
