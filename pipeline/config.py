@@ -13,13 +13,16 @@ from typing import Any, Literal
 import pydantic
 import yaml
 
+from framecast.components.drift_spec import DriftSpec
 from framecast.evaluation import metrics
 from framecast.evaluation.spec import EvaluateSpec
 from framecast.models.spec import ExportSpec, ModelSpec, TaskSpec, TrainSpec
-from framecast.pipeline import quiet
+from framecast.pipeline import quiet, spans
 from framecast.schemas import features
 from framecast.schemas.section import Section
 from framecast.schemas.spec import ClipSpec
+
+Patterns = str | dict[int, str]  # A glob pattern, or one of each span.
 
 
 class ConfigError(ValueError):
@@ -38,8 +41,12 @@ class DataSpec(Section):
     """Where the clips are and how they are split.
 
     Args:
-        train: Glob pattern of TFRecord files, relative to the folder of the configuration file.
+        train: Glob pattern of TFRecord files, relative to the folder of the configuration file. `{SPAN}` stands for
+            the number of a span, such as a day: `day{SPAN}/*`.
         eval: Pattern of the files that only the Evaluator sees; without it, `shares` cuts all splits from `train`.
+            With `{SPAN}`, the files of the same spans.
+        spans: How many of the newest spans are used, where `train` has `{SPAN}`.
+        drift: How far a span may lie from the one before it, where `train` has `{SPAN}`.
         split_by: Context feature whose equal values share a split: neighbours in two splits leak.
         shares: Relative sizes; `eval` must be 0 exactly when `data.eval` is given.
         on_bad_clip: `fail`: a bad clip ends the run, by name. `quarantine`: it is put aside, with its file, record and
@@ -49,6 +56,8 @@ class DataSpec(Section):
 
     train: str
     eval: str | None = None
+    spans: int = pydantic.Field(default=1, ge=1)
+    drift: DriftSpec = DriftSpec()
     split_by: str = features.MEDIA_ID
     shares: Shares | None = None
     on_bad_clip: Literal["fail", "quarantine"] = "fail"
@@ -61,6 +70,26 @@ class DataSpec(Section):
                 "shares.eval: expected 0 when data.eval is given and above 0 when it is not, "
                 f"received {self.shares.eval} with eval: {self.eval}"
             )
+        return self
+
+    @pydantic.field_validator("train", "eval")
+    @classmethod
+    def _unambiguous(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            spans.check_pattern(pattern)
+        return pattern
+
+    @pydantic.model_validator(mode="after")
+    def _spans_of_train(self) -> "DataSpec":
+        if spans.SPAN in self.train:
+            return self
+        for key, used in (
+            ("spans", self.spans > 1),
+            ("drift", self.drift != DriftSpec()),
+            ("eval", self.eval is not None and spans.SPAN in self.eval),
+        ):
+            if used:
+                raise ValueError(f"{key}: expected {spans.SPAN} in data.train, received {self.train}")
         return self
 
 
@@ -150,19 +179,50 @@ def json_schema() -> str:
     return json.dumps(Config.model_json_schema(), indent=1) + "\n"
 
 
+def input_patterns(config: Config) -> dict[str, Patterns]:
+    """Returns the glob patterns of `data.train` and `data.eval` as of now.
+
+    Returns:
+        By key, the pattern; where it has `{SPAN}`, the pattern of each of the newest spans, lowest first.
+
+    Raises:
+        ConfigError: When there is no span, one is written in two ways, or `data.eval` lacks one of them.
+    """
+    data = config.data
+    given = {key: pattern for key, pattern in (("train", data.train), ("eval", data.eval)) if pattern is not None}
+    patterns: dict[str, Patterns] = {}
+    window: list[int] = []
+    for key, pattern in given.items():
+        if spans.SPAN not in pattern:
+            patterns[key] = pattern
+            continue
+        try:
+            found = spans.find_spans(pattern)
+        except ValueError as error:
+            raise ConfigError(f"data.{key}: {error}") from error
+        if not found:
+            raise ConfigError(f"data.{key}: expected files, received none that match {pattern}")
+        window = window or list(found)[-data.spans :]
+        if missing := [str(span) for span in window if span not in found]:
+            raise ConfigError(
+                f"data.{key}: expected files of the spans of data.train, "
+                f"received none of span {', '.join(missing)} that match {pattern}"
+            )
+        patterns[key] = {span: found[span] for span in window}
+    return patterns
+
+
 def matching_files(config: Config) -> dict[str, list[str]]:
     """Returns the input files of `data.train` and `data.eval`.
 
     Raises:
         ConfigError: When a pattern matches nothing, or, unless bad clips are put into quarantine, something that is no
-            readable file.
+            readable file; or as from `input_patterns`.
     """
     found = {}
-    for key in ("train", "eval"):
-        pattern = getattr(config.data, key)
-        if pattern is None:
-            continue
-        found[key] = sorted(glob.glob(pattern))
+    for key, pattern in input_patterns(config).items():
+        own = [pattern] if isinstance(pattern, str) else pattern.values()
+        found[key] = [name for part in own for name in sorted(glob.glob(part))]
         if not found[key]:
             raise ConfigError(f"data.{key}: expected files, received none that match {pattern}")
         for name in found[key] if config.data.on_bad_clip == "fail" else ():

@@ -9,7 +9,7 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.io import fileio
 
-from framecast.components import pusher, versions
+from framecast.components import pusher, span_statistics, versions
 from framecast.components.clip_example_gen import ClipExampleGen
 from framecast.components.evaluator import Evaluator
 from framecast.components.infra_validator import SavedModelInfraValidator
@@ -18,7 +18,7 @@ from framecast.components.transform import Transform
 from framecast.components.validation_gate import ValidationGate
 from framecast.evaluation import metrics, thresholds
 from framecast.pipeline.code_digest import code_digest, module_digest
-from framecast.pipeline.config import Config
+from framecast.pipeline.config import Config, Patterns, input_patterns
 from framecast.schemas.schema import build_schema
 
 
@@ -37,19 +37,25 @@ def create_pipeline(
         config: The run's contract.
         name: Pipeline name; runs of one name share a cache.
         root: Where artifacts are written.
-        workdir: Where schemas and the trainer's state are kept between runs.
+        workdir: Where schemas, statistics of spans and the trainer's state are kept between runs.
         metadata: Connection to ML Metadata, for runners that need one.
         beam_flags: Flags of every Beam component.
+
+    Raises:
+        ConfigError: When `data` names spans and there are none.
     """
     clip = config.clip.model_dump(mode="json")
-    base, train, evaluation = _common_base(config.data.train, config.data.eval)
+    patterns = input_patterns(config)
+    base, relative = _common_base(patterns)
+    spans = [] if isinstance(patterns["train"], str) else list(patterns["train"])
+    kept = os.path.join(workdir, "statistics", _comparable(config))
 
     # Reads clips, checks every frame, splits by recording, writes the facts to slice on.
     examples = ClipExampleGen(
         input_base=base,
         clip=config.clip,
-        train=train,
-        eval=evaluation,
+        train=relative["train"],
+        eval=relative.get("eval"),
         split_by=config.data.split_by,
         shares={key: value for key, value in config.data.shares.model_dump().items() if value}
         if config.data.shares
@@ -63,12 +69,30 @@ def create_pipeline(
     schema = tfx.components.ImportSchemaGen(schema_file=_write_schema(config, workdir))
     # Statistics over the ingested clips, and the schema they imply: for review, not for the chain. Without the schema
     # TFDV would take frames for words, and hold every one of them to count which is the most frequent.
-    statistics = tfx.components.StatisticsGen(examples=examples.outputs["examples"], schema=schema.outputs["schema"])
+    statistics = tfx.components.StatisticsGen(
+        examples=examples.outputs["examples"],
+        schema=schema.outputs["schema"],
+        stats_options=span_statistics.stats_options() if spans else None,
+    )
     inferred = tfx.components.SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=False)
     anomalies = tfx.components.ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     )
-    gate = ValidationGate(anomalies=anomalies.outputs["anomalies"], code=code_digest("components/validation_gate.py"))
+    # Stops the run on anomalies, and on a span that lies too far from the one before it.
+    gate = ValidationGate(
+        anomalies=anomalies.outputs["anomalies"],
+        statistics=statistics.outputs["statistics"],
+        spans=json.dumps(spans),
+        kept=kept,
+        drift=config.data.drift.model_dump_json(),
+        before=span_statistics.digest_before(kept, spans[-1]) if spans else "",
+        code=code_digest(
+            "components/validation_gate.py",
+            "components/drift.py",
+            "components/drift_spec.py",
+            "components/span_statistics.py",
+        ),
+    )
     # Decodes, learns length buckets, pads, materialises compact bytes. The Evaluator reads raw clips: no eval split.
     transform = Transform(
         examples=examples.outputs["examples"],
@@ -170,11 +194,23 @@ def serving_fingerprint(directory: str) -> str:
     return "none" if version is None else f"{version}:{versions.digest(versions.path(directory, version))}"
 
 
-def _common_base(train: str, evaluation: str | None) -> tuple[str, str, str | None]:
+def _comparable(config: Config) -> str:
+    """Returns a digest of what the statistics of two spans must share to be compared: clip contract and source."""
+    shared = {"clip": config.clip.model_dump(mode="json"), "train": config.data.train}
+    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _common_base(patterns: dict[str, Patterns]) -> tuple[str, dict[str, Patterns]]:
     """Splits the patterns into the folder they share and what follows: TFX wants them relative to one base."""
-    folders = [os.path.dirname(_without_glob(pattern)) for pattern in (train, evaluation) if pattern]
-    base = os.path.commonpath(folders)
-    return base, os.path.relpath(train, base), os.path.relpath(evaluation, base) if evaluation else None
+    every = [part for own in patterns.values() for part in ([own] if isinstance(own, str) else own.values())]
+    base = os.path.commonpath([os.path.dirname(_without_glob(pattern)) for pattern in every])
+    relative: dict[str, Patterns] = {
+        key: os.path.relpath(own, base)
+        if isinstance(own, str)
+        else {span: os.path.relpath(part, base) for span, part in own.items()}
+        for key, own in patterns.items()
+    }
+    return base, relative
 
 
 def _without_glob(pattern: str) -> str:

@@ -5,7 +5,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from framecast.components import clip_example_gen
+from framecast.components import clip_example_gen, drift, validation_gate
 from framecast.evaluation.verdict import Verdict, read_verdict
 from framecast.models import trainer
 from framecast.pipeline.runner import NodeRun, property_of
@@ -38,14 +38,19 @@ class Watcher:
         if run.name == "Evaluator":
             self._verdict = read_verdict(run.outputs["evaluation"].uri)
         self._line(run.name, "cached" if run.cached else "done", run.seconds, self._note(run))
+        if run.name == "ValidationGate":
+            self._result.drift = _read_json(run.outputs["gate"].uri, validation_gate.DRIFT)
         if run.name == "ClipExampleGen":
-            self._result.bad_clips = _read_json(run.outputs["examples"].uri, clip_example_gen.SUMMARY)["reasons"]
+            summary = _read_json(run.outputs["examples"].uri, clip_example_gen.SUMMARY)
+            self._result.spans, self._result.bad_clips = summary["spans"], summary["reasons"]
             for reason, count in sorted(self._result.bad_clips.items(), key=lambda pair: -pair[1]):
                 self._screen.say(f"  {count:7} {reason}", "yellow")
 
     def failed(self, name: str, error: Exception, seconds: float) -> None:
         """Prints the component's line and keeps the error for the verdict."""
         self.error = error
+        if isinstance(error, validation_gate.DataDriftError):
+            self._result.drift = [dataclasses.asdict(comparison) for comparison in error.comparisons]
         lines = str(error).strip().splitlines() or [type(error).__name__]
         self._line(name, "failed", seconds, type(error).__name__)
         self._result.verdict = "failed"
@@ -88,7 +93,7 @@ class Watcher:
     def _note(self, run: NodeRun) -> str:
         describe = {
             "ClipExampleGen": _clips,
-            "ValidationGate": lambda _: "no anomalies",
+            "ValidationGate": _gate,
             "Trainer": _training,
             "ServingModel": _serving,
             "SavedModelInfraValidator": _infra,
@@ -111,7 +116,14 @@ def _clips(outputs: dict[str, Any]) -> str:
     short = f", {summary['short']} too short for context + horizon, left out" if summary["short"] else ""
     quarantine = os.path.join(outputs["examples"].uri, clip_example_gen.QUARANTINE)
     bad = f", {len(summary['bad'])} bad, in {quarantine}" if summary["bad"] else ""
-    return f"clips: {counts}{short}{bad}"
+    names = ", ".join(map(str, summary["spans"]))
+    spans = f" of span{'s' if len(summary['spans']) > 1 else ''} {names}" if names else ""
+    return f"clips{spans}: {counts}{short}{bad}"
+
+
+def _gate(outputs: dict[str, Any]) -> str:
+    compared = _read_json(outputs["gate"].uri, validation_gate.DRIFT)
+    return "; ".join(["no anomalies", *(drift.Comparison(**comparison).describe() for comparison in compared)])
 
 
 def _training(outputs: dict[str, Any]) -> str:

@@ -30,6 +30,8 @@ class Result:
         misses: Every threshold that was missed.
         components: State, seconds and the number that matters of each component.
         bad_clips: How many clips and files are in quarantine, by reason.
+        spans: The spans whose clips were used, lowest first.
+        drift: What the ValidationGate compared, span by span (`framecast.components.drift.Comparison`).
         version: The version that is serving after the run.
         log: The full log.
     """
@@ -40,6 +42,8 @@ class Result:
     misses: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     components: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     bad_clips: dict[str, int] = dataclasses.field(default_factory=dict)
+    spans: list[int] = dataclasses.field(default_factory=list)
+    drift: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     version: str | None = None
     log: str = ""
     seconds: float = 0.0

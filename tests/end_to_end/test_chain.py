@@ -37,6 +37,8 @@ def test_a_first_run_without_a_serving_model_is_pushed(first_run):
     assert (result.verdict, result.exit_code) == ("pushed", 0)
     assert [str(version) for version in chain.versions] == [result.version]
     assert chain.record()["verdict"] == "pushed"
+    assert (result.spans, result.drift) == ([], [])
+    assert not (chain.folder / "work" / "statistics").exists()
     assert [component["state"] for component in result.components] == ["done"] * 12
 
 

@@ -69,9 +69,8 @@ class Project:
         monkeypatch.syspath_prepend(str(folder))
         monkeypatch.delitem(sys.modules, "edited_builder", raising=False)
 
-    def run(self, *overrides):
-        """Returns the components that were not taken from the cache."""
-        pipeline = dag.create_pipeline(
+    def pipeline(self, *overrides):
+        return dag.create_pipeline(
             config.load(str(self.folder / "config.yaml"), overrides),
             name="framecast",
             root=str(self.folder / "artifacts"),
@@ -79,6 +78,10 @@ class Project:
             metadata=metadata.sqlite_metadata_connection_config(str(self.folder / "metadata.sqlite")),
             beam_flags=list(runner.BEAM_FLAGS),
         )
+
+    def run(self, *overrides):
+        """Returns the components that were not taken from the cache."""
+        pipeline = self.pipeline(*overrides)
         for component in pipeline.components:
             for key in component.outputs:
                 output = self.folder / "outputs" / component.id / key / "0"
@@ -133,6 +136,7 @@ def test_an_edit_of_the_configuration_runs_what_depends_on_it(project, override,
         ("code/clips/codec.py", _FROM_INGEST),
         ("code/components/clip_example_gen.py", _FROM_INGEST),
         ("code/components/validation_gate.py", {"ValidationGate"}),  # What waits for it takes nothing from it.
+        ("code/components/drift.py", {"ValidationGate"}),
         ("code/models/preprocessing.py", _FROM_TRANSFORM),
         ("code/models/convlstm.py", _FROM_TRAINER),
         ("code/models/losses.py", _FROM_TRAINER),
@@ -153,6 +157,24 @@ def test_an_edit_of_one_input_file_runs_what_depends_on_it(project):
     path = next((project.folder / "clips" / "train").iterdir())
     path.write_bytes(path.read_bytes() + path.read_bytes())
     assert project.run() == _FROM_INGEST
+
+
+def test_a_new_span_runs_what_depends_on_it_once(project):
+    spans = f"data.train={project.folder}/clips/day{{SPAN}}/*"
+    source = next((project.folder / "clips" / "train").iterdir())
+    for day in (9, 10):
+        (project.folder / "clips" / f"day{day}").mkdir()
+        shutil.copy(source, project.folder / "clips" / f"day{day}")
+        assert project.run(spans) == _FROM_INGEST
+        assert project.run(spans) == set()
+    assert project.run(spans, "data.drift.threshold=0.5") == {"ValidationGate"}
+    (gate,) = (part for part in project.pipeline(spans).components if part.id == "ValidationGate")
+    kept = pathlib.Path(gate.exec_properties["kept"])
+    kept.mkdir(parents=True)
+    (kept / "span-10.pb").touch()
+    assert project.run(spans) == set()
+    (kept / "span-9.pb").touch()  # Statistics of the span before it: to be compared with.
+    assert project.run(spans) == {"ValidationGate"}
 
 
 def test_a_new_serving_model_is_compared_with(project):

@@ -1,0 +1,107 @@
+"""`{SPAN}` in `data.train` and `data.eval`: which files are used, and what is refused."""
+
+import os
+
+import pytest
+
+from framecast.pipeline.config import ConfigError, input_patterns, load, matching_files
+from framecast.pipeline.spans import find_spans
+
+_TEXT = """
+data: {train: "day{SPAN}/train/*"}
+clip: {frames: {min: 8, max: 24}}
+task: {horizon: 6, context: {min: 2}}
+model: {preset: convlstm-tiny}
+train: {steps: 10}
+push: {directory: serving}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(_TEXT)
+    for day in (3, 9, 10, 20261124):
+        _touch(tmp_path, f"day{day}/train/a", f"day{day}/train/b")
+    _touch(tmp_path, "day9/eval/a", "day10/eval/a", "today/train/a", "day10b/train/a")
+    (tmp_path / "day30000000" / "train").mkdir(parents=True)  # Nothing in it yet.
+    return tmp_path
+
+
+def _touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def _files(folder, *overrides):
+    found = matching_files(load(str(folder / "config.yaml"), overrides))
+    return {key: [os.path.relpath(name, folder) for name in names] for key, names in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("count", "days"), [(1, [20261124]), (2, [10, 20261124]), (3, [9, 10, 20261124]), (9, [3, 9, 10, 20261124])]
+)
+def test_the_newest_spans_are_used_by_number_not_by_name(folder, count, days):
+    expected = [f"day{day}/train/{name}" for day in days for name in "ab"]
+    assert _files(folder, f"data.spans={count}") == {"train": expected}
+
+
+def test_zero_padded_numbers_keep_their_spelling(tmp_path):
+    _touch(tmp_path, "a/2026-007.gz", "b/2026-007.gz", "a/2026-011.gz", "a/2026-x.gz", "a/2026-12.txt")
+    found = find_spans(f"{tmp_path}/*/2026-{{SPAN}}.gz")
+    assert list(found.items()) == [(7, f"{tmp_path}/*/2026-007.gz"), (11, f"{tmp_path}/*/2026-011.gz")]
+
+
+def test_eval_takes_the_spans_of_train(folder):
+    (folder / "day30").mkdir()
+    _touch(folder, "day20261124/eval/a", "day20261125/eval/a")
+    overrides = ["data.eval=day{SPAN}/eval/*", "data.spans=2"]
+    assert _files(folder, *overrides)["eval"] == ["day10/eval/a", "day20261124/eval/a"]
+    assert _files(folder, "data.eval=day9/eval/*")["eval"] == ["day9/eval/a"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.train=day{SPAN}/{SPAN}/*"], r"data.train: expected \{SPAN\} once, received .*/day\{SPAN\}/\{SPAN\}/\*"),
+        (["data.train=day*{SPAN}/*"], r"data.train: expected no wildcard beside \{SPAN\}, received .*/day\*\{SPAN\}"),
+        (["data.train=day3/*", "data.spans=2"], r"data: spans: expected \{SPAN\} in data.train, received .*/day3/\*"),
+        (["data.train=day3/*", "data.drift.threshold=0.5"], r"data: drift: expected \{SPAN\} in data.train, received"),
+        (["data.train=day3/*", "data.eval=day{SPAN}/*"], r"data: eval: expected \{SPAN\} in data.train, received"),
+        (["data.spans=0"], r"data.spans: .*greater than or equal to 1, received 0"),
+        (["data.drift.action=stop"], r"data.drift.action: .*'fail' or 'warn', received 'stop'"),
+        (["data.drift.threshold=1.5"], r"data.drift.threshold: .*less than or equal to 1, received 1.5"),
+        (
+            ["data.drift.features={clip/maen: 0.5}"],
+            r"data.drift: features: expected any of clip/length, clip/content, .*, clip/motion, received clip/maen",
+        ),
+        (["data.drift.features={clip/mean: 2}"], r"data.drift: features.clip/mean: expected a divergence from 0 to 1"),
+    ],
+)
+def test_what_is_wrong_is_named(folder, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load(str(folder / "config.yaml"), overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.train=week{SPAN}/*"], r"data.train: expected files, received none that match .*/week\{SPAN\}/\*"),
+        (
+            ["data.eval=day{SPAN}/eval/*", "data.spans=3"],
+            r"data.eval: expected files of the spans of data.train, received none of span 20261124 that match .*eval",
+        ),
+    ],
+)
+def test_missing_files_are_named(folder, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        input_patterns(load(str(folder / "config.yaml"), overrides))
+
+
+def test_a_number_written_in_two_ways_is_refused(folder):
+    _touch(folder, "day03/train/a")
+    with pytest.raises(
+        ConfigError, match=r"data.train: expected one way of writing span 3, received .*/day03/.*/day3/"
+    ):
+        input_patterns(load(str(folder / "config.yaml")))
