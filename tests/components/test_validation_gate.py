@@ -135,6 +135,21 @@ def test_a_span_that_breaks_the_schema_is_not_kept(gate):
     assert span_statistics.kept_spans(gate.kept) == []
 
 
+def test_a_kill_while_statistics_are_written_leaves_those_before(gate, monkeypatch):
+    gate.run({1: 0.3})
+    path = gate.folder / "statistics" / "contract" / "span-1.pb"
+    before = path.read_bytes()
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(span_statistics.fileio, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        gate.run({1: 0.6})
+    assert path.read_bytes() == before
+    assert span_statistics.kept_spans(gate.kept) == [1]
+
+
 def test_what_a_killed_run_left_half_written_is_not_read(gate):
     gate.run({1: 0.3})
     (gate.folder / "statistics" / "contract" / "span-2.pb.part").write_bytes(b"half")
