@@ -9,11 +9,9 @@ Frames are not decoded but for the sheet: `framecast.clips.check` is what holds 
 
 import collections
 import dataclasses
-import glob
 import os
-import pathlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from PIL import Image
 
 from framecast.clips import images
 from framecast.clips.codec import RAW, BadClip, clip_name, context_value, decode_frames, frame_values
-from framecast.clips.records import BadFile, read_records
+from framecast.clips.records import BadFile, find_files, read_records
 from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec
 
@@ -91,7 +89,7 @@ def inspect(paths: Sequence[str]) -> Inspection:
     """Reads clip files, each whole, one record in memory at a time.
 
     Args:
-        paths: TFRecord files, folders (every file in them and below), or glob patterns.
+        paths: TFRecord files, folders (every file in them and below, but for hidden ones), or glob patterns.
 
     Raises:
         FileNotFoundError: When a path matches nothing.
@@ -99,7 +97,7 @@ def inspect(paths: Sequence[str]) -> Inspection:
     found = Inspection()
     recordings: set[bytes] = set()
     draw = random.Random(0)
-    for path in _files(paths):
+    for path in find_files(paths):
         found.files += 1
         try:
             found.bytes += os.path.getsize(path)
@@ -145,17 +143,6 @@ def write_contact_sheet(path: str | os.PathLike[str], samples: Sequence[tf.train
             left += panel.width + _GAP
         top += max(panel.height for panel in row) + _GAP
     sheet.save(path)
-
-
-def _files(paths: Sequence[str]) -> Iterator[str]:
-    for path in paths:
-        if os.path.isdir(path):
-            matches = [str(file) for file in pathlib.Path(path).rglob("*") if not file.is_dir()]
-        else:
-            matches = [path] if os.path.lexists(path) else glob.glob(path)
-        if not matches:
-            raise FileNotFoundError(f"{path}: expected files, received none")
-        yield from sorted(matches)
 
 
 def _add(record: bytes, found: Inspection, recordings: set[bytes]) -> tf.train.SequenceExample:

@@ -11,11 +11,13 @@ framing of a record is
 little-endian, see `tensorflow/core/lib/io/record_writer.h`.
 """
 
+import glob
 import gzip
 import os
+import pathlib
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO
 
 import google_crc32c
@@ -57,6 +59,27 @@ def open_path(path: str, mode: str) -> IO[bytes]:
 
         return tf.io.gfile.GFile(path, mode)
     return open(path, mode)
+
+
+def find_files(paths: Sequence[str]) -> Iterator[str]:
+    """Yields the files that paths name.
+
+    Args:
+        paths: Files, folders (every file in them and below, but for hidden ones), or glob patterns.
+
+    Raises:
+        FileNotFoundError: When a path matches nothing.
+    """
+    for path in paths:
+        if os.path.isdir(path):
+            # Hidden files are being written still: what is whole has its final name.
+            found = (file for file in pathlib.Path(path).rglob("*") if not file.name.startswith("."))
+            matches = [str(file) for file in found if not file.is_dir()]
+        else:
+            matches = [path] if os.path.lexists(path) else glob.glob(path)
+        if not matches:
+            raise FileNotFoundError(f"{path}: expected files, received none")
+        yield from sorted(matches)
 
 
 def read_records(

@@ -10,7 +10,7 @@ import google_crc32c
 import pytest
 import tensorflow as tf
 
-from framecast.clips.records import BadFile, open_path, read_records, write_records
+from framecast.clips.records import BadFile, find_files, open_path, read_records, write_records
 
 _RECORDS = [b"first", b"", b"\x00" * 5000, bytes(range(256)) * 300]
 
@@ -162,3 +162,14 @@ def test_tensorflows_file_systems_are_read_and_written():
 def test_the_error_survives_the_way_between_processes():
     copy = pickle.loads(pickle.dumps(BadFile("a.gz", 3, "cut", "truncated-file")))
     assert (str(copy), copy.path, copy.record, copy.reason) == ("a.gz, record 3: cut", "a.gz", 3, "truncated-file")
+
+
+def test_files_of_folders_and_patterns_are_found_but_for_hidden_ones(tmp_path):
+    (tmp_path / "below").mkdir()
+    for name in ("b", "below/c", ".open", "below/.open"):
+        (tmp_path / name).touch()
+    found = [str(tmp_path / name) for name in ("b", "below/c")]
+    assert list(find_files([str(tmp_path)])) == found
+    assert list(find_files([str(tmp_path / "below" / "*"), found[0]])) == [found[1], found[0]]
+    with pytest.raises(FileNotFoundError, match="nowhere: expected files, received none"):
+        list(find_files([str(tmp_path / "nowhere")]))
