@@ -10,7 +10,7 @@ import dataclasses
 import random
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -23,6 +23,9 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 from framecast.models.warmup import predict_request
 from framecast.schemas import features
 from framecast.serving import protos
+
+if TYPE_CHECKING:  # A client without a log needs nothing of what the log needs.
+    from framecast.serving.request_log import RequestLog
 
 _ATTEMPTS = 6
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # Seconds.
@@ -70,17 +73,27 @@ class Forecaster:
         model: Name of the model.
         deadline: Seconds a request may take, repeated attempts included.
         max_batch: Most clips in a request.
+        log: Keeps a share of the clips that were answered; closed with the connection.
 
     Attributes:
         version: Version that gave the last forecast, None before it. Versions may change between requests, also inside
             one call that takes several.
     """
 
-    def __init__(self, address: str, *, model: str, deadline: float = 60.0, max_batch: int = 32):
+    def __init__(
+        self,
+        address: str,
+        *,
+        model: str,
+        deadline: float = 60.0,
+        max_batch: int = 32,
+        log: "RequestLog | None" = None,
+    ):
         self.version: int | None = None
         self._model = model
         self._deadline = deadline
         self._max_batch = max_batch
+        self._log = log
         self._channel = _channel(address)
         self._predict = protos.PREDICT.stub(self._channel)
         self._metadata = protos.METADATA.stub(self._channel)
@@ -92,8 +105,10 @@ class Forecaster:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connection, and the log."""
         self._channel.close()
+        if self._log is not None:
+            self._log.close()
 
     def metadata(self) -> Metadata:
         """Returns what the newest served version declares."""
@@ -150,7 +165,10 @@ class Forecaster:
             frames = np.stack([clips[number] for number in batch])
             return {"frames": frames, "length": np.full(len(batch), frames.shape[1], np.int32)}
 
-        return self._in_batches([clip.shape[:3] for clip in clips], "serving_default", inputs)
+        answers = self._in_batches([clip.shape[:3] for clip in clips], "serving_default", inputs)
+        if self._log is not None:
+            self._log.add(clips)
+        return answers
 
     def forecast_examples(self, examples: Sequence[bytes]) -> list[np.ndarray]:
         """Forecasts the frames after each clip given as a serialized `tf.train.SequenceExample`.
@@ -170,6 +188,8 @@ class Forecaster:
         answers = self._in_batches(
             sizes, "serve_examples", lambda batch: {"examples": [examples[number] for number in batch]}
         )
+        if self._log is not None:
+            self._log.add(examples)
         return [answer["forecast"] for answer in answers]
 
     def _in_batches(
