@@ -1,5 +1,6 @@
 """`framecast data`: commands on clip files, and on what becomes clips."""
 
+import dataclasses
 import json
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from framecast.pipeline import quiet
 from framecast.pipeline.config import ConfigError
 
-data = typer.Typer(no_args_is_help=True, help="Make clip files, and see what is in them.")
+data = typer.Typer(no_args_is_help=True, help="Make clip files, look into them, compare requests with them.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 _SOURCE, _VALUE, _CUT, _OUTPUT = "What is read", "Values to pixels", "Frames to clips", "What is written"
@@ -179,6 +180,35 @@ def inspect(
     if sheet:
         inspection.write_contact_sheet(sheet, found.samples)
     raise typer.Exit(1 if found.faults else 0)
+
+
+@data.command()
+def skew(
+    workdir: Annotated[str, typer.Argument(metavar="WORKDIR", help="Work directory of the runs.")],
+    logged: Annotated[
+        list[str], typer.Argument(metavar="LOGGED...", help="TFRecords of logged clips, folders or patterns.")
+    ],
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Largest divergence that is no skew; by default 0.05, and on top of it what chance alone gives.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare logged requests with the training data of the newest run.
+
+    Exits with 0 when they look alike, 3 when some feature does not, 2 on bad usage, 1 on failure. Lengths are not
+    compared: a request is a context, without the frames that training clips have after it.
+    """
+    with quiet.heavy_imports():
+        from framecast.pipeline import skew as skews
+
+    found = skews.compare(workdir, logged, threshold)
+    print(json.dumps(dataclasses.asdict(found)) if as_json else found.describe())
+    raise typer.Exit(3 if found.skewed else 0)
 
 
 def _spec(values: dict[str, Any]) -> Any:
