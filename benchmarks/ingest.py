@@ -1,0 +1,169 @@
+"""Memory and speed of ingest, statistics and Transform against the size of the data: `python benchmarks/ingest.py`.
+
+Makes moving digits, as many frames as asked for each data set, and runs `ClipExampleGen`, `StatisticsGen` and
+`Transform` on each, a process a component. Nothing of ours holds a split's frames: the peak above the imports should
+hardly move, and grow by far less than a frame takes encoded. Beside them a bare `tf.data` pipeline reads, parses and
+decodes the same files. Whole rates include what a component costs however few its frames are; steady ones, from the
+smallest to the largest data set, do not.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from framecast.clips.demo import make_demo
+from framecast.pipeline import quiet
+
+_COMPONENTS = {  # And the splits that they read.
+    "ClipExampleGen": ("train", "val", "eval"),
+    "StatisticsGen": ("train", "val", "eval"),
+    "Transform": ("train", "val"),
+}
+_LENGTHS = (8, 24)
+_CONFIG = """
+data: {{train: "{folder}/clips/train/*", eval: "{folder}/clips/eval/*"}}
+clip: {{frames: {{min: 8, max: 24}}}}
+task: {{horizon: 5, context: {{min: 3}}}}
+model: {{preset: convlstm-tiny}}
+train: {{steps: 1}}
+push: {{directory: "{folder}/serving"}}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """What a component, or `tf.data`, took for a number of frames; memory in bytes, peaks of its process."""
+
+    name: str
+    frames: int
+    seconds: float
+    imports: int = 0
+    peak: int = 0
+
+    @property
+    def above(self) -> int:
+        """Peak memory above that of the imports."""
+        return self.peak - self.imports
+
+    def row(self, bare: "Measure") -> str:
+        """Returns a line of the table."""
+        rate = self.frames / self.seconds
+        line = (
+            f"{self.name:<16}{self.frames:>8}{self.seconds:>9.1f}{rate:>10.0f}{rate * bare.seconds / bare.frames:>9.2f}"
+        )
+        return f"{line}{_mib(self.peak):>10}{_mib(self.above):>15}" if self.peak else line
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, nargs="+", default=[10_000, 100_000], help="about as many frames")
+    parser.add_argument("--size", type=int, default=128, help="side of a frame in pixels")
+    parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "COMPONENT"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    quiet.settle()
+    if arguments.measure:
+        print(json.dumps(_run_component(*arguments.measure)))
+        return
+    measures: dict[str, list[Measure]] = {}
+    print(f"{'':<16}{'frames':>8}{'seconds':>9}{'frames/s':>10}{'of bare':>9}{'peak MiB':>10}{'above imports':>15}")
+    for frames in sorted(arguments.frames):
+        with tempfile.TemporaryDirectory() as folder:
+            found = _measure(pathlib.Path(folder), frames, arguments.size)
+        for measure in found:
+            measures.setdefault(measure.name, []).append(measure)
+            print(measure.row(found[0]), flush=True)
+    (bare, *components) = measures.values()
+    if len(bare) > 1:
+        steady_bare = _steady(bare)
+        print(f"\n{'steady':<16}{'frames/s':>10}{'of bare':>9}{'above imports':>15}{'grows by bytes a frame':>24}")
+        print(f"{bare[0].name:<16}{steady_bare:>10.0f}{1:>9.2f}")
+        for small, *_, large in components:
+            steady = _steady([small, large])
+            growth = (large.above - small.above) / (large.frames - small.frames)
+            print(
+                f"{small.name:<16}{steady:>10.0f}{steady / steady_bare:>9.2f}{'x':>10} {large.above / small.above:4.2f}"
+                f"{growth:>24.0f}"
+            )
+
+
+def _measure(folder: pathlib.Path, frames: int, size: int) -> list[Measure]:
+    """Makes a data set, and returns what `tf.data` and each component took for it."""
+    started = time.monotonic()
+    clips = frames * 2 // sum(_LENGTHS)
+    make_demo(folder / "clips", clips=clips, seed=0, size=size, frames=_LENGTHS)
+    seconds = time.monotonic() - started
+    files = sorted((folder / "clips").glob("*/*"))
+    (folder / "config.yaml").write_text(_CONFIG.format(folder=folder))
+    bare = _run("tf.data", folder)
+    encoded = sum(file.stat().st_size for file in files) / bare["frames"]
+    print(f"{clips} clips made in {seconds:.1f} s; a frame takes {encoded:.0f} bytes encoded, {size * size} decoded")
+    found = [Measure("tf.data", bare["frames"], bare["seconds"])]
+    for component, splits in _COMPONENTS.items():
+        took = _run(component, folder)
+        (summary,) = folder.glob("work/artifacts/ClipExampleGen/examples/*/ingest.json")
+        counts = json.loads(summary.read_text())["splits"]
+        found.append(Measure(component, sum(counts[split]["frames"] for split in splits), **took))
+    return found
+
+
+def _run(name: str, folder: pathlib.Path) -> dict[str, Any]:
+    """Returns what `_run_component` does, from a process of its own."""
+    command = [sys.executable, "-W", "ignore", __file__, "--measure", str(folder), name]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+
+
+def _run_component(folder: str, name: str) -> dict[str, Any]:
+    """Runs one component, those before it from the cache; or reads the clips with `tf.data`."""
+    if name == "tf.data":
+        return _read_clips(sorted(str(file) for file in pathlib.Path(folder).glob("clips/*/*")))
+    from framecast.pipeline import config, dag, report_line, run, runner  # noqa: F401 - all that a run imports
+
+    imports = _peak()
+    result = run.run(config.load(f"{folder}/config.yaml"), f"{folder}/work", None, name, quiet=True)
+    if result.verdict == "failed":
+        raise RuntimeError(result.why)
+    (component,) = (component for component in result.components if component["name"] == name)
+    return {"seconds": component["seconds"], "imports": imports, "peak": _peak()}
+
+
+def _read_clips(files: list[str]) -> dict[str, Any]:
+    """Reads, parses and decodes every frame."""
+    import tensorflow as tf
+
+    def encoded(examples: tf.Tensor) -> tf.data.Dataset:
+        features = {"image/encoded": tf.io.RaggedFeature(tf.string)}
+        _, lists, _ = tf.io.parse_sequence_example(examples, sequence_features=features)
+        return tf.data.Dataset.from_tensor_slices(lists["image/encoded"].flat_values)
+
+    started = time.monotonic()
+    examples = tf.data.TFRecordDataset(files, "GZIP").batch(32)
+    decoded = examples.flat_map(encoded).map(tf.io.decode_png, num_parallel_calls=tf.data.AUTOTUNE)
+    frames = sum(len(batch) for batch in decoded.batch(64).prefetch(tf.data.AUTOTUNE))
+    return {"frames": frames, "seconds": time.monotonic() - started}
+
+
+def _steady(measures: list[Measure]) -> float:
+    """Returns frames a second between the smallest and the largest data set."""
+    first, *_, last = measures
+    return (last.frames - first.frames) / (last.seconds - first.seconds)
+
+
+def _peak() -> int:
+    """Returns the peak resident memory of this process in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _mib(size: int) -> int:
+    return round(size / 2**20)
+
+
+if __name__ == "__main__":
+    main()
