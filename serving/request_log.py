@@ -104,10 +104,10 @@ class RequestLog:
         atexit.unregister(self.close)
 
     def _add(self, clip: np.ndarray | bytes) -> None:
-        size = _size(clip)
         with self._lock:
             if self._ended:
                 return
+            size = _size(clip)
             if self._waiting_bytes + size > _MOST_WAITING:
                 self._left_out += 1
                 return
