@@ -24,12 +24,11 @@ import apache_beam as beam
 from framecast.clips.beam_runner import BEAM_RUNNER
 from framecast.clips.clip_making import Cut, clips_of
 from framecast.clips.convert_spec import ConvertSpec
-from framecast.clips.records import write_records
+from framecast.clips.records import MANIFEST, write_records
 from framecast.clips.sources.find import Found, find_sources
 from framecast.clips.sources.labels import Label, Labels
 from framecast.clips.sources.source import BadSource, Recording, Source, size_of
 
-MANIFEST = "manifest.json"
 _STATE = ".convert"  # Folder of what is unfinished.
 _PLAN = "plan.json"
 _UNIT_BYTES = 128 << 20  # Of sources that a worker takes at once: many small ones share a file of clips.

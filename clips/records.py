@@ -27,6 +27,7 @@ _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
 _CHUNK = 1 << 20
 _Stream = IO[bytes] | gzip.GzipFile
+MANIFEST = "manifest.json"  # What a conversion leaves beside the files that it wrote.
 _MAX_RECORD = 2**31 - 1  # Bytes; protobuf reads no longer message.
 
 
@@ -65,7 +66,7 @@ def find_files(paths: Sequence[str]) -> Iterator[str]:
     """Yields the files that paths name.
 
     Args:
-        paths: Files, folders (every file in them and below, but for hidden ones), or glob patterns.
+        paths: Files, folders (every file in them and below, but for hidden ones and manifests), or glob patterns.
 
     Raises:
         FileNotFoundError: When a path matches nothing.
@@ -73,7 +74,11 @@ def find_files(paths: Sequence[str]) -> Iterator[str]:
     for path in paths:
         if os.path.isdir(path):
             # Hidden files are being written still: what is whole has its final name.
-            found = (file for file in pathlib.Path(path).rglob("*") if not file.name.startswith("."))
+            found = (
+                file
+                for file in pathlib.Path(path).rglob("*")
+                if not file.name.startswith(".") and file.name != MANIFEST
+            )
             matches = [str(file) for file in found if not file.is_dir()]
         else:
             matches = [path] if os.path.lexists(path) else glob.glob(path)

@@ -11,7 +11,8 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from framecast.clips.convert import MANIFEST, read_progress
+from framecast.clips.convert import read_progress
+from framecast.clips.records import MANIFEST
 
 _EVERY = 0.5  # Seconds.
 _SHOWN = 5

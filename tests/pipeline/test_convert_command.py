@@ -22,7 +22,7 @@ def test_it_says_what_came_of_it_and_what_the_configuration_needs(framecast, tmp
     assert f"1 files of another kind:\n  {tmp_path}/notes.txt\n" in answer.text
     assert f"data: {{train: {tmp_path}/clips/*.tfrecord.gz}}\n" in answer.text
     assert "frames: {min: 4, max: 7}" in answer.text
-    looked = framecast("data", "inspect", tmp_path / "clips" / "clips-00000-00000.tfrecord.gz")
+    looked = framecast("data", "inspect", tmp_path / "clips")
     assert (looked.code, "4 clips of 1 recordings, 28 frames" in looked.text) == (0, True)
 
 
