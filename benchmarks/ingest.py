@@ -18,7 +18,6 @@ import tempfile
 import time
 from typing import Any
 
-from framecast.clips.demo import make_demo
 from framecast.pipeline import quiet
 
 _COMPONENTS = {  # And the splits that they read.
@@ -96,6 +95,8 @@ def main() -> None:
 
 def _measure(folder: pathlib.Path, frames: int, size: int) -> list[Measure]:
     """Makes a data set, and returns what `tf.data` and each component took for it."""
+    from framecast.clips.demo import make_demo  # TensorFlow comes with it: after `settle`.
+
     started = time.monotonic()
     clips = frames * 2 // sum(_LENGTHS)
     make_demo(folder / "clips", clips=clips, seed=0, size=size, frames=_LENGTHS)

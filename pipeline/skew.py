@@ -7,7 +7,8 @@ give each side ten buckets of equal width, from its own least to its own largest
 or a few lie far out, it finds two samples of one distribution up to 0.26 apart when one has 200 clips, and up to 0.12
 when both have 20,000.
 
-Lengths are not compared: a request is a context, without the frames that training clips have after it.
+Lengths are not compared: a request is a context, without the frames that training clips have after it. What chance
+gives is reckoned for clips drawn one by one: requests of one hour, or of one camera, resemble each other more.
 """
 
 import collections
@@ -25,7 +26,7 @@ from framecast.schemas import features
 from framecast.schemas.spec import FrameRange
 
 _FEATURES = (features.MEAN, features.DEVIATION, features.EMPTY_SHARE, features.MOTION, features.CONTENT)
-CONTRACT = "clip contract"  # Compared like a feature: whether a clip keeps the contract, as all training clips do.
+_CONTRACT = "clip contract"  # Compared like a feature: whether a clip keeps the contract, as all training clips do.
 # A normal distribution that moves by half its standard deviation is 0.045 off.
 _TOLERANCE = 0.05
 # Chance: 8 ln 2 / (1/m + 1/n) times the divergence of two samples of one distribution is chi-square, for ten buckets
@@ -125,7 +126,7 @@ def compare(workdir: str, paths: Sequence[str], threshold: float | None = None) 
     if not kept.total():
         raise ValueError(f"{', '.join(paths)}: expected logged clips, received files without a record")
     clips = int(training.statistics.num_examples)
-    found = [_compared(CONTRACT, {"kept": clips}, kept, threshold)]
+    found = [_compared(_CONTRACT, {"kept": clips}, kept, threshold)]
     if kept["kept"]:
         found += [_compared(name, counts, received[name], threshold) for name, (_, counts) in expected.items()]
     return Comparison(training.path, clips, kept.total(), kept["broken"], bad, found)

@@ -26,7 +26,7 @@ from framecast.clips.records import write_records
 _LOGGER = logging.getLogger(__name__)
 _FRAMING = 16  # Bytes of a TFRecord around each record.
 _LONGEST_OPEN = 3600.0  # Seconds: a client that asks rarely still hands its files over.
-_MOST_WAITING = 2**26  # Bytes of pixels that wait to be written; what comes on top is left out.
+_MOST_WAITING = 2**26  # Bytes of clips that wait to be written, unless it is one alone; what comes on top is left out.
 
 
 class RequestLog:
@@ -108,7 +108,7 @@ class RequestLog:
             if self._ended:
                 return
             size = _size(clip)
-            if self._waiting_bytes + size > _MOST_WAITING:
+            if self._waiting_bytes and self._waiting_bytes + size > _MOST_WAITING:
                 self._left_out += 1
                 return
             self._waiting_bytes += size

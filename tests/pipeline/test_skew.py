@@ -166,6 +166,14 @@ def test_the_table_says_what_differs_to_a_person(framecast, project, log):
     }
 
 
+def test_a_workdir_whose_runs_stopped_before_the_statistics_is_named(framecast, project, tmp_path, log):
+    settings = config.load(str(project.folder / "dim.yaml"))
+    run.run(settings, str(tmp_path / "work"), None, "ClipExampleGen", quiet=True)
+    answer = framecast("data", "skew", tmp_path / "work", log(project.requests[:1]))
+    assert answer.code == 1
+    assert f"{tmp_path / 'work'}: expected a run whose StatisticsGen finished, received none" in answer.text
+
+
 def test_bad_usage_and_failures_have_codes_of_their_own(framecast, project, tmp_path, log):
     requests = log(project.requests[:1])
     answer = framecast("data", "skew", tmp_path, requests)

@@ -188,6 +188,12 @@ def test_no_forecast_waits_for_a_log_that_is_behind(address, folder, random_clip
     assert f"left out {left_out} clips" in caplog.text
 
 
+def test_a_clip_however_large_is_logged_when_none_waits(folder, random_clip, monkeypatch):
+    monkeypatch.setattr(request_log, "_MOST_WAITING", 1)
+    add(folder, [random_clip(0)])
+    assert len(logged(folder)) == 1
+
+
 def test_several_logs_share_a_folder(folder, random_clip):
     logs = [RequestLog(folder, share=1, file_bytes=1000) for _ in range(4)]
     for log in logs:
