@@ -49,7 +49,7 @@ def _read(folder: pathlib.Path) -> list[tuple[np.ndarray, int]]:
     """Returns each clip's frames `(time, height, width, channel)` float32 in [0, 1], and its label."""
     examples = [example for path in sorted(folder.iterdir()) for example in read_clips(str(path), _CLIP)]
     return [
-        (decode_frames(example, _CLIP) / np.float32(255), context_value(example, "clip/label/index", "int64"))
+        (decode_frames(example, _CLIP) / np.float32(255), context_value(example, "clip/label/index", "int64_list"))
         for example in examples
     ]
 
