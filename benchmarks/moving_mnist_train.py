@@ -11,7 +11,7 @@ import numpy as np
 
 _SHOWN, _FORECAST = 10, 10
 _LAYERS, _FILTERS, _KERNEL, _PATCH = 2, 64, 5, 4
-_PEAK_RATE = 1e-3
+_PEAK_RATE = 3e-3
 _WARM_UP = 0.1
 _FORECAST_BATCH = 20
 
@@ -48,8 +48,9 @@ def _ours(batches, steps):
 
     keras.utils.set_random_seed(0)
     model = Forecaster(channels=1, filters=(_FILTERS,) * _LAYERS, kernel_size=_KERNEL, patch=_PATCH)
-    objective = make_objective(ForecastTask(horizon=_FORECAST), TrainSpec(steps=steps))
-    optimizer = keras.optimizers.Adam(_PEAK_RATE)
+    objective = make_objective(ForecastTask(horizon=_FORECAST), TrainSpec(steps=steps, sampling="scheduled"))
+    # As `framecast.models.training` has it.
+    optimizer = keras.optimizers.Adam(_PEAK_RATE, beta_2=0.99, global_clipnorm=1.0)
     optimizer.build(model.trainable_variables)
 
     @tf.function(reduce_retracing=True)
