@@ -136,8 +136,10 @@ def _write_references(clips: str, path: str) -> None:
 
 
 def _scores(forecast: np.ndarray, truth: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns CSI and frequency bias by lead time; clips' pixels are 255 * (dBZ + 10) / 70, Z = 200 R**1.6."""
-    threshold = (10 * np.log10(200 * rate**1.6) + 10) / 70
+    """Returns CSI and frequency bias by lead time; clips' pixels are 255 * (dBZ + 10) / 70."""
+    from framecast.schemas.rain import rain_to_dbz
+
+    threshold = (rain_to_dbz(rate) + 10) / 70
     said, seen = forecast >= threshold, truth >= threshold
     axes = (0, 2, 3)
     return (said & seen).sum(axes) / (said | seen).sum(axes), said.sum(axes) / seen.sum(axes)

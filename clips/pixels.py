@@ -12,11 +12,10 @@ import numpy as np
 
 from framecast.clips.convert_spec import ValueSpec
 from framecast.clips.sources.source import BadSource, Meaning
+from framecast.schemas.rain import REFLECTIVITY, rain_to_dbz
 from framecast.schemas.spec import PixelValue
 
-# Z = 200 R^1.6 (Marshall & Palmer 1948), in dBZ with R in mm/h; less rain than this counts as none.
-_Z_FACTOR, _Z_POWER = 200.0, 1.6
-_LEAST_RAIN = 0.05
+_LEAST_RAIN = 0.05  # Less in mm/h counts as none.
 _FLOAT_MISSING = -1.0  # Outside of what a float32 pixel may be.
 
 
@@ -45,7 +44,7 @@ class PixelScale:
         self._offset = meaning.offset if spec.offset is None else spec.offset
         self._fill = meaning.fill if spec.fill is None else (spec.fill,)
         self._ranged = spec.low is not None
-        unit = "dBZ" if spec.rain_to_dbz else spec.unit or meaning.unit
+        unit = REFLECTIVITY if spec.rain_to_dbz else spec.unit or meaning.unit
         self.dtype = self._pixel_dtype(stored)
         self._largest = 1.0 if self.dtype == np.float32 else float(np.iinfo(self.dtype).max)
         self.missing = self._missing_pixel(spec.missing)
@@ -111,7 +110,7 @@ class PixelScale:
         shares = physical
         if self._spec.rain_to_dbz:
             rain = physical >= _LEAST_RAIN
-            physical = 10 * np.log10(_Z_FACTOR * np.where(rain, physical, 1.0) ** _Z_POWER)
+            physical = rain_to_dbz(np.where(rain, physical, 1.0))
             known = known & rain
             shares = np.where(rain, physical, self._spec.low)
         shares = (shares - self._spec.low) / (self._spec.high - self._spec.low)
