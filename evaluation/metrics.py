@@ -5,86 +5,71 @@
 
 The same algebra (init, update, merge, compute) serves a loop, a Beam CombineFn and the report. Pixels are in [0, 1].
 Forecasts are summed by lead time; over all lead times, sums are pooled: `mse` is the sum of all squared errors over the
-number of all pixels. What the sums of the other tasks mean stands in `anomaly_metrics` and `label_metrics`.
+number of all pixels, `csi_2` comes from the counts of all frames. What the sums mean stands in `forecast_metrics`,
+`event_metrics`, `anomaly_metrics` and `label_metrics`.
 """
 
 import dataclasses
 import difflib
+import functools
+import json
 import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from framecast.evaluation import anomaly_metrics, label_metrics
+from framecast.evaluation import anomaly_metrics, event_metrics, forecast_metrics, label_metrics
+from framecast.evaluation.events_spec import EventsSpec
 
-# Forecasts that every model is compared with; see `framecast.evaluation.references`.
-REFERENCES = ("persistence", "climatology", "black", "persistence_blurred")
-
-# What the `evaluate` signature of a forecast returns: float32 `(batch, horizon)` each; see `framecast.evaluation.sums`.
-OUTPUTS = (
-    "pixels",
-    "frames",
-    "squared_error",
-    "absolute_error",
-    "psnr",
-    *(f"squared_error_{reference}" for reference in REFERENCES),
-)
-
-# `mse` and `mae` are means over pixels; `mse_frame` and `mae_frame` sum over a frame's pixels and are means over
-# frames; `psnr` (dB) is a mean over frames; skills are shares of a reference's squared error that the model avoids.
-NAMES = (
-    "mse",
-    "mae",
-    "mse_frame",
-    "mae_frame",
-    "psnr",
-    *(f"mse_{reference}" for reference in REFERENCES),
-    "skill",
-    *(f"skill_{reference}" for reference in REFERENCES),
-)
-
-_RATIOS = {
-    "mse": ("squared_error", "pixels"),
-    "mae": ("absolute_error", "pixels"),
-    "mse_frame": ("squared_error", "frames"),
-    "mae_frame": ("absolute_error", "frames"),
-    "psnr": ("psnr", "frames"),
-    **{f"mse_{reference}": (f"squared_error_{reference}", "pixels") for reference in REFERENCES},
-}
-
-
-# By task: what its `evaluate` signature returns, the metrics computed from that, and the one that must be finite.
-OUTPUTS_BY_TASK = {
-    "forecast": OUTPUTS,
+_OUTPUTS = {
+    "forecast": forecast_metrics.OUTPUTS,
     "anomaly": anomaly_metrics.OUTPUTS,
     "classify": label_metrics.CLASSIFY_OUTPUTS,
     "regress": label_metrics.REGRESS_OUTPUTS,
 }
-NAMES_BY_TASK = {
-    "forecast": NAMES,
+_NAMES = {
+    "forecast": forecast_metrics.NAMES,
     "anomaly": anomaly_metrics.NAMES,
     "classify": label_metrics.CLASSIFY_NAMES,
     "regress": label_metrics.REGRESS_NAMES,
 }
+
+# By task, the metric that must be finite.
 ERROR_BY_TASK = {"forecast": "mse", "anomaly": "mse", "classify": "cross_entropy", "regress": "mse"}
 
 
-def check_names(names: Iterable[str], task: str = "forecast") -> None:
+def outputs_of(task: str, events: EventsSpec | None = None) -> tuple[str, ...]:
+    """Returns what the `evaluate` signature of a task returns, with the events that are counted."""
+    counts = event_metrics.outputs(len(events.thresholds), len(events.scales)) if events else ()
+    return (*_OUTPUTS[task], *counts)
+
+
+def names_of(task: str, events: EventsSpec | None = None) -> tuple[str, ...]:
+    """Returns the metrics of a task: those that every model of the task has, then those of the events."""
+    return (*_NAMES[task], *(event_metrics.names(events) if events else ()))
+
+
+def check_names(received: Iterable[str], task: str = "forecast", events: EventsSpec | None = None) -> None:
     """Refuses a name that is no metric of `task`.
 
     Raises:
         ValueError: Naming the received name and the closest metric.
     """
-    known = NAMES_BY_TASK[task]
-    for name in names:
-        if name not in known:
-            closest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)[0]
-            raise ValueError(f"expected one of {', '.join(known)}, received {name}; the closest is {closest}")
+    known = names_of(task, events)
+    for name in received:
+        if name in known:
+            continue
+        if task == "forecast" and events is None and name.partition("_")[0] in event_metrics.FAMILIES:
+            raise ValueError(f"{name}: expected evaluate.events, which says what an event is, received none")
+        closest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)[0]
+        # The metrics of events are hundreds.
+        listed = [*_NAMES[task], *(["those of evaluate.events"] if events else [])]
+        raise ValueError(f"expected one of {', '.join(listed)}, received {name}; the closest is {closest}")
 
 
 def lower_is_better(name: str) -> bool:
     """Tells whether a smaller value of the metric `name` is the better one."""
-    return name.startswith(("mse", "mae", "cross_entropy")) or name.endswith("false_alarm_rate")
+    return name.startswith(("mse", "mae", "cross_entropy", "far_")) or name.endswith("false_alarm_rate")
 
 
 def key(name: str, lead_time: int | None = None) -> str:
@@ -103,13 +88,15 @@ class Sums:
     """Sums over clips; `Sums()` is the empty one of forecasts.
 
     Args:
-        values: float64, for each output of the task's `evaluate` signature its shape without the batch: `(horizon,)`
-            for a forecast; none before the first update.
+        values: float64, for each output of the task's `evaluate` signature its shape without the batch, for a forecast
+            `(horizon, ...)`; none before the first update.
         task: Kind of the task.
+        events: What a forecast's events are, when they are counted.
     """
 
     values: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     task: str = "forecast"
+    events: EventsSpec | None = None
 
     def update(self, outputs: Mapping[str, np.ndarray]) -> "Sums":
         """Adds clips.
@@ -120,7 +107,7 @@ class Sums:
         Raises:
             ValueError: Naming an output that is missing or has another shape than the others say.
         """
-        expected = OUTPUTS_BY_TASK[self.task]
+        expected = outputs_of(self.task, self.events)
         for name in expected:
             if name not in outputs:
                 raise ValueError(
@@ -128,13 +115,14 @@ class Sums:
                     f"among {', '.join(sorted(outputs))}"
                 )
         added = {}
+        first = np.shape(outputs[expected[0]])
         for name in expected:
             values, rank = np.asarray(outputs[name], np.float64), self._rank(name)
-            first = np.shape(outputs[expected[0]])
             # Outputs of a forecast all have its lead times.
-            if values.ndim not in (rank, rank + 1) or (self.task == "forecast" and values.shape != first):
+            shape = (*first, *self._axes_of_events.get(name, ()))
+            if values.ndim not in (rank, rank + 1) or (self.task == "forecast" and values.shape != shape):
                 raise ValueError(
-                    f"evaluate signature: {name}: expected shape {first} as {expected[0]}, received {values.shape}"
+                    f"evaluate signature: {name}: expected shape {shape} as {expected[0]}, received {values.shape}"
                     if self.task == "forecast"
                     else f"evaluate signature: {name}: expected {rank} axes after the batch, received {values.shape}"
                 )
@@ -146,19 +134,15 @@ class Sums:
         """Returns the sums over both; commutative, and associative up to float64 rounding.
 
         Raises:
-            ValueError: When the horizons differ.
+            ValueError: When the horizons or the events differ.
         """
+        if self.events != other.events:
+            raise ValueError(f"expected sums of the events {self.events}, received {other.events}")
         if not self.values or not other.values:
             return self if self.values else other
         if self.horizon != other.horizon:
             raise ValueError(f"expected sums over {self.horizon} lead times, received {other.horizon}")
         return dataclasses.replace(self, values={name: self.values[name] + other.values[name] for name in self.values})
-
-    def _rank(self, name: str) -> int:
-        """Returns how many axes an output has, the batch apart."""
-        if self.task == "forecast" or name in anomaly_metrics.HISTOGRAMS:
-            return 1
-        return 2 if name == "confusion" else 0
 
     @property
     def horizon(self) -> int:
@@ -166,9 +150,7 @@ class Sums:
         return len(self.values["pixels"]) if self.values and self.task == "forecast" else 0
 
     def compute(self, name: str, lead_time: int | None = None) -> float:
-        """Returns a metric; nan where it is undefined: nothing was counted, or a reference made no error.
-
-        `skill = 1 - sum(squared error) / sum(squared error of the best reference at each lead time)`.
+        """Returns a metric; nan where it is undefined, such as when nothing was counted.
 
         Args:
             name: A metric of the task.
@@ -177,32 +159,63 @@ class Sums:
         Raises:
             ValueError: For an unknown name or a lead time outside of the horizon.
         """
-        check_names([name], self.task)
+        check_names([name], self.task, self.events)
         if lead_time is not None and not 1 <= lead_time <= self.horizon:
             raise ValueError(f"{name}: expected a lead time from 1 to {self.horizon}, received {lead_time}")
-        if self.task != "forecast":
-            return self._of_other_tasks(name)
-        if name in _RATIOS:
-            numerator, denominator = (self._at(statistic, lead_time) for statistic in _RATIOS[name])
-            return _ratio(numerator.sum(), denominator.sum())
-        references = REFERENCES if name == "skill" else [name.removeprefix("skill_")]
-        errors = [self._at(f"squared_error_{reference}", lead_time) for reference in references]
-        return 1.0 - _ratio(self._at("squared_error", lead_time).sum(), np.min(errors, axis=0).sum())
-
-    def _of_other_tasks(self, name: str) -> float:
         if not self.values:
             return float("nan")
-        compute = {
-            "anomaly": anomaly_metrics.compute,
-            "classify": label_metrics.compute_classify,
-            "regress": label_metrics.compute_regress,
-        }[self.task]
-        return compute(self.values, name)
+        if self.task != "forecast":
+            compute = {
+                "anomaly": anomaly_metrics.compute,
+                "classify": label_metrics.compute_classify,
+                "regress": label_metrics.compute_regress,
+            }[self.task]
+            return compute(self.values, name)
+        pooled = self.values
+        if lead_time is not None:
+            pooled = {output: values[lead_time - 1 : lead_time] for output, values in self.values.items()}
+        if name in forecast_metrics.NAMES:
+            return forecast_metrics.compute(pooled, name)
+        assert self.events is not None
+        return event_metrics.compute(pooled, self.events, name)
 
-    def _at(self, statistic: str, lead_time: int | None) -> np.ndarray:
-        values = self.values.get(statistic, np.zeros(0))
-        return values if lead_time is None else values[lead_time - 1 : lead_time]
+    def figures(self) -> dict[str, float]:
+        """Returns every metric of the task by `key`: over all lead times of a forecast, and at each."""
+        return {
+            key(name, lead_time): self.compute(name, lead_time)
+            for lead_time in (None, *range(1, self.horizon + 1))
+            for name in names_of(self.task, self.events)
+        }
 
+    def to_json(self) -> str:
+        """Returns the sums as text."""
+        return json.dumps(
+            {
+                "task": self.task,
+                "events": self.events.model_dump(mode="json") if self.events else None,
+                "values": {name: values.tolist() for name, values in self.values.items()},
+            }
+        )
 
-def _ratio(numerator: float, denominator: float) -> float:
-    return float(numerator / denominator) if denominator else float("nan")
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Sums":
+        """Returns the sums that `to_json` wrote, to the bit."""
+        read = json.loads(text)
+        return cls(
+            {name: np.array(values, np.float64) for name, values in read["values"].items()},
+            read["task"],
+            EventsSpec.model_validate(read["events"]) if read["events"] else None,
+        )
+
+    @functools.cached_property
+    def _axes_of_events(self) -> Mapping[str, tuple[int, ...]]:
+        """The axes of each output of events after the lead times."""
+        return event_metrics.outputs(len(self.events.thresholds), len(self.events.scales)) if self.events else {}
+
+    def _rank(self, name: str) -> int:
+        """Returns how many axes an output has, the batch apart."""
+        if self.task == "forecast":
+            return 1 + len(self._axes_of_events.get(name, ()))
+        if name in anomaly_metrics.HISTOGRAMS:
+            return 1
+        return 2 if name == "confusion" else 0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from framecast.evaluation.metrics import REFERENCES
+from framecast.evaluation.forecast_metrics import REFERENCES
 
 # The Gaussian ends at this many sigmas, as scipy.ndimage.gaussian_filter's does.
 _TRUNCATE = 4.0

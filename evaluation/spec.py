@@ -5,6 +5,7 @@ from typing import Annotated
 import pydantic
 
 from framecast.evaluation import metrics
+from framecast.evaluation.events_spec import EventsSpec
 from framecast.schemas.section import Section
 
 Bound = Annotated[float, pydantic.Field(allow_inf_nan=False)]
@@ -36,11 +37,16 @@ class Threshold(Section):
 
 
 class EvaluateSpec(Section):
-    """Thresholds by metric name (`framecast.evaluation.metrics.NAMES_BY_TASK`).
+    """What is measured of a candidate, and what it must reach.
 
     Whatever stands here, a candidate whose error (`mse`, `cross_entropy`) is not a finite number is never blessed.
+
+    Args:
+        thresholds: By metric name (`framecast.evaluation.metrics.names_of`).
+        events: What a forecast's events are; without, none are counted.
     """
 
+    events: EventsSpec | None = None
     thresholds: dict[str, Threshold] = pydantic.Field(default={})
 
     @pydantic.field_validator("thresholds")

@@ -4,7 +4,7 @@ All of them derive from one combiner a model, which merges what the `evaluate` s
 """
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -12,7 +12,11 @@ from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.utils.util import StandardExtracts
 
 from framecast.evaluation import metrics
+from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.metrics import Sums
+
+# Name of `ClipSums` in results.
+SUMS = "sums"
 
 # TFMA leaves metrics whose name starts with one underscore out of its results.
 _SUMS = "_framecast_sums"
@@ -22,31 +26,63 @@ class ClipMetric(metric_types.Metric):
     """A metric of a task; of a forecast over all lead times, or at one: TFMA attaches thresholds to a metric's name.
 
     Args:
-        metric: One of `metrics.NAMES_BY_TASK[task]`.
+        metric: One of `metrics.names_of(task, events)`.
         lead_time: 1 to horizon; over all of them unless given.
         task: Kind of the task.
+        events: Values of the `evaluate.events` section; None when no events are counted.
         name: Name in results: `metrics.key(metric, lead_time)` unless given.
     """
 
-    def __init__(self, metric: str, lead_time: int | None = None, task: str = "forecast", name: str | None = None):
-        metrics.check_names([metric], task)
+    def __init__(
+        self,
+        metric: str,
+        lead_time: int | None = None,
+        task: str = "forecast",
+        events: dict[str, Any] | None = None,
+        name: str | None = None,
+    ):
+        empty = _empty(task, events)
+        metrics.check_names([metric], task, empty.events)
         name = name or metrics.key(metric, lead_time)
-        super().__init__(_computations, metric=metric, lead_time=lead_time, task=task, name=name)
+        derive = functools.partial(_compute, metric=metric, lead_time=lead_time)
+        super().__init__(functools.partial(_computations, empty, derive), name=name)
+
+
+class ClipSums(metric_types.Metric):
+    """The sums themselves, as `metrics.Sums.to_json` writes them: every metric can be computed from them later.
+
+    Args:
+        task: Kind of the task.
+        events: As for `ClipMetric`.
+        name: Name in results.
+    """
+
+    def __init__(self, task: str = "forecast", events: dict[str, Any] | None = None, name: str = SUMS):
+        super().__init__(functools.partial(_computations, _empty(task, events), Sums.to_json), name=name)
+
+
+def _empty(task: str, events: dict[str, Any] | None) -> Sums:
+    return Sums(task=task, events=EventsSpec.model_validate(events) if events else None)
+
+
+def _compute(sums: Sums, metric: str, lead_time: int | None) -> float:
+    return sums.compute(metric, lead_time)
 
 
 def _computations(
-    metric: str, lead_time: int | None, task: str, name: str, model_names: list[str] | None = None
+    empty: Sums, derive: Callable[[Sums], Any], name: str, model_names: list[str] | None = None
 ) -> metric_types.MetricComputations:
     computations: metric_types.MetricComputations = []
     for model_name in model_names or [""]:
         sums_key = metric_types.MetricKey(name=_SUMS, model_name=model_name)
         key = metric_types.MetricKey(name=name, model_name=model_name)
-        derive = functools.partial(_derive, sums_key, key, metric, lead_time)
         computations += [
             metric_types.MetricComputation(
-                keys=[sums_key], preprocessors=[_ClipSums(model_name, task)], combiner=_SumsCombineFn(sums_key, task)
+                keys=[sums_key],
+                preprocessors=[_OneClip(model_name, empty)],
+                combiner=_SumsCombineFn(sums_key, empty),
             ),
-            metric_types.DerivedMetricComputation(keys=[key], result=derive),
+            metric_types.DerivedMetricComputation(keys=[key], result=functools.partial(_derive, sums_key, key, derive)),
         ]
     return computations
 
@@ -54,20 +90,19 @@ def _computations(
 def _derive(
     sums_key: metric_types.MetricKey,
     key: metric_types.MetricKey,
-    metric: str,
-    lead_time: int | None,
+    derive: Callable[[Sums], Any],
     results: dict[metric_types.MetricKey, Any],
-) -> dict[metric_types.MetricKey, float]:
-    return {key: results[sums_key].compute(metric, lead_time)}
+) -> dict[metric_types.MetricKey, Any]:
+    return {key: derive(results[sums_key])}
 
 
-class _ClipSums(metric_types.Preprocessor):
+class _OneClip(metric_types.Preprocessor):
     """One clip's extracts to its `metrics.Sums`, here rather than in the combiner: TFMA hides a combiner's errors."""
 
-    def __init__(self, model_name: str, task: str):
+    def __init__(self, model_name: str, empty: Sums):
         super().__init__(name=f"{_SUMS}/{model_name}")
         self._model_name = model_name
-        self._task = task
+        self._empty = empty
 
     def process(self, extracts: dict[str, Any]) -> Iterator[Sums]:
         """Yields the clip's sums.
@@ -76,7 +111,7 @@ class _ClipSums(metric_types.Preprocessor):
             ValueError: Naming the model and the output that it lacks.
         """
         try:
-            yield Sums(task=self._task).update(StandardExtracts(extracts).get_predictions(self._model_name))
+            yield self._empty.update(StandardExtracts(extracts).get_predictions(self._model_name))
         except ValueError as error:
             raise ValueError(f"{self._model_name or 'candidate'} model: {error}") from error
 
@@ -84,13 +119,13 @@ class _ClipSums(metric_types.Preprocessor):
 class _SumsCombineFn(beam.CombineFn):
     """Merges `metrics.Sums` of one model."""
 
-    def __init__(self, key: metric_types.MetricKey, task: str):
+    def __init__(self, key: metric_types.MetricKey, empty: Sums):
         super().__init__()
         self._key = key
-        self._task = task
+        self._empty = empty
 
     def create_accumulator(self) -> Sums:
-        return Sums(task=self._task)
+        return self._empty
 
     def add_input(self, accumulator: Sums, element: Sums) -> Sums:
         return accumulator.merge(element)

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow_model_analysis as tfma
 
-from framecast.evaluation import metrics, thresholds
+from framecast.evaluation import metrics, tfma_metrics, thresholds
 
 OVERALL = "overall"
 
@@ -99,11 +99,11 @@ def read_verdict(evaluation: str) -> Verdict:
     figures: dict[str, dict[str, Figures]] = {}
     for result in tfma.load_metrics(evaluation):
         for value in result.metric_keys_and_values:
-            if value.key.is_diff:
+            if value.key.name != tfma_metrics.SUMS:
                 continue
             model = figures.setdefault(value.key.model_name or thresholds.CANDIDATE, {})
-            number = _finite(value.value.double_value.value)
-            model.setdefault(_slice_name(result.slice_key), {})[value.key.name] = number
+            found = metrics.Sums.from_json(value.value.bytes_value).figures()
+            model[_slice_name(result.slice_key)] = {key: _finite(number) for key, number in found.items()}
     candidate = figures.get(thresholds.CANDIDATE, {})
     misses = list(_misses(validation.metric_validations_per_slice))
     if validation.missing_slices:

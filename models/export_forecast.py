@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from framecast.evaluation import metrics, references
+from framecast.evaluation import event_metrics, forecast_metrics, references
+from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.sums import forecast_sums
 from framecast.models.export import ExportModule
 from framecast.models.input_pipeline import normalise
@@ -38,6 +39,7 @@ class ForecastModule(ExportModule):
         clip: The clip contract.
         task: Horizon and shortest context.
         constants: What the reference forecasts learned.
+        events: The events that `evaluate` counts; none unless given.
     """
 
     def __init__(
@@ -47,9 +49,12 @@ class ForecastModule(ExportModule):
         clip: ClipSpec,
         task: ForecastTask,
         constants: ReferenceConstants,
+        events: EventsSpec | None = None,
     ):
         super().__init__(model, transform, clip, task, shortest=task.context.min)
         self._constants = constants
+        self._thresholds = events.in_pixels(clip) if events else ()
+        self._scales = events.scales if events else ()
 
     def answer(self, frames: tf.Tensor, length: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns `forecast`: `(batch, horizon, height, width, channel)` float32 in [0, 1]; every frame is context."""
@@ -58,7 +63,10 @@ class ForecastModule(ExportModule):
 
     def sums_spec(self) -> dict[str, tf.TensorSpec]:
         """Returns the spec of `framecast.evaluation.sums.forecast_sums`, of one clip."""
-        return {name: tf.TensorSpec([self._task.horizon], tf.float32) for name in metrics.OUTPUTS}
+        axes: dict[str, tuple[int, ...]] = dict.fromkeys(forecast_metrics.OUTPUTS, ())
+        if self._thresholds:
+            axes |= event_metrics.outputs(len(self._thresholds), len(self._scales))
+        return {name: tf.TensorSpec([self._task.horizon, *own], tf.float32) for name, own in axes.items()}
 
     def sums(
         self,
@@ -82,7 +90,8 @@ class ForecastModule(ExportModule):
         )
         forecasts = {"model": self._forecast(pixels, context), **forecasts}
         truth = tf.gather(pixels, future, batch_dims=1)
-        return forecast_sums(truth, tf.gather(known, future, batch_dims=1), counted, forecasts)
+        known = tf.gather(known, future, batch_dims=1)
+        return forecast_sums(truth, known, counted, forecasts, self._thresholds, self._scales)
 
     def _forecast(self, pixels: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
         horizon = self._task.horizon

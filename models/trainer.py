@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from framecast.evaluation import references
+from framecast.evaluation.events_spec import EventsSpec
 from framecast.models import builders, export, export_anomaly, export_forecast, export_labels, training, warmup
 from framecast.models.input_pipeline import InputPipeline, normalise
 from framecast.models.objectives import make_objective
@@ -31,8 +32,8 @@ def run_fn(fn_args: Any) -> None:
     """Trains on the transformed train split, selects on val, and exports the best weights.
 
     Args:
-        fn_args: TFX's FnArgs; `custom_config` holds the sections `clip`, `task`, `model`, `train` and `export`, the
-            `contract`, the `state` folder and the `code` digest.
+        fn_args: TFX's FnArgs; `custom_config` holds the sections `clip`, `task`, `model`, `train`, `export` and
+            `evaluate.events`, the `contract`, the `state` folder and the `code` digest.
 
     Raises:
         ValueError: When a split holds no clip that is long enough.
@@ -75,7 +76,8 @@ def run_fn(fn_args: Any) -> None:
 
     exported = _with_precision(model, model_spec, clip, task, ExportSpec.model_validate(settings["export"]))
     transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
-    module, learned = _make_module(exported, transform, pipeline, train_files, val_files)
+    events = EventsSpec.model_validate(settings["events"]) if settings["events"] else None
+    module, learned = _make_module(exported, transform, pipeline, events, train_files, val_files)
     example = next(iter(pipeline.whole(val_files)))
     card = _card(settings, clip, task, module.shortest, summary, float(example["frame_rate"]))
     export.save(module, fn_args.serving_model_dir, {**card, **learned})
@@ -83,13 +85,18 @@ def run_fn(fn_args: Any) -> None:
 
 
 def _make_module(
-    model: keras.Model, transform: Any, pipeline: InputPipeline, train_files: list[str], val_files: list[str]
+    model: keras.Model,
+    transform: Any,
+    pipeline: InputPipeline,
+    events: EventsSpec | None,
+    train_files: list[str],
+    val_files: list[str],
 ) -> tuple[export.ExportModule, dict[str, Any]]:
     """Returns what is exported, and what clients should know of it besides."""
     clip, task = pipeline.clip, pipeline.task
     if task.kind == "forecast":
         constants = _reference_constants(pipeline, task, train_files)
-        module: export.ExportModule = export_forecast.ForecastModule(model, transform, clip, task, constants)
+        module: export.ExportModule = export_forecast.ForecastModule(model, transform, clip, task, constants, events)
         return module, {"horizon": task.horizon}
     if task.kind == "anomaly":
         long_enough = pipeline.whole(val_files).filter(lambda clip: clip["length"] >= task.min_frames)

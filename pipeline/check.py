@@ -89,7 +89,7 @@ def _untrained_module(model: keras.Model, transform: Any, config: Config) -> exp
     clip, task = config.clip, config.task
     if task.kind == "forecast":
         constants = export_forecast.ReferenceConstants(np.zeros(clip.channels, np.float32), [0.0] * task.horizon)
-        return export_forecast.ForecastModule(model, transform, clip, task, constants)
+        return export_forecast.ForecastModule(model, transform, clip, task, constants, config.evaluate.events)
     if task.kind == "anomaly":
         thresholds = export_anomaly.Thresholds(1.0, 1.0)
         return export_anomaly.AnomalyModule(model, transform, clip, task, thresholds)

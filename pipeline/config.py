@@ -128,8 +128,16 @@ class Config(Section):
                 f"task: expected clips of at most {self.clip.frames.max} frames (clip.frames.max), "
                 f"received a task that needs {self.task.min_frames}"
             )
+        events = self.evaluate.events
+        if events is not None:
+            if self.task.kind != "forecast":
+                raise ValueError(f"evaluate.events: expected a forecast, received {self.task.kind}")
+            try:
+                events.in_pixels(self.clip)
+            except ValueError as error:
+                raise ValueError(f"evaluate.events: {error}") from error
         try:
-            metrics.check_names(self.evaluate.thresholds, self.task.kind)
+            metrics.check_names(self.evaluate.thresholds, self.task.kind, events)
         except ValueError as error:
             raise ValueError(f"evaluate.thresholds: {error}") from error
         if self.task.kind != "forecast" and any(bound.per_lead_time for bound in self.evaluate.thresholds.values()):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from typing import Any
 
 from google.protobuf import text_format
 from tfx import v1 as tfx
@@ -119,6 +120,7 @@ def create_pipeline(
         custom_config={
             "clip": clip,
             **{key: getattr(config, key).model_dump(mode="json") for key in ("task", "model", "train", "export")},
+            "events": _events(config),
             "contract": contract(config),
             "state": os.path.join(workdir, "state"),
             "code": code_digest("schemas", "evaluation", "models"),
@@ -183,9 +185,14 @@ def contract(config: Config) -> str:
     shared = {
         "clip": config.clip.model_dump(mode="json"),
         "task": config.task.model_dump(mode="json"),
-        "outputs": metrics.OUTPUTS_BY_TASK[config.task.kind],
+        "events": _events(config),
+        "outputs": metrics.outputs_of(config.task.kind, config.evaluate.events),
     }
     return json.dumps(shared, sort_keys=True)
+
+
+def _events(config: Config) -> dict[str, Any] | None:
+    return config.evaluate.events.model_dump(mode="json") if config.evaluate.events else None
 
 
 def serving_fingerprint(directory: str) -> str:

@@ -26,7 +26,7 @@ class Result:
     Args:
         verdict: `pushed`, `unchanged`, `lost` or `failed`.
         why: One sentence to a few lines.
-        figures: Main metrics of the candidate over the eval split.
+        figures: Every metric of the candidate over the eval split (`framecast.evaluation.verdict.Verdict`).
         misses: Every threshold that was missed.
         components: State, seconds and the number that matters of each component.
         bad_clips: How many clips and files are in quarantine, by reason.

@@ -18,9 +18,11 @@ task: {{horizon: 5, context: {{min: 4}}}}
 model: {{preset: convlstm-tiny}}
 train: {{steps: 40, batch_frames: 96, learning_rate: 0.005, eval_every: 20}}
 evaluate:
+  events: {{thresholds: [0.2, 0.8], scales: [1, 5]}}
   thresholds:
     mse: {{max: 1.0, max_increase_vs_serving: 0.0}}
     skill_black: {{min: -5.0, per_lead_time: true}}
+    csi_0.2: {{min: 0.0}}
 push: {{directory: {folder}/serving}}
 """
 

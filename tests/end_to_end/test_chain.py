@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.ndimage import uniform_filter
+from skimage.metrics import structural_similarity
 
 from framecast.evaluation import metrics
 from framecast.pipeline import config as configuration
@@ -156,6 +158,44 @@ def test_the_evaluators_figures_are_a_plain_numpy_evaluation(first_run, model, e
             references[lead] / pixels, rel=1e-6
         )
     assert result.figures["skill_persistence"] == pytest.approx(1 - errors.sum() / references.sum(), rel=1e-5)
+
+
+def test_the_evaluators_scores_of_events_and_similarity_are_a_plain_numpy_evaluation(first_run, model, eval_clips):
+    _, result = first_run
+    counts = {name: np.zeros((2, _HORIZON)) for name in ("hits", "others", "error", "worst")}
+    similarities = [[] for _ in range(_HORIZON)]
+    for clip in eval_clips:
+        frames, (length,) = _decoded([clip])
+        if length < 4 + _HORIZON:
+            continue
+        context = frames[:, : length - _HORIZON]
+        forecasts = {
+            "model": model.signatures["serving_default"](
+                frames=tf.constant(context), length=tf.constant([context.shape[1]], tf.int32)
+            )["forecast"].numpy()[0, ..., 0],
+            "persistence": np.repeat(context[0, -1:, ..., 0], _HORIZON, axis=0) / np.float32(255),
+        }
+        truth = frames[0, length - _HORIZON : length, ..., 0] / np.float32(255)
+        for lead in range(_HORIZON):
+            for row, forecast in enumerate(forecasts.values()):
+                came, said = truth[lead] >= 0.2, forecast[lead] >= 0.2
+                counts["hits"][row, lead] += (came & said).sum()
+                counts["others"][row, lead] += (came != said).sum()
+                shares = [uniform_filter(field.astype(float), 5, mode="constant") for field in (came, said)]
+                counts["error"][row, lead] += ((shares[0] - shares[1]) ** 2).sum()
+                counts["worst"][row, lead] += (shares[0] ** 2 + shares[1] ** 2).sum()
+            similarities[lead].append(structural_similarity(truth[lead], forecasts["model"][lead], data_range=1))
+    for row, ending in enumerate(("", "_persistence")):
+        hits, others, error, worst = (values[row] for values in counts.values())
+        assert 0 < result.figures[f"csi_0.2{ending}"] < 1
+        assert result.figures[f"csi_0.2{ending}"] == pytest.approx(hits.sum() / (hits + others).sum(), rel=1e-4)
+        for lead in range(_HORIZON):
+            csi = hits[lead] / (hits + others)[lead]
+            assert result.figures[metrics.key(f"csi_0.2{ending}", lead + 1)] == pytest.approx(csi, rel=1e-4)
+            fss = 1 - error[lead] / worst[lead]
+            assert result.figures[metrics.key(f"fss_0.2_5px{ending}", lead + 1)] == pytest.approx(fss, rel=1e-4)
+    for lead, found in enumerate(similarities):
+        assert result.figures[metrics.key("ssim", lead + 1)] == pytest.approx(np.mean(found), rel=1e-5)
 
 
 def test_the_card_says_what_a_client_must_know(chain):

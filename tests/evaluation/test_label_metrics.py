@@ -5,7 +5,7 @@ import pytest
 import sklearn.metrics
 
 from framecast.evaluation import anomaly_metrics
-from framecast.evaluation.metrics import NAMES_BY_TASK, Sums
+from framecast.evaluation.metrics import Sums, names_of
 
 
 def classify_outputs(labels, logits):
@@ -80,7 +80,7 @@ def test_rates_at_the_threshold_are_exact():
 
 @pytest.mark.parametrize("task", ["classify", "regress", "anomaly"])
 def test_nothing_counted_is_no_number(task):
-    for name in NAMES_BY_TASK[task]:
+    for name in names_of(task):
         assert np.isnan(Sums(task=task).compute(name))
 
 
@@ -93,7 +93,7 @@ def test_single_clips_and_batches_add_up_to_the_same():
         # TFMA makes arrays of one of the scalars of a single clip.
         single = {name: np.atleast_1d(values[clip]) for name, values in outputs.items()}
         one_by_one = one_by_one.merge(Sums(task="classify").update(single))
-    for name in NAMES_BY_TASK["classify"]:
+    for name in names_of("classify"):
         assert one_by_one.compute(name) == pytest.approx(whole.compute(name))
 
 

@@ -5,7 +5,8 @@ import pydantic
 import pytest
 
 from framecast.evaluation import metrics
-from framecast.evaluation.metrics import NAMES, OUTPUTS, REFERENCES, Sums
+from framecast.evaluation.forecast_metrics import NAMES, OUTPUTS, REFERENCES
+from framecast.evaluation.metrics import Sums
 from framecast.evaluation.spec import EvaluateSpec, Threshold
 
 HORIZON = 3

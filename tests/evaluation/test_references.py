@@ -4,7 +4,7 @@ import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
 from framecast.evaluation import references
-from framecast.evaluation.metrics import REFERENCES
+from framecast.evaluation.forecast_metrics import REFERENCES
 
 HORIZON = 3
 SIGMAS = [0.0, 1.5, 4.0]

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio
 
-from framecast.evaluation.metrics import OUTPUTS, REFERENCES
+from framecast.evaluation.forecast_metrics import OUTPUTS, REFERENCES
 from framecast.evaluation.sums import forecast_sums
 
 SHAPE = (3, 4, 7, 5, 2)

@@ -13,7 +13,8 @@ from tensorflow_model_analysis.proto import config_pb2
 from tfx_bsl.tfxio import raw_tf_record
 
 from framecast.evaluation import metrics, references, sums
-from framecast.evaluation.metrics import NAMES, REFERENCES
+from framecast.evaluation.events_spec import EventsSpec
+from framecast.evaluation.forecast_metrics import NAMES, REFERENCES
 from framecast.evaluation.spec import EvaluateSpec
 from framecast.evaluation.thresholds import BASELINE, CANDIDATE, build_eval_config
 from framecast.evaluation.verdict import OVERALL, read_verdict
@@ -23,6 +24,7 @@ LONGEST = 5
 SIZE = (4, 3, 1)
 LENGTHS = (5, 5, 4, 3, 4, 2)  # The last one is too short to be counted.
 CONTENTS = ("dense", "sparse", "dense", "empty", "sparse", "dense")
+EVENTS = EventsSpec(thresholds=[0.3, 0.6], scales=[1, 3])
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 
@@ -32,10 +34,12 @@ class Toy(tf.Module):
     Args:
         bias_of_lead: The bias at lead times where it is another.
         dropped: An output of `evaluate` to leave out.
+        events: The events that `evaluate` counts.
     """
 
-    def __init__(self, scale=1.0, bias=0.0, bias_of_lead=None, dropped=None, horizon=HORIZON):
+    def __init__(self, scale=1.0, bias=0.0, bias_of_lead=None, dropped=None, horizon=HORIZON, events=None):
         super().__init__()
+        self._counted = (events.thresholds, events.scales) if events else ()
         self._scale, self._dropped, self._horizon = scale, dropped, horizon
         self._bias = [bias_of_lead.get(lead, bias) if bias_of_lead else bias for lead in range(1, horizon + 1)]
 
@@ -69,7 +73,7 @@ class Toy(tf.Module):
         )
         bias = tf.reshape(tf.constant(self._bias, tf.float32), [1, -1, 1, 1, 1])
         forecasts["model"] = forecasts["persistence"] * self._scale + bias
-        outputs = sums.forecast_sums(truth, truth_known, counted, forecasts)
+        outputs = sums.forecast_sums(truth, truth_known, counted, forecasts, *self._counted)
         outputs.pop(self._dropped, None)
         return outputs
 
@@ -103,8 +107,9 @@ def evaluate(clips, tmp_path_factory):
     empty = str(folder / "empty.tfrecord")
     tf.io.TFRecordWriter(empty).close()
 
-    def run(thresholds, candidate, baseline=None, horizon=HORIZON, no_clips=False):
-        config = through_json(build_eval_config(EvaluateSpec(thresholds=thresholds), horizon=horizon))
+    def run(thresholds, candidate, baseline=None, horizon=HORIZON, no_clips=False, events=None):
+        spec = EvaluateSpec(thresholds=thresholds, events=events)
+        config = through_json(build_eval_config(spec, horizon=horizon))
         config = tfma.utils.update_eval_config_with_defaults(
             config, has_baseline=baseline is not None, rubber_stamp=True
         )
@@ -248,6 +253,79 @@ def test_one_lead_time_works(evaluate):
     verdict = evaluate({"mse": {"max": 1.0, "per_lead_time": True}}, Toy(horizon=1), horizon=1)
     assert verdict.blessed
     assert verdict.figures["mse"] == verdict.figures["mse/lead_1"]
+
+
+@pytest.fixture(scope="module")
+def with_events(evaluate):
+    """Candidate and serving model with events: the first forecasts too many, the second none."""
+    bounds = {
+        "csi_0.3": {"min": 0.0, "max": 1.0},
+        "bias_0.6": {"max": 1.1, "per_lead_time": True},
+        "far_0.3": {"max_increase_vs_serving": 1.0},
+    }
+    return evaluate(bounds, Toy(bias=0.3, events=EVENTS), Toy(scale=0.2, bias=0.2, events=EVENTS), events=EVENTS)
+
+
+def test_figures_of_events_are_numpys_for_every_forecast_slice_and_lead_time(with_events, clips):
+    assert set(with_events.figures) == {
+        metrics.key(name, lead) for name in metrics.names_of("forecast", EVENTS) for lead in (None, 1, 2)
+    }
+    assert all(set(figures) == set(with_events.figures) for figures in with_events.slices.values() if figures["mse"])
+    models = {"": (1, 0.3), "_persistence": (1, 0)}
+    for ending, (scale, bias) in models.items():
+        for leads in ([1], [2], [1, 2]):
+            lead = leads[0] if len(leads) == 1 else None
+            assert with_events.figures[metrics.key(f"csi_0.6{ending}", lead)] == pytest.approx(
+                numpy_csi(clips, leads, scale, bias), rel=1e-6
+            )
+    assert with_events.slices["length: 3"]["csi_0.6"] == pytest.approx(numpy_csi(clips, [1, 2], 1, 0.3, length=3))
+    assert with_events.serving["csi_0.6"] == pytest.approx(numpy_csi(clips, [1, 2], 0.2, 0.2))
+    json.dumps([with_events.figures, with_events.slices], allow_nan=False)
+
+
+def numpy_csi(clips, leads, scale, bias, length=None):
+    """Of events from 0.6 on."""
+    hits = others = 0
+    for frames, own in zip(clips, LENGTHS, strict=True):
+        if own <= HORIZON or length not in (None, own):
+            continue
+        forecast = np.nan_to_num(frames[own - HORIZON - 1]) * np.float32(scale) + np.float32(bias) >= 0.6
+        for lead in leads:
+            truth = frames[own - HORIZON + lead - 1]
+            came, known = truth >= 0.6, ~np.isnan(truth)
+            hits += (came & forecast & known).sum()
+            others += ((came != forecast) & known).sum()
+    return hits / (hits + others)
+
+
+def test_a_bound_on_events_is_missed_at_its_lead_times(with_events):
+    assert [(miss.metric, miss.lead_time, miss.bound) for miss in with_events.misses] == [
+        ("bias_0.6", 1, "at most 1.1"),
+        ("bias_0.6", 2, "at most 1.1"),
+    ]
+    for miss in with_events.misses:
+        assert miss.value == with_events.figures[metrics.key(miss.metric, miss.lead_time)]
+
+
+def test_a_score_that_is_undefined_misses_its_bound(evaluate):
+    verdict = evaluate({"far_0.6_black": {"min": 0.0}}, Toy(events=EVENTS), events=EVENTS)
+    (miss,) = verdict.misses
+    assert miss.describe() == "far_0.6_black: expected at least 0, received no finite number"
+
+
+def test_one_lead_time_one_threshold_and_one_scale_work(evaluate):
+    events = EventsSpec(thresholds=[0.5], scales=[1])
+    toy = Toy(horizon=1, events=events)
+    verdict = evaluate({"csi_0.5": {"max": 1.0, "per_lead_time": True}}, toy, horizon=1, events=events)
+    assert verdict.blessed
+    assert verdict.figures["fss_0.5_1px"] == verdict.figures["fss_0.5_1px/lead_1"] > 0
+
+
+def test_metrics_of_events_are_tfmas_only_where_a_bound_asks_for_them():
+    spec = EvaluateSpec(events=EVENTS, thresholds={"csi_0.6": {"min": 0.1, "per_lead_time": True}})
+    arguments = [json.loads(metric.config) for metric in build_eval_config(spec, horizon=2).metrics_specs[0].metrics]
+    asked = [(one["metric"], one["lead_time"]) for one in arguments if one.get("metric") not in (None, *NAMES)]
+    assert asked == [("csi_0.6", 1), ("csi_0.6", 2)]
 
 
 def test_a_missing_output_is_named_with_its_model(evaluate):

@@ -7,12 +7,15 @@ import tensorflow as tf
 
 from framecast.clips.codec import encode_clip
 from framecast.evaluation import references
+from framecast.evaluation.events_spec import EventsSpec
+from framecast.evaluation.metrics import Sums
 from framecast.models import export_forecast, losses, presets
 from framecast.models.input_pipeline import normalise
 from framecast.models.preprocessing import preprocess
 from framecast.models.spec import ContextSpec, ForecastTask
 from framecast.schemas.spec import ClipSpec, FrameRange
 
+_EVENTS = EventsSpec(thresholds=[0.1, 0.9], scales=[1, 5])
 _TASK = ForecastTask(horizon=3, context=ContextSpec(min=2))
 
 
@@ -20,8 +23,10 @@ def _results(missing):
     """Everything that the chain derives from two clips whose missing pixels are marked by `missing`."""
     spec = ClipSpec(frames=FrameRange(min=1, max=8), missing=missing)
     rng = np.random.default_rng(0)
-    clips = rng.integers(0, 250, (2, 8, 12, 12, 1), np.uint8)
-    clips[rng.uniform(size=clips.shape) < 0.2] = missing
+    clips = rng.integers(1, 250, (2, 8, 12, 12, 1), np.uint8)
+    absent = rng.uniform(size=clips.shape) < 0.2
+    absent[1, :, 5:] = False  # Room for windows of 7x7 without a missing pixel.
+    clips[absent] = missing
     clips[0, :, :3, :3] = missing
     lengths = np.array([6, 8], np.int32)
     frames, known = normalise(tf.constant(clips), tf.constant(lengths), spec)
@@ -36,7 +41,7 @@ def _results(missing):
         loss = losses.next_frame_loss(frames, predictions, tf.constant(lengths), known)
     boundaries = tf.constant([8], tf.int64)
     module = export_forecast.ForecastModule(
-        model, lambda inputs: preprocess(inputs, spec, boundaries), spec, _TASK, constants
+        model, lambda inputs: preprocess(inputs, spec, boundaries), spec, _TASK, constants, _EVENTS
     )
     examples = tf.constant(
         [
@@ -70,8 +75,25 @@ def test_the_value_of_missing_pixels_changes_nothing(marked_alike, name):
 def test_missing_pixels_are_not_counted(marked_alike):
     pixels = marked_alike[0]["metrics"]["pixels"].numpy()
     assert pixels.shape == (2, 3)
-    assert pixels.max() < 0.9 * 12 * 12
+    assert pixels.max() < 0.97 * 12 * 12
     assert pixels.min() > 0
+
+
+def test_missing_pixels_are_in_no_count_of_events(marked_alike):
+    sums = {name: value.numpy() for name, value in marked_alike[0]["metrics"].items()}
+    for ending in ("", "_persistence", "_black"):
+        counts = [sums[f"{name}{ending}"] for name in ("hits", "misses", "false_alarms", "correct_negatives")]
+        np.testing.assert_array_equal(np.sum(counts, axis=0), np.repeat(sums["pixels"][..., None], 2, axis=-1))
+
+
+def test_the_value_of_missing_pixels_changes_no_score(marked_alike):
+    # Pixels of 255 and 251 would be events at every threshold, those of 0 at none.
+    figures = [Sums(events=_EVENTS).update(results["metrics"]).figures() for results in (*marked_alike, _results(0))]
+    for name in ("csi_0.1", "fss_0.1_5px", "csi_0.9_persistence", "fss_0.9_5px_persistence"):
+        assert 0 < figures[0][name] < 1
+    assert np.isfinite(figures[0]["ssim"])
+    for other in figures[1:]:
+        assert figures[0] == pytest.approx(other, rel=0, abs=0, nan_ok=True)
 
 
 def test_missing_pixels_are_not_known_and_enter_as_zero():

@@ -114,6 +114,8 @@ def test_nothing_edited_runs_nothing(project):
     ("override", "expected"),
     [
         ("evaluate.thresholds.mse.max=0.5", {"Evaluator", "Pusher"}),
+        # Models that count other events are not to be compared.
+        ("evaluate.events={thresholds: [0.5]}", _FROM_TRAINER | _FROM_SERVING),
         ("train.learning_rate=0.5", _FROM_TRAINER),
         ("export.precision=mixed_bfloat16", _FROM_TRAINER),
         ("model={builder: null, preset: convlstm-tiny}", _FROM_TRAINER),

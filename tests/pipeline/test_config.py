@@ -53,6 +53,24 @@ def test_paths_of_the_file_are_relative_to_it_and_those_of_overrides_to_the_curr
         (["data.shares={train: 8, val: 1}"], r"shares.eval: expected 0 when data.eval is given"),
         (["train.augment=[rotate90]"], r"rotate90 needs square frames"),
         (["evaluate.thresholds={skil: {min: 0}}"], r"skil\b.*skill"),
+        (["evaluate.events={thresholds: [2], units: mm/h}"], r"evaluate.events.units: unknown key \(received 'mm/h'\)"),
+        (
+            ["evaluate.events={thresholds: [2]}"],
+            r"evaluate.events: thresholds: expected values above 0, up to 1.*received 2",
+        ),
+        (["evaluate.events={thresholds: [0.5], unit: K}"], r"evaluate.events: unit: expected none.*received K"),
+        (
+            ["evaluate.thresholds={csi_2: {min: 0}}"],
+            r"evaluate.thresholds: csi_2: expected evaluate.events.*received none",
+        ),
+        (
+            ["evaluate={events: {thresholds: [0.5]}, thresholds: {csi_0.6: {min: 0}}}"],
+            r"evaluate.thresholds: .*received csi_0.6; the closest is csi_0.5",
+        ),
+        (
+            ["evaluate={events: {thresholds: [0.5]}, thresholds: {csi_0.5: {max_increase_vs_serving: 0}}}"],
+            r"csi_0.5: max_increase_vs_serving: expected a metric where lower is better",
+        ),
         (["evaluate.thresholds={mse: {}}"], r"expected at least one of min, max and max_increase_vs_serving"),
         (["train.steps"], r"--set train.steps: expected KEY=VALUE"),
     ],
@@ -77,6 +95,20 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_pattern_without_files_is_named(path):
     with pytest.raises(ConfigError, match=r"data.train: expected files, received none that match .*clips/\*.gz"):
         matching_files(load(path))
+
+
+def test_metrics_of_events_carry_bounds(path):
+    bounds = "{csi_0.5: {min: 0.3, per_lead_time: true}, far_0.5: {max: 0.5, max_increase_vs_serving: 0}}"
+    evaluate = load(path, [f"evaluate={{events: {{thresholds: [0.5]}}, thresholds: {bounds}}}"]).evaluate
+    assert set(evaluate.thresholds) == {"csi_0.5", "far_0.5"}
+    assert evaluate.events.scales == (1, 5, 17)
+
+
+def test_events_are_of_forecasts(tmp_path):
+    file = tmp_path / "anomaly.yaml"
+    file.write_text(_TEXT.replace("horizon: 6", "kind: anomaly") + "evaluate: {events: {thresholds: [0.5]}}\n")
+    with pytest.raises(ConfigError, match=r"evaluate.events: expected a forecast, received anomaly"):
+        load(str(file))
 
 
 def test_the_resolved_configuration_reads_back_as_itself(path, tmp_path):
