@@ -153,8 +153,11 @@ def _normalised(clips: tf.data.Dataset, spec: ClipSpec) -> Iterator[dict[str, tf
 
 
 def _state_digest(settings: dict[str, Any], files: list[str]) -> str:
-    """Names the checkpoints by everything that decides them, so that a restarted run finds its own and no other's."""
-    sections = {key: value for key, value in settings.items() if key != "state"}
+    """Names the checkpoints by everything that decides them, so that a restarted run finds its own and no other's.
+
+    What is measured of the weights decides none: with other events, a trained model is only exported anew.
+    """
+    sections = {key: value for key, value in settings.items() if key not in ("state", "events", "contract")}
     return hashlib.sha256(json.dumps([sections, files], sort_keys=True).encode()).hexdigest()[:16]
 
 

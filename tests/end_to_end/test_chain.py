@@ -251,6 +251,17 @@ def test_a_part_of_the_chain_runs_on_what_earlier_runs_left(chain):
     assert chain.versions == versions
 
 
+def test_other_events_are_counted_of_the_same_weights(chain, first_run):
+    states = {path.name for path in (chain.folder / "work" / "state").iterdir()}
+    result = chain.run("evaluate.events.thresholds=[0.2]")
+    assert (result.verdict, result.exit_code) == ("pushed", 0), result.why
+    notes = {component["name"]: component["note"] for component in result.components}
+    assert "has another contract" in notes["ServingModel"]
+    assert {path.name for path in (chain.folder / "work" / "state").iterdir()} == states
+    before = first_run[1].figures
+    assert result.figures == {name: before[name] for name in before if "_0.8" not in name}
+
+
 def test_a_part_without_a_run_before_it_says_what_is_missing(chain, tmp_path):
     result = runs.run(configuration.load(str(chain.path), ()), str(tmp_path), from_node="Transform", quiet=True)
     assert (result.verdict, result.exit_code) == ("failed", 1)
