@@ -230,7 +230,8 @@ class _CheckFile(beam.DoFn):
         files_of, _, span = input_split.partition("-")
         shares = {"eval": 1} if files_of == "eval" else self._shares
         groups: set[bytes] = set()
-        for found in self._read(path):
+        digest = hashlib.sha256()
+        for found in self._read(path, digest):
             if isinstance(found, Fault):
                 yield beam.pvalue.TaggedOutput(QUARANTINE, encode_fault(found))
                 yield beam.pvalue.TaggedOutput("facts", json.dumps(["bad", found.reason, found.message]))
@@ -242,14 +243,16 @@ class _CheckFile(beam.DoFn):
             _tag(example, int(span) if span else None)
             name = example.context.feature[features.EXAMPLE_ID].bytes_list.value[0]
             yield beam.pvalue.TaggedOutput("ids", (name, (path, index)))
-            yield beam.pvalue.TaggedOutput("facts", json.dumps(["clip", split, length]))
+            size = [example.context.feature[name].int64_list.value[0] for name in (features.HEIGHT, features.WIDTH)]
+            yield beam.pvalue.TaggedOutput("facts", json.dumps(["clip", split, length, size]))
             yield beam.pvalue.TaggedOutput(split, example.SerializeToString(deterministic=True))
         for group in sorted(groups):
             split = split_of(group, shares)
             yield beam.pvalue.TaggedOutput("facts", json.dumps(["group", split, group.hex()]))
+        yield beam.pvalue.TaggedOutput("facts", json.dumps(["file", input_split, digest.hexdigest()]))
 
-    def _read(self, path: str) -> Iterator[Fault | tuple[int, tf.train.SequenceExample, bytes]]:
-        """Yields a file's good clips as `(record, clip, group)`, and its faults."""
+    def _read(self, path: str, digest: Any) -> Iterator[Fault | tuple[int, tf.train.SequenceExample, bytes]]:
+        """Yields a file's good clips as `(record, clip, group)`, and its faults; `digest` takes what it reads."""
         corrupt: list[Fault] = []
 
         def on_corrupt(error: records.BadFile, data: bytes) -> None:
@@ -259,6 +262,7 @@ class _CheckFile(beam.DoFn):
         try:
             for index, record in records.read_records(path, open_file=fileio.open, on_corrupt=on_corrupt):
                 count += 1
+                digest.update(len(record).to_bytes(8, "big") + record)
                 while corrupt:
                     yield corrupt.pop(0)
                 try:
@@ -329,6 +333,8 @@ def _summarise(path: str, min_frames: int) -> dict[str, Any]:
     splits: dict[str, dict[str, int]] = {}
     groups: dict[str, set[str]] = collections.defaultdict(set)
     lengths: collections.Counter[int] = collections.Counter()
+    sizes: collections.Counter[str] = collections.Counter()
+    files = []
     bad = []
     duplicates = []
     reasons: collections.Counter[str] = collections.Counter()
@@ -342,6 +348,8 @@ def _summarise(path: str, min_frames: int) -> dict[str, Any]:
                 reasons[_DUPLICATE] += count
                 bad.append(fact[3])
                 duplicates.append(fact[1:])
+            elif fact[0] == "file":
+                files.append([*fact[1:], count])
             elif fact[0] == "group":
                 groups[fact[1]].add(fact[2])
             else:
@@ -350,11 +358,15 @@ def _summarise(path: str, min_frames: int) -> dict[str, Any]:
                 counts["frames"] += count * fact[2]
                 counts["short"] += count * (fact[2] < min_frames)
                 lengths[fact[2]] += count
+                sizes["x".join(map(str, fact[3]))] += count
     return {
         "splits": splits,
         "groups": {split: len(names) for split, names in groups.items()},
         "short": sum(counts["short"] for counts in splits.values()),
         "lengths": {str(length): lengths[length] for length in sorted(lengths)},
+        "sizes": dict(sizes.most_common()),
+        # Of what was read, whatever the files are called and wherever they lie.
+        "digest": hashlib.sha256(json.dumps(sorted(files)).encode()).hexdigest()[:16],
         "bad": sorted(bad),
         "duplicates": duplicates,
         "reasons": dict(reasons),

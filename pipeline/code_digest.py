@@ -40,6 +40,6 @@ def module_digest(name: str) -> str:
 def _digest(root: pathlib.Path, files: Iterable[pathlib.Path]) -> str:
     total = hashlib.sha256()
     for file in files:
-        if file.suffix in {".py", ".pbtxt"}:
+        if file.suffix in {".py", ".pbtxt", ".jinja"}:
             total.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
     return total.hexdigest()[:16]

@@ -14,6 +14,7 @@ from framecast.components import pusher, span_statistics, versions
 from framecast.components.clip_example_gen import ClipExampleGen
 from framecast.components.evaluator import Evaluator
 from framecast.components.infra_validator import SavedModelInfraValidator
+from framecast.components.report import Report
 from framecast.components.serving_model import ServingModel
 from framecast.components.transform import Transform
 from framecast.components.validation_gate import ValidationGate
@@ -157,6 +158,26 @@ def create_pipeline(
         custom_config={"code": code_digest("components/pusher.py", "components/versions.py")},
         custom_executor_spec=executor_spec.ExecutorClassSpec(pusher.Executor),
     )
+    # What to look at, whatever became of the candidate.
+    report = Report(
+        examples=examples.outputs["examples"],
+        gate=gate.outputs["gate"],
+        model_run=trainer.outputs["model_run"],
+        model=trainer.outputs["model"],
+        evaluation=evaluator.outputs["evaluation"],
+        infra_blessing=infra.outputs["blessing"],
+        pushed_model=push.outputs["pushed_model"],
+        config=config.model_dump_json(),
+        code=code_digest(
+            "evaluation",
+            "serving/animation.py",
+            "serving/showcase.py",
+            "models/training_log.py",
+            "components/evidence.py",
+            "components/outcome.py",
+            "components/report.py",
+        ),
+    )
     return tfx.dsl.Pipeline(
         pipeline_name=name,
         pipeline_root=root,
@@ -173,6 +194,7 @@ def create_pipeline(
             evaluator,
             infra,
             push,
+            report,
         ],
         enable_cache=True,
         metadata_connection_config=metadata,

@@ -17,6 +17,7 @@ COMPONENTS = (
     "Evaluator",
     "SavedModelInfraValidator",
     "Pusher",
+    "Report",
 )
 
 

@@ -6,9 +6,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from framecast.components import clip_example_gen, drift, validation_gate
+from framecast.components.outcome import outcome, property_of
 from framecast.evaluation.verdict import Verdict, read_verdict
 from framecast.models import trainer
-from framecast.pipeline.runner import NodeRun, property_of
+from framecast.pipeline.runner import NodeRun
 from framecast.pipeline.screen import Screen
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Watcher:
         if run.name == "ClipExampleGen":
             summary = _read_json(run.outputs["examples"].uri, clip_example_gen.SUMMARY)
             self._result.spans, self._result.bad_clips = summary["spans"], summary["reasons"]
+            self._result.data = summary["digest"]
             for reason, count in sorted(self._result.bad_clips.items(), key=lambda pair: -pair[1]):
                 self._screen.say(f"  {count:7} {reason}", "yellow")
 
@@ -61,30 +63,34 @@ class Watcher:
         if self._verdict is not None:
             self._result.figures = self._verdict.figures
             self._result.misses = [dataclasses.asdict(miss) for miss in self._verdict.misses]
-        if self.error is not None:
-            return
         if "Pusher" not in self._runs:
-            self._result.verdict = "unchanged"
-            self._result.why = "stopped before the Pusher, as asked"
+            if self.error is None:
+                self._result.verdict = "unchanged"
+                self._result.why = "stopped before the Pusher, as asked"
             return
-        pushed = self._runs["Pusher"].outputs["pushed_model"]
-        self._result.version = property_of(pushed, "pushed_version")
-        if property_of(pushed, "pushed"):
-            self._result.verdict = "unchanged" if self._runs["Pusher"].cached else "pushed"
-            self._result.why = f"version {self._result.version} at {property_of(pushed, 'pushed_destination')}"
-        elif property_of(pushed, "reason") == "unchanged":
-            self._result.verdict = "unchanged"
-            self._result.why = f"the candidate is what version {self._result.version} serves already"
-        else:
-            self._result.verdict = "lost"
-            self._result.why = self._why_lost()
+        # Whatever failed after the push, it changed nothing of what serves: the verdict is about the candidate.
+        pusher, infra = self._runs["Pusher"], self._runs.get("SavedModelInfraValidator")
+        end = outcome(pusher.outputs["pushed_model"], infra.outputs["blessing"] if infra else None, self._verdict)
+        self._result.verdict = "unchanged" if end.verdict == "pushed" and pusher.cached else end.verdict
+        self._result.version = end.version
+        self._result.why = end.why if self.error is None else f"{end.why}\n{self._result.why}"
 
-    def _why_lost(self) -> str:
-        infra = self._runs.get("SavedModelInfraValidator")
-        if infra is not None and (reason := property_of(infra.outputs["blessing"], "reason")):
-            return reason
-        assert self._verdict is not None
-        return "; ".join(miss.describe() for miss in self._verdict.misses)
+    @property
+    def folders(self) -> dict[str, str]:
+        """Where the artifacts are that a report is written from; see `framecast.components.evidence.gather`."""
+        outputs = {
+            "ClipExampleGen": ("ClipExampleGen", "examples"),
+            "ValidationGate": ("ValidationGate", "gate"),
+            "Trainer": ("Trainer", "model_run"),
+            "model": ("Trainer", "model"),
+            "Evaluator": ("Evaluator", "evaluation"),
+            "Report": ("Report", "report"),
+        }
+        return {
+            key: self._runs[component].outputs[output].uri
+            for key, (component, output) in outputs.items()
+            if component in self._runs
+        }
 
     def _line(self, name: str, state: str, seconds: float, note: str) -> None:
         self._screen.done(name, state, seconds, note)

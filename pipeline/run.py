@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from framecast.pipeline import config as configuration
+from framecast.pipeline import provenance
 from framecast.pipeline.screen import Screen, logged_to
 from framecast.pipeline.workdir_lock import exclusive
 
@@ -34,6 +35,12 @@ class Result:
         drift: What the ValidationGate compared, span by span (`framecast.components.drift.Comparison`).
         version: The version that is serving after the run.
         log: The full log.
+        report: The HTML page; empty when there is none.
+        seconds: Wall time.
+        time: When the run began, ISO 8601 with the zone.
+        data: Digest of the records that were read; None when ClipExampleGen did not end well.
+        code: Digest of our code.
+        packages: Version of Python and of each package that the result depends on.
     """
 
     verdict: str = "failed"
@@ -46,7 +53,12 @@ class Result:
     drift: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     version: str | None = None
     log: str = ""
+    report: str = ""
     seconds: float = 0.0
+    time: str = ""
+    data: str | None = None
+    code: str = ""
+    packages: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -85,11 +97,17 @@ def run(
 def _recorded_run(
     config: configuration.Config, base: pathlib.Path, from_node: str | None, to_node: str | None, quiet: bool
 ) -> Result:
-    folder = base / "runs" / datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    now = datetime.datetime.now().astimezone()
+    folder = base / "runs" / now.strftime("%Y%m%d-%H%M%S-%f")
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(configuration.to_yaml(config))
     started = time.monotonic()
-    result = Result(log=str(folder / "log.txt"))
+    result = Result(
+        log=str(folder / "log.txt"),
+        time=now.isoformat(timespec="seconds"),
+        code=provenance.code(),
+        packages=provenance.packages(),
+    )
     with logged_to(result.log) as stream, Screen(stream, quiet) as screen:
 
         def record() -> None:
@@ -98,6 +116,8 @@ def _recorded_run(
             style = {"lost": "yellow", "failed": "red"}.get(result.verdict, "green")
             screen.say(f"{result.verdict}: {result.why}", style)
             screen.say(f"{result.seconds:.0f} s, record {folder / 'run.json'}, log {result.log}")
+            if result.report:
+                screen.say(f"report {result.report}")
 
         def interrupted(name: str) -> None:
             result.verdict = "failed"
@@ -105,7 +125,9 @@ def _recorded_run(
             record()
 
         with _ending_on_signals(interrupted):
-            _run(config, base, screen, result, from_node, to_node)
+            folders = _run(config, base, screen, result, from_node, to_node)
+            result.seconds = round(time.monotonic() - started, 1)
+            result.report = _report(config, folder / "report", result, folders)
         record()
     return result
 
@@ -139,7 +161,8 @@ def _run(
     result: Result,
     from_node: str | None,
     to_node: str | None,
-) -> None:
+) -> dict[str, str]:
+    """Returns the folders of the artifacts that a report is written from."""
     screen.running("loading TFX")
     from tfx.orchestration import metadata
 
@@ -163,3 +186,15 @@ def _run(
         if watcher.error is None:  # Not raised by a component.
             watcher.failed("framecast", error, time.monotonic() - started)
     watcher.conclude()
+    return watcher.folders
+
+
+def _report(config: configuration.Config, folder: pathlib.Path, result: Result, folders: dict[str, str]) -> str:
+    """Writes the run's report and returns its page; empty when that failed, which changes nothing of the verdict."""
+    from framecast.pipeline import run_report
+
+    try:
+        return run_report.write(folder, config, dataclasses.asdict(result), folders)
+    except Exception:
+        logging.getLogger(__name__).exception("the report was not written")
+        return ""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
 from apache_beam.options.pipeline_options import StandardOptions
 from ml_metadata.proto import metadata_store_pb2
@@ -154,11 +154,3 @@ class _WatchedNode(beam_dag_runner.PipelineNodeAsDoFn):
 
 
 LocalRunner._PIPELINE_NODE_DO_FN_CLS = _WatchedNode
-
-
-def property_of(artifact: Any, name: str) -> Any:
-    """Returns a custom property of an ML Metadata artifact; None when it has none of that name."""
-    if name not in artifact.custom_properties:
-        return None
-    value = artifact.custom_properties[name]
-    return getattr(value, value.WhichOneof("value"))

@@ -6,7 +6,7 @@ write_gif("forecast.gif", [Row(context=context, truth=truth, forecast=forecast)]
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -24,6 +24,9 @@ _CONTEXT_COLOUR = (90, 90, 98)
 _TRUTH_COLOUR = (80, 200, 120)
 _FORECAST_COLOUR = (255, 160, 30)
 _PERSISTENCE_COLOUR = (90, 160, 255)
+_ERROR_COLOUR = (200, 200, 210)
+_TOO_LOW, _TOO_HIGH = (70, 160, 255), (255, 150, 40)
+_FULL_ERROR = 0.5  # Of the pixel range: the error from which colours stay the same.
 _MISSING_COLOUR = (70, 60, 60)
 _LAST_FRAME_MS = 1200
 
@@ -66,15 +69,16 @@ class Row:
 
 
 def write_gif(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | IO[bytes],
     rows: Sequence[Row],
     *,
+    third: Literal["persistence", "error"] = "persistence",
     value: PixelValue | None = None,
     missing: float | None = None,
     interval: float | None = None,
     frame_ms: int = 250,
 ) -> None:
-    """Writes the context frames and then the forecast, panel by panel: truth, forecast, persistence.
+    """Writes the context frames and then the forecast, panel by panel: truth, forecast, persistence or error.
 
     While the context runs all panels show it in grey borders; from the first forecast frame on each panel has the
     colour of its name. Rows with shorter contexts start later, so that all forecasts start together.
@@ -82,6 +86,8 @@ def write_gif(
     Args:
         path: File to write.
         rows: Clips, all with one horizon.
+        third: What the third panel shows: the last frame held still, or forecast minus truth, blue where the forecast
+            is too low and orange where it is too high, in full colour from half of the pixel range on.
         value: Physical meaning of a pixel value in the clips' own dtype; for the unit dBZ frames get radar colours and
             a scale, for others they are grey.
         missing: Pixel value reserved for "no data", which gets a colour of its own.
@@ -97,7 +103,7 @@ def write_gif(
     for number, row in enumerate(rows):
         _check(number, row, horizon)
     longest = max(len(row.context) for row in rows)
-    layout = _Layout(rows, value if value is not None and value.unit == "dBZ" else None, missing)
+    layout = _Layout(rows, value if value is not None and value.unit == "dBZ" else None, missing, third)
     images = []
     for step in range(-longest, horizon):
         lead = step + 1
@@ -112,7 +118,8 @@ def write_gif(
 class _Layout:
     """Where everything stands; one size for all frames of the animation."""
 
-    def __init__(self, rows: Sequence[Row], radar: PixelValue | None, missing: float | None):
+    def __init__(self, rows: Sequence[Row], radar: PixelValue | None, missing: float | None, third: str):
+        self._third = third
         self._radar = radar
         self._missing = missing
         self._scales = [max(1, -(-_PANEL // min(row.context.shape[1:3]))) for row in rows]
@@ -137,15 +144,16 @@ class _Layout:
         forecasting = step >= 0
         pen.text((_GAP, _GAP // 2), title, _FORECAST_COLOUR if forecasting else _TEXT, ImageFont.load_default(16))
         font = ImageFont.load_default(13)
-        names = ("truth" if forecasting else "context", "forecast", "persistence")
-        colours = (_TRUTH_COLOUR, _FORECAST_COLOUR, _PERSISTENCE_COLOUR)
+        names = ("truth" if forecasting else "context", "forecast", self._third)
+        last = _ERROR_COLOUR if self._third == "error" else _PERSISTENCE_COLOUR
+        colours = (_TRUTH_COLOUR, _FORECAST_COLOUR, last)
         for column, (name, colour) in enumerate(zip(names, colours, strict=True)):
             shown = colour if forecasting else _TEXT if column == 0 else _MUTED
             pen.text((_GAP + column * self._column, _LINE + _GAP // 2), name, shown, font)
         for row, scale, top in zip(rows, self._scales, self._tops, strict=True):
             if row.label:
                 pen.text((_GAP, top - _LINE), row.label, _TEXT, font)
-            for column, frame in enumerate(_panels(row, step)):
+            for column, frame in enumerate(_panels(row, step, self._third)):
                 height, width = (scale * size + 2 * _BORDER for size in row.context.shape[1:3])
                 left = _GAP + column * self._column
                 border = colours[column] if forecasting else _CONTEXT_COLOUR
@@ -154,9 +162,13 @@ class _Layout:
                     if forecasting:
                         pen.text((left + 3 * _BORDER, top + 3 * _BORDER), "not known", _MUTED, font)
                     continue
-                observed = not (forecasting and column == 1)
-                missing = self._missing if observed else None
-                picture = Image.fromarray(_colours(frame, row.context.dtype, self._radar, missing))
+                if forecasting and column == 2 and self._third == "error":
+                    assert row.truth is not None  # Else there is no error to show.
+                    colours_of = _error_colours(frame, row.truth[step], self._missing)
+                else:
+                    missing = None if forecasting and column == 1 else self._missing
+                    colours_of = _colours(frame, row.context.dtype, self._radar, missing)
+                picture = Image.fromarray(colours_of)
                 picture = picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.NEAREST)
                 image.paste(picture, (left + _BORDER, top + _BORDER))
         if self._radar:
@@ -184,10 +196,12 @@ def _check(number: int, row: Row, horizon: int) -> None:
             raise ValueError(f"row {number}, {name}: expected shape {expected}, received {frames.shape}")
 
 
-def _panels(row: Row, step: int) -> tuple[np.ndarray | None, ...]:
+def _panels(row: Row, step: int, third: str) -> tuple[np.ndarray | None, ...]:
     """Returns the frames of the three panels; None where there is no frame to show."""
     if step >= 0:
-        return (None if row.truth is None else row.truth[step]), row.forecast[step], row.context[-1]
+        truth = None if row.truth is None else row.truth[step]
+        error = None if truth is None else row.forecast[step] - _unit(truth)
+        return truth, row.forecast[step], error if third == "error" else row.context[-1]
     frame = row.context[step] if -step <= len(row.context) else None
     return frame, frame, frame
 
@@ -195,7 +209,7 @@ def _panels(row: Row, step: int) -> tuple[np.ndarray | None, ...]:
 def _colours(frame: np.ndarray, dtype: np.dtype, radar: PixelValue | None, missing: float | None) -> np.ndarray:
     """Returns `frame` `(height, width, channel)` as RGB uint8; `dtype` is the clip's, in which `radar` is given."""
     highest = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1.0
-    unit = frame / highest if np.issubdtype(frame.dtype, np.integer) else np.nan_to_num(frame)
+    unit = _unit(frame)
     if radar is not None:
         physical = unit[..., 0] * highest * radar.scale + radar.offset
         starts, colours = zip(*_DBZ_COLOURS, strict=True)
@@ -203,6 +217,24 @@ def _colours(frame: np.ndarray, dtype: np.dtype, radar: PixelValue | None, missi
     else:
         grey = np.round(np.clip(unit, 0, 1) * 255).astype(np.uint8)
         picture = grey if grey.shape[-1] == 3 else np.repeat(grey[..., :1], 3, axis=-1)
-    if missing is not None:
-        picture = np.where((frame == missing).all(axis=-1, keepdims=True), np.array(_MISSING_COLOUR, np.uint8), picture)
-    return picture
+    return _marked(picture, frame, missing)
+
+
+def _error_colours(error: np.ndarray, truth: np.ndarray, missing: float | None) -> np.ndarray:
+    """Returns an error, forecast minus truth in [-1, 1], as RGB uint8; of 2 and of more than 3 channels the first."""
+    mean = error.mean(axis=-1, keepdims=True) if error.shape[-1] == 3 else error[..., :1]
+    share = np.clip(np.abs(mean) / _FULL_ERROR, 0, 1)
+    full = np.where(mean < 0, np.array(_TOO_LOW), np.array(_TOO_HIGH))
+    return _marked(np.round(share * full).astype(np.uint8), truth, missing)
+
+
+def _unit(frame: np.ndarray) -> np.ndarray:
+    """Returns pixels of any dtype in [0, 1]."""
+    return frame / np.iinfo(frame.dtype).max if np.issubdtype(frame.dtype, np.integer) else np.nan_to_num(frame)
+
+
+def _marked(picture: np.ndarray, frame: np.ndarray, missing: float | None) -> np.ndarray:
+    """Returns `picture` with a colour of its own where `frame` has no data."""
+    if missing is None:
+        return picture
+    return np.where((frame == missing).all(axis=-1, keepdims=True), np.array(_MISSING_COLOUR, np.uint8), picture)

@@ -41,7 +41,7 @@ def test_a_first_run_without_a_serving_model_is_pushed(first_run):
     assert chain.record()["verdict"] == "pushed"
     assert (result.spans, result.drift) == ([], [])
     assert not (chain.folder / "work" / "statistics").exists()
-    assert [component["state"] for component in result.components] == ["done"] * 12
+    assert [component["state"] for component in result.components] == ["done"] * 13
 
 
 def test_a_run_leaves_nothing_large_in_the_temporary_directory(chain):
@@ -247,7 +247,7 @@ def test_a_part_of_the_chain_runs_on_what_earlier_runs_left(chain):
     # Not on the artifacts of the last run, which has no model, but of the last one that has.
     result = chain.run("train.steps=80", from_node="Evaluator")
     assert (result.verdict, result.exit_code) == ("unchanged", 0), result.why
-    assert {component["name"] for component in result.components} == {"Evaluator", "Pusher"}
+    assert {component["name"] for component in result.components} == {"Evaluator", "Pusher", "Report"}
     assert chain.versions == versions
 
 

@@ -1,0 +1,78 @@
+"""Gathers what a report is written from out of artifacts: one reader for the Report component and the runner."""
+
+import base64
+import dataclasses
+import glob
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+from tfx.dsl.io import fileio
+from tfx.utils import path_utils
+
+from framecast.components import clip_example_gen, validation_gate, versions
+from framecast.evaluation.evidence import Evidence
+from framecast.evaluation.verdict import read_verdict
+from framecast.models import trainer, training_log
+from framecast.schemas.spec import ClipSpec
+from framecast.serving import showcase
+
+
+def gather(config: dict[str, Any], record: dict[str, Any], folders: Mapping[str, str]) -> Evidence:
+    """Reads what a run left.
+
+    Args:
+        config: The resolved configuration.
+        record: What is known of the run besides, see `Evidence`.
+        folders: Of the artifacts that there are, by the component that wrote them: `ClipExampleGen`, `ValidationGate`,
+            `Trainer` (the model run), `model` (the exported model), `Evaluator` (the evaluation).
+    """
+    record = dict(record)
+    found: dict[str, Any] = {}
+    if folder := folders.get("ClipExampleGen"):
+        found["ingest"] = _read_json(folder, clip_example_gen.SUMMARY)
+    if folder := folders.get("ValidationGate"):
+        record["drift"] = _read_json(folder, validation_gate.DRIFT)
+    if folder := folders.get("Trainer"):
+        found["training"] = _read_json(folder, trainer.SUMMARY)
+        found["curves"] = training_log.read_curves(folder)
+    if folder := folders.get("model"):
+        found["card"] = versions.read_card(path_utils.serving_model_path(folder))
+    if folder := folders.get("Evaluator"):
+        verdict = read_verdict(folder)
+        record.update(figures=verdict.figures, misses=[dataclasses.asdict(miss) for miss in verdict.misses])
+        found.update(slices=verdict.slices, serving=verdict.serving)
+    return Evidence(config, record, **found)
+
+
+def with_forecasts(evidence: Evidence, examples: str, model: str) -> Evidence:
+    """Returns the evidence with forecasts of clips of the eval split, asked of the exported model.
+
+    Args:
+        evidence: Of a run that has both.
+        examples: ClipExampleGen's folder.
+        model: The exported model's folder.
+    """
+    if evidence.config["task"]["kind"] != "forecast":
+        return evidence
+    spec = ClipSpec.model_validate(evidence.config["clip"])
+    loaded = tf.saved_model.load(path_utils.serving_model_path(model))
+    rate = (evidence.card or {}).get("frame_rate")
+    shown, clips = showcase.choose(loaded, lambda: _eval_records(examples), spec, rate)
+    return dataclasses.replace(
+        evidence,
+        shown=[{**dataclasses.asdict(one), "gif": base64.b64encode(one.gif).decode()} for one in shown],
+        sample={"clips": clips, "rule": showcase.RULE.format(clips=clips)},
+    )
+
+
+def _eval_records(examples: str) -> Iterator[bytes]:
+    files = sorted(glob.glob(os.path.join(examples, "Split-eval", "*")))
+    return tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator()
+
+
+def _read_json(folder: str, name: str) -> Any:
+    with fileio.open(os.path.join(folder, name)) as file:
+        return json.loads(file.read())

@@ -1,0 +1,48 @@
+"""What became of a candidate, from what Pusher, infra validation and Evaluator put out."""
+
+import dataclasses
+from typing import Any
+
+from framecast.evaluation.verdict import Verdict
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """The end of a run that reached the Pusher.
+
+    Args:
+        verdict: `pushed`, `unchanged` or `lost`.
+        why: One sentence, or one for each threshold that was missed.
+        version: The version that serves now, when the Pusher named one.
+    """
+
+    verdict: str
+    why: str
+    version: str | None
+
+
+def outcome(pushed: Any, infra: Any | None, verdict: Verdict | None) -> Outcome:
+    """Derives what became of the candidate.
+
+    Args:
+        pushed: The Pusher's artifact, as ML Metadata holds it.
+        infra: That of the infra validation; None when it did not run.
+        verdict: The Evaluator's; None when it did not run.
+    """
+    version = property_of(pushed, "pushed_version")
+    if property_of(pushed, "pushed"):
+        return Outcome("pushed", f"version {version} at {property_of(pushed, 'pushed_destination')}", version)
+    if property_of(pushed, "reason") == "unchanged":
+        return Outcome("unchanged", f"the candidate is what version {version} serves already", version)
+    if infra is not None and (reason := property_of(infra, "reason")):
+        return Outcome("lost", reason, version)
+    assert verdict is not None
+    return Outcome("lost", "; ".join(miss.describe() for miss in verdict.misses), version)
+
+
+def property_of(artifact: Any, name: str) -> Any:
+    """Returns a custom property of an ML Metadata artifact; None when it has none of that name."""
+    if name not in artifact.custom_properties:
+        return None
+    value = artifact.custom_properties[name]
+    return getattr(value, value.WhichOneof("value"))

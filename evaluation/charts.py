@@ -1,0 +1,206 @@
+"""Charts as inline SVG: lines and bars that a page of any width, light or dark, shows without a script.
+
+    line_chart([Line("candidate", [(5, 0.1), (10, 0.2)])], x_label="minutes ahead", y_label="dBZ")
+
+Colours are CSS variables of the page (`--line-1`, ...); lines differ in dash and mark too, for eyes that do not tell
+the colours apart.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+_WIDTH, _HEIGHT = 360, 230  # Of the drawing's own coordinates: narrow, so that text stays legible on a phone.
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 18, 36
+_DASHES = ("", "6 3", "2 3", "8 3 2 3", "4 2", "1 2")
+_MARKS = 12  # Longest line whose points are marked one by one.
+STYLES = len(_DASHES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A line of a chart.
+
+    Args:
+        name: What it shows.
+        points: `(x, y)`, x rising; where y is None the line has a gap.
+        style: 0 to `STYLES` - 1: colour, dash and mark.
+    """
+
+    name: str
+    points: Sequence[tuple[float, float | None]]
+    style: int = 0
+
+
+def line_chart(
+    lines: Sequence[Line],
+    *,
+    x_label: str,
+    y_label: str,
+    log: bool = False,
+    guide: float | None = None,
+    x_values: Sequence[float] | None = None,
+) -> Markup:
+    """Returns an SVG of the lines; a sentence instead when they hold no number.
+
+    Args:
+        lines: What to draw; the first is drawn last, over the others.
+        x_label: Written below the axis, with its unit.
+        y_label: Written above the axis, with its unit.
+        log: Whether y is logarithmic; taken for linear when a value is not above 0.
+        guide: A value of y to draw a thin line at.
+        x_values: Values of x to name; round ones unless given.
+    """
+    numbers = [y for line in lines for _, y in line.points if y is not None]
+    if not numbers:
+        return Markup('<p class="absent">No finite number to draw.</p>')
+    log = log and min(numbers) > 0
+    scale_y = _Scale([*numbers, *([] if guide is None else [guide])], _HEIGHT - _BOTTOM, _TOP, log)
+    xs = [x for line in lines for x, _ in line.points]
+    scale_x = _Scale(xs, _LEFT, _WIDTH - _RIGHT, exact=True)
+    names_x = _thinned(list(x_values), 10) if x_values else [x for x in scale_x.ticks if min(xs) <= x <= max(xs)]
+    parts = [*_y_axis(scale_y), _label(y_label, x_label)]
+    parts += [
+        f'<text x="{scale_x(x):.1f}" y="{_HEIGHT - _BOTTOM + 14}" text-anchor="middle">{number(x)}</text>'
+        for x in names_x
+    ]
+    if guide is not None:
+        parts.append(f'<line class="guide" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" {_level(scale_y(guide))}/>')
+    for line in reversed(lines):
+        parts += _line(line, scale_x, scale_y)
+    return _svg(parts, f"{y_label} by {x_label}: {', '.join(line.name for line in lines)}")
+
+
+def bar_chart(bars: Sequence[tuple[str, float]], *, x_label: str, y_label: str) -> Markup:
+    """Returns an SVG of one bar for each `(name, value)`, from 0."""
+    scale = _Scale([0, *(value for _, value in bars)], _HEIGHT - _BOTTOM, _TOP)
+    width = (_WIDTH - _LEFT - _RIGHT) / len(bars)
+    parts = [*_y_axis(scale), _label(y_label, x_label)]
+    named = set(_thinned([name for name, _ in bars], 12 if len(bars[-1][0]) < 4 else 6))
+    for place, (name, value) in enumerate(bars):
+        left, top = _LEFT + place * width, scale(value)
+        parts.append(
+            f'<rect class="bar" x="{left + 0.1 * width:.1f}" y="{top:.1f}" width="{0.8 * width:.1f}" '
+            f'height="{_HEIGHT - _BOTTOM - top:.1f}"><title>{escape(name)}: {number(value)}</title></rect>'
+        )
+        if name in named:
+            middle = left + width / 2
+            parts.append(
+                f'<text x="{middle:.1f}" y="{_HEIGHT - _BOTTOM + 14}" text-anchor="middle">{escape(name)}</text>'
+            )
+    return _svg(parts, f"{y_label} by {x_label}")
+
+
+def swatch(style: int) -> Markup:
+    """Returns a line's sample for a legend."""
+    return Markup(
+        f'<svg class="swatch" viewBox="0 0 28 10" aria-hidden="true"><path class="line" d="M1 5H27" '
+        f'style="stroke:var(--line-{style + 1})" stroke-dasharray="{_DASHES[style]}"/>{_mark(14, 5, style)}</svg>'
+    )
+
+
+def number(value: float) -> str:
+    """Returns a number as axes write it."""
+    return f"{value:.4g}".replace("e-0", "e-").replace("-", "\N{MINUS SIGN}")
+
+
+class _Scale:
+    """From values to coordinates; unless `exact` the range is widened to round numbers."""
+
+    def __init__(self, values: Sequence[float], start: float, end: float, log: bool = False, exact: bool = False):
+        low, high = min(values), max(values)
+        self._log = log
+        if log:
+            self.ticks = _log_ticks(low, high)
+        else:
+            if low == high:
+                low, high = (low - 0.5, high + 0.5) if exact or low == 0 else (low - abs(low) / 2, high + abs(high) / 2)
+            step = _round_step((high - low) / 5)
+            first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+            self.ticks = [place * step for place in range(first, last + 1)]
+        if not exact:
+            low, high = min(low, self.ticks[0]), max(high, self.ticks[-1])
+        self._from, self._to = self._of(low), self._of(high)
+        self._start, self._end = start, end
+
+    def __call__(self, value: float) -> float:
+        share = (self._of(value) - self._from) / ((self._to - self._from) or 1.0)
+        return self._start + share * (self._end - self._start)
+
+    def _of(self, value: float) -> float:
+        return math.log10(value) if self._log else value
+
+
+def _round_step(step: float) -> float:
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    factors = (1, 2, 5) if len(powers) < 4 else (1,)
+    ticks = [factor * 10.0**power for power in powers for factor in factors]
+    inside = [tick for tick in ticks if low <= tick <= high]
+    below = [tick for tick in ticks if tick < low][-1:]
+    above = [tick for tick in ticks if tick > high][:1]
+    return [*below, *inside, *above]
+
+
+def _thinned(values: list, most: int) -> list:
+    return values[:: -(-len(values) // most)]
+
+
+def _level(y: float) -> str:
+    return f'y1="{y:.1f}" y2="{y:.1f}"'
+
+
+def _y_axis(scale: _Scale) -> list[str]:
+    parts = []
+    for tick in scale.ticks:
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" {_level(scale(tick))}/>')
+        parts.append(f'<text x="{_LEFT - 5}" y="{scale(tick) + 3.5:.1f}" text-anchor="end">{number(tick)}</text>')
+    return parts
+
+
+def _label(y_label: str, x_label: str) -> str:
+    return (
+        f'<text class="axis" x="2" y="10">{escape(y_label)}</text>'
+        f'<text class="axis" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 6}" text-anchor="end">{escape(x_label)}</text>'
+    )
+
+
+def _line(line: Line, scale_x: _Scale, scale_y: _Scale) -> list[str]:
+    path, pen_down = [], False
+    marks = []
+    for x, y in line.points:
+        if y is None:
+            pen_down = False
+            continue
+        path.append(f"{'L' if pen_down else 'M'}{scale_x(x):.1f} {scale_y(y):.1f}")
+        pen_down = True
+        title = f"<title>{escape(line.name)}, {number(x)}: {number(y)}</title>"
+        marks.append(_mark(scale_x(x), scale_y(y), line.style, title))
+    style = f'style="stroke:var(--line-{line.style + 1})" stroke-dasharray="{_DASHES[line.style]}"'
+    return [f'<path class="line" d="{"".join(path)}" {style}/>', *(marks if len(marks) <= _MARKS else ())]
+
+
+def _mark(x: float, y: float, style: int, title: str = "") -> str:
+    shapes = (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2"',
+        f'<rect x="{x - 3:.1f}" y="{y - 3:.1f}" width="6" height="6"',
+        f'<path d="M{x:.1f} {y - 3.8:.1f}l3.6 6.4h-7.2z"',
+        f'<path d="M{x:.1f} {y - 4:.1f}l4 4l-4 4l-4 -4z"',
+        f'<path d="M{x:.1f} {y + 3.8:.1f}l3.6 -6.4h-7.2z"',
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2"',
+    )
+    return f'{shapes[style]} style="fill:var(--line-{style + 1})">{title}</{shapes[style][1:].partition(" ")[0]}>'
+
+
+def _svg(parts: Sequence[str], description: str) -> Markup:
+    return Markup(
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(description)}">'
+        + "".join(parts)
+        + "</svg>"
+    )

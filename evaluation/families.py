@@ -1,0 +1,139 @@
+"""Figures sorted for people: each metric beside what it is compared with, in physical units where the clips have them.
+
+for family in by_lead_time(figures, serving):
+family.name, [line.name for line in family.lines]
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from framecast.evaluation import metrics
+from framecast.evaluation.charts import STYLES, Line
+from framecast.schemas.spec import ClipSpec
+
+Figures = Mapping[str, float | None]
+
+_MEANINGS = {
+    "mse": ("mean square error of a pixel", "pixels from 0 to 1"),
+    "mae": ("mean absolute error of a pixel", "pixels from 0 to 1"),
+    "mse_frame": ("square error summed over a frame's pixels", "pixels from 0 to 1"),
+    "mae_frame": ("absolute error summed over a frame's pixels", "pixels from 0 to 1"),
+    "psnr": ("peak signal-to-noise ratio, mean over frames", "dB"),
+    "skill": ("share of the squared error of a reference forecast that the model avoids", "1 is perfect, 0 no better"),
+    "clip_roc_auc": ("probability that an anomalous clip scores above a normal one", "0.5 is chance"),
+    "frame_roc_auc": ("probability that an anomalous frame scores above a normal one", "0.5 is chance"),
+    "accuracy": ("share of labels that are met", "from 0 to 1"),
+    "accuracy_majority": ("accuracy of always answering the most frequent class", "from 0 to 1"),
+    "cross_entropy": ("mean cross-entropy", "nats"),
+    "macro_f1": ("F1, mean over classes", "from 0 to 1"),
+    "r2": ("share of the labels' variance that is explained", "1 is perfect"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A metric by lead time, and what it is compared with.
+
+    Args:
+        name: The metric.
+        title: What is drawn.
+        unit: Of its values.
+        lines: The candidate first, then the serving model and the reference forecasts.
+        guide: A value to see the lines against; None when there is none.
+    """
+
+    name: str
+    title: str
+    unit: str
+    lines: Sequence[Line]
+    guide: float | None = None
+
+
+def meaning(name: str) -> str:
+    """Returns what a metric is, with its unit; the direction that is better where no more is known of it."""
+    what, unit = _MEANINGS.get(name, ("", ""))
+    if what:
+        return f"{what} ({unit})"
+    return f"{'lower' if metrics.lower_is_better(name) else 'higher'} is better"
+
+
+def overall(figures: Figures) -> dict[str, float | None]:
+    """Returns the figures over all lead times, by metric."""
+    return {key: value for key, value in figures.items() if metrics.parse_key(key)[1] is None}
+
+
+def horizon(figures: Figures) -> int:
+    """Returns the last lead time that has a figure; 0 when none has."""
+    return max((metrics.parse_key(key)[1] or 0 for key in figures), default=0)
+
+
+def by_lead_time(figures: Figures, serving: Figures, config: Mapping[str, Any], interval: float) -> list[Family]:
+    """Sorts every metric that has lead times.
+
+    Args:
+        figures: The candidate's, by `metrics.key`; those of reference forecasts end in the reference's name.
+        serving: The serving model's, or none.
+        config: The run's configuration, for the unit of a pixel.
+        interval: From one lead time to the next, in the unit of the lines' x.
+    """
+    names = list(dict.fromkeys(name for name, lead in map(metrics.parse_key, figures) if lead is not None))
+    compared = {name: _reference_of(name, names) for name in names}
+    families = []
+    for name in names:
+        if compared[name]:
+            continue
+        references = [other for other in names if other.startswith(f"{name}_") and compared[other]]
+        title, unit, convert = _physical(name, config)
+        sources: list[tuple[str, str, Figures]] = [(_own(name, bool(references)), name, figures)]
+        if serving:
+            sources.append(("serving model", name, serving))
+        sources += [(_against(name, other), other, figures) for other in references]
+        lines = []
+        for place, (label, metric, values) in enumerate(sources):
+            leads = range(1, horizon(figures) + 1)
+            points = [(lead * interval, _converted(values.get(metrics.key(metric, lead)), convert)) for lead in leads]
+            style = place if serving else place + (place > 0)  # A colour means the same with and without a baseline.
+            lines.append(Line(label, points, style % STYLES))
+        families.append(Family(name, title, unit, lines, 0.0 if name.startswith("skill") else None))
+    return families
+
+
+def lead_time_unit(interval: float | None) -> tuple[float, str]:
+    """Returns how far one frame is ahead, and in what: minutes, seconds, or frames of an unknown rate."""
+    if not interval:
+        return 1.0, "frames"
+    return (interval / 60, "minutes") if interval >= 30 else (interval, "seconds")
+
+
+def _reference_of(name: str, names: Sequence[str]) -> str | None:
+    for reference in sorted(metrics.REFERENCES, key=len, reverse=True):
+        if name.endswith(f"_{reference}") and name.removesuffix(f"_{reference}") in names:
+            return reference
+    return None
+
+
+def _own(name: str, compared: bool) -> str:
+    return "candidate, best reference" if name == "skill" and compared else "candidate"
+
+
+def _against(name: str, other: str) -> str:
+    reference = other.removeprefix(f"{name}_").replace("_", " ")
+    return f"candidate, {reference}" if name == "skill" else reference
+
+
+def _physical(name: str, config: Mapping[str, Any]) -> tuple[str, str, Any]:
+    """Returns title, unit and conversion: errors in the clips' own unit where they have one."""
+    clip = ClipSpec.model_validate(config["clip"])
+    if clip.value is not None and name in ("mse", "mae"):
+        span = clip.max_pixel * abs(clip.value.scale)
+        if name == "mse":
+            return "Root of the mean square error", clip.value.unit, lambda value: math.sqrt(value) * span
+        return "Mean absolute error", clip.value.unit, lambda value: value * span
+    what, unit = _MEANINGS.get(name, ("", ""))
+    return (what[:1].upper() + what[1:]) or name, unit, None
+
+
+def _converted(value: float | None, convert: Any) -> float | None:
+    return value if value is None or convert is None else convert(value)
