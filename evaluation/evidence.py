@@ -51,3 +51,15 @@ class Evidence:
     def from_json(cls, text: str) -> "Evidence":
         """Returns what `to_json` wrote."""
         return cls(**json.loads(text))
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested sections as one, keys joined by dots: `{"train.steps": 500}`."""
+    flat = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{name}."))
+        else:
+            flat[name] = value
+    return flat

@@ -15,6 +15,14 @@ from framecast.schemas.spec import ClipSpec
 
 Figures = Mapping[str, float | None]
 
+# The figures that a line about a run has room for, by task.
+HEADLINES = {
+    "forecast": ("mse", "skill"),
+    "anomaly": ("clip_roc_auc", "frame_roc_auc"),
+    "classify": ("accuracy", "cross_entropy"),
+    "regress": ("mse", "r2"),
+}
+
 _MEANINGS = {
     "mse": ("mean square error of a pixel", "pixels from 0 to 1"),
     "mae": ("mean absolute error of a pixel", "pixels from 0 to 1"),

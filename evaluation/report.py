@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from framecast.evaluation import charts, families, metrics
-from framecast.evaluation.evidence import Evidence
+from framecast.evaluation.evidence import Evidence, flatten
 
 PAGE = "index.html"
 CARD = "model_card.md"
@@ -54,7 +54,7 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "record": record,
         "config": config,
         "task": config["task"]["kind"],
-        "error": metrics.ERROR_BY_TASK[config["task"]["kind"]],
+        "headlines": families.HEADLINES[config["task"]["kind"]],
         "overall": families.overall(figures),
         "serving": evidence.serving,
         "meaning": families.meaning,
@@ -72,18 +72,6 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "settings": flatten(config),
         "swatch": charts.swatch,
     }
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested sections as one, keys joined by dots: `{"train.steps": 500}`."""
-    flat = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict) and value:
-            flat.update(flatten(value, f"{name}."))
-        else:
-            flat[name] = value
-    return flat
 
 
 def _family_chart(family: families.Family, unit: str) -> Any:

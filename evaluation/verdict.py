@@ -13,16 +13,9 @@ from typing import Any
 
 import tensorflow_model_analysis as tfma
 
-from framecast.evaluation import metrics, tfma_metrics, thresholds
+from framecast.evaluation import families, metrics, tfma_metrics, thresholds
 
 OVERALL = "overall"
-
-_SHOWN = {
-    "forecast": ("mse", "skill"),
-    "anomaly": ("clip_roc_auc", "frame_roc_auc"),
-    "classify": ("accuracy", "cross_entropy"),
-    "regress": ("mse", "r2"),
-}
 
 Figures = dict[str, float | None]
 
@@ -76,7 +69,7 @@ class Verdict:
         """Returns the outcome and the main figures of a task of that kind in one line."""
         count = len(self.misses)
         outcome = "blessed" if self.blessed else f"{count} threshold{'' if count == 1 else 's'} missed"
-        figures = [f"{name} {_text(self.figures.get(name))}" for name in _SHOWN[task]]
+        figures = [f"{name} {_text(self.figures.get(name))}" for name in families.HEADLINES[task]]
         if self.serving:
             error = metrics.ERROR_BY_TASK[task]
             figures.append(f"serving {error} {_text(self.serving.get(error))}")

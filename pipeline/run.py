@@ -112,7 +112,9 @@ def _recorded_run(
 
         def record() -> None:
             result.seconds = round(time.monotonic() - started, 1)
-            (folder / "run.json").write_text(json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+            part = folder / "run.json.part"
+            part.write_text(json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+            part.rename(folder / "run.json")
             style = {"lost": "yellow", "failed": "red"}.get(result.verdict, "green")
             screen.say(f"{result.verdict}: {result.why}", style)
             screen.say(f"{result.seconds:.0f} s, record {folder / 'run.json'}, log {result.log}")

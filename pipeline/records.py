@@ -1,0 +1,89 @@
+"""The record of runs: what `WORKDIR/runs/TIME/run.json` and `config.yaml` say, read without TFX.
+
+for run in read_runs("work"):
+run.name, run.record["verdict"], run.config["train.steps"]
+find_run("work", "latest")
+"""
+
+import dataclasses
+import difflib
+import json
+import pathlib
+from typing import Any
+
+import yaml
+
+from framecast.evaluation.evidence import flatten
+from framecast.pipeline.config import ConfigError
+
+LATEST = "latest"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run that has begun.
+
+    Args:
+        name: Its folder's, the time at which it began.
+        folder: Where its record, configuration, log and report lie.
+        record: What `run.json` holds; empty where there is none: the run was killed, or is not over.
+        config: The resolved configuration, keys joined by dots.
+    """
+
+    name: str
+    folder: pathlib.Path
+    record: dict[str, Any]
+    config: dict[str, Any]
+
+
+def read_runs(workdir: str) -> list[Run]:
+    """Reads every run, the newest first.
+
+    Raises:
+        ConfigError: When there is none.
+    """
+    return [_read(folder) for folder in _folders(workdir)]
+
+
+def find_run(workdir: str, name: str) -> Run:
+    """Reads one run.
+
+    Args:
+        workdir: The work directory of `framecast run`.
+        name: Its name, the beginning of one where no other begins so, or `latest`.
+
+    Raises:
+        ConfigError: Naming the closest when there is no such run.
+    """
+    folders = {folder.name: folder for folder in _folders(workdir)}
+    if name == LATEST:
+        return _read(next(iter(folders.values())))
+    if name in folders:
+        return _read(folders[name])
+    begin = [own for own in folders if own.startswith(name)]
+    if len(begin) == 1:
+        return _read(folders[begin[0]])
+    if begin:
+        raise ConfigError(f"run: expected one run, received {name}, with which {', '.join(begin)} begin")
+    close = difflib.get_close_matches(name, folders, n=1)
+    known = f"did you mean {close[0]}?" if close else f"there are {', '.join(folders)}"
+    raise ConfigError(f"run: expected {LATEST} or a run of {workdir}, received {name}; {known}")
+
+
+def _folders(workdir: str) -> list[pathlib.Path]:
+    """Returns the runs' folders, the newest first: their names are times."""
+    base = pathlib.Path(workdir) / "runs"
+    folders = sorted((path for path in base.glob("*") if path.is_dir()), reverse=True)
+    if not folders:
+        raise ConfigError(f"--workdir: expected a work directory of framecast run, found no run in {base}")
+    return folders
+
+
+def _read(folder: pathlib.Path) -> Run:
+    record, config = folder / "run.json", folder / "config.yaml"
+    return Run(
+        folder.name,
+        folder,
+        json.loads(record.read_text()) if record.exists() else {},
+        flatten(yaml.safe_load(config.read_text())) if config.exists() else {},
+    )

@@ -1,0 +1,139 @@
+"""Past runs told to people, and two of them side by side."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from framecast.evaluation import families, metrics
+from framecast.pipeline.records import Run
+
+_UNRECORDED = "no record"  # In place of a verdict.
+_OVERVIEW = ("verdict", "why", "version", "seconds", "data", "code")
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """Returns what a list says of a run: `name`, `time`, `verdict`, `figures` (the main ones), `version`, `seconds`."""
+    figures = run.record.get("figures", {})
+    names = families.HEADLINES.get(run.config.get("task.kind", ""), ())
+    return {
+        "name": run.name,
+        "time": run.record.get("time"),
+        "verdict": run.record.get("verdict"),
+        "figures": {name: figures[name] for name in names if name in figures},
+        "version": run.record.get("version"),
+        "seconds": run.record.get("seconds"),
+    }
+
+
+def listing(runs: Sequence[Run]) -> str:
+    """Returns a line a run."""
+    rows = [["run", "verdict", "figures", "version", "seconds"]]
+    for run in runs:
+        told = summary(run)
+        figures = ", ".join(f"{name} {_text(value)}" for name, value in told["figures"].items())
+        verdict = told["verdict"] or f"{_UNRECORDED}: killed, or not over"
+        rows.append([run.name, verdict, figures, told["version"] or "", _text(told["seconds"])])
+    return _columns(rows)
+
+
+def description(run: Run) -> str:
+    """Returns what became of a run, and what it was made from."""
+    record = run.record
+    if not record:
+        return f"run {run.name}: {_UNRECORDED}: it was killed, or is not over; its log lies in {run.folder}"
+    lines = [f"run {run.name}, {record.get('time', '')}, {record['seconds']:.0f} s"]
+    lines += [f"{record['verdict']}: {record['why']}", "", *_figures(record["figures"]), ""]
+    lines += [
+        f"data: {record.get('data') or 'not known: ClipExampleGen was not run, or not to its end'}",
+        f"code: {record.get('code')}",
+        f"packages: {', '.join(f'{name} {version}' for name, version in record.get('packages', {}).items())}",
+    ]
+    if record.get("spans"):
+        lines.append(f"spans: {', '.join(map(str, record['spans']))}")
+    if record["bad_clips"]:
+        lines.append(f"bad clips: {', '.join(f'{count} {reason}' for reason, count in record['bad_clips'].items())}")
+    rows = [[part["name"], part["state"], f"{part['seconds']} s", part["note"]] for part in record["components"]]
+    lines += ["", _columns(rows), "", "configuration:"]
+    lines += [f"  {key}: {value}" for key, value in run.config.items()]
+    lines += ["", f"log: {record['log']}", f"report: {record.get('report') or 'none was written'}"]
+    return "\n".join(lines)
+
+
+def comparison(a: Run, b: Run) -> dict[str, Any]:
+    """Sets two runs side by side.
+
+    Returns:
+        `runs`, the two names; `overview`, pairs of what each record says; `figures`, for each that one of them has `a`,
+        `b` and `difference`, b minus a, None where there is none; `packages` and `config`, pairs of what differs.
+    """
+    first, second = a.record.get("figures", {}), b.record.get("figures", {})
+    packages = a.record.get("packages", {}), b.record.get("packages", {})
+    return {
+        "runs": [a.name, b.name],
+        "overview": {key: [a.record.get(key), b.record.get(key)] for key in _OVERVIEW},
+        "figures": {
+            key: {"a": first.get(key), "b": second.get(key), "difference": _difference(first.get(key), second.get(key))}
+            for key in dict.fromkeys([*first, *second])
+        },
+        "packages": _differing(*packages),
+        "config": _differing(a.config, b.config),
+    }
+
+
+def compared(found: dict[str, Any]) -> str:
+    """Returns a comparison as text: figures over all lead times, the main ones at each, and what differs."""
+    rows = [["", *found["runs"]]]
+    for key, pair in found["overview"].items():
+        if key != "why":
+            rows.append([key, *(_text(value) for value in pair)])
+    lines = [_columns(rows), ""]
+    if len(set(found["overview"]["data"])) > 1:
+        lines += ["The data differ: so may the clips that the figures are over.", ""]
+    rows = [["figure", *found["runs"], "difference", ""]]
+    main = {name for names in families.HEADLINES.values() for name in names}
+    for key, figure in found["figures"].items():
+        name, lead = metrics.parse_key(key)
+        if lead is not None and name not in main:
+            continue
+        rows.append([key, _text(figure["a"]), _text(figure["b"]), *_judged(key, figure["difference"])])
+    lines += [_columns(rows) if found["figures"] else "Neither run has figures.", ""]
+    for what in ("config", "packages"):
+        rows = [[key, *(_text(value) for value in pair)] for key, pair in found[what].items()]
+        title = {"config": "configuration", "packages": "packages"}[what]
+        lines += [_columns([[title, *found["runs"]], *rows]) if rows else f"The {title} are the same.", ""]
+    return "\n".join(lines).rstrip()
+
+
+def _figures(figures: dict[str, float | None]) -> Iterable[str]:
+    if not figures:
+        return ["no figures: the run ended before the Evaluator"]
+    leads = range(1, families.horizon(figures) + 1)
+    rows = [["figure", "overall", *(f"lead {lead}" for lead in leads)]]
+    for name, value in families.overall(figures).items():
+        rows.append([name, _text(value), *(_text(figures.get(metrics.key(name, lead), "")) for lead in leads)])
+    return [_columns(rows)]
+
+
+def _difference(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else b - a
+
+
+def _judged(key: str, difference: float | None) -> tuple[str, str]:
+    if not difference:
+        return ("" if difference is None else "0"), ""
+    better = (difference < 0) == metrics.lower_is_better(metrics.parse_key(key)[0])
+    return f"{difference:+.4g}", "better" if better else "worse"
+
+
+def _differing(a: dict[str, Any], b: dict[str, Any]) -> dict[str, list[Any]]:
+    return {key: [a.get(key), b.get(key)] for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)}
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows)

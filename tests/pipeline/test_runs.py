@@ -1,0 +1,140 @@
+"""`framecast runs`: what recorded runs say, without TensorFlow or TFX."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+_FIRST, _SECOND, _KILLED = "20260101-120000-000001", "20260102-120000-000001", "20260103-120000-000001"
+_CONFIG = {
+    "task": {"kind": "forecast", "horizon": 2},
+    "train": {"steps": 40, "learning_rate": 0.005},
+    "evaluate": {"thresholds": {}},
+}
+
+
+def _record(folder, steps, mse, skill, **changes):
+    folder.mkdir(parents=True)
+    config = {**_CONFIG, "train": {**_CONFIG["train"], "steps": steps}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    record = {
+        "verdict": "pushed",
+        "why": "version 7 at serving/7",
+        "figures": {"mse": mse, "skill": skill, "mse/lead_1": mse / 2, "mse/lead_2": mse * 1.5, "psnr": None},
+        "misses": [],
+        "components": [{"name": "Trainer", "state": "done", "seconds": 30.5, "note": "val loss 0.1"}],
+        "bad_clips": {"empty-clip": 2},
+        "spans": [3, 4],
+        "drift": [],
+        "version": "7",
+        "log": str(folder / "log.txt"),
+        "report": str(folder / "report" / "index.html"),
+        "seconds": 83.7,
+        "time": "2026-01-01T12:00:00+00:00",
+        "data": "d1d1",
+        "code": "c0de",
+        "packages": {"python": "3.10.13", "tensorflow": "2.16.2"},
+    }
+    (folder / "run.json").write_text(json.dumps({**record, **changes}))
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    runs = tmp_path / "work" / "runs"
+    _record(runs / _FIRST, 40, 0.04, -0.5)
+    changes = {"verdict": "lost", "why": "mse: expected at most 0.01, received 0.02", "version": None, "data": "d2d2"}
+    _record(runs / _SECOND, 80, 0.02, 0.25, packages={"python": "3.10.13", "tensorflow": "2.16.3"}, **changes)
+    return tmp_path / "work"
+
+
+def test_the_list_holds_every_run_the_newest_first(framecast, workdir):
+    (workdir / "runs" / _KILLED).mkdir()
+    lines = framecast("runs", "list", "--workdir", workdir).text.splitlines()
+    assert [line.split()[0] for line in lines] == ["run", _KILLED, _SECOND, _FIRST]
+    assert "no record: killed, or not over" in lines[1]
+    assert lines[2].split()[1:] == ["lost", "mse", "0.02,", "skill", "0.25", "83.7"]
+    assert lines[3].split()[1:] == ["pushed", "mse", "0.04,", "skill", "-0.5", "7", "83.7"]
+    listed = json.loads(framecast("runs", "list", "--workdir", workdir, "--json").text)
+    assert [run["name"] for run in listed] == [_KILLED, _SECOND, _FIRST]
+    assert listed[2]["figures"] == {"mse": 0.04, "skill": -0.5}
+    assert (listed[2]["verdict"], listed[2]["version"], listed[2]["seconds"]) == ("pushed", "7", 83.7)
+
+
+@pytest.mark.parametrize("name", [_FIRST, "20260101"])
+def test_a_run_is_shown_with_what_made_it(framecast, workdir, name):
+    answer = framecast("runs", "show", name, "--workdir", workdir)
+    assert answer.code == 0
+    for said in (
+        f"run {_FIRST}, 2026-01-01T12:00:00+00:00, 84 s", "pushed: version 7 at serving/7", "data: d1d1", "code: c0de",
+        "tensorflow 2.16.2", "2 empty-clip", "spans: 3, 4", "train.steps: 40", "val loss 0.1",
+        f"report: {workdir}/runs/{_FIRST}/report/index.html",
+    ):  # fmt: skip
+        assert said in answer.text
+    (row,) = (line.split() for line in answer.text.splitlines() if line.startswith("mse "))
+    assert row == ["mse", "0.04", "0.02", "0.06"]
+
+
+def test_latest_is_the_newest_run(framecast, workdir):
+    shown = json.loads(framecast("runs", "show", "latest", "--workdir", workdir, "--json").text)
+    assert (shown["name"], shown["record"]["verdict"], shown["config"]["train.steps"]) == (_SECOND, "lost", 80)
+
+
+def test_a_run_that_was_killed_is_shown_as_one(framecast, workdir):
+    (workdir / "runs" / _KILLED).mkdir()
+    answer = framecast("runs", "show", "latest", "--workdir", workdir)
+    assert answer.code == 0
+    assert "no record: it was killed, or is not over" in answer.text
+
+
+def test_two_runs_are_compared_figure_by_figure_and_key_by_key(framecast, workdir):
+    found = json.loads(framecast("runs", "compare", _FIRST, "latest", "--workdir", workdir, "--json").text)
+    assert found["runs"] == [_FIRST, _SECOND]
+    assert found["figures"]["mse"] == {"a": 0.04, "b": 0.02, "difference": -0.02}
+    assert found["figures"]["psnr"] == {"a": None, "b": None, "difference": None}
+    assert found["config"] == {"train.steps": [40, 80]}
+    assert found["packages"] == {"tensorflow": ["2.16.2", "2.16.3"]}
+    assert found["overview"]["data"] == ["d1d1", "d2d2"]
+    text = framecast("runs", "compare", _FIRST, "latest", "--workdir", workdir).text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["mse", "0.04", "0.02", "-0.02", "better"] in rows
+    assert ["skill", "-0.5", "0.25", "+0.75", "better"] in rows
+    assert ["train.steps", "40", "80"] in rows
+    assert "The data differ: so may the clips that the figures are over." in text
+    backwards = framecast("runs", "compare", "latest", _FIRST, "--workdir", workdir).text
+    assert ["mse", "0.02", "0.04", "+0.02", "worse"] in [line.split() for line in backwards.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("20260101-120000-00001", f"received 20260101-120000-00001; did you mean {_FIRST}?"),
+        ("best", f"received best; there are {_SECOND}, {_FIRST}"),
+        ("2026", f"expected one run, received 2026, with which {_SECOND}, {_FIRST} begin"),
+    ],
+)
+def test_an_unknown_run_is_answered_with_those_there_are(framecast, workdir, name, message):
+    answer = framecast("runs", "show", name, "--workdir", workdir)
+    assert answer.code == 2
+    assert message in answer.text
+
+
+def test_a_folder_without_runs_is_named(framecast, tmp_path):
+    answer = framecast("runs", "list", "--workdir", tmp_path)
+    assert answer.code == 2
+    assert f"expected a work directory of framecast run, found no run in {tmp_path}/runs" in answer.text
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "latest"], ["compare", _FIRST, _SECOND]])
+def test_nothing_heavy_is_imported(workdir, command):
+    code = (
+        "import sys\n"
+        "from framecast.pipeline import cli\n"
+        f"sys.argv = ['framecast', 'runs', *{command!r}, '--workdir', {str(workdir)!r}]\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "loaded = [name for name in ('tensorflow', 'tfx', 'apache_beam', 'keras') if name in sys.modules]\n"
+        "assert not loaded, loaded\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
