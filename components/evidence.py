@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import glob
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -14,10 +15,13 @@ from tfx.utils import path_utils
 
 from framecast.components import clip_example_gen, validation_gate, versions
 from framecast.evaluation.evidence import Evidence
+from framecast.evaluation.metrics import Sums
 from framecast.evaluation.verdict import read_verdict
 from framecast.models import trainer, training_log
 from framecast.schemas.spec import ClipSpec
 from framecast.serving import showcase
+
+_SUMMED = 256  # Clips whose sums are added up once more, whatever the size of the eval split.
 
 
 def gather(config: dict[str, Any], record: dict[str, Any], folders: Mapping[str, str]) -> Evidence:
@@ -47,18 +51,21 @@ def gather(config: dict[str, Any], record: dict[str, Any], folders: Mapping[str,
     return Evidence(config, record, **found)
 
 
-def with_forecasts(evidence: Evidence, examples: str, model: str) -> Evidence:
-    """Returns the evidence with forecasts of clips of the eval split, asked of the exported model.
+def with_answers(evidence: Evidence, examples: str, model: str) -> Evidence:
+    """Returns the evidence with what the exported model says of clips of the eval split.
+
+    Forecasts to look at; for the other tasks the sums of more clips, of which the Evaluator keeps but the metrics.
 
     Args:
         evidence: Of a run that has both.
         examples: ClipExampleGen's folder.
         model: The exported model's folder.
     """
-    if evidence.config["task"]["kind"] != "forecast":
-        return evidence
-    spec = ClipSpec.model_validate(evidence.config["clip"])
+    task = evidence.config["task"]["kind"]
     loaded = tf.saved_model.load(path_utils.serving_model_path(model))
+    if task != "forecast":
+        return dataclasses.replace(evidence, sample=_summed(loaded, examples, task))
+    spec = ClipSpec.model_validate(evidence.config["clip"])
     rate = (evidence.card or {}).get("frame_rate")
     shown, clips = showcase.choose(loaded, lambda: _eval_records(examples), spec, rate)
     return dataclasses.replace(
@@ -66,6 +73,14 @@ def with_forecasts(evidence: Evidence, examples: str, model: str) -> Evidence:
         shown=[{**dataclasses.asdict(one), "gif": base64.b64encode(one.gif).decode()} for one in shown],
         sample={"clips": clips, "rule": showcase.RULE.format(clips=clips)},
     )
+
+
+def _summed(model: Any, examples: str, task: str) -> dict[str, Any]:
+    sums, clips = Sums(task=task), 0
+    for record in itertools.islice(_eval_records(examples), _SUMMED):
+        sums = sums.update(model.signatures["evaluate"](examples=tf.constant([record])))
+        clips += 1
+    return {"clips": clips, "sums": {name: value.tolist() for name, value in sums.values.items()}}
 
 
 def _eval_records(examples: str) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 from tfx.types.experimental import simple_artifacts
 
-from framecast.components.evidence import gather, with_forecasts
+from framecast.components.evidence import gather, with_answers
 from framecast.components.outcome import outcome
 from framecast.evaluation.report import write_report
 from framecast.evaluation.verdict import read_verdict
@@ -55,7 +55,7 @@ def Report(
     }
     end = outcome(pushed_model.mlmd_artifact, infra_blessing.mlmd_artifact, read_verdict(evaluation.uri))
     record = {"verdict": end.verdict, "why": end.why, "version": end.version}
-    evidence = with_forecasts(gather(json.loads(config), record, folders), examples.uri, model.uri)
+    evidence = with_answers(gather(json.loads(config), record, folders), examples.uri, model.uri)
     fileio.makedirs(report.uri)
     write_report(report.uri, evidence)
     with fileio.open(os.path.join(report.uri, EVIDENCE), "w") as file:

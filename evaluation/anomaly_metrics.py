@@ -43,3 +43,16 @@ def compute(sums: Mapping[str, np.ndarray], name: str) -> float:
         return float((anomalous * below).sum() / pairs) if pairs else float("nan")
     counts = normal if metric == "false_alarm_rate" else anomalous
     return float(counts[_THRESHOLD:].sum() / counts.sum()) if counts.sum() else float("nan")
+
+
+def roc(sums: Mapping[str, np.ndarray], level: str) -> list[tuple[float, float]]:
+    """Returns the ROC of a level as `(false alarm rate, detection rate)`, from the highest threshold to the lowest.
+
+    Empty where there is nothing normal, or nothing anomalous.
+    """
+    normal, anomalous = np.asarray(sums[f"{level}_normal"]), np.asarray(sums[f"{level}_anomalous"])
+    if not normal.sum() or not anomalous.sum():
+        return []
+    rates = [np.concatenate([[0.0], np.cumsum(counts[::-1]) / counts.sum()]) for counts in (normal, anomalous)]
+    # Most bins hold no score: what repeats says nothing.
+    return list(dict.fromkeys(zip(*(rate.tolist() for rate in rates))))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 _WIDTH, _HEIGHT = 360, 230  # Of the drawing's own coordinates: narrow, so that text stays legible on a phone.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 18, 36
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 18, 24, 36
 _DASHES = ("", "6 3", "2 3", "8 3 2 3", "4 2", "1 2")
 _MARKS = 12  # Longest line whose points are marked one by one.
 STYLES = len(_DASHES)

@@ -28,8 +28,8 @@ class Evidence:
         slices: The candidate's figures by slice, named `feature: value`.
         serving: The serving model's figures; empty when there was none to compare with.
         shown: Forecasts to look at: `role`, `clip`, `mse`, `skill_persistence`, `frames` and `gif` (base64) of each.
-        sample: What `shown` was chosen from, and for the other tasks what was summed over it: `clips`, and arrays of
-            the `evaluate` signature by name.
+        sample: The clips of the eval split that the model was asked about: how many `clips`, and the `rule` by which
+            `shown` were chosen; for the other tasks `sums`, the arrays of the `evaluate` signature, by name.
     """
 
     config: dict[str, Any]

@@ -23,13 +23,14 @@ HEADLINES = {
     "regress": ("mse", "r2"),
 }
 
+# What a metric is, and the unit of its values.
 _MEANINGS = {
-    "mse": ("mean square error of a pixel", "pixels from 0 to 1"),
-    "mae": ("mean absolute error of a pixel", "pixels from 0 to 1"),
-    "mse_frame": ("square error summed over a frame's pixels", "pixels from 0 to 1"),
-    "mae_frame": ("absolute error summed over a frame's pixels", "pixels from 0 to 1"),
+    "mse": ("mean square error of a pixel", "squared pixel range"),
+    "mae": ("mean absolute error of a pixel", "pixel range"),
+    "mse_frame": ("square error summed over a frame's pixels", "squared pixel range"),
+    "mae_frame": ("absolute error summed over a frame's pixels", "pixel range"),
     "psnr": ("peak signal-to-noise ratio, mean over frames", "dB"),
-    "skill": ("share of the squared error of a reference forecast that the model avoids", "1 is perfect, 0 no better"),
+    "skill": ("share of the best reference forecast's squared error that the model avoids", "1 perfect, 0 no better"),
     "clip_roc_auc": ("probability that an anomalous clip scores above a normal one", "0.5 is chance"),
     "frame_roc_auc": ("probability that an anomalous frame scores above a normal one", "0.5 is chance"),
     "accuracy": ("share of labels that are met", "from 0 to 1"),
@@ -39,6 +40,9 @@ _MEANINGS = {
     "r2": ("share of the labels' variance that is explained", "1 is perfect"),
 }
 
+# A name may end in that of another reference.
+_LONGEST_FIRST = sorted(metrics.REFERENCES, key=len, reverse=True)
+
 
 @dataclasses.dataclass(frozen=True)
 class Family:
@@ -46,7 +50,8 @@ class Family:
 
     Args:
         name: The metric.
-        title: What is drawn.
+        title: What is drawn, in a word or two.
+        caption: What that is.
         unit: Of its values.
         lines: The candidate first, then the serving model and the reference forecasts.
         guide: A value to see the lines against; None when there is none.
@@ -54,6 +59,7 @@ class Family:
 
     name: str
     title: str
+    caption: str
     unit: str
     lines: Sequence[Line]
     guide: float | None = None
@@ -61,10 +67,15 @@ class Family:
 
 def meaning(name: str) -> str:
     """Returns what a metric is, with its unit; the direction that is better where no more is known of it."""
-    what, unit = _MEANINGS.get(name, ("", ""))
-    if what:
-        return f"{what} ({unit})"
-    return f"{'lower' if metrics.lower_is_better(name) else 'higher'} is better"
+    direction = f"{'lower' if metrics.lower_is_better(name) else 'higher'} is better"
+    if name in _MEANINGS:
+        return "{} ({}); {}".format(*_MEANINGS[name], direction)
+    for reference in _LONGEST_FIRST:
+        if name == f"skill_{reference}":
+            return f"skill against {_spoken(reference)} alone; {direction}"
+        if name.endswith(f"_{reference}"):
+            return f"{name.removesuffix(f'_{reference}')} of the reference forecast {_spoken(reference)}"
+    return direction
 
 
 def overall(figures: Figures) -> dict[str, float | None]:
@@ -93,7 +104,7 @@ def by_lead_time(figures: Figures, serving: Figures, config: Mapping[str, Any], 
         if compared[name]:
             continue
         references = [other for other in names if other.startswith(f"{name}_") and compared[other]]
-        title, unit, convert = _physical(name, config)
+        title, caption, unit, convert = _drawn(name, config)
         sources: list[tuple[str, str, Figures]] = [(_own(name, bool(references)), name, figures)]
         if serving:
             sources.append(("serving model", name, serving))
@@ -104,8 +115,9 @@ def by_lead_time(figures: Figures, serving: Figures, config: Mapping[str, Any], 
             points = [(lead * interval, _converted(values.get(metrics.key(metric, lead)), convert)) for lead in leads]
             style = place if serving else place + (place > 0)  # A colour means the same with and without a baseline.
             lines.append(Line(label, points, style % STYLES))
-        families.append(Family(name, title, unit, lines, 0.0 if name.startswith("skill") else None))
-    return families
+        families.append(Family(name, title, caption, unit, lines, 0.0 if name.startswith("skill") else None))
+    main = HEADLINES[config["task"]["kind"]]
+    return sorted(families, key=lambda family: family.name not in main)
 
 
 def lead_time_unit(interval: float | None) -> tuple[float, str]:
@@ -116,31 +128,35 @@ def lead_time_unit(interval: float | None) -> tuple[float, str]:
 
 
 def _reference_of(name: str, names: Sequence[str]) -> str | None:
-    for reference in sorted(metrics.REFERENCES, key=len, reverse=True):
+    for reference in _LONGEST_FIRST:
         if name.endswith(f"_{reference}") and name.removesuffix(f"_{reference}") in names:
             return reference
     return None
 
 
 def _own(name: str, compared: bool) -> str:
-    return "candidate, best reference" if name == "skill" and compared else "candidate"
+    return "against the best of all" if name == "skill" and compared else "candidate"
 
 
 def _against(name: str, other: str) -> str:
-    reference = other.removeprefix(f"{name}_").replace("_", " ")
-    return f"candidate, {reference}" if name == "skill" else reference
+    reference = _spoken(other.removeprefix(f"{name}_"))
+    return f"against {reference}" if name == "skill" else reference
 
 
-def _physical(name: str, config: Mapping[str, Any]) -> tuple[str, str, Any]:
-    """Returns title, unit and conversion: errors in the clips' own unit where they have one."""
+def _spoken(reference: str) -> str:
+    return reference.replace("_", " ")
+
+
+def _drawn(name: str, config: Mapping[str, Any]) -> tuple[str, str, str, Any]:
+    """Returns title, caption, unit and conversion: errors in the clips' own unit where they have one."""
     clip = ClipSpec.model_validate(config["clip"])
     if clip.value is not None and name in ("mse", "mae"):
-        span = clip.max_pixel * abs(clip.value.scale)
+        span, unit = clip.max_pixel * abs(clip.value.scale), clip.value.unit
         if name == "mse":
-            return "Root of the mean square error", clip.value.unit, lambda value: math.sqrt(value) * span
-        return "Mean absolute error", clip.value.unit, lambda value: value * span
-    what, unit = _MEANINGS.get(name, ("", ""))
-    return (what[:1].upper() + what[1:]) or name, unit, None
+            caption = f"root of the mean square error of a pixel ({unit}); lower is better"
+            return "RMSE", caption, unit, lambda mse: math.sqrt(mse) * span
+        return "MAE", f"mean absolute error of a pixel ({unit}); lower is better", unit, lambda mae: mae * span
+    return name.upper() if len(name) < 5 else name, meaning(name), _MEANINGS.get(name, ("", ""))[1], None
 
 
 def _converted(value: float | None, convert: Any) -> float | None:

@@ -5,11 +5,12 @@ write_report("runs/20260101-120000/report", evidence)    # index.html, model_car
 
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
 
-from framecast.evaluation import charts, families, metrics
+from framecast.evaluation import anomaly_metrics, charts, families, metrics
 from framecast.evaluation.evidence import Evidence, flatten
 
 PAGE = "index.html"
@@ -17,6 +18,8 @@ CARD = "model_card.md"
 
 _TEMPLATES = pathlib.Path(__file__).parent
 _SLICES = 40  # Rows of the table.
+_CHARTS = 6  # Shown at once; more are folded.
+_LOG_FROM = 6.0  # Largest over smallest value from which lines that lie close together need a logarithmic axis.
 
 
 def write_report(folder: str | os.PathLike[str], evidence: Evidence) -> str:
@@ -48,6 +51,7 @@ def _view(evidence: Evidence) -> dict[str, Any]:
     rate = (evidence.card or {}).get("frame_rate")
     interval, unit = families.lead_time_unit(1 / rate if rate else None)
     curves = families.by_lead_time(figures, evidence.serving, config, interval)
+    drawn = [(family, _family_chart(family, unit)) for family in curves]
     leads = range(1, families.horizon(figures) + 1)
     return {
         "evidence": evidence,
@@ -62,13 +66,17 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "leads": leads,
         "lead_names": [f"{lead * interval:.4g}" for lead in leads],
         "lead_unit": unit,
-        "families": [(family, _family_chart(family, unit)) for family in curves],
+        "families": drawn[:_CHARTS],
+        "more_families": drawn[_CHARTS:],
+        "against": _against(evidence),
         "by_lead": [name for name in families.overall(figures) if metrics.key(name, 1) in figures],
         "slices": list(evidence.slices.items())[:_SLICES],
         "slices_left_out": max(0, len(evidence.slices) - _SLICES),
         "slice_metrics": _slice_metrics(evidence),
         "training": _training_charts(evidence.curves),
         "lengths": _lengths_chart(evidence.ingest),
+        "roc": _roc_chart(evidence.sample.get("sums", {})),
+        "confusion": evidence.sample.get("sums", {}).get("confusion"),
         "settings": flatten(config),
         "swatch": charts.swatch,
     }
@@ -76,14 +84,43 @@ def _view(evidence: Evidence) -> dict[str, Any]:
 
 def _family_chart(family: families.Family, unit: str) -> Any:
     xs = [x for x, _ in family.lines[0].points]
+    log = _spread(family.lines) > _LOG_FROM
     return charts.line_chart(
-        family.lines, x_label=f"{unit} ahead", y_label=family.unit or family.name, guide=family.guide, x_values=xs
+        family.lines,
+        x_label=f"{unit} ahead",
+        y_label=f"{family.unit or family.name}{', logarithmic' if log else ''}",
+        log=log,
+        guide=family.guide,
+        x_values=xs,
     )
 
 
+def _spread(lines: Sequence[charts.Line]) -> float:
+    """Returns the largest over the smallest value, 0 where that says nothing."""
+    values = [y for line in lines for _, y in line.points if y is not None]
+    return max(values) / min(values) if len(lines) > 1 and min(values, default=0) > 0 else 0.0
+
+
 def _slice_metrics(evidence: Evidence) -> list[str]:
+    """Returns what the table of slices has room for: the main figures, the thresholds', and the references' errors."""
+    task = evidence.config["task"]["kind"]
+    error = metrics.ERROR_BY_TASK[task]
+    wanted = {error, *families.HEADLINES[task], *evidence.config["evaluate"]["thresholds"]}
+    wanted.update(f"{error}_{reference}" for reference in metrics.REFERENCES)
     present = {name for found in evidence.slices.values() for name in found}
-    return [name for name in families.overall(evidence.record.get("figures", {})) if name in present]
+    return [name for name in families.overall(evidence.record.get("figures", {})) if name in present & wanted]
+
+
+def _against(evidence: Evidence) -> str:
+    """Returns what the candidate was compared with, or why not with a serving model."""
+    if not evidence.record.get("figures"):
+        return "The run ended before there were figures to compare."
+    references = "the reference forecasts" if evidence.config["task"]["kind"] == "forecast" else ""
+    notes = {part["name"]: part["note"] for part in evidence.record.get("components", ())}
+    note = f" ({notes['ServingModel']})" if notes.get("ServingModel") else ""
+    if evidence.serving:
+        return f"Compared with the serving model{note}{' and ' if references else ''}{references}."
+    return f"Compared with no serving model{note}{', but with ' if references else ''}{references}."
 
 
 def _training_charts(curves: dict[str, list[list[float]]]) -> list[tuple[str, list[charts.Line], Any]]:
@@ -100,6 +137,18 @@ def _training_charts(curves: dict[str, list[list[float]]]) -> list[tuple[str, li
         if lines:
             drawn.append((title, lines, charts.line_chart(lines, x_label="optimizer steps", y_label=unit, log=log)))
     return drawn
+
+
+def _roc_chart(sums: dict[str, Any]) -> tuple[list[charts.Line], Any] | None:
+    """Returns lines and chart of an anomaly task's ROC; None of another's, and without both kinds of labels."""
+    lines = [
+        charts.Line(level, curve, style)
+        for style, level in enumerate(anomaly_metrics.LEVELS)
+        if level + "_normal" in sums and (curve := anomaly_metrics.roc(sums, level))
+    ]
+    if not lines:
+        return None
+    return lines, charts.line_chart(lines, x_label="false alarm rate", y_label="detection rate")
 
 
 def _lengths_chart(ingest: dict[str, Any] | None) -> Any:

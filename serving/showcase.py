@@ -19,7 +19,7 @@ from framecast.clips.codec import clip_name, decode_frames
 from framecast.schemas.spec import ClipSpec
 from framecast.serving.animation import Row, write_gif
 
-CLIPS = 24  # Asked about; a look needs no more, whatever the size of the eval split.
+CLIPS = 16  # Asked about; a look needs no more, whatever the size of the eval split.
 RULE = (
     "Of the first {clips} clips of the eval split that are long enough, the half in which most changes (largest error "
     "of persistence) are ranked by skill against persistence: the best, the median (typical) and the worst are shown."
