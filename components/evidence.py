@@ -39,6 +39,7 @@ def gather(config: dict[str, Any], record: dict[str, Any], folders: Mapping[str,
         found["ingest"] = _read_json(folder, clip_example_gen.SUMMARY)
     if folder := folders.get("ValidationGate"):
         record["drift"] = _read_json(folder, validation_gate.DRIFT)
+        found["validated"] = True
     if folder := folders.get("Trainer"):
         found["training"] = _read_json(folder, trainer.SUMMARY)
         found["curves"] = training_log.read_curves(folder)

@@ -22,6 +22,7 @@ class Evidence:
         record: What `run.json` holds, or as much of it as is known: `verdict`, `why`, `version`, `figures`, `misses`,
             `components`, `code`, `packages`, `seconds`, `time`, `drift`, `bad_clips`.
         ingest: ClipExampleGen's summary.
+        validated: Whether ValidationGate let the data pass.
         training: The Trainer's summary.
         curves: By TensorBoard tag, pairs of step and value.
         card: What the exported model says of itself (`framecast.json`).
@@ -35,6 +36,7 @@ class Evidence:
     config: dict[str, Any]
     record: dict[str, Any]
     ingest: dict[str, Any] | None = None
+    validated: bool = False
     training: dict[str, Any] | None = None
     curves: dict[str, list[list[float]]] = dataclasses.field(default_factory=dict)
     card: dict[str, Any] | None = None

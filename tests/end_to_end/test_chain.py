@@ -1,7 +1,9 @@
 """The real pipeline: what a first run leaves, and what becomes of later candidates."""
 
 import json
+import pathlib
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -42,6 +44,29 @@ def test_a_first_run_without_a_serving_model_is_pushed(first_run):
     assert (result.spans, result.drift) == ([], [])
     assert not (chain.folder / "work" / "statistics").exists()
     assert [component["state"] for component in result.components] == ["done"] * 13
+
+
+def test_a_run_leaves_a_report_with_its_figures_forecasts_and_timings(first_run):
+    chain, result = first_run
+    record = chain.record()
+    assert pathlib.Path(result.report).parent.parent == pathlib.Path(result.log).parent
+    page = pathlib.Path(result.report).read_text()
+    assert len(page) < 10e6
+    for key, value in result.figures.items():
+        assert f'data-key="{key}" data-value="{value}"' in page
+    assert page.count("data:image/gif;base64,") == 3
+    for component in record["components"]:
+        assert f'<td>{component["name"]}</td><td class="text">done</td><td>{component["seconds"]}</td>' in page
+    assert (
+        record["data"]
+        == json.loads((chain.artifact("ClipExampleGen", "examples") / "ingest.json").read_text())["digest"]
+    )
+    for made_from in (record["data"], record["code"], tf.__version__, keras.__version__):
+        assert made_from in page
+    # What a runner that knows nothing of the components' times leaves, such as Kubeflow's.
+    of_component = (chain.artifact("Report", "report") / "index.html").read_text()
+    assert result.why in of_component
+    assert f'data-value="{result.figures["mse"]}"' in of_component
 
 
 def test_a_run_leaves_nothing_large_in_the_temporary_directory(chain):
@@ -226,6 +251,11 @@ def test_a_candidate_made_worse_on_purpose_loses_again_and_again(chain):
         assert "mse: expected an increase of at most 0 against the serving model, received" in result.why
         assert chain.versions == versions
     assert chain.record()["verdict"] == "lost"
+    page = pathlib.Path(result.report).read_text()
+    assert '<header id="verdict" class="lost">' in page
+    assert f'<td>{miss["value"]:.6g}</td><td class="text">{miss["bound"]}</td>' in page
+    # From the cached Report, with the figures of this run.
+    assert page.count("data:image/gif;base64,") == 3
 
 
 def test_a_better_candidate_replaces_what_is_serving(chain):
@@ -266,6 +296,10 @@ def test_a_part_without_a_run_before_it_says_what_is_missing(chain, tmp_path):
     result = runs.run(configuration.load(str(chain.path), ()), str(tmp_path), from_node="Transform", quiet=True)
     assert (result.verdict, result.exit_code) == ("failed", 1)
     assert "a run from Transform: expected an earlier run in this workdir that finished ClipExampleGen" in result.why
+    page = pathlib.Path(result.report).read_text()
+    assert '<header id="verdict" class="failed">' in page
+    assert "expected an earlier run in this workdir" in page
+    assert "No figures: the run ended before the Evaluator." in page
 
 
 def _decoded(examples):

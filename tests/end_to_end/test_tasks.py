@@ -1,6 +1,7 @@
 """The tasks besides forecasts through the whole chain, one of them with a model of the user's own."""
 
 import json
+import pathlib
 import re
 
 import numpy as np
@@ -82,6 +83,7 @@ def test_a_foreign_model_classifies(tmp_path):
     assert result.verdict == "pushed", result.why
     assert 0 <= result.figures["accuracy"] <= 1
     assert np.isfinite(result.figures["cross_entropy"])
+    assert '<table id="confusion">' in pathlib.Path(result.report).read_text()
     card, model = _card(tmp_path)
     assert (card["task"], card["label"]["classes"]) == ("classify", 2)
     answer = model.signatures["serving_default"](frames=tf.zeros([1, 9, 32, 32, 1], tf.uint8), length=[9])
@@ -100,6 +102,7 @@ def test_anomalies_are_scored_against_the_calibrated_threshold(tmp_path):
     assert card["thresholds"]["frame"] > 0
     assert 0 <= result.figures["frame_false_alarm_rate"] <= 0.4
     assert 0 <= result.figures["clip_roc_auc"] <= 1
+    assert "<h3>ROC</h3>" in pathlib.Path(result.report).read_text()
     answer = model.signatures["serving_default"](frames=tf.zeros([1, 9, 32, 32, 1], tf.uint8), length=[9])
     assert answer["anomaly_score"].shape == (1, 9)
     asked = _query(tmp_path)

@@ -89,3 +89,18 @@ def test_rows_that_do_not_fit_are_named(tmp_path):
         write_gif(tmp_path / "a.gif", [good, bad])
     with pytest.raises(ValueError, match="at least one row"):
         write_gif(tmp_path / "a.gif", [])
+
+
+def test_an_error_is_blue_where_the_forecast_is_too_low_and_orange_where_it_is_too_high(tmp_path):
+    truth = np.zeros((1, 32, 32, 1), np.uint8)
+    truth[:, :, :16] = 255
+    forecast = np.zeros((1, 32, 32, 1), np.float32)
+    forecast[:, :, 24:] = 1
+    write_gif(tmp_path / "a.gif", [Row(context=truth, truth=truth, forecast=forecast)], third="error")
+    panel = frames_of(tmp_path / "a.gif")[1]
+    panel = panel[:, 2 * panel.shape[1] // 3 + 12 :]
+    low, high = (
+        np.argwhere(np.abs(panel.astype(int) - colour).max(-1) <= 8) for colour in ((70, 160, 255), (255, 150, 40))
+    )
+    assert len(low) == pytest.approx(2 * len(high), rel=0.05)
+    assert low[:, 1].max() < high[:, 1].min()

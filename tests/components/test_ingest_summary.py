@@ -1,0 +1,55 @@
+"""What the summary of an ingest says of the data: which they were, and how large their frames."""
+
+import json
+
+import numpy as np
+from tfx.types import standard_artifacts
+
+from framecast.clips.codec import encode_clip
+from framecast.clips.records import write_records
+from framecast.components.clip_example_gen import ClipExampleGen, Executor
+from framecast.pipeline.runner import BEAM_FLAGS
+from framecast.schemas.spec import ClipSpec
+
+
+def _clips(seed=0):
+    draw = np.random.default_rng(seed)
+    sizes = [(12, 16)] * 9 + [(8, 8)] * 3
+    return [
+        encode_clip(
+            draw.integers(0, 256, (5, *size, 1), np.uint8), example_id=f"c{n}", media_id=f"m{n}", frame_rate=10.0
+        ).SerializeToString()
+        for n, size in enumerate(sizes)
+    ]
+
+
+def _ingest(folder, files):
+    (folder / "clips").mkdir(parents=True)
+    for name, records in files.items():
+        write_records(str(folder / "clips" / name), records)
+    component = ClipExampleGen(
+        input_base=str(folder / "clips"),
+        clip=ClipSpec(frames={"min": 4, "max": 8}),
+        train="*",
+        shares={"train": 2, "val": 1, "eval": 1},
+    )
+    artifact = standard_artifacts.Examples()
+    artifact.uri = str(folder / "output")
+    for split in ("train", "val", "eval"):
+        (folder / "output" / f"Split-{split}").mkdir(parents=True)
+    context = Executor.Context(list(BEAM_FLAGS), tmp_dir=str(folder), unique_id="1")
+    Executor(context).Do({}, {"examples": [artifact]}, component.exec_properties)
+    return json.loads((folder / "output" / "ingest.json").read_text())
+
+
+def test_sizes_are_counted_the_most_frequent_first(tmp_path):
+    assert list(_ingest(tmp_path, {"a.tfrecord": _clips()})["sizes"].items()) == [("12x16", 9), ("8x8", 3)]
+
+
+def test_the_digest_is_of_what_is_in_the_files_and_not_of_their_names(tmp_path):
+    clips = _clips()
+    digest = _ingest(tmp_path / "a", {"a.tfrecord": clips[:4], "b.tfrecord": clips[4:]})["digest"]
+    renamed = {"z.tfrecord.gz": clips[:4], "y.tfrecord": clips[4:]}
+    assert _ingest(tmp_path / "b", renamed)["digest"] == digest
+    changed = {"a.tfrecord": clips[:4], "b.tfrecord": _clips(seed=1)[4:]}
+    assert _ingest(tmp_path / "c", changed)["digest"] != digest

@@ -1,0 +1,49 @@
+"""What becomes of a candidate, from the artifacts that say so."""
+
+import pytest
+from tfx.types import standard_artifacts
+
+from framecast.components.outcome import outcome
+from framecast.evaluation.verdict import Miss, Verdict
+
+_VERDICT = Verdict(False, [Miss("mse", 2, "overall", 0.5, "at most 0.1")], {}, {}, {})
+
+
+def _artifact(kind, **properties):
+    artifact = kind()
+    for name, value in properties.items():
+        if isinstance(value, int):
+            artifact.set_int_custom_property(name, value)
+        else:
+            artifact.set_string_custom_property(name, value)
+    return artifact.mlmd_artifact
+
+
+@pytest.mark.parametrize(
+    ("pushed", "infra", "expected"),
+    [
+        (
+            {"pushed": 1, "pushed_version": "7", "pushed_destination": "serving/7"},
+            {},
+            ("pushed", "version 7 at serving/7", "7"),
+        ),
+        (
+            {"pushed": 0, "reason": "unchanged", "pushed_version": "7"},
+            {},
+            ("unchanged", "the candidate is what version 7 serves already", "7"),
+        ),
+        (
+            {"pushed": 0, "reason": "lost"},
+            {},
+            ("lost", "mse at lead time 2: expected at most 0.1, received 0.5", None),
+        ),
+        ({"pushed": 0, "reason": "lost"}, {"reason": "no answer"}, ("lost", "no answer", None)),
+    ],
+)
+def test_verdict_reason_and_version(pushed, infra, expected):
+    end = outcome(
+        _artifact(standard_artifacts.PushedModel, **pushed),
+        _artifact(standard_artifacts.InfraBlessing, **infra),
+        _VERDICT,
+    )
+    assert (end.verdict, end.why, end.version) == expected

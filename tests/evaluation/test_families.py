@@ -1,0 +1,53 @@
+"""Figures beside what they are compared with."""
+
+import math
+
+import pytest
+
+from framecast.evaluation import families
+
+_CONFIG = {"clip": {"frames": {"min": 2, "max": 4}}, "task": {"kind": "forecast"}}
+_FIGURES = {
+    "csi_2": 0.5, "csi_2/lead_1": 0.6, "csi_2/lead_2": 0.4,
+    "mse": 0.1, "mse/lead_1": 0.04, "mse/lead_2": 0.16,
+    "mse_frame/lead_1": 4.0, "mse_frame/lead_2": 16.0,
+    "mse_persistence/lead_1": 0.05, "mse_persistence/lead_2": 0.2,
+    "mse_persistence_blurred/lead_1": 0.045, "mse_persistence_blurred/lead_2": None,
+}  # fmt: skip
+
+
+def test_a_metric_stands_beside_the_serving_model_and_every_reference():
+    found = {family.name: family for family in families.by_lead_time(_FIGURES, {"mse/lead_1": 0.06}, _CONFIG, 5.0)}
+    # mse_frame is a metric of its own; one that nobody here has heard of is drawn too.
+    assert list(found) == ["mse", "csi_2", "mse_frame"]
+    lines = {line.name: list(line.points) for line in found["mse"].lines}
+    assert lines == {
+        "candidate": [(5.0, 0.04), (10.0, 0.16)],
+        "serving model": [(5.0, 0.06), (10.0, None)],
+        "persistence": [(5.0, 0.05), (10.0, 0.2)],
+        "persistence blurred": [(5.0, 0.045), (10.0, None)],
+    }
+
+
+def test_a_reference_looks_the_same_with_and_without_a_serving_model():
+    def styles(serving):
+        return {line.name: line.style for line in families.by_lead_time(_FIGURES, serving, _CONFIG, 1.0)[0].lines}
+
+    alone, beside = styles({}), styles({"mse/lead_1": 0.06})
+    assert alone.items() <= beside.items()
+    assert len(set(beside.values())) == 4
+
+
+def test_errors_are_in_the_clips_unit():
+    value = {"unit": "mm/h", "scale": -0.5, "offset": 3.0}
+    config = {**_CONFIG, "clip": {**_CONFIG["clip"], "dtype": "uint16", "value": value}}
+    family = families.by_lead_time(_FIGURES, {}, config, 1.0)[0]
+    assert (family.title, family.unit) == ("RMSE", "mm/h")
+    assert family.lines[0].points[1] == (2.0, pytest.approx(math.sqrt(0.16) * 65535 * 0.5))
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"), [(300.0, (5.0, "minutes")), (0.08, (0.08, "seconds")), (None, (1.0, "frames"))]
+)
+def test_a_lead_time_has_the_unit_of_the_frame_rate(interval, expected):
+    assert families.lead_time_unit(interval) == expected

@@ -1,0 +1,228 @@
+"""The report of a pushed, a lost and a failed run: whole, self-contained, and with the numbers of the record."""
+
+import base64
+import html.parser
+import math
+import re
+
+import pytest
+
+from framecast.evaluation.evidence import Evidence
+from framecast.evaluation.report import write_report
+
+_SECTIONS = ["verdict", "metrics", "slices", "answers", "training", "data", "timings", "provenance"]
+_VOID = {"meta", "img", "br", "line", "path", "rect", "circle"}
+_CONFIG = {
+    "data": {"split_by": "clip/media_id"},
+    "clip": {"frames": {"min": 8, "max": 12}, "value": {"unit": "dBZ", "scale": 0.25, "offset": -10.0}},
+    "task": {"kind": "forecast", "horizon": 3, "context": {"min": 4}},
+    "train": {"steps": 150, "loss": "mse"},
+    "evaluate": {"thresholds": {"mse": {"max": 0.01}}},
+}
+_FIGURES = {
+    "mse": 0.0123456789,
+    "psnr": None,
+    "mse_persistence": 0.03,
+    "mse_persistence_blurred": 0.02,
+    "skill": 0.3827160493827,
+    **{f"mse/lead_{lead}": 0.004 * lead for lead in (1, 2, 3)},
+    **{f"psnr/lead_{lead}": None if lead == 3 else 30.0 - lead for lead in (1, 2, 3)},
+    **{f"mse_persistence/lead_{lead}": 0.01 * lead for lead in (1, 2, 3)},
+    **{f"mse_persistence_blurred/lead_{lead}": 0.008 * lead for lead in (1, 2, 3)},
+    **{f"skill/lead_{lead}": 0.5 - 0.1 * lead for lead in (1, 2, 3)},
+}
+_PUSHED = Evidence(
+    config=_CONFIG,
+    record={
+        "verdict": "pushed",
+        "why": "version 7 at serving/7",
+        "version": "7",
+        "figures": _FIGURES,
+        "misses": [],
+        "seconds": 222.4,
+        "data": "d1d1",
+        "code": "c0de",
+        "packages": {"tensorflow": "2.16.2"},
+        "components": [
+            {"name": "ServingModel", "state": "done", "seconds": 0.1, "note": "version 6"},
+            {"name": "Trainer", "state": "done", "seconds": 137.5, "note": "val loss 0.1"},
+        ],
+        "drift": [
+            {
+                "span": 3, "clips": 96, "before": 2, "clips_before": 97, "why_not": "",
+                "divergences": {"clip/mean": 0.94}, "thresholds": {"clip/mean": 0.3},
+            }
+        ],
+    },
+    ingest={
+        "splits": {"train": {"clips": 52, "frames": 624, "short": 1}},
+        "groups": {"train": 4},
+        "short": 1,
+        "lengths": {"8": 12, "12": 40},
+        "sizes": {"128x96": 52},
+        "reasons": {"frame-count": 5},
+    },
+    validated=True,
+    training={
+        "train": {"padding_share": 0.125, "bytes_per_pixel": 1.05},
+        "best": {"step": 50, "val_loss": 0.0135},
+    },
+    curves={"loss": [[1, 0.5], [100, 0.02]], "val_loss": [[50, 0.03]], "learning_rate": [[1, 0.0], [100, 0.001]]},
+    card={"frame_rate": 1 / 300},
+    slices={"content: dense": {"mse": 0.02, "skill": 0.25}},
+    serving={"mse": 0.015, "mse/lead_1": 0.005, "mse/lead_2": 0.01, "mse/lead_3": 0.015},
+    shown=[
+        {
+            "role": "best", "clip": "<script>alert(1)</script>", "mse": 0.007, "skill_persistence": 0.8, "stride": 3,
+            "gif": base64.b64encode(b"GIF89a").decode(),
+        }
+    ],
+    sample={"clips": 16, "rule": "By skill."},
+)  # fmt: skip
+_MISS = {"metric": "mse", "lead_time": 2, "slice": "overall", "value": 0.0234567, "bound": "at most 0.01"}
+_LOST = Evidence(
+    **{**vars(_PUSHED), "record": {**_PUSHED.record, "verdict": "lost", "version": None, "misses": [_MISS]}}
+)
+_FAILED = Evidence(
+    config=_CONFIG, record={"verdict": "failed", "why": "ClipExampleGen: 1 bad clips or files:\nx < y", "version": None}
+)
+
+
+class _Page(html.parser.HTMLParser):
+    """Holds every tag against its end, and keeps what there is to look at."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.cells, self.texts = [], [], [], {}, []
+        self._cell = None
+        self.feed(text)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in _VOID or (tag in {"circle", "path", "rect"} and self.get_starttag_text()[-2] != "/"):
+            self.open.append(tag)
+        if "data-key" in attributes:
+            self._cell = attributes["data-key"]
+            self.cells[self._cell] = [attributes["data-value"], ""]
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, (tag, self.getpos())
+        self._cell = None
+
+    def handle_data(self, data):
+        self.texts.append(data)
+        if self._cell:
+            self.cells[self._cell][1] += data
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+def _page(tmp_path, evidence):
+    with open(write_report(tmp_path / "report", evidence), encoding="utf-8") as file:
+        return _Page(file.read())
+
+
+@pytest.mark.parametrize("evidence", [_PUSHED, _LOST, _FAILED], ids=["pushed", "lost", "failed"])
+def test_a_page_is_whole_and_needs_nothing_else(tmp_path, evidence):
+    page = _page(tmp_path, evidence)
+    assert [value for name, value in page.attributes if name == "id" and value in _SECTIONS] == _SECTIONS
+    assert "script" not in page.tags
+    assert "link" not in page.tags
+    for name, value in page.attributes:
+        if name in ("src", "href", "srcset"):
+            assert value.startswith("data:"), value
+    text = (tmp_path / "report" / "index.html").read_text()
+    assert "http" not in text
+    assert "@import" not in text
+    assert "url(" not in text
+    assert "prefers-color-scheme: dark" in text
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text
+
+
+def test_every_figure_of_the_record_stands_in_the_page_to_the_last_digit(tmp_path):
+    cells = _page(tmp_path, _PUSHED).cells
+    assert {key: None if value == "None" else float(value) for key, (value, _) in cells.items()} == _FIGURES
+    assert cells["mse"][1] == "0.01235"
+    assert cells["psnr/lead_3"][1] == "not a number"
+
+
+def test_a_pushed_run_shows_what_it_was_made_from_and_how(tmp_path):
+    text = _page(tmp_path, _PUSHED).text
+    for said in (
+        "Pushed", "version 7 at serving/7", "Every threshold of the configuration was met",
+        "Compared with the serving model (version 6) and the reference forecasts", "one frame every 5 minutes",
+        "Best weights after step 50 of 150", "12.5 %", "1.05", "128x96 (52 clips)", "frame-count", "0.94 > 0.3",
+        "None: the statistics of every split keep the schema", "137.5", "d1d1", "c0de", "2.16.2", "train.steps",
+        "By skill.", "One pixel in 3 either way", "1 clips too short for the task",
+    ):  # fmt: skip
+        assert said in text, said
+    assert "absent" not in {value for name, value in _page(tmp_path, _PUSHED).attributes if name == "class"}
+
+
+def test_errors_are_drawn_in_the_clips_unit_beside_serving_model_and_references(tmp_path):
+    page = _page(tmp_path, _PUSHED)
+    # Root of 0.004 in [0, 1], a pixel value of 255 times 0.25 dBZ.
+    assert f"candidate, 5: {math.sqrt(0.004) * 255 * 0.25:.4g}" in page.texts
+    assert f"serving model, 15: {math.sqrt(0.015) * 255 * 0.25:.4g}" in page.texts
+    assert f"persistence blurred, 10: {math.sqrt(0.016) * 255 * 0.25:.4g}" in page.texts
+
+
+def test_what_a_clip_is_called_is_no_markup(tmp_path):
+    assert "Best: <script>alert(1)</script>" in _page(tmp_path, _PUSHED).text
+
+
+def test_a_lost_run_names_each_missed_threshold_with_value_bound_and_slice(tmp_path):
+    page = _page(tmp_path, _LOST)
+    assert "mse 2 overall 0.0234567 at most 0.01" in page.text
+    assert "Every threshold of the configuration was met" not in page.text
+    card = (tmp_path / "report" / "model_card.md").read_text()
+    assert "- mse at lead time 2 (overall): expected at most 0.01, received 0.0234567" in card
+
+
+def test_a_failed_run_says_of_every_part_that_it_did_not_get_there(tmp_path):
+    page = _page(tmp_path, _FAILED)
+    assert "ClipExampleGen: 1 bad clips or files: x < y" in page.text
+    for said in (
+        "No figures: the run ended before the Evaluator", "No slices", "None: the run ended before there was",
+        "No training curves: the run ended before the Trainer", "No data summary", "Not known to be free of them",
+        "Nothing compared", "Not known here", "the data were not read to their end",
+    ):  # fmt: skip
+        assert said in page.text, said
+
+
+def test_the_model_card_is_a_table_of_the_same_figures(tmp_path):
+    write_report(tmp_path, _PUSHED)
+    lines = (tmp_path / "model_card.md").read_text().splitlines()
+    start = lines.index("| metric | overall | serving | 5 | 10 | 15 |")
+    assert lines[start + 1] == "|---|---|---|---|---|---|"
+    assert lines[start + 2] == "| mse | 0.01235 | 0.015 | 0.004 | 0.008 | 0.012 |"
+    assert lines[start + 3] == "| psnr | not a number |  | 29 | 28 | not a number |"
+    assert "- data digest: d1d1" in lines
+    assert "- `train.steps`: 150" in lines
+
+
+def test_other_tasks_show_confusion_and_roc(tmp_path):
+    config = {**_CONFIG, "task": {"kind": "classify", "classes": 2}}
+    record = {"verdict": "pushed", "why": "", "figures": {"accuracy": 0.75, "cross_entropy": 0.5}}
+    sums = {"labels": 4, "confusion": [[2.0, 1.0], [0.0, 1.0]]}
+    classify = _page(tmp_path, Evidence(config, record, sample={"clips": 4, "sums": sums}))
+    assert "true class 0 1 0 2 1 1 0 1" in classify.text
+    config = {**_CONFIG, "task": {"kind": "anomaly"}}
+    record = {"verdict": "pushed", "why": "", "figures": {"mse": 0.1, "clip_roc_auc": 1.0}}
+    counts = {"normal": [3, 1, 0], "anomalous": [0, 1, 3]}
+    sums = {f"{level}_{label}": counts[label] for level in ("clip", "frame") for label in counts}
+    anomaly = _page(tmp_path, Evidence(config, record, sample={"clips": 8, "sums": sums}))
+    assert "clip, 0.25: 1" in anomaly.texts
+    unlabelled = {**sums, "clip_anomalous": [0, 0, 0], "frame_anomalous": [0, 0, 0]}
+    none = _page(tmp_path, Evidence(config, record, sample={"clips": 8, "sums": unlabelled}))
+    assert "are not labelled both normal and anomalous" in none.text
