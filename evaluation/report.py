@@ -58,6 +58,7 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "record": record,
         "config": config,
         "task": config["task"]["kind"],
+        "subject": _subject(evidence),
         "headlines": families.HEADLINES[config["task"]["kind"]],
         "overall": families.overall(figures),
         "serving": evidence.serving,
@@ -99,6 +100,14 @@ def _spread(lines: Sequence[charts.Line]) -> float:
     """Returns the largest over the smallest value, 0 where that says nothing."""
     values = [y for line in lines for _, y in line.points if y is not None]
     return max(values) / min(values) if len(lines) > 1 and min(values, default=0) > 0 else 0.0
+
+
+def _subject(evidence: Evidence) -> str:
+    """Returns what was trained for what, and when."""
+    task, model = evidence.config["task"], evidence.config["model"]
+    ahead = f", {task['horizon']} frames ahead" if "horizon" in task else ""
+    time = f", run of {evidence.record['time']}" if evidence.record.get("time") else ""
+    return f"{model.get('builder') or model['preset']} for the task {task['kind']}{ahead}{time}"
 
 
 def _slice_metrics(evidence: Evidence) -> list[str]:

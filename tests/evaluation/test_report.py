@@ -16,6 +16,7 @@ _CONFIG = {
     "data": {"split_by": "clip/media_id"},
     "clip": {"frames": {"min": 8, "max": 12}, "value": {"unit": "dBZ", "scale": 0.25, "offset": -10.0}},
     "task": {"kind": "forecast", "horizon": 3, "context": {"min": 4}},
+    "model": {"preset": "convlstm-tiny", "builder": None},
     "train": {"steps": 150, "loss": "mse"},
     "evaluate": {"thresholds": {"mse": {"max": 0.01}}},
 }
@@ -40,6 +41,7 @@ _PUSHED = Evidence(
         "figures": _FIGURES,
         "misses": [],
         "seconds": 222.4,
+        "time": "2026-01-01T12:00:00+00:00",
         "data": "d1d1",
         "code": "c0de",
         "packages": {"tensorflow": "2.16.2"},
@@ -159,7 +161,9 @@ def test_every_figure_of_the_record_stands_in_the_page_to_the_last_digit(tmp_pat
 def test_a_pushed_run_shows_what_it_was_made_from_and_how(tmp_path):
     text = _page(tmp_path, _PUSHED).text
     for said in (
-        "Pushed", "version 7 at serving/7", "Every threshold of the configuration was met",
+        "Pushed",
+        "convlstm-tiny for the task forecast, 3 frames ahead, run of 2026-01-01T12:00:00+00:00",
+        "version 7 at serving/7", "Every threshold of the configuration was met",
         "Compared with the serving model (version 6) and the reference forecasts", "one frame every 5 minutes",
         "Best weights after step 50 of 150", "12.5 %", "1.05", "128x96 (52 clips)", "frame-count", "0.94 > 0.3",
         "None: the statistics of every split keep the schema", "137.5", "d1d1", "c0de", "2.16.2", "train.steps",
