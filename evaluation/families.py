@@ -40,9 +40,6 @@ _MEANINGS = {
     "r2": ("share of the labels' variance that is explained", "1 is perfect"),
 }
 
-# A name may end in that of another reference.
-_LONGEST_FIRST = sorted(metrics.REFERENCES, key=len, reverse=True)
-
 
 @dataclasses.dataclass(frozen=True)
 class Family:
@@ -70,7 +67,7 @@ def meaning(name: str) -> str:
     direction = f"{'lower' if metrics.lower_is_better(name) else 'higher'} is better"
     if name in _MEANINGS:
         return "{} ({}); {}".format(*_MEANINGS[name], direction)
-    for reference in _LONGEST_FIRST:
+    for reference in metrics.REFERENCES:
         if name == f"skill_{reference}":
             return f"skill against {_spoken(reference)} alone; {direction}"
         if name.endswith(f"_{reference}"):
@@ -98,12 +95,12 @@ def by_lead_time(figures: Figures, serving: Figures, config: Mapping[str, Any], 
         interval: From one lead time to the next, in the unit of the lines' x.
     """
     names = list(dict.fromkeys(name for name, lead in map(metrics.parse_key, figures) if lead is not None))
-    compared = {name: _reference_of(name, names) for name in names}
+    bases = {name: _base_of(name, names) for name in names}
     families = []
     for name in names:
-        if compared[name]:
+        if bases[name]:
             continue
-        references = [other for other in names if other.startswith(f"{name}_") and compared[other]]
+        references = [other for other in names if bases[other] == name]
         title, caption, unit, convert = _drawn(name, config)
         sources: list[tuple[str, str, Figures]] = [(_own(name, bool(references)), name, figures)]
         if serving:
@@ -127,10 +124,12 @@ def lead_time_unit(interval: float | None) -> tuple[float, str]:
     return (interval / 60, "minutes") if interval >= 30 else (interval, "seconds")
 
 
-def _reference_of(name: str, names: Sequence[str]) -> str | None:
-    for reference in _LONGEST_FIRST:
-        if name.endswith(f"_{reference}") and name.removesuffix(f"_{reference}") in names:
-            return reference
+def _base_of(name: str, names: Sequence[str]) -> str | None:
+    """Returns the metric that `name` is of a reference forecast; None when it is one of its own."""
+    for reference in metrics.REFERENCES:
+        base = name.removesuffix(f"_{reference}")
+        if base != name and base in names:
+            return base
     return None
 
 

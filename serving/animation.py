@@ -80,7 +80,7 @@ def write_gif(
 ) -> None:
     """Writes the context frames and then the forecast, panel by panel: truth, forecast, persistence or error.
 
-    While the context runs all panels show it in grey borders; from the first forecast frame on each panel has the
+    While the context runs all panels but that of the error show it in grey borders; from the first forecast frame on each panel has the
     colour of its name. Rows with shorter contexts start later, so that all forecasts start together.
 
     Args:
@@ -203,7 +203,7 @@ def _panels(row: Row, step: int, third: str) -> tuple[np.ndarray | None, ...]:
         error = None if truth is None else row.forecast[step] - _unit(truth)
         return truth, row.forecast[step], error if third == "error" else row.context[-1]
     frame = row.context[step] if -step <= len(row.context) else None
-    return frame, frame, frame
+    return frame, frame, None if third == "error" else frame
 
 
 def _colours(frame: np.ndarray, dtype: np.dtype, radar: PixelValue | None, missing: float | None) -> np.ndarray:

@@ -97,8 +97,8 @@ def test_an_error_is_blue_where_the_forecast_is_too_low_and_orange_where_it_is_t
     forecast = np.zeros((1, 32, 32, 1), np.float32)
     forecast[:, :, 24:] = 1
     write_gif(tmp_path / "a.gif", [Row(context=truth, truth=truth, forecast=forecast)], third="error")
-    panel = frames_of(tmp_path / "a.gif")[1]
-    panel = panel[:, 2 * panel.shape[1] // 3 + 12 :]
+    context, panel = (frame[:, 2 * frame.shape[1] // 3 + 12 :] for frame in frames_of(tmp_path / "a.gif"))
+    assert share_of(context, (255, 255, 255)) < 0.01  # Of what is known there is no error.
     low, high = (
         np.argwhere(np.abs(panel.astype(int) - colour).max(-1) <= 8) for colour in ((70, 160, 255), (255, 150, 40))
     )
