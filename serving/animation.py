@@ -80,8 +80,8 @@ def write_gif(
 ) -> None:
     """Writes the context frames and then the forecast, panel by panel: truth, forecast, persistence or error.
 
-    While the context runs all panels but that of the error show it in grey borders; from the first forecast frame on each panel has the
-    colour of its name. Rows with shorter contexts start later, so that all forecasts start together.
+    While the context runs all panels but that of the error show it in grey borders; from the first forecast frame on
+    each panel has the colour of its name. Rows with shorter contexts start later, so that all forecasts start together.
 
     Args:
         path: File to write.
