@@ -9,8 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from framecast.evaluation import metrics
+from framecast.evaluation import event_metrics, metrics
 from framecast.evaluation.charts import STYLES, Line
+from framecast.evaluation.forecast_metrics import REFERENCES
 from framecast.schemas.spec import ClipSpec
 
 Figures = Mapping[str, float | None]
@@ -30,6 +31,8 @@ _MEANINGS = {
     "mse_frame": ("square error summed over a frame's pixels", "squared pixel range"),
     "mae_frame": ("absolute error summed over a frame's pixels", "pixel range"),
     "psnr": ("peak signal-to-noise ratio, mean over frames", "dB"),
+    "ssim": ("structural similarity, mean over frames", "1 is perfect"),
+    "ssim_openstl": ("structural similarity as OpenSTL prints it (data range 2)", "1 is perfect"),
     "skill": ("share of the best reference forecast's squared error that the model avoids", "1 perfect, 0 no better"),
     "clip_roc_auc": ("probability that an anomalous clip scores above a normal one", "0.5 is chance"),
     "frame_roc_auc": ("probability that an anomalous frame scores above a normal one", "0.5 is chance"),
@@ -38,6 +41,17 @@ _MEANINGS = {
     "cross_entropy": ("mean cross-entropy", "nats"),
     "macro_f1": ("F1, mean over classes", "from 0 to 1"),
     "r2": ("share of the labels' variance that is explained", "1 is perfect"),
+}
+
+# The same of what is measured of events, each at a threshold: `csi_2`.
+_EVENT_MEANINGS = {
+    "csi": ("critical success index: hits over all events, forecast or not", "from 0 to 1"),
+    "pod": ("probability of detection: share of the events that were forecast", "from 0 to 1"),
+    "far": ("false alarm ratio: share of the forecast events that did not come", "from 0 to 1"),
+    "bias": ("frequency bias: events forecast over events that came", "1 is best"),
+    "hss": ("Heidke skill score", "1 is perfect, 0 is chance"),
+    "gss": ("Gilbert skill score, or equitable threat score", "1 is perfect, 0 is chance"),
+    "fss": ("fractions skill score in windows of so many pixels", "from 0 to 1"),
 }
 
 
@@ -64,15 +78,25 @@ class Family:
 
 def meaning(name: str) -> str:
     """Returns what a metric is, with its unit; the direction that is better where no more is known of it."""
-    direction = f"{'lower' if metrics.lower_is_better(name) else 'higher'} is better"
-    if name in _MEANINGS:
-        return "{} ({}); {}".format(*_MEANINGS[name], direction)
-    for reference in metrics.REFERENCES:
+    direction = {"lower": "lower is better", "higher": "higher is better", "one": "nearer to 1 is better"}[
+        metrics.direction(name)
+    ]
+    for reference in REFERENCES:
         if name == f"skill_{reference}":
             return f"skill against {_spoken(reference)} alone; {direction}"
         if name.endswith(f"_{reference}"):
             return f"{name.removesuffix(f'_{reference}')} of the reference forecast {_spoken(reference)}"
-    return direction
+    known = _known(name)
+    return "{} ({}); {}".format(*known, direction) if known else direction
+
+
+def _known(name: str) -> tuple[str, str] | None:
+    """Returns what a metric is and the unit of its values; None of one that is not listed here."""
+    family, _, threshold = name.partition("_")
+    if family in event_metrics.FAMILIES and threshold:
+        what, unit = _EVENT_MEANINGS[family]
+        return f"{what}; threshold {threshold.replace('_', ', ')}", unit
+    return _MEANINGS.get(name)
 
 
 def overall(figures: Figures) -> dict[str, float | None]:
@@ -126,7 +150,7 @@ def lead_time_unit(interval: float | None) -> tuple[float, str]:
 
 def _base_of(name: str, names: Sequence[str]) -> str | None:
     """Returns the metric that `name` is of a reference forecast; None when it is one of its own."""
-    for reference in metrics.REFERENCES:
+    for reference in REFERENCES:
         base = name.removesuffix(f"_{reference}")
         if base != name and base in names:
             return base
@@ -155,7 +179,7 @@ def _drawn(name: str, config: Mapping[str, Any]) -> tuple[str, str, str, Any]:
             caption = f"root of the mean square error of a pixel ({unit}); lower is better"
             return "RMSE", caption, unit, lambda mse: math.sqrt(mse) * span
         return "MAE", f"mean absolute error of a pixel ({unit}); lower is better", unit, lambda mae: mae * span
-    return name.upper() if len(name) < 5 else name, meaning(name), _MEANINGS.get(name, ("", ""))[1], None
+    return name.upper() if len(name) < 5 else name, meaning(name), (_known(name) or ("", ""))[1], None
 
 
 def _converted(value: float | None, convert: Any) -> float | None:

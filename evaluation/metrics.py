@@ -15,6 +15,7 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -67,9 +68,11 @@ def check_names(received: Iterable[str], task: str = "forecast", events: EventsS
         raise ValueError(f"expected one of {', '.join(listed)}, received {name}; the closest is {closest}")
 
 
-def lower_is_better(name: str) -> bool:
-    """Tells whether a smaller value of the metric `name` is the better one."""
-    return name.startswith(("mse", "mae", "cross_entropy", "far_")) or name.endswith("false_alarm_rate")
+def direction(name: str) -> Literal["lower", "higher", "one"]:
+    """Tells which value of the metric `name` is the better one: the smaller, the larger, or the nearer to 1."""
+    if name.startswith(("mse", "mae", "cross_entropy", "far_")) or name.endswith("false_alarm_rate"):
+        return "lower"
+    return "one" if name.startswith("bias_") else "higher"
 
 
 def key(name: str, lead_time: int | None = None) -> str:

@@ -12,6 +12,7 @@ import jinja2
 
 from framecast.evaluation import anomaly_metrics, charts, families, metrics
 from framecast.evaluation.evidence import Evidence, flatten
+from framecast.evaluation.forecast_metrics import REFERENCES
 
 PAGE = "index.html"
 CARD = "model_card.md"
@@ -115,7 +116,7 @@ def _slice_metrics(evidence: Evidence) -> list[str]:
     task = evidence.config["task"]["kind"]
     error = metrics.ERROR_BY_TASK[task]
     wanted = {error, *families.HEADLINES[task], *evidence.config["evaluate"]["thresholds"]}
-    wanted.update(f"{error}_{reference}" for reference in metrics.REFERENCES)
+    wanted.update(f"{error}_{reference}" for reference in REFERENCES)
     present = {name for found in evidence.slices.values() for name in found}
     return [name for name in families.overall(evidence.record.get("figures", {})) if name in present & wanted]
 

@@ -55,7 +55,7 @@ class EvaluateSpec(Section):
         for name, threshold in thresholds.items():
             # A skill is measured against references that each model fitted on its own training data: a difference of
             # two skills compares the references too.
-            if threshold.max_increase_vs_serving is not None and not metrics.lower_is_better(name):
+            if threshold.max_increase_vs_serving is not None and metrics.direction(name) != "lower":
                 raise ValueError(
                     f"{name}: max_increase_vs_serving: expected a metric where lower is better, such as mse"
                 )

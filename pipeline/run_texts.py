@@ -120,8 +120,10 @@ def _difference(a: float | None, b: float | None) -> float | None:
 def _judged(key: str, difference: float | None) -> tuple[str, str]:
     if not difference:
         return ("" if difference is None else "0"), ""
-    better = (difference < 0) == metrics.lower_is_better(metrics.parse_key(key)[0])
-    return f"{difference:+.4g}", "better" if better else "worse"
+    direction = metrics.direction(metrics.parse_key(key)[0])
+    if direction == "one":
+        return f"{difference:+.4g}", ""  # Which is nearer to 1, the values beside it say.
+    return f"{difference:+.4g}", "better" if (difference < 0) == (direction == "lower") else "worse"
 
 
 def _differing(a: dict[str, Any], b: dict[str, Any]) -> dict[str, list[Any]]:

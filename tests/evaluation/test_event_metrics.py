@@ -8,7 +8,7 @@ import pytest
 
 from framecast.evaluation import event_metrics, metrics
 from framecast.evaluation.events_spec import EventsSpec
-from framecast.evaluation.forecast_metrics import OUTPUTS, REFERENCES
+from framecast.evaluation.forecast_metrics import OUTPUTS
 from framecast.evaluation.metrics import Sums
 
 HORIZON = 3
@@ -136,8 +136,9 @@ def test_without_events_their_metrics_are_refused_by_the_section_that_is_missing
     assert not any(name.startswith(event_metrics.FAMILIES) for name in metrics.names_of("forecast"))
 
 
-def test_of_events_only_fewer_false_alarms_are_better_when_fewer():
-    better = [name for name in event_metrics.names(EVENTS) if metrics.lower_is_better(name)]
-    assert better == [
-        f"far_{threshold}{end}" for end in ("", *(f"_{name}" for name in REFERENCES)) for threshold in ("0.5", "2")
-    ]
+def test_fewer_false_alarms_are_better_and_a_bias_near_1():
+    directions = {name: metrics.direction(name) for name in event_metrics.names(EVENTS)}
+    assert directions == {
+        name: "lower" if name.startswith("far_") else "one" if name.startswith("bias_") else "higher"
+        for name in event_metrics.names(EVENTS)
+    }

@@ -1,6 +1,7 @@
 """Figures beside what they are compared with."""
 
 import math
+import re
 
 import pytest
 
@@ -51,3 +52,17 @@ def test_errors_are_in_the_clips_unit():
 )
 def test_a_lead_time_has_the_unit_of_the_frame_rate(interval, expected):
     assert families.lead_time_unit(interval) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("csi_2", "critical success index: .*; threshold 2 .from 0 to 1.; higher is better"),
+        ("far_0.5", "; threshold 0.5 .*; lower is better"),
+        ("bias_2", "frequency bias: .* .1 is best.; nearer to 1 is better"),
+        ("fss_2_5px", "fractions skill score .*; threshold 2, 5px "),
+        ("csi_2_persistence", "^csi_2 of the reference forecast persistence$"),
+    ],
+)
+def test_what_is_measured_of_events_is_explained(name, expected):
+    assert re.search(expected, families.meaning(name))
