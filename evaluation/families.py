@@ -138,7 +138,8 @@ def by_lead_time(figures: Figures, serving: Figures, config: Mapping[str, Any], 
             lines.append(Line(label, points, style % STYLES))
         families.append(Family(name, title, caption, unit, lines, 0.0 if name.startswith("skill") else None))
     main = HEADLINES[config["task"]["kind"]]
-    return sorted(families, key=lambda family: family.name not in main)
+    # Events are asked for by name, so they come before what every forecast has.
+    return sorted(families, key=lambda family: 0 if family.name in main else 1 if family.name.startswith("csi_") else 2)
 
 
 def lead_time_unit(interval: float | None) -> tuple[float, str]:

@@ -86,7 +86,8 @@ def _view(evidence: Evidence) -> dict[str, Any]:
 
 def _family_chart(family: families.Family, unit: str) -> Any:
     xs = [x for x, _ in family.lines[0].points]
-    log = _spread(family.lines) > _LOG_FROM
+    # A logarithmic axis has no place for a guide at 0.
+    log = family.guide is None and _spread(family.lines) > _LOG_FROM
     return charts.line_chart(
         family.lines,
         x_label=f"{unit} ahead",

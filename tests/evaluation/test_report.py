@@ -1,8 +1,10 @@
 """The report of a pushed, a lost and a failed run: whole, self-contained, and with the numbers of the record."""
 
 import base64
+import dataclasses
 import html.parser
 import math
+import pathlib
 import re
 
 import pytest
@@ -179,6 +181,15 @@ def test_errors_are_drawn_in_the_clips_unit_beside_serving_model_and_references(
     assert f"candidate, 5: {math.sqrt(0.004) * 255 * 0.25:.4g}" in page.texts
     assert f"serving model, 15: {math.sqrt(0.015) * 255 * 0.25:.4g}" in page.texts
     assert f"persistence blurred, 10: {math.sqrt(0.016) * 255 * 0.25:.4g}" in page.texts
+
+
+def test_skills_that_lie_far_apart_are_drawn_from_0(tmp_path):
+    skills = {f"skill_black/lead_{lead}": 0.9 for lead in (1, 2, 3)} | {
+        f"skill/lead_{lead}": 0.01 for lead in (1, 2, 3)
+    }
+    record = {**_PUSHED.record, "figures": {**_FIGURES, "skill_black": 0.9, **skills}}
+    page = pathlib.Path(write_report(tmp_path, dataclasses.replace(_PUSHED, record=record))).read_text()
+    assert "logarithmic" not in page[page.index("skill") :].split("</figure>")[0]
 
 
 def test_what_a_clip_is_called_is_no_markup(tmp_path):
