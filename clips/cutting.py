@@ -142,29 +142,24 @@ def _nearest(
     """Yields, for each time of an even grid, the nearest frame at that time; nothing where none is near."""
     period, reach = _MICROSECONDS / clip_rate, _REACH * _MICROSECONDS / rate
     start: int | None = None
-    step = number = 0
+    step = 0
     before: _Timed | None = None
-
-    def take(item: _Timed | None, wanted: int) -> Iterator[_Timed]:
-        nonlocal number
-        if item is not None and abs(item.time - wanted) <= reach:
-            yield _Timed(number, wanted, item.frame)
-        number += 1
-
-    for item in timed:
-        start = item.time if start is None else start
-        tally["frames not at the rate wanted"] += 1
-        while (wanted := start + round(step * period)) <= item.time:
-            nearer = before if before is not None and wanted - before.time <= item.time - wanted else item
-            for taken in take(nearer, wanted):
+    for item in itertools.chain(timed, [None]):  # None: the end, which may be nearest to one time more.
+        if item is not None:
+            tally["frames not at the rate wanted"] += 1
+            start = item.time if start is None else start
+        while start is not None:
+            wanted = start + round(step * period)
+            if item is not None and wanted > item.time:
+                break
+            nearest = min(filter(None, (before, item)), key=lambda near: abs(near.time - wanted))
+            if abs(nearest.time - wanted) <= reach:
                 tally["frames not at the rate wanted"] -= 1
-                yield taken
+                yield _Timed(step, wanted, nearest.frame)
             step += 1
+            if item is None:
+                break
         before = item
-    if before is not None and start is not None:
-        for taken in take(before, start + round(step * period)):
-            tally["frames not at the rate wanted"] -= 1
-            yield taken
 
 
 def _stretches(
