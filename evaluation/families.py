@@ -120,6 +120,7 @@ def by_lead_time(figures: Figures, serving: Figures, config: Mapping[str, Any], 
     """
     names = list(dict.fromkeys(name for name, lead in map(metrics.parse_key, figures) if lead is not None))
     bases = {name: _base_of(name, names) for name in names}
+    leads = range(1, horizon(figures) + 1)
     families = []
     for name in names:
         if bases[name]:
@@ -132,7 +133,6 @@ def by_lead_time(figures: Figures, serving: Figures, config: Mapping[str, Any], 
         sources += [(_against(name, other), other, figures) for other in references]
         lines = []
         for place, (label, metric, values) in enumerate(sources):
-            leads = range(1, horizon(figures) + 1)
             points = [(lead * interval, _converted(values.get(metrics.key(metric, lead)), convert)) for lead in leads]
             style = place if serving else place + (place > 0)  # A colour means the same with and without a baseline.
             lines.append(Line(label, points, style % STYLES))
