@@ -173,6 +173,15 @@ def clip_name(example: tf.train.SequenceExample) -> str | None:
     return values[0].decode(errors="replace") if values else None
 
 
+def frame_size(example: tf.train.SequenceExample) -> tuple[int, int]:
+    """Returns height and width of the frames of a checked clip: as its context says, else as its first image does."""
+    height, width = (context_value(example, name, "int64_list") for name in (features.HEIGHT, features.WIDTH))
+    if height is None or width is None:
+        header = images.read_header(frame_values(example, features.ENCODED, "bytes_list")[0])
+        return header.height, header.width
+    return height, width
+
+
 def context_value(example: tf.train.SequenceExample, name: str, kind: str):
     """Returns the only value of a context feature of `kind` (`bytes_list`, ...); None when there is no such feature.
 

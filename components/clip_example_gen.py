@@ -22,6 +22,7 @@ from tfx.utils import proto_utils
 
 from framecast.clips import records
 from framecast.clips.check import BadClip, check_clip
+from framecast.clips.codec import frame_size
 from framecast.clips.quarantine import Fault, encode_fault
 from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec, LabelSpec
@@ -243,8 +244,7 @@ class _CheckFile(beam.DoFn):
             _tag(example, int(span) if span else None)
             name = example.context.feature[features.EXAMPLE_ID].bytes_list.value[0]
             yield beam.pvalue.TaggedOutput("ids", (name, (path, index)))
-            size = [example.context.feature[name].int64_list.value[0] for name in (features.HEIGHT, features.WIDTH)]
-            yield beam.pvalue.TaggedOutput("facts", json.dumps(["clip", split, length, size]))
+            yield beam.pvalue.TaggedOutput("facts", json.dumps(["clip", split, length, frame_size(example)]))
             yield beam.pvalue.TaggedOutput(split, example.SerializeToString(deterministic=True))
         for group in sorted(groups):
             split = split_of(group, shares)

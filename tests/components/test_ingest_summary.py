@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import tensorflow as tf
 from tfx.types import standard_artifacts
 
 from framecast.clips.codec import encode_clip
@@ -44,6 +45,14 @@ def _ingest(folder, files):
 
 def test_sizes_are_counted_the_most_frequent_first(tmp_path):
     assert list(_ingest(tmp_path, {"a.tfrecord": _clips()})["sizes"].items()) == [("12x16", 9), ("8x8", 3)]
+
+
+def test_a_clip_that_does_not_say_its_size_has_that_of_its_images(tmp_path):
+    clips = [tf.train.SequenceExample.FromString(record) for record in _clips()]
+    for clip in clips:
+        del clip.context.feature["image/height"], clip.context.feature["image/width"]
+    summary = _ingest(tmp_path, {"a.tfrecord": [clip.SerializeToString() for clip in clips]})
+    assert (summary["sizes"], summary["bad"]) == ({"12x16": 9, "8x8": 3}, [])
 
 
 def test_the_digest_is_of_what_is_in_the_files_and_not_of_their_names(tmp_path):
