@@ -49,15 +49,16 @@ def line_chart(
         lines: What to draw; the first is drawn last, over the others.
         x_label: Written below the axis, with its unit.
         y_label: Written above the axis, with its unit.
-        log: Whether y is logarithmic; taken for linear when a value is not above 0.
+        log: Whether y is logarithmic; taken for linear when a value, or the guide, is not above 0.
         guide: A value of y to draw a thin line at.
         x_values: Values of x to name; round ones unless given.
     """
     numbers = [y for line in lines for _, y in line.points if y is not None]
     if not numbers:
         return Markup('<p class="absent">No finite number to draw.</p>')
-    log = log and min(numbers) > 0
-    scale_y = _Scale([*numbers, *([] if guide is None else [guide])], _HEIGHT - _BOTTOM, _TOP, log)
+    if guide is not None:
+        numbers.append(guide)
+    scale_y = _Scale(numbers, _HEIGHT - _BOTTOM, _TOP, log and min(numbers) > 0)
     xs = [x for line in lines for x, _ in line.points]
     scale_x = _Scale(xs, _LEFT, _WIDTH - _RIGHT, exact=True)
     names_x = _thinned(list(x_values), 10) if x_values else [x for x in scale_x.ticks if min(xs) <= x <= max(xs)]

@@ -5,7 +5,6 @@ write_report("runs/20260101-120000/report", evidence)    # index.html, model_car
 
 import os
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import jinja2
@@ -86,8 +85,7 @@ def _view(evidence: Evidence) -> dict[str, Any]:
 
 def _family_chart(family: families.Family, unit: str) -> Any:
     xs = [x for x, _ in family.lines[0].points]
-    # A logarithmic axis has no place for a guide at 0.
-    log = family.guide is None and _spread(family.lines) > _LOG_FROM
+    log = _spread(family) > _LOG_FROM
     return charts.line_chart(
         family.lines,
         x_label=f"{unit} ahead",
@@ -98,10 +96,12 @@ def _family_chart(family: families.Family, unit: str) -> Any:
     )
 
 
-def _spread(lines: Sequence[charts.Line]) -> float:
-    """Returns the largest over the smallest value, 0 where that says nothing."""
-    values = [y for line in lines for _, y in line.points if y is not None]
-    return max(values) / min(values) if len(lines) > 1 and min(values, default=0) > 0 else 0.0
+def _spread(family: families.Family) -> float:
+    """Returns the largest over the smallest value, the guide's too; 0 where that says nothing."""
+    values = [y for line in family.lines for _, y in line.points if y is not None]
+    if family.guide is not None:
+        values.append(family.guide)
+    return max(values) / min(values) if len(family.lines) > 1 and min(values, default=0) > 0 else 0.0
 
 
 def _subject(evidence: Evidence) -> str:

@@ -42,8 +42,9 @@ def test_equal_ratios_are_equal_distances_on_a_logarithmic_axis():
 
 @pytest.mark.parametrize("values", [[0.0], [0.5], [-3.0, -3.0], [1e-12, 1e12], [0.0, -1.0]])
 @pytest.mark.parametrize("log", [False, True])
-def test_any_finite_numbers_can_be_drawn_inside_the_picture(values, log):
-    svg = line_chart([Line("a", list(enumerate(values)))], x_label="x", y_label="y", log=log)
+@pytest.mark.parametrize("guide", [None, 0.0])
+def test_any_finite_numbers_can_be_drawn_inside_the_picture(values, log, guide):
+    svg = line_chart([Line("a", list(enumerate(values)))], x_label="x", y_label="y", log=log, guide=guide)
     _, _, width, height = map(float, ElementTree.fromstring(svg).get("viewBox").split())
     for _, x, y in _points(svg):
         assert 0 <= x <= width
