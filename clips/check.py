@@ -22,6 +22,7 @@ __all__ = ["BadClip", "check_clip", "read_clips"]
 # Content by the share of zeros among the known pixels: `empty` above the first, `sparse` above the second.
 _EMPTY_ABOVE = 0.99
 _SPARSE_ABOVE = 0.8
+_MOVING_ABOVE = 0.1  # Motion as a share of the deviation: that of a fixed camera's noise lies far below.
 _MICROSECONDS = 1_000_000
 _SPACING_TOLERANCE = 0.01
 _ROUNDING = 1  # Microseconds that writing times as integers may shift a spacing by.
@@ -86,7 +87,9 @@ def check_clip(serialized: bytes, spec: ClipSpec, label: LabelSpec | None = None
         The clip with facts of its raw frames added to the context: `clip/length` (int64, frames); float, over the
         known pixels, as shares of the largest pixel value: `clip/mean`, `clip/deviation` (standard deviation) and
         `clip/motion` (mean absolute difference between consecutive frames); `clip/empty_share` (float, share of zeros
-        among them) and, from that, `clip/content` (bytes: `empty`, `sparse` or `dense`).
+        among them) and, from that, `clip/content` (bytes: `empty`, `sparse` or `dense`); `clip/movement` (bytes:
+        `moving` when the motion is above a tenth of the deviation, else `still`); and `clip/class` (bytes: the clip's
+        one `clip/label/index`, `none` or `several`).
 
     Raises:
         BadClip: When it breaks the contract.
@@ -112,7 +115,11 @@ def check_clip(serialized: bytes, spec: ClipSpec, label: LabelSpec | None = None
     context[features.LENGTH].CopyFrom(tf.train.Feature(int64_list=tf.train.Int64List(value=[count])))
     zeros = facts[features.EMPTY_SHARE]
     content = "empty" if zeros > _EMPTY_ABOVE else "sparse" if zeros > _SPARSE_ABOVE else "dense"
-    context[features.CONTENT].CopyFrom(tf.train.Feature(bytes_list=tf.train.BytesList(value=[content.encode()])))
+    movement = "moving" if facts[features.MOTION] > _MOVING_ABOVE * facts[features.DEVIATION] else "still"
+    for name, word in (
+        (features.CONTENT, content), (features.MOVEMENT, movement), (features.CLASS, _class_of(example))
+    ):  # fmt: skip
+        context[name].CopyFrom(tf.train.Feature(bytes_list=tf.train.BytesList(value=[word.encode()])))
     for name, value in facts.items():
         context[name].CopyFrom(tf.train.Feature(float_list=tf.train.FloatList(value=[value])))
     return example
@@ -129,6 +136,12 @@ def _parse(serialized: bytes) -> tf.train.SequenceExample:
         what = "a tf.train.Example" if example.context.feature else f"{len(serialized)} bytes without feature lists"
         raise BadClip("not-sequence-example", f"{expected} {what}")
     return example
+
+
+def _class_of(example: tf.train.SequenceExample) -> str:
+    labels = example.context.feature.get(features.LABEL_INDEX)
+    values = list(labels.int64_list.value) if labels is not None else []
+    return str(values[0]) if len(values) == 1 else "several" if values else "none"
 
 
 def _check_count(frames: int, timestamps: int, spec: ClipSpec, clip: str | None) -> None:

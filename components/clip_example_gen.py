@@ -23,6 +23,7 @@ from tfx.utils import proto_utils
 from framecast.clips import records
 from framecast.clips.check import BadClip, check_clip
 from framecast.clips.codec import frame_size
+from framecast.clips.origin import source_names, tag
 from framecast.clips.quarantine import Fault, encode_fault
 from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec, LabelSpec
@@ -168,7 +169,8 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         """Writes splits and quarantine; returns the summary. What `duplicates` names is bad, with its message."""
         spec = ClipSpec.model_validate(settings["clip"])
         label = LabelSpec.model_validate(settings["label"]) if settings["label"] else None
-        check = _CheckFile(spec, label, settings["split_by"], settings["shares"], duplicates)
+        sources = source_names(path for _, path in files)
+        check = _CheckFile(spec, label, settings, sources, duplicates)
         facts = os.path.join(artifact.uri, "facts")
         with self._make_beam_pipeline() as pipeline:
             # From reading to writing one fused step: whatever is grouped, flattened or shuffled in between, the
@@ -215,14 +217,16 @@ class _CheckFile(beam.DoFn):
         self,
         spec: ClipSpec,
         label: LabelSpec | None,
-        split_by: str,
-        shares: dict[str, int],
+        settings: dict[str, Any],
+        sources: dict[str, str],
         duplicates: dict[tuple[str, int], str],
     ):
         self._spec = spec
         self._label = label
-        self._split_by = split_by
-        self._shares = shares
+        self._split_by: str = settings["split_by"]
+        self._shares: dict[str, int] = settings["shares"]
+        self._min_frames: int = settings["min_frames"]
+        self._sources = sources
         self._duplicates = duplicates
 
     def process(self, file: tuple[str, str]) -> Iterator[Any]:
@@ -241,11 +245,13 @@ class _CheckFile(beam.DoFn):
             split = split_of(group, shares)
             length = example.context.feature[features.LENGTH].int64_list.value[0]
             groups.add(group)
-            _tag(example, int(span) if span else None)
+            tag(example, self._sources[path], group, int(span) if span else None)
             name = example.context.feature[features.EXAMPLE_ID].bytes_list.value[0]
             yield beam.pvalue.TaggedOutput("ids", (name, (path, index)))
             yield beam.pvalue.TaggedOutput("facts", json.dumps(["clip", split, length, frame_size(example)]))
-            yield beam.pvalue.TaggedOutput(split, example.SerializeToString(deterministic=True))
+            # What cannot be evaluated is counted, but not written: a slice of such clips alone would have no figures.
+            if split != "eval" or length >= self._min_frames:
+                yield beam.pvalue.TaggedOutput(split, example.SerializeToString(deterministic=True))
         for group in sorted(groups):
             split = split_of(group, shares)
             yield beam.pvalue.TaggedOutput("facts", json.dumps(["group", split, group.hex()]))
@@ -302,13 +308,6 @@ def split_of(group: bytes, shares: dict[str, int]) -> str:
             return split
         place -= share
     raise AssertionError("a hash bucket lies within the shares")
-
-
-def _tag(example: tf.train.SequenceExample, span: int | None) -> None:
-    """Writes the span into the context; an earlier ingest's goes."""
-    example.context.feature.pop(features.SPAN, None)
-    if span is not None:
-        example.context.feature[features.SPAN].int64_list.value.append(span)
 
 
 def _group(example: tf.train.SequenceExample, split_by: str) -> bytes:

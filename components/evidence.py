@@ -16,7 +16,7 @@ from tfx.utils import path_utils
 from framecast.components import clip_example_gen, validation_gate, versions
 from framecast.evaluation.evidence import Evidence
 from framecast.evaluation.metrics import Sums
-from framecast.evaluation.verdict import read_verdict
+from framecast.evaluation.verdict import read_intervals, read_verdict
 from framecast.models import trainer, training_log
 from framecast.schemas.spec import ClipSpec
 from framecast.serving import showcase
@@ -49,6 +49,7 @@ def gather(config: dict[str, Any], record: dict[str, Any], folders: Mapping[str,
         verdict = read_verdict(folder)
         record.update(figures=verdict.figures, misses=[dataclasses.asdict(miss) for miss in verdict.misses])
         found.update(slices=verdict.slices, serving=verdict.serving)
+        found["intervals"] = dataclasses.asdict(read_intervals(folder))
     return Evidence(config, record, **found)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from framecast.evaluation.ratio import ratio
+
 # Scores are counted in bins of equal ratio, one of whose edges is the threshold: rates at it are exact, and the area
 # under ROC is to the width of a bin.
 _OCTAVES = 8  # Below and above the threshold; what lies beyond is counted at the ends.
@@ -31,18 +33,22 @@ def bin_of(log2_score):
     return log2_score * _BINS_AN_OCTAVE + _THRESHOLD
 
 
-def compute(sums: Mapping[str, np.ndarray], name: str) -> float:
-    """Returns one of `NAMES`; nan where there is nothing to compute it from, such as no anomalous frame."""
+def compute(sums: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """Returns one of `NAMES`; nan where there is nothing to compute it from, such as no anomalous frame.
+
+    Args:
+        sums: Each of `OUTPUTS`, with any axes in front, which what is returned has.
+        name: The metric.
+    """
     if name == "mse":
-        return float(sums["squared_error"] / sums["pixels"]) if sums["pixels"] else float("nan")
+        return ratio(sums["squared_error"], sums["pixels"])
     level, _, metric = name.partition("_")
     normal, anomalous = sums[f"{level}_normal"], sums[f"{level}_anomalous"]
     if metric == "roc_auc":
-        pairs = normal.sum() * anomalous.sum()
-        below = np.cumsum(normal) - normal / 2
-        return float((anomalous * below).sum() / pairs) if pairs else float("nan")
+        below = np.cumsum(normal, axis=-1) - normal / 2
+        return ratio((anomalous * below).sum(-1), normal.sum(-1) * anomalous.sum(-1))
     counts = normal if metric == "false_alarm_rate" else anomalous
-    return float(counts[_THRESHOLD:].sum() / counts.sum()) if counts.sum() else float("nan")
+    return ratio(counts[..., _THRESHOLD:].sum(-1), counts.sum(-1))
 
 
 def roc(sums: Mapping[str, np.ndarray], level: str) -> list[tuple[float, float]]:

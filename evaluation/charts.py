@@ -27,11 +27,13 @@ class Line:
         name: What it shows.
         points: `(x, y)`, x rising; where y is None the line has a gap.
         style: 0 to `STYLES` - 1: colour, dash and mark.
+        band: `(x, low, high)`, what is shaded around the line.
     """
 
     name: str
     points: Sequence[tuple[float, float | None]]
     style: int = 0
+    band: Sequence[tuple[float, float, float]] = ()
 
 
 def line_chart(
@@ -58,6 +60,7 @@ def line_chart(
         return Markup('<p class="absent">No finite number to draw.</p>')
     if guide is not None:
         numbers.append(guide)
+    numbers += [y for line in lines for _, *ends in line.band for y in ends]
     scale_y = _Scale(numbers, _HEIGHT - _BOTTOM, _TOP, log and min(numbers) > 0)
     xs = [x for line in lines for x, _ in line.points]
     scale_x = _Scale(xs, _LEFT, _WIDTH - _RIGHT, exact=True)
@@ -69,6 +72,7 @@ def line_chart(
     ]
     if guide is not None:
         parts.append(f'<line class="guide" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" {_level(scale_y(guide))}/>')
+    parts += [_band(line, scale_x, scale_y) for line in reversed(lines) if line.band]
     for line in reversed(lines):
         parts += _line(line, scale_x, scale_y)
     return _svg(parts, f"{y_label} by {x_label}: {', '.join(line.name for line in lines)}")
@@ -185,6 +189,12 @@ def _line(line: Line, scale_x: _Scale, scale_y: _Scale) -> list[str]:
         marks.append(_mark(scale_x(x), scale_y(y), line.style, title))
     style = f'style="stroke:var(--line-{line.style + 1})" stroke-dasharray="{_DASHES[line.style]}"'
     return [f'<path class="line" d="{"".join(path)}" {style}/>', *(marks if len(marks) <= _MARKS else ())]
+
+
+def _band(line: Line, scale_x: _Scale, scale_y: _Scale) -> str:
+    there = [f"{scale_x(x):.1f} {scale_y(high):.1f}" for x, _, high in line.band]
+    back = [f"{scale_x(x):.1f} {scale_y(low):.1f}" for x, low, _ in reversed(line.band)]
+    return f'<path class="band" d="M{"L".join(there + back)}Z" style="fill:var(--line-{line.style + 1})"/>'
 
 
 def _mark(x: float, y: float, style: int, title: str = "") -> str:

@@ -5,14 +5,15 @@ The model and every reference forecast have the same metrics: `csi_2`, `csi_2_pe
 """
 
 import functools
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.forecast_metrics import REFERENCES
+from framecast.evaluation.ratio import ratio
 
 # Of a threshold, by lead time: pixels where an event was forecast and came, came only, was forecast only, neither.
 COUNTS = ("hits", "misses", "false_alarms", "correct_negatives")
@@ -70,25 +71,32 @@ def names(events: EventsSpec) -> dict[str, EventMetric]:
     return found
 
 
-def compute(sums: Mapping[str, np.ndarray], events: EventsSpec, name: str) -> float:
+def compute(sums: Mapping[str, np.ndarray], events: EventsSpec, name: str) -> np.ndarray:
     """Returns one of `names`; nan where it is undefined, such as POD when nothing came.
 
     Args:
-        sums: For each of `outputs`, `(lead time, ...)`: those that are pooled.
+        sums: For each of `outputs`, `(..., lead time, threshold)` or `(..., lead time, threshold, scale)`: those that
+            are pooled. What is returned has the axes in front.
         events: What was counted.
         name: The metric.
     """
     metric = names(events)[name]
     if metric.score == "fss":
         error, worst = (
-            float(sums[f"{part}{metric.forecast}"][:, metric.threshold, metric.scale].sum()) for part in FRACTIONS
+            sums[f"{part}{metric.forecast}"][..., metric.threshold, metric.scale].sum(-1) for part in FRACTIONS
         )
         return fss(error, worst)
-    counts = (float(sums[f"{part}{metric.forecast}"][:, metric.threshold].sum()) for part in COUNTS)
+    counts = (sums[f"{part}{metric.forecast}"][..., metric.threshold].sum(-1) for part in COUNTS)
     return contingency_score(metric.score, *counts)
 
 
-def contingency_score(name: str, hits: float, misses: float, false_alarms: float, correct_negatives: float) -> float:
+def contingency_score(
+    name: str,
+    hits: npt.ArrayLike,
+    misses: npt.ArrayLike,
+    false_alarms: npt.ArrayLike,
+    correct_negatives: npt.ArrayLike,
+) -> np.ndarray:
     """Returns a score of a contingency table (Jolliffe and Stephenson 2012, Forecast Verification, chapter 3).
 
     CSI, the critical success index, POD, the probability of detection, and FAR, the false alarm ratio, are shares; BIAS
@@ -97,39 +105,38 @@ def contingency_score(name: str, hits: float, misses: float, false_alarms: float
 
     Args:
         name: One of `SCORES`.
-        hits: Events that were forecast.
+        hits: Events that were forecast; a number, or an array of the shape of the others.
         misses: Events that were not.
         false_alarms: Forecast events that did not come.
         correct_negatives: Neither forecast nor came.
 
     Returns:
-        The score; nan when its denominator is 0.
+        The score, of the counts' shape; nan where its denominator is 0.
     """
+    hits, misses, false_alarms, correct_negatives = (
+        np.asarray(count, np.float64) for count in (hits, misses, false_alarms, correct_negatives)
+    )
     came, forecast, count = hits + misses, hits + false_alarms, hits + misses + false_alarms + correct_negatives
     if name == "csi":
-        return _ratio(hits, hits + misses + false_alarms)
+        return ratio(hits, hits + misses + false_alarms)
     if name == "pod":
-        return _ratio(hits, came)
+        return ratio(hits, came)
     if name == "far":
-        return _ratio(false_alarms, forecast)
+        return ratio(false_alarms, forecast)
     if name == "bias":
-        return _ratio(forecast, came)
+        return ratio(forecast, came)
     if name == "hss":
-        return _ratio(
+        return ratio(
             2 * (hits * correct_negatives - false_alarms * misses),
             came * (misses + correct_negatives) + forecast * (false_alarms + correct_negatives),
         )
-    by_chance = _ratio(came * forecast, count)
-    return _ratio(hits - by_chance, hits + misses + false_alarms - by_chance)
+    by_chance = ratio(came * forecast, count)
+    return ratio(hits - by_chance, hits + misses + false_alarms - by_chance)
 
 
-def fss(error: float, worst: float) -> float:
+def fss(error: npt.ArrayLike, worst: npt.ArrayLike) -> np.ndarray:
     """Returns the fractions skill score `1 - sum((Pf - Po)**2) / sum(Pf**2 + Po**2)` (Roberts and Lean 2008).
 
     1 for a perfect forecast, 0 where no window has events in both; nan when there is no event in either.
     """
-    return 1 - _ratio(error, worst)
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    return numerator / denominator if denominator else math.nan
+    return 1 - ratio(error, worst)

@@ -6,7 +6,7 @@ family.name, [line.name for line in family.lines]
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from framecast.evaluation import event_metrics, metrics
@@ -109,7 +109,13 @@ def horizon(figures: Figures) -> int:
     return max((metrics.parse_key(key)[1] or 0 for key in figures), default=0)
 
 
-def by_lead_time(figures: Figures, serving: Figures, config: Mapping[str, Any], interval: float) -> list[Family]:
+def by_lead_time(
+    figures: Figures,
+    serving: Figures,
+    config: Mapping[str, Any],
+    interval: float,
+    intervals: Mapping[str, Any] | None = None,
+) -> list[Family]:
     """Sorts every metric that has lead times.
 
     Args:
@@ -117,7 +123,9 @@ def by_lead_time(figures: Figures, serving: Figures, config: Mapping[str, Any], 
         serving: The serving model's, or none.
         config: The run's configuration, for the unit of a pixel.
         interval: From one lead time to the next, in the unit of the lines' x.
+        intervals: Confidence intervals: of `figures` and of `serving`, under these keys.
     """
+    bands = {"figures": {}, "serving": {}, **(intervals or {})}
     names = list(dict.fromkeys(name for name, lead in map(metrics.parse_key, figures) if lead is not None))
     bases = {name: _base_of(name, names) for name in names}
     leads = range(1, horizon(figures) + 1)
@@ -127,15 +135,23 @@ def by_lead_time(figures: Figures, serving: Figures, config: Mapping[str, Any], 
             continue
         references = [other for other in names if bases[other] == name]
         title, caption, unit, convert = _drawn(name, config)
-        sources: list[tuple[str, str, Figures]] = [(_own(name, bool(references)), name, figures)]
+        sources: list[tuple[str, str, Figures, Mapping[str, Any]]] = [
+            (_own(name, bool(references)), name, figures, bands["figures"])
+        ]
         if serving:
-            sources.append(("serving model", name, serving))
-        sources += [(_against(name, other), other, figures) for other in references]
+            sources.append(("serving model", name, serving, bands["serving"]))
+        # Shaded too, many lines would hide each other.
+        sources += [(_against(name, other), other, figures, {}) for other in references]
         lines = []
-        for place, (label, metric, values) in enumerate(sources):
+        for place, (label, metric, values, ends) in enumerate(sources):
             points = [(lead * interval, _converted(values.get(metrics.key(metric, lead)), convert)) for lead in leads]
             style = place if serving else place + (place > 0)  # A colour means the same with and without a baseline.
-            lines.append(Line(label, points, style % STYLES))
+            band = [
+                (lead * interval, convert(found[0]), convert(found[1]))
+                for lead in leads
+                if (found := ends.get(metrics.key(metric, lead))) is not None
+            ]
+            lines.append(Line(label, points, style % STYLES, band))
         families.append(Family(name, title, caption, unit, lines, 0.0 if name.startswith("skill") else None))
     main = HEADLINES[config["task"]["kind"]]
     # Events are asked for by name, so they come before what every forecast has.
@@ -171,8 +187,8 @@ def _spoken(reference: str) -> str:
     return reference.replace("_", " ")
 
 
-def _drawn(name: str, config: Mapping[str, Any]) -> tuple[str, str, str, Any]:
-    """Returns title, caption, unit and conversion: errors in the clips' own unit where they have one."""
+def _drawn(name: str, config: Mapping[str, Any]) -> tuple[str, str, str, Callable[[float], float]]:
+    """Returns title, caption, unit and a rising conversion: errors in the clips' own unit where they have one."""
     clip = ClipSpec.model_validate(config["clip"])
     if clip.value is not None and name in ("mse", "mae"):
         span, unit = clip.max_pixel * abs(clip.value.scale), clip.value.unit
@@ -180,8 +196,8 @@ def _drawn(name: str, config: Mapping[str, Any]) -> tuple[str, str, str, Any]:
             caption = f"root of the mean square error of a pixel ({unit}); lower is better"
             return "RMSE", caption, unit, lambda mse: math.sqrt(mse) * span
         return "MAE", f"mean absolute error of a pixel ({unit}); lower is better", unit, lambda mae: mae * span
-    return name.upper() if len(name) < 5 else name, meaning(name), (_known(name) or ("", ""))[1], None
+    return name.upper() if len(name) < 5 else name, meaning(name), (_known(name) or ("", ""))[1], float
 
 
-def _converted(value: float | None, convert: Any) -> float | None:
-    return value if value is None or convert is None else convert(value)
+def _converted(value: float | None, convert: Callable[[float], float]) -> float | None:
+    return None if value is None else convert(value)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from framecast.evaluation.ratio import ratio
+
 # Forecasts that every model is compared with; see `framecast.evaluation.references`.
 REFERENCES = ("persistence", "climatology", "black", "persistence_blurred")
 
@@ -37,22 +39,18 @@ _RATIOS = {
 NAMES = (*_RATIOS, "skill", *(f"skill_{reference}" for reference in REFERENCES))
 
 
-def compute(sums: Mapping[str, np.ndarray], name: str) -> float:
+def compute(sums: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     """Returns one of `NAMES`; nan where nothing was counted, or a reference made no error.
 
     `skill = 1 - sum(squared error) / sum(squared error of the best reference at each lead time)`.
 
     Args:
-        sums: For each of `OUTPUTS`, `(lead time,)`: those that are pooled.
+        sums: For each of `OUTPUTS`, `(..., lead time)`: those that are pooled. What is returned has the axes in front.
         name: The metric.
     """
     if name in _RATIOS:
         numerator, denominator = (sums[statistic] for statistic in _RATIOS[name])
-        return _ratio(numerator.sum(), denominator.sum())
+        return ratio(numerator.sum(-1), denominator.sum(-1))
     references = REFERENCES if name == "skill" else [name.removeprefix("skill_")]
     errors = [sums[f"squared_error_{reference}"] for reference in references]
-    return 1.0 - _ratio(sums["squared_error"].sum(), np.min(errors, axis=0).sum())
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    return float(numerator / denominator) if denominator else float("nan")
+    return 1.0 - ratio(sums["squared_error"].sum(-1), np.min(errors, axis=0).sum(-1))

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from framecast.evaluation.ratio import ratio
+
 # Of each clip: how many labels were counted, and what was found of them. `confusion` is `(classes, classes)`, true
 # class by row, estimated class by column; everything else a scalar.
 CLASSIFY_OUTPUTS = ("labels", "cross_entropy", "confusion")
@@ -17,32 +19,37 @@ CLASSIFY_NAMES = ("accuracy", "cross_entropy", "macro_f1", "accuracy_majority")
 REGRESS_NAMES = ("mse", "mae", "r2")
 
 
-def compute_classify(sums: Mapping[str, np.ndarray], name: str) -> float:
-    """Returns one of `CLASSIFY_NAMES`; nan where no label was counted."""
-    count = float(sums["labels"])
-    if not count:
-        return float("nan")
-    confusion = sums["confusion"]
+def compute_classify(sums: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """Returns one of `CLASSIFY_NAMES`; nan where no label was counted.
+
+    Args:
+        sums: Each of `CLASSIFY_OUTPUTS`, with any axes in front, which what is returned has.
+        name: The metric.
+    """
+    count, confusion = sums["labels"], sums["confusion"]
     if name == "cross_entropy":
-        return float(sums["cross_entropy"]) / count
+        return ratio(sums["cross_entropy"], count)
     if name == "accuracy":
-        return float(np.trace(confusion)) / count
+        return ratio(np.trace(confusion, axis1=-2, axis2=-1), count)
     if name == "accuracy_majority":
-        return float(confusion.sum(axis=1).max()) / count
-    hits, true, estimated = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    occurs = true + estimated > 0
-    return float(np.mean(2 * hits[occurs] / (true + estimated)[occurs]))
+        return ratio(confusion.sum(axis=-1).max(axis=-1), count)
+    true_or_estimated = confusion.sum(axis=-1) + confusion.sum(axis=-2)
+    f1 = ratio(2 * np.diagonal(confusion, axis1=-2, axis2=-1), true_or_estimated)
+    return ratio(np.nansum(f1, axis=-1), (true_or_estimated > 0).sum(axis=-1))
 
 
-def compute_regress(sums: Mapping[str, np.ndarray], name: str) -> float:
-    """Returns one of `REGRESS_NAMES`; nan where no label was counted, or all are the same (`r2`)."""
-    count = float(sums["labels"])
-    if not count:
-        return float("nan")
+def compute_regress(sums: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """Returns one of `REGRESS_NAMES`; nan where no label was counted, or all are the same (`r2`).
+
+    Args:
+        sums: Each of `REGRESS_OUTPUTS`, with any axes in front, which what is returned has.
+        name: The metric.
+    """
+    count = sums["labels"]
     if name == "mae":
-        return float(sums["absolute_error"]) / count
-    mse = float(sums["squared_error"]) / count
+        return ratio(sums["absolute_error"], count)
+    mse = ratio(sums["squared_error"], count)
     if name == "mse":
         return mse
-    variance = float(sums["squared_value"]) / count - (float(sums["value"]) / count) ** 2
-    return 1.0 - mse / variance if variance > 0 else float("nan")
+    variance = ratio(sums["squared_value"], count) - ratio(sums["value"], count) ** 2
+    return 1.0 - ratio(mse, np.maximum(variance, 0.0))

@@ -92,7 +92,7 @@ class Sums:
 
     Args:
         values: float64, for each output of the task's `evaluate` signature its shape without the batch, for a forecast
-            `(horizon, ...)`; none before the first update.
+            `(horizon, ...)`; none before the first update. For `compute_each` they may have axes in front.
         task: Kind of the task.
         events: What a forecast's events are, when they are counted.
     """
@@ -150,7 +150,7 @@ class Sums:
     @property
     def horizon(self) -> int:
         """Number of a forecast's lead times; 0 before the first update, and for another task."""
-        return len(self.values["pixels"]) if self.values and self.task == "forecast" else 0
+        return self.values["pixels"].shape[-1] if self.values and self.task == "forecast" else 0
 
     def compute(self, name: str, lead_time: int | None = None) -> float:
         """Returns a metric; nan where it is undefined, such as when nothing was counted.
@@ -162,11 +162,15 @@ class Sums:
         Raises:
             ValueError: For an unknown name or a lead time outside of the horizon.
         """
+        return float(self.compute_each(name, lead_time))
+
+    def compute_each(self, name: str, lead_time: int | None = None) -> np.ndarray:
+        """Returns what `compute` does for every entry of the axes that all values have in front."""
         check_names([name], self.task, self.events)
         if lead_time is not None and not 1 <= lead_time <= self.horizon:
             raise ValueError(f"{name}: expected a lead time from 1 to {self.horizon}, received {lead_time}")
         if not self.values:
-            return float("nan")
+            return np.array(np.nan)
         if self.task != "forecast":
             compute = {
                 "anomaly": anomaly_metrics.compute,
@@ -176,7 +180,9 @@ class Sums:
             return compute(self.values, name)
         pooled = self.values
         if lead_time is not None:
-            pooled = {output: values[lead_time - 1 : lead_time] for output, values in self.values.items()}
+            pooled = {
+                output: values.take([lead_time - 1], axis=-self._rank(output)) for output, values in self.values.items()
+            }
         if name in forecast_metrics.NAMES:
             return forecast_metrics.compute(pooled, name)
         assert self.events is not None

@@ -3,8 +3,10 @@
 write_report("runs/20260101-120000/report", evidence)    # index.html, model_card.md
 """
 
+import collections
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
@@ -35,6 +37,7 @@ def write_report(folder: str | os.PathLike[str], evidence: Evidence) -> str:
             undefined=jinja2.StrictUndefined,
         )
         environment.filters["figure"] = figure
+        environment.filters["ends"] = ends
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
             file.write(environment.get_template(template).render(view))
     return os.path.join(folder, PAGE)
@@ -45,14 +48,20 @@ def figure(value: float | None) -> str:
     return "not a number" if value is None else f"{value:.4g}"
 
 
+def ends(interval: Sequence[float] | None) -> str:
+    """Returns a confidence interval as people read it; nothing where there is none."""
+    return "" if interval is None else f"{figure(interval[0])} to {figure(interval[1])}"
+
+
 def _view(evidence: Evidence) -> dict[str, Any]:
     record, config = evidence.record, evidence.config
     figures = record.get("figures", {})
     rate = (evidence.card or {}).get("frame_rate")
     interval, unit = families.lead_time_unit(1 / rate if rate else None)
-    curves = families.by_lead_time(figures, evidence.serving, config, interval)
+    curves = families.by_lead_time(figures, evidence.serving, config, interval, evidence.intervals)
     drawn = [(family, _family_chart(family, unit)) for family in curves]
     leads = range(1, families.horizon(figures) + 1)
+    sliced = _telling(evidence.slices)
     return {
         "evidence": evidence,
         "record": record,
@@ -62,6 +71,10 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "headlines": families.HEADLINES[config["task"]["kind"]],
         "overall": families.overall(figures),
         "serving": evidence.serving,
+        "intervals": evidence.intervals.get("figures", {}),
+        "slice_intervals": evidence.intervals.get("slices", {}),
+        "differences": evidence.intervals.get("differences", {}),
+        "recordings": evidence.intervals.get("recordings", 0),
         "meaning": families.meaning,
         "key": metrics.key,
         "leads": leads,
@@ -71,8 +84,8 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "more_families": drawn[_CHARTS:],
         "against": _against(evidence),
         "by_lead": [name for name in families.overall(figures) if metrics.key(name, 1) in figures],
-        "slices": list(evidence.slices.items())[:_SLICES],
-        "slices_left_out": max(0, len(evidence.slices) - _SLICES),
+        "slices": list(sliced.items())[:_SLICES],
+        "slices_left_out": max(0, len(sliced) - _SLICES),
         "slice_metrics": _slice_metrics(evidence),
         "training": _training_charts(evidence.curves),
         "lengths": _lengths_chart(evidence.ingest),
@@ -110,6 +123,12 @@ def _subject(evidence: Evidence) -> str:
     ahead = f", {task['horizon']} frames ahead" if "horizon" in task else ""
     time = f", run of {evidence.record['time']}" if evidence.record.get("time") else ""
     return f"{model.get('builder') or model['preset']} for the task {task['kind']}{ahead}{time}"
+
+
+def _telling(slices: dict[str, Any]) -> dict[str, Any]:
+    """Returns the slices without those that hold every clip: the only ones of their kind."""
+    kinds = collections.Counter(name.partition(":")[0] for name in slices)
+    return {name: found for name, found in slices.items() if kinds[name.partition(":")[0]] > 1}
 
 
 def _slice_metrics(evidence: Evidence) -> list[str]:

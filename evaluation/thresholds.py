@@ -1,15 +1,17 @@
 """The `evaluate` section as the EvalConfig of TFX's Evaluator."""
 
+import collections
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf import wrappers_pb2
 from tensorflow_model_analysis.proto import config_pb2
 
 from framecast.evaluation import metrics, tfma_metrics
-from framecast.evaluation.spec import EvaluateSpec, Threshold
+from framecast.evaluation.spec import EACH, Bounded, Bounds, EvaluateSpec
+from framecast.schemas import features
 
 CANDIDATE = "candidate"
 BASELINE = "baseline"
@@ -19,9 +21,9 @@ LARGEST = sys.float_info.max
 
 
 def build_eval_config(
-    spec: EvaluateSpec, *, horizon: int = 0, task: str = "forecast", slices: Sequence[str] = ("content", "length")
+    spec: EvaluateSpec, *, horizon: int = 0, task: str = "forecast", slices: Iterable[str] = features.SLICES
 ) -> config_pb2.EvalConfig:
-    """Returns what TFMA computes: sums, every metric over all lead times and at each, the bounds on the overall slice.
+    """Returns what TFMA computes: sums, those of recordings, every metric over all lead times and at each, the bounds.
 
     A metric of events is TFMA's only where a bound asks for it: those of five thresholds are 1,600, and made a small
     evaluation 40 % longer. From the sums, `framecast.evaluation.verdict` computes all.
@@ -33,7 +35,8 @@ def build_eval_config(
         spec: The configuration's `evaluate` section.
         horizon: Lead times of a forecast's `evaluate` signature.
         task: Kind of the task.
-        slices: Outputs of the `transform_features` signature to report metrics by, one at a time.
+        slices: Outputs of the `transform_features` signature to report metrics by, one at a time; those that `spec`
+            bounds among them.
     """
     models = [
         config_pb2.ModelSpec(
@@ -45,17 +48,17 @@ def build_eval_config(
         for name in (CANDIDATE, BASELINE)
     ]
     slicing = [config_pb2.SlicingSpec(), *(config_pb2.SlicingSpec(feature_keys=[feature]) for feature in slices)]
-    bounded = [
-        (name, lead_time)
-        for name, threshold in spec.thresholds.items()
-        for lead_time in (range(1, horizon + 1) if threshold.per_lead_time else [None])
-    ]
+    bounded: dict[tuple[str, int | None], list[Bounded]] = collections.defaultdict(list)
+    for own in spec.bounded():
+        for lead_time in range(1, horizon + 1) if own.bounds.per_lead_time else [None]:
+            bounded[own.metric, lead_time].append(own)
     always = [(name, lead_time) for lead_time in (None, *range(1, horizon + 1)) for name in metrics.names_of(task)]
     counted = {"task": task, "events": spec.events.model_dump(mode="json") if spec.events else None}
     configs = [
         _config(tfma_metrics.ClipSums, counted),
+        _config(tfma_metrics.RecordingSums, counted),
         *(
-            _metric_config(name, lead_time, spec.thresholds.get(name), counted)
+            _metric_config(name, lead_time, bounded.get((name, lead_time), []), counted)
             for name, lead_time in dict.fromkeys([*always, *bounded])
         ),
     ]
@@ -71,22 +74,32 @@ def _config(metric: type, arguments: dict[str, Any]) -> config_pb2.MetricConfig:
 
 
 def _metric_config(
-    name: str, lead_time: int | None, threshold: Threshold | None, counted: dict[str, Any]
+    name: str, lead_time: int | None, bounded: Iterable[Bounded], counted: dict[str, Any]
 ) -> config_pb2.MetricConfig:
     config = _config(tfma_metrics.ClipMetric, {"metric": name, "lead_time": lead_time, **counted})
-    bound = config_pb2.MetricThreshold()
-    if threshold is not None and threshold.per_lead_time == (lead_time is not None):
-        _bound(bound, threshold)
+    # `MetricConfig.threshold` would hold in every slice; an empty spec is the overall one.
+    overall = config_pb2.MetricThreshold()
+    for own in bounded:
+        if own.slice is None:
+            _bound(overall, own.bounds)
+            continue
+        bound = config_pb2.MetricThreshold()
+        _bound(bound, own.bounds)
+        slicing = (
+            config_pb2.SlicingSpec(feature_keys=[own.slice])
+            if own.value == EACH
+            else config_pb2.SlicingSpec(feature_values={own.slice: own.value})
+        )
+        config.per_slice_thresholds.add(slicing_specs=[slicing], threshold=bound)
     error = metrics.ERROR_BY_TASK[counted["task"]]
-    if name == error and lead_time is None and not bound.value_threshold.HasField("upper_bound"):
-        bound.value_threshold.upper_bound.value = LARGEST
-    if bound.ByteSize():
-        # `MetricConfig.threshold` would hold in every slice; the empty spec is the overall one.
-        config.per_slice_thresholds.add(slicing_specs=[config_pb2.SlicingSpec()], threshold=bound)
+    if name == error and lead_time is None and not overall.value_threshold.HasField("upper_bound"):
+        overall.value_threshold.upper_bound.value = LARGEST
+    if overall.ByteSize():
+        config.per_slice_thresholds.add(slicing_specs=[config_pb2.SlicingSpec()], threshold=overall)
     return config
 
 
-def _bound(bound: config_pb2.MetricThreshold, threshold: Threshold) -> None:
+def _bound(bound: config_pb2.MetricThreshold, threshold: Bounds) -> None:
     if threshold.min is not None:
         bound.value_threshold.lower_bound.CopyFrom(wrappers_pb2.DoubleValue(value=threshold.min))
     if threshold.max is not None:

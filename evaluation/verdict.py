@@ -2,6 +2,8 @@
 
     verdict = read_verdict(evaluation_uri)
     verdict.blessed, verdict.figures["mse/lead_3"], [miss.describe() for miss in verdict.misses]
+    intervals = read_intervals(evaluation_uri)
+    intervals.figures["mse/lead_3"], intervals.differences["mse"]
 
 The verdict is TFMA's own; nothing is decided here.
 """
@@ -13,11 +15,13 @@ from typing import Any
 
 import tensorflow_model_analysis as tfma
 
-from framecast.evaluation import families, metrics, tfma_metrics, thresholds
+from framecast.evaluation import families, metrics, recordings, tfma_metrics, thresholds
 
 OVERALL = "overall"
+EVAL_SPLIT = "eval split"
 
 Figures = dict[str, float | None]
+Ends = tuple[float, float] | None  # Of an interval; None where there is none.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Miss:
     """A threshold that the candidate missed.
 
     Args:
-        metric: One of the task's metrics.
+        metric: One of the task's metrics; `eval split` where there is no clip to measure.
         lead_time: 1 to horizon, None for all of them together.
         slice: `overall`, or `feature: value`.
         value: What was measured, for a bound against the serving model the increase; None when it is no finite number.
@@ -41,8 +45,9 @@ class Miss:
     def describe(self) -> str:
         """Returns the miss in one phrase."""
         lead = "" if self.lead_time is None else f" at lead time {self.lead_time}"
+        no_clip = self.metric == EVAL_SPLIT
         where = "" if self.slice == OVERALL else f" ({self.slice})"
-        received = "no finite number" if self.value is None else f"{self.value:.6g}"
+        received = f"{self.value:.6g}" if self.value is not None else "none" if no_clip else "no finite number"
         return f"{self.metric}{lead}{where}: expected {self.bound}, received {received}"
 
 
@@ -90,17 +95,15 @@ def read_verdict(evaluation: str) -> Verdict:
     except AssertionError as error:  # How TFMA says that there is no such file.
         raise ValueError(f"{evaluation}: expected one validation result, received another number of them") from error
     figures: dict[str, dict[str, Figures]] = {}
-    for result in tfma.load_metrics(evaluation):
-        for value in result.metric_keys_and_values:
-            if value.key.name != tfma_metrics.SUMS:
-                continue
-            model = figures.setdefault(value.key.model_name or thresholds.CANDIDATE, {})
-            found = metrics.Sums.from_json(value.value.bytes_value).figures()
-            model[_slice_name(result.slice_key)] = {key: _finite(number) for key, number in found.items()}
+    for model, where, data in _results(evaluation, tfma_metrics.SUMS):
+        found = metrics.Sums.from_json(data).figures()
+        figures.setdefault(model, {})[where] = {key: _finite(number) for key, number in found.items()}
     candidate = figures.get(thresholds.CANDIDATE, {})
     misses = list(_misses(validation.metric_validations_per_slice))
-    if validation.missing_slices:
-        misses.append(Miss("eval split", None, OVERALL, None, "at least one clip"))
+    # Each of them is one that a bound names.
+    for missing in validation.missing_slices:
+        parts = [*missing.feature_keys, *(f"{name}: {value}" for name, value in missing.feature_values.items())]
+        misses.append(Miss(EVAL_SPLIT, None, ", ".join(parts) or OVERALL, None, "at least one clip"))
     return Verdict(
         blessed=validation.validation_ok,
         misses=misses,
@@ -108,6 +111,65 @@ def read_verdict(evaluation: str) -> Verdict:
         slices={name: candidate[name] for name in sorted(candidate) if name != OVERALL},
         serving=figures.get(thresholds.BASELINE, {}).get(OVERALL, {}),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Intervals:
+    """95 % confidence intervals from a bootstrap over recordings; see `framecast.evaluation.recordings`.
+
+    Args:
+        recordings: How many groups of clips were drawn from: recordings, where there are not very many.
+        figures: Of the candidate's metrics over the eval split, by `metrics.key`.
+        slices: Of its metrics over all lead times, by slice.
+        serving: Of the serving model's metrics.
+        differences: Of the candidate's metrics minus the serving model's.
+    """
+
+    recordings: int
+    figures: dict[str, Ends]
+    slices: dict[str, dict[str, Ends]]
+    serving: dict[str, Ends]
+    differences: dict[str, Ends]
+
+
+def read_intervals(evaluation: str) -> Intervals:
+    """Computes the intervals of an evaluation.
+
+    Args:
+        evaluation: The folder that the Evaluator wrote its results to.
+    """
+    groups: dict[str, dict[str, recordings.ByGroup]] = {}
+    for model, where, data in _results(evaluation, tfma_metrics.RECORDINGS):
+        groups.setdefault(where, {})[model] = recordings.decode(data)
+    models = groups.pop(OVERALL, {})
+    everywhere = recordings.Resamples(models)
+    found: dict[str, dict[str, Ends]] = {"figures": {}, "serving": {}, "differences": {}}
+    for name, lead_time in everywhere.metrics(thresholds.CANDIDATE):
+        key = metrics.key(name, lead_time)
+        found["figures"][key] = everywhere.interval(thresholds.CANDIDATE, name, lead_time)
+        if thresholds.BASELINE in models:
+            found["serving"][key] = everywhere.interval(thresholds.BASELINE, name, lead_time)
+            found["differences"][key] = everywhere.difference(
+                thresholds.CANDIDATE, thresholds.BASELINE, name, lead_time
+            )
+    slices = {}
+    for where in sorted(groups):
+        own = recordings.Resamples({thresholds.CANDIDATE: groups[where].get(thresholds.CANDIDATE, {})})
+        slices[where] = {
+            name: own.interval(thresholds.CANDIDATE, name)
+            for name, lead_time in own.metrics(thresholds.CANDIDATE)
+            if lead_time is None
+        }
+    return Intervals(recordings=everywhere.recordings, slices=slices, **found)
+
+
+def _results(evaluation: str, metric: str) -> Iterator[tuple[str, str, bytes]]:
+    """Yields model, slice and value of a metric."""
+    for result in tfma.load_metrics(evaluation):
+        for value in result.metric_keys_and_values:
+            if value.key.name == metric:
+                model = value.key.model_name or thresholds.CANDIDATE
+                yield model, _slice_name(result.slice_key), value.value.bytes_value
 
 
 def _misses(validations: Iterable[Any]) -> Iterator[Miss]:

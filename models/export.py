@@ -120,13 +120,17 @@ class ExportModule(tf.Module, abc.ABC):
         return self.serve(frames, length)
 
     def transform_features(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns facts of the raw clips `(batch,)` to slice on, and the fingerprint of the padded frames."""
+        """Returns facts of the raw clips `(batch,)` to slice on, and the fingerprint of the padded frames.
+
+        The facts, of those that the ingest wrote: each of `features.SLICES`, and the `recording`.
+        """
         context, _ = self._parse(examples)
         transformed = self._transform(examples)
         fingerprint = tf.fingerprint(transformed[features.FRAMES])
         return {
+            **{name: context[fact] for name, fact in features.SLICES.items() if fact != features.LENGTH},
             "length": transformed[features.FRAME_COUNT],
-            "content": context[features.CONTENT],
+            "recording": context[features.RECORDING],
             "fingerprint": tf.bitcast(fingerprint, tf.int64),
         }
 

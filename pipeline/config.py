@@ -140,7 +140,7 @@ class Config(Section):
             metrics.check_names(self.evaluate.thresholds, self.task.kind, events)
         except ValueError as error:
             raise ValueError(f"evaluate.thresholds: {error}") from error
-        if self.task.kind != "forecast" and any(bound.per_lead_time for bound in self.evaluate.thresholds.values()):
+        if self.task.kind != "forecast" and any(own.bounds.per_lead_time for own in self.evaluate.bounded()):
             raise ValueError(f"evaluate.thresholds: per_lead_time: expected a forecast, received {self.task.kind}")
         if self.train.crop and self.clip.height and self.train.crop > min(self.clip.height, self.clip.width or 0):
             raise ValueError(f"train.crop: expected at most clip.height and clip.width, received {self.train.crop}")

@@ -21,6 +21,7 @@ from framecast.components.validation_gate import ValidationGate
 from framecast.evaluation import metrics, thresholds
 from framecast.pipeline.code_digest import code_digest, module_digest
 from framecast.pipeline.config import Config, Patterns, input_patterns
+from framecast.schemas import features
 from framecast.schemas.schema import build_schema
 
 
@@ -203,12 +204,13 @@ def create_pipeline(
 
 
 def contract(config: Config) -> str:
-    """Returns what two models must share for their evaluation to compare: task, clip contract and what is summed."""
+    """Returns what two models must share for their evaluation to compare: task, clips, what is summed and sliced by."""
     shared = {
         "clip": config.clip.model_dump(mode="json"),
         "task": config.task.model_dump(mode="json"),
         "events": _events(config),
         "outputs": metrics.outputs_of(config.task.kind, config.evaluate.events),
+        "slices": list(features.SLICES),
     }
     return json.dumps(shared, sort_keys=True)
 

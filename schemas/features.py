@@ -37,7 +37,17 @@ MEAN = "clip/mean"
 DEVIATION = "clip/deviation"
 EMPTY_SHARE = "clip/empty_share"
 MOTION = "clip/motion"
+MOVEMENT = "clip/movement"
+CLASS = "clip/class"
+SOURCE = "clip/source"
+RECORDING = "clip/recording"  # The value of the feature that splits are made by: clips of one depend on each other.
 SPAN = "clip/span"  # The number in place of `{SPAN}` in the file's path; only where the configuration names one.
+
+# The words of facts that have few.
+WORDS = {CONTENT: ("empty", "sparse", "dense"), MOVEMENT: ("still", "moving")}
+
+# What evaluations are sliced by: names of slices, and the facts behind them.
+SLICES = {"length": LENGTH, "content": CONTENT, "movement": MOVEMENT, "label": CLASS, "source": SOURCE}
 
 # What spans are held against each other by.
 DRIFT_FEATURES = (LENGTH, CONTENT, MEAN, DEVIATION, EMPTY_SHARE, MOTION)

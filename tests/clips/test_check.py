@@ -420,6 +420,29 @@ def test_content_is_the_share_of_known_pixels_that_are_not_zero(nonzero, missing
     assert _context(checked, "clip/content").bytes_list.value == [content]
 
 
+@pytest.mark.parametrize(
+    ("step", "movement"), [(0, b"still"), (1, b"still"), (4, b"moving"), (100, b"moving")], ids=str
+)
+def test_movement_is_what_changes_beside_what_varies(step, movement):
+    """Half of the pixels 0 and half 50, all of them `step` brighter in the second frame: a motion of `step`."""
+    first = np.repeat(np.array([0, 50], np.uint8), 50).reshape(10, 10, 1)
+    frames = np.stack([first, first + np.uint8(step)])
+    deviation = frames.std()
+    assert (step > 0.1 * deviation) == (movement == b"moving")
+    example = encode_clip(frames, example_id="a-0", media_id="a", frame_rate=1.0)
+    checked = check_clip(example.SerializeToString(), ClipSpec(frames=FrameRange(min=1, max=2)))
+    assert _context(checked, "clip/movement").bytes_list.value == [movement]
+
+
+@pytest.mark.parametrize(("labels", "name"), [([], b"none"), ([4], b"4"), ([4, 1], b"several")])
+def test_the_class_is_the_clips_one_label(labels, name):
+    example = encode_clip(
+        np.zeros((2, 4, 4, 1), np.uint8), example_id="a-0", media_id="a", frame_rate=1.0, label_index=labels
+    )
+    checked = check_clip(example.SerializeToString(), ClipSpec(frames=FrameRange(min=1, max=2)))
+    assert _context(checked, "clip/class").bytes_list.value == [name]
+
+
 @pytest.mark.parametrize(("dtype", "largest"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1.0)])
 def test_facts_of_the_content_are_numpys(dtype, largest):
     rng = np.random.default_rng(0)

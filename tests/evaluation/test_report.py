@@ -73,7 +73,18 @@ _PUSHED = Evidence(
     },
     curves={"loss": [[1, 0.5], [100, 0.02]], "val_loss": [[50, 0.03]], "learning_rate": [[1, 0.0], [100, 0.001]]},
     card={"frame_rate": 1 / 300},
-    slices={"content: dense": {"mse": 0.02, "skill": 0.25}},
+    slices={
+        "content: dense": {"mse": 0.02, "skill": 0.25},
+        "content: sparse": {"mse": 0.01, "skill": 0.5},
+        "source: radar": {"mse": 0.015, "skill": 0.3},
+    },
+    intervals={
+        "recordings": 23,
+        "figures": {"mse": [0.0111, 0.0333], "mse/lead_1": [0.002, 0.008], "skill": None},
+        "slices": {"content: dense": {"skill": [0.1212, 0.3434]}, "content: sparse": {"skill": None}},
+        "serving": {"mse/lead_1": [0.001, 0.009]},
+        "differences": {"mse": [-0.0022, 0.0044]},
+    },
     serving={"mse": 0.015, "mse/lead_1": 0.005, "mse/lead_2": 0.01, "mse/lead_3": 0.015},
     shown=[
         {
@@ -218,10 +229,10 @@ def test_a_failed_run_says_of_every_part_that_it_did_not_get_there(tmp_path):
 def test_the_model_card_is_a_table_of_the_same_figures(tmp_path):
     write_report(tmp_path, _PUSHED)
     lines = (tmp_path / "model_card.md").read_text().splitlines()
-    start = lines.index("| metric | overall | serving | 5 | 10 | 15 |")
-    assert lines[start + 1] == "|---|---|---|---|---|---|"
-    assert lines[start + 2] == "| mse | 0.01235 | 0.015 | 0.004 | 0.008 | 0.012 |"
-    assert lines[start + 3] == "| psnr | not a number |  | 29 | 28 | not a number |"
+    start = lines.index("| metric | overall | 95 % interval | serving | 5 | 10 | 15 |")
+    assert lines[start + 1] == "|---|---|---|---|---|---|---|"
+    assert lines[start + 2] == "| mse | 0.01235 | 0.0111 to 0.0333 | 0.015 | 0.004 | 0.008 | 0.012 |"
+    assert lines[start + 3] == "| psnr | not a number |  |  | 29 | 28 | not a number |"
     assert "- data digest: d1d1" in lines
     assert "- `train.steps`: 150" in lines
 
@@ -241,3 +252,30 @@ def test_other_tasks_show_confusion_and_roc(tmp_path):
     unlabelled = {**sums, "clip_anomalous": [0, 0, 0], "frame_anomalous": [0, 0, 0]}
     none = _page(tmp_path, Evidence(config, record, sample={"clips": 8, "sums": unlabelled}))
     assert "are not labelled both normal and anomalous" in none.text
+
+
+def test_intervals_stand_beside_the_figures_and_around_the_lines(tmp_path):
+    page = _page(tmp_path, _PUSHED)
+    for said in (
+        "draws the eval split's 23 recordings anew a thousand times", "0.0111 to 0.0333", "0.1212 to 0.3434",
+        "-0.0022 to 0.0044", "candidate - serving",
+    ):  # fmt: skip
+        assert said in page.text, said
+    bands = [value for name, value in page.attributes if name == "class" and value == "band"]
+    assert len(bands) == 2  # Candidate and serving model, of the mse alone.
+    write_report(tmp_path, _PUSHED)
+    card = (tmp_path / "model_card.md").read_text()
+    assert "intervals by a bootstrap over 23 recordings" in card
+    assert "| 0.0111 to 0.0333 |" in card
+
+
+def test_a_run_without_intervals_says_nothing_of_them(tmp_path):
+    text = _page(tmp_path, Evidence(**{**vars(_PUSHED), "intervals": {}})).text
+    assert "bootstrap" not in text
+    assert "95 %" not in text
+
+
+def test_a_slice_that_holds_every_clip_is_left_out(tmp_path):
+    text = _page(tmp_path, _PUSHED).text
+    assert "content: sparse" in text
+    assert "source: radar" not in text

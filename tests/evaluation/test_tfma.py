@@ -17,13 +17,14 @@ from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.forecast_metrics import NAMES, REFERENCES
 from framecast.evaluation.spec import EvaluateSpec
 from framecast.evaluation.thresholds import BASELINE, CANDIDATE, build_eval_config
-from framecast.evaluation.verdict import OVERALL, read_verdict
+from framecast.evaluation.verdict import OVERALL, read_intervals, read_verdict
 
 HORIZON = 2
 LONGEST = 5
 SIZE = (4, 3, 1)
 LENGTHS = (5, 5, 4, 3, 4, 2)  # The last one is too short to be counted.
 CONTENTS = ("dense", "sparse", "dense", "empty", "sparse", "dense")
+RECORDINGS = ("a", "b", "a", "c", "b", "d")
 EVENTS = EventsSpec(thresholds=[0.3, 0.6], scales=[1, 3])
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
@@ -50,13 +51,14 @@ class Toy(tf.Module):
                 "frames": tf.io.FixedLenFeature([LONGEST, *SIZE], tf.float32),
                 "length": tf.io.FixedLenFeature([], tf.int64),
                 "content": tf.io.FixedLenFeature([], tf.string),
+                "recording": tf.io.FixedLenFeature([], tf.string),
             },
         )
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
     def transform_features(self, examples):
         parsed = self._parse(examples)
-        return {"length": parsed["length"], "content": parsed["content"]}
+        return {name: parsed[name] for name in ("length", "content", "recording")}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
     def evaluate(self, examples):
@@ -97,19 +99,33 @@ def evaluate(clips, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfma")
     data = str(folder / "clips.tfrecord")
     with tf.io.TFRecordWriter(data) as writer:
-        for frames, length, content in zip(clips, LENGTHS, CONTENTS, strict=True):
+        for frames, length, *words in zip(clips, LENGTHS, CONTENTS, RECORDINGS, strict=True):
             feature = {
                 "frames": tf.train.Feature(float_list=tf.train.FloatList(value=frames.ravel())),
                 "length": tf.train.Feature(int64_list=tf.train.Int64List(value=[length])),
-                "content": tf.train.Feature(bytes_list=tf.train.BytesList(value=[content.encode()])),
             }
+            for name, word in zip(("content", "recording"), words, strict=True):
+                feature[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[word.encode()]))
             writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
-    empty = str(folder / "empty.tfrecord")
+    empty, long_enough = str(folder / "empty.tfrecord"), str(folder / "long.tfrecord")
     tf.io.TFRecordWriter(empty).close()
+    with tf.io.TFRecordWriter(long_enough) as writer:
+        for record, length in zip(tf.data.TFRecordDataset(data).as_numpy_iterator(), LENGTHS, strict=True):
+            if length > HORIZON:
+                writer.write(record)
 
-    def run(thresholds, candidate, baseline=None, horizon=HORIZON, no_clips=False, events=None):
+    def run(
+        thresholds,
+        candidate,
+        baseline=None,
+        horizon=HORIZON,
+        no_clips=False,
+        no_short_clips=False,
+        events=None,
+        output=None,
+    ):
         spec = EvaluateSpec(thresholds=thresholds, events=events)
-        config = through_json(build_eval_config(spec, horizon=horizon))
+        config = through_json(build_eval_config(spec, horizon=horizon, slices=("content", "length")))
         config = tfma.utils.update_eval_config_with_defaults(
             config, has_baseline=baseline is not None, rubber_stamp=True
         )
@@ -122,9 +138,9 @@ def evaluate(clips, tmp_path_factory):
             models.append(
                 tfma.default_eval_shared_model(eval_saved_model_path=path, model_name=spec.name, eval_config=config)
             )
-        output = str(tmp_path_factory.mktemp("evaluation"))
+        output = output or str(tmp_path_factory.mktemp("evaluation"))
         source = raw_tf_record.RawTfRecordTFXIO(
-            file_pattern=empty if no_clips else data,
+            file_pattern=empty if no_clips else long_enough if no_short_clips else data,
             raw_record_column_name=tfma.ARROW_INPUT_COLUMN,
             telemetry_descriptors=["test"],
         )
@@ -351,3 +367,86 @@ def test_thresholds_stand_on_the_overall_slice_only():
 def test_a_folder_without_an_evaluation_is_named(tmp_path):
     with pytest.raises(ValueError, match=f"{tmp_path}: expected one validation result"):
         read_verdict(str(tmp_path))
+
+
+def numpy_mse(clips, models, among=None):
+    """Mean squared errors of `scale` and `bias` models over some of the clips, all unless given."""
+    errors = [[] for _ in models]
+    for number in range(len(LENGTHS)) if among is None else among:
+        frames, length = clips[number], LENGTHS[number]
+        if length > HORIZON:
+            truth = frames[length - HORIZON : length]
+            last = np.nan_to_num(frames[length - HORIZON - 1]).astype("float64")
+            for own, (scale, bias) in zip(errors, models, strict=True):
+                own.append((last * scale + bias - truth)[~np.isnan(truth)])
+    return [float(np.mean(np.concatenate(own) ** 2)) for own in errors]
+
+
+@pytest.fixture(scope="module")
+def by_slice(evaluate):
+    """A candidate with bounds on slices, some of which it misses, beside a serving model."""
+    bounds = {
+        "mse": {
+            "max": 9.0,
+            "slices": {
+                "content": {"sparse": {"max": 0.01}, "dense": {"max": 9.0}},
+                "length": {"each": {"max_increase_vs_serving": -9.0}, 5: {"min": 8.0, "per_lead_time": True}},
+            },
+        },
+        "skill": {"slices": {"content": {"each": {"min": -9.0}, "bright": {"min": 0.0}}}},
+    }
+    return evaluate(bounds, Toy(bias=0.2), Toy(0.5, 0.25), no_short_clips=True)
+
+
+def test_a_bound_on_a_slice_is_missed_there_alone(by_slice, clips):
+    assert not by_slice.blessed
+    found = {(miss.metric, miss.lead_time, miss.slice): miss for miss in by_slice.misses}
+    assert set(found) == {
+        ("mse", None, "content: sparse"),
+        ("mse", 1, "length: 5"),
+        ("mse", 2, "length: 5"),
+        *(("mse", None, f"length: {length}") for length in (3, 4, 5)),
+        ("eval split", None, "content: bright"),
+    }
+    sparse = found["mse", None, "content: sparse"]
+    (expected,) = numpy_mse(clips, [(1, 0.2)], among=[1, 4])
+    assert sparse.value == pytest.approx(expected, rel=1e-6)
+    assert sparse.describe() == f"mse (content: sparse): expected at most 0.01, received {sparse.value:.6g}"
+    candidate, serving = numpy_mse(clips, [(1, 0.2), (0.5, 0.25)], among=[3])
+    assert found["mse", None, "length: 3"].value == pytest.approx(candidate - serving, rel=1e-5)
+    missing = found["eval split", None, "content: bright"]
+    assert missing.describe() == "eval split (content: bright): expected at least one clip, received none"
+
+
+def test_a_bound_on_every_slice_that_all_keep_is_no_miss(evaluate):
+    bounds = {"mse": {"slices": {"content": {"each": {"max": 9.0}}, "length": {"each": {"max": 9.0}}}}}
+    verdict = evaluate(bounds, Toy(bias=0.2), no_short_clips=True)
+    assert verdict.blessed, verdict.misses
+
+
+def test_intervals_are_over_recordings_and_paired_with_the_serving_model(evaluate, clips, tmp_path):
+    evaluate({}, Toy(bias=0.2), Toy(0.5, 0.25), output=str(tmp_path))
+    intervals = read_intervals(str(tmp_path))
+    # Of recording d the one clip is too short to be counted.
+    of_recording = {"a": [0, 2], "b": [1, 4], "c": [3]}
+    assert intervals.recordings == 3
+    models = [(1, 0.2), (0.5, 0.25)]
+    # Every resample's figure lies between those of the recordings themselves.
+    each = np.array([numpy_mse(clips, models, among=among) for among in of_recording.values()])
+    for found, values in ((intervals.figures, each[:, 0]), (intervals.serving, each[:, 1])):
+        low, high = found["mse"]
+        assert values.min() - 1e-6 <= low < high <= values.max() + 1e-6
+    low, high = intervals.differences["mse"]
+    difference = np.subtract(*numpy_mse(clips, models))
+    assert low < difference < high
+    assert high - low < np.ptp(each[:, 0]) + np.ptp(each[:, 1])
+    assert set(intervals.figures) == {metrics.key(name, lead) for name in NAMES for lead in (None, 1, 2)}
+    assert intervals.slices["content: empty"]["mse"] is None  # One recording.
+    assert intervals.slices["length: 5"]["mse"][0] < intervals.slices["length: 5"]["mse"][1]
+
+
+def test_a_slice_that_is_none_is_refused_by_name():
+    with pytest.raises(ValueError, match="contents"):
+        EvaluateSpec(thresholds={"mse": {"slices": {"contents": {"dense": {"max": 1}}}}})
+    with pytest.raises(ValueError, match="max_increase_vs_serving: expected a metric where lower is better"):
+        EvaluateSpec(thresholds={"skill": {"slices": {"length": {8: {"max_increase_vs_serving": 0}}}}})

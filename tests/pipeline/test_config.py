@@ -71,6 +71,18 @@ def test_paths_of_the_file_are_relative_to_it_and_those_of_overrides_to_the_curr
             ["evaluate={events: {thresholds: [0.5]}, thresholds: {csi_0.5: {max_increase_vs_serving: 0}}}"],
             r"csi_0.5: max_increase_vs_serving: expected a metric where lower is better",
         ),
+        (
+            ["evaluate.thresholds={mse: {slices: {contents: {dense: {max: 1}}}}}"],
+            r"evaluate.thresholds.mse.slices.*content.*received 'contents'",
+        ),
+        (
+            ["evaluate.thresholds={mse: {slices: {content: {dens: {max: 1}}}}}"],
+            r"evaluate.thresholds.mse.slices: content: expected empty, sparse, dense or each, received dens",
+        ),
+        (
+            ["evaluate.thresholds={mse: {slices: {length: {8: {}}}}}"],
+            r"evaluate.thresholds.mse.slices.length.8: expected at least one of min, max and max_increase_vs_serving",
+        ),
         (["evaluate.thresholds={mse: {}}"], r"expected at least one of min, max and max_increase_vs_serving"),
         (["train.steps"], r"--set train.steps: expected KEY=VALUE"),
     ],
@@ -102,6 +114,15 @@ def test_metrics_of_events_carry_bounds(path):
     evaluate = load(path, [f"evaluate={{events: {{thresholds: [0.5]}}, thresholds: {bounds}}}"]).evaluate
     assert set(evaluate.thresholds) == {"csi_0.5", "far_0.5"}
     assert evaluate.events.scales == (1, 5, 17)
+
+
+def test_bounds_on_slices_are_read_with_numbers_as_values(path):
+    bounds = "{skill: {min: 0, slices: {length: {24: {min: 0.1}}, source: {each: {min: -1, per_lead_time: true}}}}}"
+    found = [
+        (own.slice, own.value, own.bounds.min)
+        for own in load(path, [f"evaluate.thresholds={bounds}"]).evaluate.bounded()
+    ]
+    assert found == [(None, "each", 0), ("length", "24", 0.1), ("source", "each", -1)]
 
 
 def test_events_are_of_forecasts(tmp_path):

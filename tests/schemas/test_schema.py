@@ -44,7 +44,8 @@ def test_a_clients_clip_parses_without_what_the_ingest_adds():
     for value in (b"one", b"two"):
         frames.feature.add().bytes_list.value.append(value)
     parsed_context, parsed_sequence, _ = tf.io.parse_sequence_example([example.SerializeToString()], context, sequence)
-    assert parsed_context[features.CONTENT].numpy().tolist() == [b""]
+    for name in (features.CONTENT, features.MOVEMENT, features.CLASS, features.SOURCE, features.RECORDING):
+        assert parsed_context[name].numpy().tolist() == [b""]
     assert parsed_sequence[features.ENCODED].to_list() == [[[b"one"], [b"two"]]]
 
 
@@ -66,7 +67,11 @@ def test_tfdv_accepts_labelled_clips_and_finds_what_is_out_of_bounds(change, exp
         example_id="a-0", media_id="a", frame_rate=10, label_index=[1, 2], label_string=["rain"],
     )  # fmt: skip
     example.context.feature[features.LENGTH].int64_list.value.append(change or 3)
-    example.context.feature[features.CONTENT].bytes_list.value.append(b"empty")
+    for name, word in (
+        (features.CONTENT, b"empty"), (features.MOVEMENT, b"still"), (features.CLASS, b"none"),
+        (features.SOURCE, b"any"), (features.RECORDING, b"a"),
+    ):  # fmt: skip
+        example.context.feature[name].bytes_list.value.append(word)
     for name in (features.MEAN, features.DEVIATION, features.EMPTY_SHARE, features.MOTION):
         example.context.feature[name].float_list.value.append(0.5)
     decoder = coders.SequenceExamplesToRecordBatchDecoder(SEQUENCE, schema.SerializeToString())

@@ -1,0 +1,40 @@
+import pytest
+import tensorflow as tf
+
+from framecast.clips.origin import source_names, tag
+from framecast.schemas import features
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("radar/fmi-20170509-00000-of-00004.tfrecord.gz", "fmi-20170509"),
+        ("knmi/clips-00003-00012.tfrecord", "clips"),
+        ("demo/clips-00002.tfrecord.gz", "clips"),
+        ("storm.tfrecord", "storm"),
+        ("2026-01-31.tfrecord.gz", "2026-01-31"),
+        ("-00001.gz", "-00001"),
+    ],
+)
+def test_a_source_is_a_files_name_without_the_number_of_its_shard(path, name):
+    assert source_names([path]) == {path: name}
+
+
+def test_of_many_names_the_folders_stand_for_them_and_of_many_folders_one_word():
+    few = [f"day{number % 3}/storm{number}.gz" for number in range(33)]
+    assert set(source_names(few).values()) == {"day0", "day1", "day2"}
+    assert len(set(source_names(few[:32]).values())) == 32
+    many = [f"day{number}/storm{number}.gz" for number in range(33)]
+    assert set(source_names(many).values()) == {"many"}
+
+
+def test_what_an_earlier_ingest_said_of_the_origin_is_replaced():
+    example = tf.train.SequenceExample()
+    tag(example, "old", b"before", span=3)
+    tag(example, "new", b"after")
+    context = example.context.feature
+    assert context[features.SOURCE].bytes_list.value == [b"new"]
+    assert context[features.RECORDING].bytes_list.value == [b"after"]
+    assert features.SPAN not in context
+    tag(example, "new", b"after", span=7)
+    assert context[features.SPAN].int64_list.value == [7]
