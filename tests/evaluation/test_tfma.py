@@ -393,7 +393,7 @@ def by_slice(evaluate):
                 "length": {"each": {"max_increase_vs_serving": -9.0}, 5: {"min": 8.0, "per_lead_time": True}},
             },
         },
-        "skill": {"slices": {"content": {"each": {"min": -9.0}, "bright": {"min": 0.0}}}},
+        "skill": {"slices": {"content": {"each": {"min": -9.0}}, "length": {99: {"min": 0.0}}}},
     }
     return evaluate(bounds, Toy(bias=0.2), Toy(0.5, 0.25), no_short_clips=True)
 
@@ -406,7 +406,7 @@ def test_a_bound_on_a_slice_is_missed_there_alone(by_slice, clips):
         ("mse", 1, "length: 5"),
         ("mse", 2, "length: 5"),
         *(("mse", None, f"length: {length}") for length in (3, 4, 5)),
-        ("eval split", None, "content: bright"),
+        ("eval split", None, "length: 99"),
     }
     sparse = found["mse", None, "content: sparse"]
     (expected,) = numpy_mse(clips, [(1, 0.2)], among=[1, 4])
@@ -414,8 +414,8 @@ def test_a_bound_on_a_slice_is_missed_there_alone(by_slice, clips):
     assert sparse.describe() == f"mse (content: sparse): expected at most 0.01, received {sparse.value:.6g}"
     candidate, serving = numpy_mse(clips, [(1, 0.2), (0.5, 0.25)], among=[3])
     assert found["mse", None, "length: 3"].value == pytest.approx(candidate - serving, rel=1e-5)
-    missing = found["eval split", None, "content: bright"]
-    assert missing.describe() == "eval split (content: bright): expected at least one clip, received none"
+    missing = found["eval split", None, "length: 99"]
+    assert missing.describe() == "eval split (length: 99): expected at least one clip, received none"
 
 
 def test_a_bound_on_every_slice_that_all_keep_is_no_miss(evaluate):

@@ -118,10 +118,8 @@ def test_metrics_of_events_carry_bounds(path):
 
 def test_bounds_on_slices_are_read_with_numbers_as_values(path):
     bounds = "{skill: {min: 0, slices: {length: {24: {min: 0.1}}, source: {each: {min: -1, per_lead_time: true}}}}}"
-    found = [
-        (own.slice, own.value, own.bounds.min)
-        for own in load(path, [f"evaluate.thresholds={bounds}"]).evaluate.bounded()
-    ]
+    evaluate = load(path, [f"evaluate.thresholds={bounds}"]).evaluate
+    found = [(own.slice, own.value, own.bounds.min) for own in evaluate.bounded()]
     assert found == [(None, "each", 0), ("length", "24", 0.1), ("source", "each", -1)]
 
 
