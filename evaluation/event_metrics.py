@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framecast.evaluation.events_spec import EventsSpec
-from framecast.evaluation.forecast_metrics import REFERENCES
+from framecast.evaluation.forecast_metrics import FORECASTS
 from framecast.evaluation.ratio import ratio
 
 # Of a threshold, by lead time: pixels where an event was forecast and came, came only, was forecast only, neither.
@@ -21,9 +21,6 @@ COUNTS = ("hits", "misses", "false_alarms", "correct_negatives")
 # Of a threshold and a scale, by lead time: the sums of `(Pf - Po)**2` and of `Pf**2 + Po**2` over windows whose share
 # of events is Pf in the forecast and Po in the truth.
 FRACTIONS = ("fss_error", "fss_worst")
-
-# The forecasts that have them, as outputs and metrics end: the model, then the references.
-FORECASTS = ("", *(f"_{reference}" for reference in REFERENCES))
 
 SCORES = ("csi", "pod", "far", "bias", "hss", "gss")
 FAMILIES = (*SCORES, "fss")

@@ -27,7 +27,7 @@ def frame_events(
     Args:
         truth: `(height, width, channel)` float32 in [0, 1]; any value, NaN too, where not known.
         known: bool of that shape.
-        forecasts: float32 of that shape, each of `event_metrics.FORECASTS`.
+        forecasts: float32 of that shape, each of `forecast_metrics.FORECASTS`.
         thresholds: In (0, 1]: pixels at or above are events.
         scales: Odd sides in pixels of the windows whose shares of events are compared.
 

@@ -9,6 +9,9 @@ from framecast.evaluation.ratio import ratio
 # Forecasts that every model is compared with; see `framecast.evaluation.references`.
 REFERENCES = ("persistence", "climatology", "black", "persistence_blurred")
 
+# The forecasts that are measured alike, as outputs and metrics end: the model, then the references.
+FORECASTS = ("", *(f"_{reference}" for reference in REFERENCES))
+
 SSIM_OUTPUTS = ("ssim", "ssim_openstl", "ssim_frames")
 
 # What the `evaluate` signature of a forecast returns: float32 `(batch, horizon)` each; see `framecast.evaluation.sums`.

@@ -6,7 +6,7 @@
 The same algebra (init, update, merge, compute) serves a loop, a Beam CombineFn and the report. Pixels are in [0, 1].
 Forecasts are summed by lead time; over all lead times, sums are pooled: `mse` is the sum of all squared errors over the
 number of all pixels, `csi_2` comes from the counts of all frames. What the sums mean stands in `forecast_metrics`,
-`event_metrics`, `anomaly_metrics` and `label_metrics`.
+`spectrum_metrics`, `event_metrics`, `anomaly_metrics` and `label_metrics`.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ from typing import Literal
 
 import numpy as np
 
-from framecast.evaluation import anomaly_metrics, event_metrics, forecast_metrics, label_metrics
+from framecast.evaluation import anomaly_metrics, event_metrics, forecast_metrics, label_metrics, spectrum_metrics
 from framecast.evaluation.events_spec import EventsSpec
 
 _OUTPUTS = {
-    "forecast": forecast_metrics.OUTPUTS,
+    "forecast": (*forecast_metrics.OUTPUTS, *spectrum_metrics.OUTPUTS),
     "anomaly": anomaly_metrics.OUTPUTS,
     "classify": label_metrics.CLASSIFY_OUTPUTS,
     "regress": label_metrics.REGRESS_OUTPUTS,
@@ -47,7 +47,13 @@ def outputs_of(task: str, events: EventsSpec | None = None) -> tuple[str, ...]:
 
 def names_of(task: str, events: EventsSpec | None = None) -> tuple[str, ...]:
     """Returns the metrics of a task: those that every model of the task has, then those of the events."""
-    return (*_NAMES[task], *(event_metrics.names(events) if events else ()))
+    spectrum = spectrum_metrics.NAMES if task == "forecast" else ()
+    return (*_NAMES[task], *spectrum, *(event_metrics.names(events) if events else ()))
+
+
+def always_of(task: str) -> tuple[str, ...]:
+    """Returns the metrics of a task that are few; those of wavelengths and of events are hundreds."""
+    return _NAMES[task]
 
 
 def check_names(received: Iterable[str], task: str = "forecast", events: EventsSpec | None = None) -> None:
@@ -63,8 +69,11 @@ def check_names(received: Iterable[str], task: str = "forecast", events: EventsS
         if task == "forecast" and events is None and name.partition("_")[0] in event_metrics.FAMILIES:
             raise ValueError(f"{name}: expected evaluate.events, which says what an event is, received none")
         closest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)[0]
-        # The metrics of events are hundreds.
-        listed = [*_NAMES[task], *(["those of evaluate.events"] if events else [])]
+        listed = [*always_of(task)]
+        if task == "forecast":
+            listed.append("those of a wavelength, such as power_4px")
+        if events:
+            listed.append("those of evaluate.events")
         raise ValueError(f"expected one of {', '.join(listed)}, received {name}; the closest is {closest}")
 
 
@@ -72,7 +81,7 @@ def direction(name: str) -> Literal["lower", "higher", "one"]:
     """Tells which value of the metric `name` is the better one: the smaller, the larger, or the nearer to 1."""
     if name.startswith(("mse", "mae", "cross_entropy", "far_")) or name.endswith("false_alarm_rate"):
         return "lower"
-    return "one" if name.startswith("bias_") else "higher"
+    return "one" if name.startswith(("bias_", "power_")) else "higher"
 
 
 def key(name: str, lead_time: int | None = None) -> str:
@@ -122,7 +131,7 @@ class Sums:
         for name in expected:
             values, rank = np.asarray(outputs[name], np.float64), self._rank(name)
             # Outputs of a forecast all have its lead times.
-            shape = (*first, *self._axes_of_events.get(name, ()))
+            shape = (*first, *self._axes.get(name, ()))
             if values.ndim not in (rank, rank + 1) or (self.task == "forecast" and values.shape != shape):
                 raise ValueError(
                     f"evaluate signature: {name}: expected shape {shape} as {expected[0]}, received {values.shape}"
@@ -185,6 +194,8 @@ class Sums:
             }
         if name in forecast_metrics.NAMES:
             return forecast_metrics.compute(pooled, name)
+        if name in spectrum_metrics.NAMES:
+            return spectrum_metrics.compute(pooled, name)
         assert self.events is not None
         return event_metrics.compute(pooled, self.events, name)
 
@@ -217,14 +228,15 @@ class Sums:
         )
 
     @functools.cached_property
-    def _axes_of_events(self) -> Mapping[str, tuple[int, ...]]:
-        """The axes of each output of events after the lead times."""
-        return event_metrics.outputs(len(self.events.thresholds), len(self.events.scales)) if self.events else {}
+    def _axes(self) -> Mapping[str, tuple[int, ...]]:
+        """The axes of a forecast's outputs after the lead times, of those that have any."""
+        events = event_metrics.outputs(len(self.events.thresholds), len(self.events.scales)) if self.events else {}
+        return {**spectrum_metrics.outputs(), **events}
 
     def _rank(self, name: str) -> int:
         """Returns how many axes an output has, the batch apart."""
         if self.task == "forecast":
-            return 1 + len(self._axes_of_events.get(name, ()))
+            return 1 + len(self._axes.get(name, ()))
         if name in anomaly_metrics.HISTOGRAMS:
             return 1
         return 2 if name == "confusion" else 0

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
-from framecast.evaluation import event_metrics
+from framecast.evaluation import event_metrics, spectrum_metrics
 from framecast.evaluation.event_sums import frame_events
-from framecast.evaluation.forecast_metrics import OUTPUTS, REFERENCES, SSIM_OUTPUTS
+from framecast.evaluation.forecast_metrics import FORECASTS, OUTPUTS, REFERENCES, SSIM_OUTPUTS
+from framecast.evaluation.spectrum import frame_spectra
 from framecast.evaluation.ssim import frame_ssim
 
 # A frame that is met exactly has no finite PSNR; one such frame must not decide the mean over all of them.
@@ -22,7 +23,7 @@ def forecast_sums(
     thresholds: Sequence[float] = (),
     scales: Sequence[int] = (),
 ) -> dict[str, tf.Tensor]:
-    """Sums errors over the pixels of each frame, and counts its events.
+    """Sums errors over the pixels of each frame and its power by wavelength, and counts its events.
 
     Reduced in float64 and returned in float32: the order of summation, which the padding of a batch or of a frame
     changes, then stays below float32's rounding. Frames with more than 2**24 values count their pixels to 7 digits.
@@ -32,15 +33,15 @@ def forecast_sums(
         known: bool of that shape. Unknown pixels are left out of every sum, whatever the forecasts say there.
         counted: `(batch,)` bool, False for clips that are left out: all their sums are 0.
         forecasts: By name, of the shape of `truth`: `model` and each of `REFERENCES`. The errors are taken of the
-            values as given; PSNR and SSIM after clipping to [0, 1].
+            values as given; PSNR, SSIM and power after clipping to [0, 1].
         thresholds: Pixels in (0, 1] from which on there is an event; none unless given.
         scales: Sides of the windows of FSS in pixels.
 
     Returns:
         For each of `OUTPUTS`, float32 `(batch, horizon)`: `pixels`, the known values; `frames`, 1 where there is a
         known value; `squared_error` and `absolute_error` of the model; `psnr`, the model's in dB, at most 100;
-        `ssim`, `ssim_openstl` and `ssim_frames` of the model, as from `frame_ssim`; `squared_error_<reference>`. With
-        thresholds, what `frame_events` returns of each frame, float32 `(batch, horizon, ...)`.
+        `ssim`, `ssim_openstl` and `ssim_frames` of the model, as from `frame_ssim`; `squared_error_<reference>`. What
+        `frame_spectra` returns of each frame and, with thresholds, `frame_events`, float32 `(batch, horizon, ...)`.
 
     Raises:
         ValueError: When a forecast is missing or unknown.
@@ -70,14 +71,18 @@ def forecast_sums(
         **{f"squared_error_{name}": total(tf.square(error(forecasts[name]))) for name in REFERENCES},
     }
     sums = {name: sums[name] for name in OUTPUTS}
+    every = [forecasts[name] for name in expected]
+
+    def spectra(truth, used, *forecasts):
+        return frame_spectra(truth, used, dict(zip(FORECASTS, forecasts, strict=True)))
+
+    sums |= _by_frame(spectra, spectrum_metrics.outputs(), truth, used, *every)
     if thresholds:
 
         def events(truth, used, *forecasts):
-            by_ending = dict(zip(event_metrics.FORECASTS, forecasts, strict=True))
-            return frame_events(truth, used, by_ending, thresholds, scales)
+            return frame_events(truth, used, dict(zip(FORECASTS, forecasts, strict=True)), thresholds, scales)
 
-        spec = event_metrics.outputs(len(thresholds), len(scales))
-        sums |= _by_frame(events, spec, truth, used, *(forecasts[name] for name in expected))
+        sums |= _by_frame(events, event_metrics.outputs(len(thresholds), len(scales)), truth, used, *every)
     return {name: tf.cast(value, tf.float32) for name, value in sums.items()}
 
 

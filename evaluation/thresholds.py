@@ -25,8 +25,8 @@ def build_eval_config(
 ) -> config_pb2.EvalConfig:
     """Returns what TFMA computes: sums, those of recordings, every metric over all lead times and at each, the bounds.
 
-    A metric of events is TFMA's only where a bound asks for it: those of five thresholds are 1,600, and made a small
-    evaluation 40 % longer. From the sums, `framecast.evaluation.verdict` computes all.
+    A metric of a wavelength or of events is TFMA's only where a bound asks for it: those of five thresholds are 1,600,
+    and made a small evaluation 40 % longer. From the sums, `framecast.evaluation.verdict` computes all.
 
     A TFX Evaluator without any threshold neither blesses nor refuses. So the task's error (`metrics.ERROR_BY_TASK`)
     always must be a finite number: with no threshold configured, that is all that a candidate is held to.
@@ -52,7 +52,7 @@ def build_eval_config(
     for own in spec.bounded():
         for lead_time in range(1, horizon + 1) if own.bounds.per_lead_time else [None]:
             bounded[own.metric, lead_time].append(own)
-    always = [(name, lead_time) for lead_time in (None, *range(1, horizon + 1)) for name in metrics.names_of(task)]
+    always = [(name, lead_time) for lead_time in (None, *range(1, horizon + 1)) for name in metrics.always_of(task)]
     counted = {"task": task, "events": spec.events.model_dump(mode="json") if spec.events else None}
     configs = [
         _config(tfma_metrics.ClipSums, counted),

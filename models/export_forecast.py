@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from framecast.evaluation import event_metrics, forecast_metrics, references
+from framecast.evaluation import event_metrics, forecast_metrics, references, spectrum_metrics
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.sums import forecast_sums
 from framecast.models.export import ExportModule
@@ -64,6 +64,7 @@ class ForecastModule(ExportModule):
     def sums_spec(self) -> dict[str, tf.TensorSpec]:
         """Returns the spec of `framecast.evaluation.sums.forecast_sums`, of one clip."""
         axes: dict[str, tuple[int, ...]] = dict.fromkeys(forecast_metrics.OUTPUTS, ())
+        axes |= spectrum_metrics.outputs()
         if self._thresholds:
             axes |= event_metrics.outputs(len(self._thresholds), len(self._scales))
         return {name: tf.TensorSpec([self._task.horizon, *own], tf.float32) for name, own in axes.items()}

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from framecast.evaluation import event_metrics, metrics
+from framecast.evaluation import event_metrics, metrics, spectrum_metrics
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.forecast_metrics import OUTPUTS
 from framecast.evaluation.metrics import Sums
@@ -20,7 +20,7 @@ EVENTS = EventsSpec(thresholds=[0.5, 2], scales=[1, 5])
 def outputs():
     rng = np.random.default_rng(0)
     found = {name: np.ones((CLIPS, HORIZON)) for name in OUTPUTS}
-    for name, axes in event_metrics.outputs(2, 2).items():
+    for name, axes in (event_metrics.outputs(2, 2) | spectrum_metrics.outputs()).items():
         found[name] = rng.integers(1, 100, (CLIPS, HORIZON, *axes)).astype("float32")
     return found
 

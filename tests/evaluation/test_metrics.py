@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 import pytest
 
-from framecast.evaluation import metrics
+from framecast.evaluation import metrics, spectrum_metrics
 from framecast.evaluation.forecast_metrics import NAMES, OUTPUTS, REFERENCES
 from framecast.evaluation.metrics import Sums
 from framecast.evaluation.spec import EvaluateSpec, Threshold
@@ -18,7 +18,7 @@ def outputs():
     result = {name: rng.uniform(1, 2, (5, HORIZON)).astype("float32") for name in OUTPUTS}
     result["pixels"] = rng.integers(50, 100, (5, HORIZON)).astype("float32")
     result["frames"] = np.ones((5, HORIZON), "float32")
-    return result
+    return result | {name: np.ones((5, HORIZON, *axes)) for name, axes in spectrum_metrics.outputs().items()}
 
 
 def rows(outputs, indices):
@@ -45,6 +45,7 @@ def test_means_are_sums_of_errors_over_sums_of_counts(outputs):
 
 def test_skill_is_against_the_best_reference_of_each_lead_time():
     outputs = {name: np.ones((1, 2), "float32") for name in OUTPUTS}
+    outputs |= {name: np.ones((1, 2, *axes), "float32") for name, axes in spectrum_metrics.outputs().items()}
     outputs |= {f"squared_error_{name}": np.array([[8.0, 8.0]]) for name in REFERENCES}
     outputs["squared_error_black"] = np.array([[4.0, 16.0]])
     outputs["squared_error_climatology"] = np.array([[16.0, 2.0]])
