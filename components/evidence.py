@@ -48,7 +48,7 @@ def gather(config: dict[str, Any], record: dict[str, Any], folders: Mapping[str,
     if folder := folders.get("Evaluator"):
         verdict = read_verdict(folder)
         record.update(figures=verdict.figures, misses=[dataclasses.asdict(miss) for miss in verdict.misses])
-        found.update(slices=verdict.slices, serving=verdict.serving)
+        found.update(slices=verdict.slices, serving=verdict.serving, spectra=verdict.spectra)
         found["intervals"] = dataclasses.asdict(read_intervals(folder))
     return Evidence(config, record, **found)
 

@@ -10,18 +10,19 @@ The verdict is TFMA's own; nothing is decided here.
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow_model_analysis as tfma
 
-from framecast.evaluation import families, metrics, recordings, tfma_metrics, thresholds
+from framecast.evaluation import families, metrics, recordings, spectrum_metrics, tfma_metrics, thresholds
 
 OVERALL = "overall"
 EVAL_SPLIT = "eval split"
 
 Figures = dict[str, float | None]
 Ends = tuple[float, float] | None  # Of an interval; None where there is none.
+Spectra = dict[str, list[list[float | None]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,9 @@ class Verdict:
             metric is no finite number.
         slices: The same for every slice, named `feature: value`.
         serving: The serving model's metrics over the eval split; empty when there was none to compare with.
+        spectra: Of a forecast, the mean power over the eval split by lead time and band of
+            `spectrum_metrics.WAVELENGTHS`, in squares of the pixel range, None where a band has none: of the `truth`,
+            the `candidate`, the `serving` model, when there was one, and each reference forecast.
     """
 
     blessed: bool
@@ -69,6 +73,7 @@ class Verdict:
     figures: Figures
     slices: dict[str, Figures]
     serving: Figures
+    spectra: Spectra
 
     def summary(self, task: str = "forecast") -> str:
         """Returns the outcome and the main figures of a task of that kind in one line."""
@@ -95,9 +100,12 @@ def read_verdict(evaluation: str) -> Verdict:
     except AssertionError as error:  # How TFMA says that there is no such file.
         raise ValueError(f"{evaluation}: expected one validation result, received another number of them") from error
     figures: dict[str, dict[str, Figures]] = {}
+    pooled: dict[str, metrics.Sums] = {}
     for model, where, data in _results(evaluation, tfma_metrics.SUMS):
-        found = metrics.Sums.from_json(data).figures()
-        figures.setdefault(model, {})[where] = {key: _finite(number) for key, number in found.items()}
+        sums = metrics.Sums.from_json(data)
+        figures.setdefault(model, {})[where] = {key: _finite(number) for key, number in sums.figures().items()}
+        if where == OVERALL:
+            pooled[model] = sums
     candidate = figures.get(thresholds.CANDIDATE, {})
     misses = list(_misses(validation.metric_validations_per_slice))
     # Each of them is one that a bound names.
@@ -110,6 +118,7 @@ def read_verdict(evaluation: str) -> Verdict:
         figures=candidate.get(OVERALL, {}),
         slices={name: candidate[name] for name in sorted(candidate) if name != OVERALL},
         serving=figures.get(thresholds.BASELINE, {}).get(OVERALL, {}),
+        spectra=_spectra(pooled),
     )
 
 
@@ -170,6 +179,16 @@ def _results(evaluation: str, metric: str) -> Iterator[tuple[str, str, bytes]]:
             if value.key.name == metric:
                 model = value.key.model_name or thresholds.CANDIDATE
                 yield model, _slice_name(result.slice_key), value.value.bytes_value
+
+
+def _spectra(pooled: Mapping[str, metrics.Sums]) -> Spectra:
+    """Returns `Verdict.spectra` of the sums of candidate and, where there was one, baseline; none of another task."""
+    found: dict[str, Any] = {}
+    for model, name in ((thresholds.CANDIDATE, "candidate"), (thresholds.BASELINE, "serving")):
+        if model in pooled and pooled[model].horizon:
+            for field, power in spectrum_metrics.spectra(pooled[model].values).items():
+                found.setdefault(field.removeprefix("_") or name, power)
+    return {name: [[_finite(value) for value in row] for row in power.tolist()] for name, power in found.items()}
 
 
 def _misses(validations: Iterable[Any]) -> Iterator[Miss]:

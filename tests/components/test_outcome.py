@@ -6,7 +6,7 @@ from tfx.types import standard_artifacts
 from framecast.components.outcome import outcome
 from framecast.evaluation.verdict import Miss, Verdict
 
-_VERDICT = Verdict(False, [Miss("mse", 2, "overall", 0.5, "at most 0.1")], {}, {}, {})
+_VERDICT = Verdict(False, [Miss("mse", 2, "overall", 0.5, "at most 0.1")], {}, {}, {}, {})
 
 
 def _artifact(kind, **properties):

@@ -189,7 +189,8 @@ def test_a_candidate_within_its_bounds_is_blessed_and_needs_no_serving_model(alo
 
 
 def test_figures_hold_every_metric_overall_and_at_each_lead_time(alone, clips):
-    assert set(alone.figures) == {metrics.key(name, lead) for name in NAMES for lead in (None, 1, 2)}
+    names = metrics.names_of("forecast")
+    assert set(alone.figures) == {metrics.key(name, lead) for name in names for lead in (None, 1, 2)}
     for lead in (1, 2):
         model = mean_square(clips, lead, lambda last: last * 0.5 + 0.25)
         assert alone.figures[f"mse/lead_{lead}"] == pytest.approx(model, rel=1e-6)
@@ -199,6 +200,26 @@ def test_figures_hold_every_metric_overall_and_at_each_lead_time(alone, clips):
             assert alone.figures[f"mse_{name}/lead_{lead}"] == pytest.approx(expected, rel=1e-6)
         best = min(alone.figures[f"mse_{name}/lead_{lead}"] for name in REFERENCES)
         assert alone.figures[f"skill/lead_{lead}"] == pytest.approx(1 - model / best, rel=1e-5)
+
+
+def test_spectra_are_those_of_truth_candidate_and_references_over_counted_clips(alone, clips):
+    assert list(alone.spectra) == ["truth", "candidate", *REFERENCES]
+    truth, black = alone.spectra["truth"], alone.spectra["black"]
+    for lead in (1, 2):
+        # Frames of 4x3 pixels have waves of 2 and 4 pixels by rows, 3 by columns, 2.4 and 1.66 by both.
+        for band, waves in enumerate([[(2, 0)], [(0, 1), (0, 2), (1, 1), (1, 2), (3, 1), (3, 2)], [(1, 0), (3, 0)]]):
+            powers = []
+            for frames, length in zip(clips, LENGTHS, strict=True):
+                if length > HORIZON:
+                    frame = frames[length - HORIZON + lead - 1, ..., 0]
+                    power = np.abs(np.fft.fft2(np.nan_to_num(frame))) ** 2 / np.isfinite(frame).sum()
+                    powers.append(np.mean([power[wave] for wave in waves]))
+            assert truth[lead - 1][band] == pytest.approx(np.mean(powers), rel=1e-6)
+        assert black[lead - 1][0] == 0
+        assert truth[lead - 1][3:] == [None] * 10
+        ratio = alone.spectra["candidate"][lead - 1][0] / truth[lead - 1][0]
+        assert alone.figures[f"power_2px/lead_{lead}"] == pytest.approx(ratio)
+    json.dumps(alone.spectra, allow_nan=False)
 
 
 def test_slices_are_by_content_and_by_length_and_a_slice_that_counts_nothing_has_no_figures(alone):
@@ -250,6 +271,7 @@ def test_a_model_equal_to_the_serving_one_is_blessed(evaluate):
     verdict = evaluate({"mse": {"max_increase_vs_serving": 0.0}}, Toy(0.7), Toy(0.7))
     assert verdict.blessed
     assert verdict.serving == verdict.figures
+    assert verdict.spectra["serving"] == verdict.spectra["candidate"]
 
 
 def test_a_model_worse_than_the_serving_one_is_refused_with_the_increase(evaluate):
@@ -337,11 +359,21 @@ def test_one_lead_time_one_threshold_and_one_scale_work(evaluate):
     assert verdict.figures["fss_0.5_1px"] == verdict.figures["fss_0.5_1px/lead_1"] > 0
 
 
-def test_metrics_of_events_are_tfmas_only_where_a_bound_asks_for_them():
-    spec = EvaluateSpec(events=EVENTS, thresholds={"csi_0.6": {"min": 0.1, "per_lead_time": True}})
+def test_a_bound_on_the_power_of_a_wavelength_is_missed(evaluate):
+    verdict = evaluate({"power_2px": {"min": 0.8, "per_lead_time": True}}, Toy(scale=0.1))
+    assert [(miss.metric, miss.lead_time, miss.bound) for miss in verdict.misses] == [
+        ("power_2px", 1, "at least 0.8"),
+        ("power_2px", 2, "at least 0.8"),
+    ]
+    assert verdict.misses[0].value == verdict.figures["power_2px/lead_1"] < 0.1
+
+
+def test_metrics_of_events_and_wavelengths_are_tfmas_only_where_a_bound_asks_for_them():
+    bounds = {"csi_0.6": {"min": 0.1, "per_lead_time": True}, "power_4px": {"min": 0.5}}
+    spec = EvaluateSpec(events=EVENTS, thresholds=bounds)
     arguments = [json.loads(metric.config) for metric in build_eval_config(spec, horizon=2).metrics_specs[0].metrics]
     asked = [(one["metric"], one["lead_time"]) for one in arguments if one.get("metric") not in (None, *NAMES)]
-    assert asked == [("csi_0.6", 1), ("csi_0.6", 2)]
+    assert asked == [("csi_0.6", 1), ("csi_0.6", 2), ("power_4px", None)]
 
 
 def test_a_missing_output_is_named_with_its_model(evaluate):
