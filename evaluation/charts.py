@@ -14,8 +14,8 @@ from markupsafe import Markup, escape
 
 _WIDTH, _HEIGHT = 360, 230  # Of the drawing's own coordinates: narrow, so that text stays legible on a phone.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 18, 24, 36
-_DASHES = ("", "6 3", "2 3", "8 3 2 3", "4 2", "1 2")
-_MARKS = 12  # Longest line whose points are marked one by one.
+_DASHES = ("", "6 3", "2 3", "8 3 2 3", "4 2", "1 2", "10 2")
+_MARKS = 13  # Longest line whose points are marked one by one.
 STYLES = len(_DASHES)
 
 
@@ -42,6 +42,7 @@ def line_chart(
     x_label: str,
     y_label: str,
     log: bool = False,
+    log_x: bool = False,
     guide: float | None = None,
     x_values: Sequence[float] | None = None,
 ) -> Markup:
@@ -52,6 +53,7 @@ def line_chart(
         x_label: Written below the axis, with its unit.
         y_label: Written above the axis, with its unit.
         log: Whether y is logarithmic; taken for linear when a value, or the guide, is not above 0.
+        log_x: Whether x is logarithmic; every x must be above 0.
         guide: A value of y to draw a thin line at.
         x_values: Values of x to name; round ones unless given.
     """
@@ -63,7 +65,7 @@ def line_chart(
     numbers += [y for line in lines for _, *ends in line.band for y in ends]
     scale_y = _Scale(numbers, _HEIGHT - _BOTTOM, _TOP, log and min(numbers) > 0)
     xs = [x for line in lines for x, _ in line.points]
-    scale_x = _Scale(xs, _LEFT, _WIDTH - _RIGHT, exact=True)
+    scale_x = _Scale(xs, _LEFT, _WIDTH - _RIGHT, log_x, exact=True)
     names_x = _thinned(list(x_values), 10) if x_values else [x for x in scale_x.ticks if min(xs) <= x <= max(xs)]
     parts = [*_y_axis(scale_y), _label(y_label, x_label)]
     parts += [
@@ -205,6 +207,7 @@ def _mark(x: float, y: float, style: int, title: str = "") -> str:
         f'<path d="M{x:.1f} {y - 4:.1f}l4 4l-4 4l-4 -4z"',
         f'<path d="M{x:.1f} {y + 3.8:.1f}l3.6 -6.4h-7.2z"',
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2"',
+        f'<rect x="{x - 2:.1f}" y="{y - 2:.1f}" width="4" height="4"',
     )
     return f'{shapes[style]} style="fill:var(--line-{style + 1})">{title}</{shapes[style][1:].partition(" ")[0]}>'
 

@@ -9,12 +9,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from framecast.evaluation import event_metrics, metrics
+from framecast.evaluation import event_metrics, metrics, spectrum_metrics
 from framecast.evaluation.charts import STYLES, Line
 from framecast.evaluation.forecast_metrics import REFERENCES
 from framecast.schemas.spec import ClipSpec
 
 Figures = Mapping[str, float | None]
+Spectra = Mapping[str, Sequence[Sequence[float | None]]]
 
 # The figures that a line about a run has room for, by task.
 HEADLINES = {
@@ -23,6 +24,10 @@ HEADLINES = {
     "classify": ("accuracy", "cross_entropy"),
     "regress": ("mse", "r2"),
 }
+
+# Of the powers by wavelength, the one that stands beside other metrics; all of them are drawn as spectra. Blur takes
+# the shortest waves first, but those of 2 and 3 pixels are noise of single pixels too, which no forecast should have.
+SHARPNESS = "power_4px"
 
 # What a metric is, and the unit of its values.
 _MEANINGS = {
@@ -93,15 +98,27 @@ def meaning(name: str) -> str:
 def _known(name: str) -> tuple[str, str] | None:
     """Returns what a metric is and the unit of its values; None of one that is not listed here."""
     family, _, threshold = name.partition("_")
+    if name in spectrum_metrics.NAMES:
+        return f"power of the forecast over the truth's at wavelengths around {threshold}", "1 is best"
     if family in event_metrics.FAMILIES and threshold:
         what, unit = _EVENT_MEANINGS[family]
         return f"{what}; threshold {threshold.replace('_', ', ')}", unit
     return _MEANINGS.get(name)
 
 
+def folded(name: str) -> bool:
+    """Tells whether a metric is one of more than people read in a list: a power by wavelength but for `SHARPNESS`."""
+    return name in spectrum_metrics.NAMES and not name.startswith(SHARPNESS)
+
+
 def overall(figures: Figures) -> dict[str, float | None]:
-    """Returns the figures over all lead times, by metric."""
-    return {key: value for key, value in figures.items() if metrics.parse_key(key)[1] is None}
+    """Returns the figures over all lead times, by metric, without those that are `folded`."""
+    return {key: value for key, value in figures.items() if metrics.parse_key(key)[1] is None and not folded(key)}
+
+
+def powers(figures: Figures) -> dict[str, float | None]:
+    """Returns the figures over all lead times that `overall` leaves out."""
+    return {key: value for key, value in figures.items() if metrics.parse_key(key)[1] is None and folded(key)}
 
 
 def horizon(figures: Figures) -> int:
@@ -127,6 +144,7 @@ def by_lead_time(
     """
     bands = {"figures": {}, "serving": {}, **(intervals or {})}
     names = list(dict.fromkeys(name for name, lead in map(metrics.parse_key, figures) if lead is not None))
+    names = [name for name in names if not folded(name)]
     bases = {name: _base_of(name, names) for name in names}
     leads = range(1, horizon(figures) + 1)
     families = []
@@ -152,10 +170,46 @@ def by_lead_time(
                 if (found := ends.get(metrics.key(metric, lead))) is not None
             ]
             lines.append(Line(label, points, style % STYLES, band))
-        families.append(Family(name, title, caption, unit, lines, 0.0 if name.startswith("skill") else None))
-    main = HEADLINES[config["task"]["kind"]]
+        guide = 0.0 if name.startswith("skill") else 1.0 if name == SHARPNESS else None
+        families.append(Family(name, title, caption, unit, lines, guide))
+    main = (*HEADLINES[config["task"]["kind"]], SHARPNESS)
     # Events are asked for by name, so they come before what every forecast has.
     return sorted(families, key=lambda family: 0 if family.name in main else 1 if family.name.startswith("csi_") else 2)
+
+
+def spectra(found: Spectra, config: Mapping[str, Any], interval: float) -> tuple[str, list[tuple[float, list[Line]]]]:
+    """Returns the unit of power, and of the first, the middle and the last lead time the spectra, the truth's first.
+
+    Args:
+        found: See `framecast.evaluation.verdict.Verdict`; empty where there is none.
+        config: The run's configuration, for the unit of a pixel.
+        interval: From one lead time to the next, in the unit of the lead times returned.
+    """
+    clip = ClipSpec.model_validate(config["clip"])
+    unit, factor = "squared pixel range", 1.0
+    if clip.value is not None:
+        unit, factor = f"({clip.value.unit})\N{SUPERSCRIPT TWO}", (clip.max_pixel * clip.value.scale) ** 2
+    last = len(found.get("truth", ()))
+    # As in the charts by lead time, without the black forecast, which has no power.
+    styles = {"truth": STYLES - 1, "candidate": 0, "serving": 1} | {
+        reference: style for style, reference in enumerate(REFERENCES, start=2) if reference != "black"
+    }
+    drawn = []
+    for lead in sorted({1, (last + 1) // 2, last}) if last else ():
+        lines = []
+        for name in [name for name in styles if name in found]:
+            # What is 0 has no place on a logarithmic axis; a wavelength that no frame has needs none.
+            points = [
+                (wavelength, power * factor if power else None)
+                for wavelength, power, truth in zip(
+                    spectrum_metrics.WAVELENGTHS, found[name][lead - 1], found["truth"][lead - 1]
+                )
+                if truth is not None
+            ]
+            if any(power is not None for _, power in points):
+                lines.append(Line("serving model" if name == "serving" else _spoken(name), points, styles[name]))
+        drawn.append((lead * interval, lines))
+    return unit, drawn
 
 
 def lead_time_unit(interval: float | None) -> tuple[float, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from framecast.evaluation import anomaly_metrics, charts, families, metrics
+from framecast.evaluation import anomaly_metrics, charts, families, metrics, spectrum_metrics
 from framecast.evaluation.evidence import Evidence, flatten
 from framecast.evaluation.forecast_metrics import REFERENCES
 
@@ -70,6 +70,7 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "subject": _subject(evidence),
         "headlines": families.HEADLINES[config["task"]["kind"]],
         "overall": families.overall(figures),
+        "powers": families.powers(figures),
         "serving": evidence.serving,
         "intervals": evidence.intervals.get("figures", {}),
         "slice_intervals": evidence.intervals.get("slices", {}),
@@ -82,8 +83,9 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "lead_unit": unit,
         "families": drawn[:_CHARTS],
         "more_families": drawn[_CHARTS:],
+        "spectra": _spectra_charts(evidence, interval),
         "against": _against(evidence),
-        "by_lead": [name for name in families.overall(figures) if metrics.key(name, 1) in figures],
+        "by_lead": [name for name in figures if metrics.key(name, 1) in figures],
         "slices": list(sliced.items())[:_SLICES],
         "slices_left_out": max(0, len(sliced) - _SLICES),
         "slice_metrics": _slice_metrics(evidence),
@@ -117,6 +119,29 @@ def _spread(family: families.Family) -> float:
     return max(values) / min(values) if len(family.lines) > 1 and min(values, default=0) > 0 else 0.0
 
 
+def _spectra_charts(evidence: Evidence, interval: float) -> list[tuple[str, list[charts.Line], Any]]:
+    """Returns lead time, lines and chart of each spectrum that is drawn."""
+    unit, drawn = families.spectra(evidence.spectra, evidence.config, interval)
+    return [
+        (
+            f"{lead:.4g}",
+            lines,
+            charts.line_chart(
+                lines,
+                x_label="wavelength in pixels, logarithmic",
+                y_label=f"{unit}, logarithmic",
+                log=True,
+                log_x=True,
+                # Every octave: the half octaves between them are no round numbers.
+                x_values=[length for length, _ in lines[0].points if length in spectrum_metrics.WAVELENGTHS[::2]]
+                if lines
+                else None,
+            ),
+        )
+        for lead, lines in drawn
+    ]
+
+
 def _subject(evidence: Evidence) -> str:
     """Returns what was trained for what, and when."""
     task, model = evidence.config["task"], evidence.config["model"]
@@ -138,7 +163,7 @@ def _slice_metrics(evidence: Evidence) -> list[str]:
     wanted = {error, *families.HEADLINES[task], *evidence.config["evaluate"]["thresholds"]}
     wanted.update(f"{error}_{reference}" for reference in REFERENCES)
     present = {name for found in evidence.slices.values() for name in found}
-    return [name for name in families.overall(evidence.record.get("figures", {})) if name in present & wanted]
+    return [name for name in evidence.record.get("figures", {}) if name in present & wanted]
 
 
 def _against(evidence: Evidence) -> str:

@@ -5,13 +5,13 @@ of the forecast's waves of around 4 pixels over that of the truth's. Below 1 a f
 What the power is stands in `framecast.evaluation.spectrum`.
 """
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from framecast.evaluation.forecast_metrics import FORECASTS
+from framecast.evaluation.ratio import ratio
 
 # Middles of the bands in pixels: half octaves from the shortest wave that a row of pixels can hold. They are the same
 # whatever a frame's size, so that sums over clips of different sizes add.
@@ -52,16 +52,17 @@ def outputs() -> dict[str, tuple[int, ...]]:
     return dict.fromkeys(OUTPUTS, (len(WAVELENGTHS),))
 
 
-def compute(sums: Mapping[str, np.ndarray], name: str) -> float:
+def compute(sums: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     """Returns one of `NAMES`; nan where no frame has the band, or the truth has no power in it.
 
     Args:
-        sums: For each of `OUTPUTS`, `(lead time, band)`: those that are pooled.
+        sums: For each of `OUTPUTS`, `(..., lead time, band)`: those that are pooled. What is returned has the axes in
+            front.
         name: The metric.
     """
     band, forecast = NAMES[name]
-    power, truth = (float(sums[f"power{field}"][:, band].sum()) for field in (forecast, TRUTH))
-    return power / truth if truth else math.nan
+    power, truth = (sums[f"power{field}"][..., band].sum(-1) for field in (forecast, TRUTH))
+    return ratio(power, truth)
 
 
 def spectra(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

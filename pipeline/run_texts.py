@@ -36,7 +36,7 @@ def listing(runs: Sequence[Run]) -> str:
 
 
 def description(run: Run) -> str:
-    """Returns what became of a run, and what it was made from."""
+    """Returns what became of a run, and what it was made from; without the figures that are `families.folded`."""
     record = run.record
     if not record:
         return f"run {run.name}: {_UNRECORDED}: it was killed, or is not over; its log lies in {run.folder}"
@@ -80,7 +80,10 @@ def comparison(a: Run, b: Run) -> dict[str, Any]:
 
 
 def compared(found: dict[str, Any]) -> str:
-    """Returns a comparison as text: figures over all lead times, the main ones at each, and what differs."""
+    """Returns a comparison as text: figures over all lead times, the main ones at each, and what differs.
+
+    Figures that are `families.folded` are left out.
+    """
     rows = [["", *found["runs"]]]
     for key, pair in found["overview"].items():
         if key != "why":
@@ -92,7 +95,7 @@ def compared(found: dict[str, Any]) -> str:
     main = {name for names in families.HEADLINES.values() for name in names}
     for key, figure in found["figures"].items():
         name, lead = metrics.parse_key(key)
-        if lead is not None and name not in main:
+        if families.folded(name) or (lead is not None and name not in main):
             continue
         rows.append([key, _text(figure["a"]), _text(figure["b"]), *_judged(key, figure["difference"])])
     lines += [_columns(rows) if found["figures"] else "Neither run has figures.", ""]

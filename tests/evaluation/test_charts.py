@@ -40,6 +40,14 @@ def test_equal_ratios_are_equal_distances_on_a_logarithmic_axis():
     assert low - middle == pytest.approx(middle - high, abs=0.2)
 
 
+def test_equal_ratios_of_x_are_equal_distances_too():
+    points = [(2, 1.0), (4, 2.0), (16, 3.0)]
+    svg = line_chart([Line("a", points)], x_label="x", y_label="y", log_x=True, x_values=[2, 4, 8, 16])
+    left, middle, right = (x for _, x, _ in _points(svg))
+    assert right - middle == pytest.approx(2 * (middle - left), abs=0.2)
+    assert {"2", "4", "8", "16"} <= set(_texts(svg))
+
+
 @pytest.mark.parametrize("values", [[0.0], [0.5], [-3.0, -3.0], [1e-12, 1e12], [0.0, -1.0]])
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("guide", [None, 0.0])

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from framecast.evaluation import families
+from framecast.evaluation.forecast_metrics import REFERENCES
 
 _CONFIG = {"clip": {"frames": {"min": 2, "max": 4}}, "task": {"kind": "forecast"}}
 _FIGURES = {
@@ -28,6 +29,57 @@ def test_a_metric_stands_beside_the_serving_model_and_every_reference():
         "persistence": [(5.0, 0.05), (10.0, 0.2)],
         "persistence blurred": [(5.0, 0.045), (10.0, None)],
     }
+
+
+def test_of_the_powers_by_wavelength_one_stands_beside_other_metrics():
+    figures = {
+        f"power_{length}{ending}{lead}": 0.5
+        for length in ("2px", "4px", "128px")
+        for ending in ("", "_black")
+        for lead in ("", "/lead_1")
+    }
+    (family,) = families.by_lead_time(figures, {}, _CONFIG, 1.0)
+    assert (family.name, family.guide) == ("power_4px", 1.0)
+    assert [line.name for line in family.lines] == ["candidate", "black"]
+    assert list(families.overall(figures)) == ["power_4px", "power_4px_black"]
+    assert list(families.powers(figures)) == ["power_2px", "power_2px_black", "power_128px", "power_128px_black"]
+
+
+def _spectra(horizon):
+    """Of frames that have waves of up to 8 pixels; the climatology is the same everywhere."""
+    return {
+        name: [[value * lead] * 5 + [None] * 8 for lead in range(1, horizon + 1)]
+        for name, value in {
+            "truth": 2.0,
+            "candidate": 1.0,
+            "serving": 3.0,
+            "persistence": 2.0,
+            "climatology": 0.0,
+        }.items()
+    }
+
+
+@pytest.mark.parametrize(("horizon", "expected"), [(1, [5]), (2, [5, 10]), (3, [5, 10, 15]), (6, [5, 15, 30])])
+def test_spectra_are_of_the_first_the_middle_and_the_last_lead_time(horizon, expected):
+    unit, drawn = families.spectra(_spectra(horizon), _CONFIG, 5.0)
+    assert unit == "squared pixel range"
+    assert [lead for lead, _ in drawn] == expected
+    _, lines = drawn[-1]
+    assert [line.name for line in lines] == ["truth", "candidate", "serving model", "persistence"]
+    assert lines[1].points == [(pytest.approx(2 ** (1 + band / 2)), horizon) for band in range(5)]
+    assert families.spectra({}, _CONFIG, 1.0)[1] == []
+
+
+def test_spectra_are_in_squares_of_the_clips_unit_and_coloured_as_the_metrics_are():
+    value = {"unit": "mm/h", "scale": -0.5, "offset": 3.0}
+    config = {**_CONFIG, "clip": {**_CONFIG["clip"], "value": value}}
+    unit, ((_, lines),) = families.spectra(_spectra(1), config, 1.0)
+    assert unit == "(mm/h)²"
+    assert lines[0].points[0][1] == pytest.approx(2 * (255 * 0.5) ** 2)
+    figures = {f"mse{ending}/lead_1": 1.0 for ending in ("", *(f"_{reference}" for reference in REFERENCES))}
+    styles = {line.name: line.style for line in families.by_lead_time(figures, figures, _CONFIG, 1.0)[0].lines}
+    assert {line.name: line.style for line in lines if line.name != "truth"}.items() <= styles.items()
+    assert lines[0].style not in styles.values()
 
 
 def test_a_reference_looks_the_same_with_and_without_a_serving_model():
@@ -61,6 +113,7 @@ def test_a_lead_time_has_the_unit_of_the_frame_rate(interval, expected):
         ("far_0.5", "; threshold 0.5 .*; lower is better"),
         ("bias_2", "frequency bias: .* .1 is best.; nearer to 1 is better"),
         ("fss_2_5px", "fractions skill score .*; threshold 2, 5px "),
+        ("power_4px", "over the truth's at wavelengths around 4px .1 is best.; nearer to 1 is better"),
         ("csi_2_persistence", "^csi_2 of the reference forecast persistence$"),
     ],
 )

@@ -33,6 +33,7 @@ _FIGURES = {
     **{f"mse_persistence/lead_{lead}": 0.01 * lead for lead in (1, 2, 3)},
     **{f"mse_persistence_blurred/lead_{lead}": 0.008 * lead for lead in (1, 2, 3)},
     **{f"skill/lead_{lead}": 0.5 - 0.1 * lead for lead in (1, 2, 3)},
+    **{f"power_{length}px{key}": 0.4 for length in (2, 4, 128) for key in ("", "/lead_1", "/lead_2", "/lead_3")},
 }
 _PUSHED = Evidence(
     config=_CONFIG,
@@ -84,6 +85,11 @@ _PUSHED = Evidence(
         "slices": {"content: dense": {"skill": [0.1212, 0.3434]}, "content: sparse": {"skill": None}},
         "serving": {"mse/lead_1": [0.001, 0.009]},
         "differences": {"mse": [-0.0022, 0.0044]},
+    },
+    spectra={
+        "truth": [[1e-4, 2e-4, 4e-4] + [None] * 10] * 3,
+        "candidate": [[1e-5 / lead, 2e-5, 4e-5] + [None] * 10 for lead in (1, 2, 3)],
+        "black": [[0.0, 0.0, 0.0] + [None] * 10] * 3,
     },
     serving={"mse": 0.015, "mse/lead_1": 0.005, "mse/lead_2": 0.01, "mse/lead_3": 0.015},
     shown=[
@@ -192,6 +198,30 @@ def test_errors_are_drawn_in_the_clips_unit_beside_serving_model_and_references(
     assert f"candidate, 5: {math.sqrt(0.004) * 255 * 0.25:.4g}" in page.texts
     assert f"serving model, 15: {math.sqrt(0.015) * 255 * 0.25:.4g}" in page.texts
     assert f"persistence blurred, 10: {math.sqrt(0.016) * 255 * 0.25:.4g}" in page.texts
+
+
+def test_spectra_are_drawn_by_wavelength_in_the_clips_unit(tmp_path):
+    page = _page(tmp_path, _PUSHED)
+    assert [text for text in page.texts if text.endswith("minutes ahead") and text[0].isdigit()] == [
+        "5 minutes ahead", "10 minutes ahead", "15 minutes ahead"
+    ]  # fmt: skip
+    assert f"truth, 4: {4e-4 * (255 * 0.25) ** 2:.4g}" in page.texts
+    assert f"candidate, 2: {1e-5 / 3 * (255 * 0.25) ** 2:.4g}" in page.texts
+    assert "(dBZ)², logarithmic" in page.texts
+    assert "black has no waves" in page.text
+    without = _page(tmp_path, dataclasses.replace(_PUSHED, spectra={}))
+    assert "spectra" not in [value for name, value in without.attributes if name == "id"]
+
+
+def test_powers_by_wavelength_are_folded_away_from_the_other_figures(tmp_path):
+    page = pathlib.Path(write_report(tmp_path, _PUSHED)).read_text()
+    figures, powers = (
+        page[page.index(f'<table id="{name}">') :].split("</table>")[0] for name in ("figures", "powers")
+    )
+    assert [name in figures for name in ("power_2px", "power_4px", "power_128px")] == [False, True, False]
+    assert [name in powers for name in ("power_2px", "power_4px", "power_128px")] == [True, False, True]
+    card = (tmp_path / "model_card.md").read_text()
+    assert [f"| power_{length}px |" in card for length in (2, 4, 128)] == [False, True, False]
 
 
 def test_skills_that_lie_far_apart_are_drawn_from_0(tmp_path):

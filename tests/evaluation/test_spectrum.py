@@ -52,7 +52,9 @@ def expected(frame, known):
     return total, counts
 
 
-@pytest.mark.parametrize("shape", [(64, 64, 1), (33, 50, 3), (51, 7, 1), (160, 128, 1), (1, 9, 1), (9, 1, 2), (2, 2, 1)])
+@pytest.mark.parametrize(
+    "shape", [(64, 64, 1), (33, 50, 3), (51, 7, 1), (160, 128, 1), (1, 9, 1), (9, 1, 2), (2, 2, 1)]
+)
 def test_power_is_numpys_over_the_known_pixels_of_frames_of_any_size(shape):
     truth, forecast, known = noise(shape), noise(shape, 1), noise(shape, 2) < 0.8
     result = spectra_of(truth, known, model=forecast, persistence_blurred=truth)

@@ -32,7 +32,9 @@ def test_wavelengths_are_half_octaves_from_2_to_128_pixels():
 def test_the_model_and_every_reference_have_a_metric_of_each_wavelength():
     own = [f"power_{length}px" for length in (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128)]
     names = [name for name in metrics.names_of("forecast") if name.startswith("power")]
-    assert names == [f"{name}{ending}" for ending in ("", *(f"_{reference}" for reference in REFERENCES)) for name in own]
+    assert names == [
+        f"{name}{ending}" for ending in ("", *(f"_{reference}" for reference in REFERENCES)) for name in own
+    ]
     assert {metrics.direction(name) for name in names} == {"one"}
     for task in ("anomaly", "classify", "regress"):
         assert not any(name.startswith("power") for name in metrics.names_of(task))
@@ -85,7 +87,9 @@ def test_spectra_are_means_over_the_frames_and_channels_that_have_the_wavelength
     counts = outputs["spectra"].sum(0)
     for field, power in found.items():
         defined = counts > 0
-        np.testing.assert_allclose(power[defined], outputs[f"power{field}"].sum(0)[defined] / counts[defined], rtol=1e-6)
+        np.testing.assert_allclose(
+            power[defined], outputs[f"power{field}"].sum(0)[defined] / counts[defined], rtol=1e-6
+        )
         assert np.isnan(power[1, 11])
 
 
@@ -96,7 +100,9 @@ def test_an_output_without_wavelengths_is_named(outputs):
 
 
 def test_a_wavelength_that_is_no_metric_gets_the_closest_name():
-    message = "expected one of mse, .*, those of a wavelength, such as power_4px, received power_5px; the closest is power"
+    message = (
+        "expected one of mse, .*, those of a wavelength, such as power_4px, received power_5px; the closest is power"
+    )
     with pytest.raises(ValueError, match=message) as error:
         metrics.check_names(["power_5px"])
     assert len(re.findall("power_", str(error.value))) == 3

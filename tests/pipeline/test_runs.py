@@ -22,7 +22,15 @@ def _record(folder, steps, mse, skill, **changes):
     record = {
         "verdict": "pushed",
         "why": "version 7 at serving/7",
-        "figures": {"mse": mse, "skill": skill, "mse/lead_1": mse / 2, "mse/lead_2": mse * 1.5, "psnr": None},
+        "figures": {
+            "mse": mse,
+            "skill": skill,
+            "mse/lead_1": mse / 2,
+            "mse/lead_2": mse * 1.5,
+            "psnr": None,
+            "power_2px": mse,
+            "power_4px": mse,
+        },
         "misses": [],
         "components": [{"name": "Trainer", "state": "done", "seconds": 30.5, "note": "val loss 0.1"}],
         "bad_clips": {"empty-clip": 2},
@@ -74,6 +82,7 @@ def test_a_run_is_shown_with_what_made_it(framecast, workdir, name):
         assert said in answer.text
     (row,) = (line.split() for line in answer.text.splitlines() if line.startswith("mse "))
     assert row == ["mse", "0.04", "0.02", "0.06"]
+    assert [f"power_{length}px" in answer.text for length in (2, 4)] == [False, True]
 
 
 def test_latest_is_the_newest_run(framecast, workdir):
@@ -101,6 +110,7 @@ def test_two_runs_are_compared_figure_by_figure_and_key_by_key(framecast, workdi
     assert ["mse", "0.04", "0.02", "-0.02", "better"] in rows
     assert ["skill", "-0.5", "0.25", "+0.75", "better"] in rows
     assert ["train.steps", "40", "80"] in rows
+    assert [f"power_{length}px" in text for length in (2, 4)] == [False, True]
     assert "The data differ: so may the clips that the figures are over." in text
     backwards = framecast("runs", "compare", "latest", _FIRST, "--workdir", workdir).text
     assert ["mse", "0.02", "0.04", "+0.02", "worse"] in [line.split() for line in backwards.splitlines()]
