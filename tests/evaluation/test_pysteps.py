@@ -1,4 +1,4 @@
-"""Scores of events against pySTEPS itself, on random fields: `make test-backends`, where pySTEPS is.
+"""Scores of events and power spectra against pySTEPS itself, on random fields: `make test-backends`, where pySTEPS is.
 
 pySTEPS and TensorFlow live in environments of their own: FRAMECAST_PEERS names the interpreter that has pySTEPS.
 """
@@ -16,6 +16,7 @@ from framecast.evaluation import event_metrics
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.forecast_metrics import REFERENCES
 from framecast.evaluation.metrics import Sums
+from framecast.evaluation.spectrum_metrics import WAVELENGTHS
 from framecast.evaluation.sums import forecast_sums
 
 _PEERS = os.environ.get("FRAMECAST_PEERS")
@@ -75,3 +76,48 @@ def test_every_score_of_every_forecast_is_that_of_pysteps(tmp_path):
         assert sums.compute(name) == pytest.approx(float(expected), abs=1e-6), name
         compared += 1
     assert compared == len(event_metrics.names(sums.events))
+
+
+_SPECTRUM_ORACLE = """
+import sys
+import numpy as np
+from pysteps.utils import arrays, spectral
+
+found = {}
+for name, field in np.load(sys.argv[1]).items():
+    rows, columns = arrays.compute_centred_coord_array(*field.shape)
+    found[name] = spectral.rapsd(field, fft_method=np.fft)
+    waves = np.hypot(rows, columns).round()
+    found[name + "_waves"] = [(waves == ring).sum() for ring in range(len(found[name]))]
+np.savez(sys.argv[2], **found)
+"""
+
+
+@pytest.mark.parametrize("size", [64, 65])
+def test_power_by_wavelength_is_that_of_pysteps_rings(tmp_path, size):
+    """Rings of pySTEPS straddle our bands: of each band, a field that has the waves of one ring in its middle."""
+    radii = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)) * size
+    noise = np.fft.fft2(np.random.default_rng(0).normal(size=(size, size)))
+    fields, bands = {}, {}
+    for band, wavelength in enumerate(WAVELENGTHS):
+        longest, shortest = size / (wavelength * 2**0.25), size / (wavelength * 2**-0.25)
+        rings = [ring for ring in range(1, size // 2) if longest < ring - 0.5 and ring + 0.5 < shortest]
+        for ring in rings[len(rings) // 2 :][:1]:
+            field = np.fft.ifft2(np.where(radii.round() == ring, noise, 0)).real
+            fields[str(ring)] = (0.5 + 0.4 * field / np.abs(field).max()).astype("float32")
+            bands[str(ring)] = band, ((radii > longest) & (radii < shortest)).sum()
+    assert len(fields) >= 6
+    files = [tmp_path / "fields.npz", tmp_path / "power.npz"]
+    np.savez(files[0], **fields)
+    subprocess.run([_PEERS or sys.executable, "-W", "ignore", "-c", _SPECTRUM_ORACLE, *files], check=True)
+    oracle = np.load(files[1])
+    truth = np.stack(list(fields.values()))[:, None, ..., None]
+    forecasts = dict.fromkeys(("model", *REFERENCES), truth)
+    power = forecast_sums(truth, np.ones(truth.shape, bool), np.ones(len(truth), bool), forecasts)[
+        "power_truth"
+    ].numpy()
+    for clip, (name, (band, waves)) in enumerate(bands.items()):
+        ring = int(name)
+        expected = oracle[name][ring] * oracle[f"{name}_waves"][ring] / waves
+        assert power[clip, 0, band] == pytest.approx(expected, rel=1e-6), name
+        assert np.delete(power[clip, 0], band).max() < 1e-10 * expected
