@@ -185,9 +185,16 @@ def test_the_evaluators_figures_are_a_plain_numpy_evaluation(first_run, model, e
     assert result.figures["skill_persistence"] == pytest.approx(1 - errors.sum() / references.sum(), rel=1e-5)
 
 
-def test_the_evaluators_scores_of_events_and_similarity_are_a_plain_numpy_evaluation(first_run, model, eval_clips):
+def _power_around_4_pixels(field):
+    """The mean square of the waves from a quarter of an octave below 4 pixels to one above, in all directions."""
+    frequencies = np.hypot(*np.meshgrid(*(np.fft.fftfreq(size) for size in field.shape), indexing="ij"))
+    waves = np.abs(np.log2(np.where(frequencies, frequencies, 1)) + 2) < 0.25
+    return (np.abs(np.fft.fft2(field.astype(float))) ** 2)[waves].mean() / field.size
+
+
+def test_scores_of_events_similarity_and_power_are_those_of_a_plain_numpy_evaluation(first_run, model, eval_clips):
     _, result = first_run
-    counts = {name: np.zeros((2, _HORIZON)) for name in ("hits", "others", "error", "worst")}
+    counts = {name: np.zeros((2, _HORIZON)) for name in ("hits", "others", "error", "worst", "power", "of_truth")}
     similarities = [[] for _ in range(_HORIZON)]
     for clip in eval_clips:
         frames, (length,) = _decoded([clip])
@@ -209,9 +216,12 @@ def test_the_evaluators_scores_of_events_and_similarity_are_a_plain_numpy_evalua
                 shares = [uniform_filter(field.astype(float), 5, mode="constant") for field in (came, said)]
                 counts["error"][row, lead] += ((shares[0] - shares[1]) ** 2).sum()
                 counts["worst"][row, lead] += (shares[0] ** 2 + shares[1] ** 2).sum()
+                counts["power"][row, lead] += _power_around_4_pixels(forecast[lead])
+                counts["of_truth"][row, lead] += _power_around_4_pixels(truth[lead])
             similarities[lead].append(structural_similarity(truth[lead], forecasts["model"][lead], data_range=1))
     for row, ending in enumerate(("", "_persistence")):
-        hits, others, error, worst = (values[row] for values in counts.values())
+        hits, others, error, worst, power, of_truth = (values[row] for values in counts.values())
+        assert result.figures[f"power_4px{ending}"] == pytest.approx(power.sum() / of_truth.sum(), rel=1e-4)
         assert 0 < result.figures[f"csi_0.2{ending}"] < 1
         assert result.figures[f"csi_0.2{ending}"] == pytest.approx(hits.sum() / (hits + others).sum(), rel=1e-4)
         for lead in range(_HORIZON):
@@ -219,6 +229,8 @@ def test_the_evaluators_scores_of_events_and_similarity_are_a_plain_numpy_evalua
             assert result.figures[metrics.key(f"csi_0.2{ending}", lead + 1)] == pytest.approx(csi, rel=1e-4)
             fss = 1 - error[lead] / worst[lead]
             assert result.figures[metrics.key(f"fss_0.2_5px{ending}", lead + 1)] == pytest.approx(fss, rel=1e-4)
+            share = power[lead] / of_truth[lead]
+            assert result.figures[metrics.key(f"power_4px{ending}", lead + 1)] == pytest.approx(share, rel=1e-4)
     for lead, found in enumerate(similarities):
         assert result.figures[metrics.key("ssim", lead + 1)] == pytest.approx(np.mean(found), rel=1e-5)
 
