@@ -11,6 +11,7 @@ from typing import IO, Any, Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from framecast.clips.colours import DBZ_COLOURS, error_colours, frame_colours, unit_range
 from framecast.schemas.spec import PixelValue
 
 _PANEL = 192  # Smallest height and width of a panel in pixels; smaller frames are enlarged by a whole factor.
@@ -25,29 +26,7 @@ _TRUTH_COLOUR = (80, 200, 120)
 _FORECAST_COLOUR = (255, 160, 30)
 _PERSISTENCE_COLOUR = (90, 160, 255)
 _ERROR_COLOUR = (200, 200, 210)
-_TOO_LOW, _TOO_HIGH = (70, 160, 255), (255, 150, 40)
-_FULL_ERROR = 0.5  # Of the pixel range: the error from which colours stay the same.
-_MISSING_COLOUR = (70, 60, 60)
 _LAST_FRAME_MS = 1200
-
-# Reflectivity from which a colour holds, in dBZ, in the order of colours that radar displays have: blue, green, yellow,
-# red, violet from light drizzle to hail.
-_DBZ_COLOURS = (
-    (-np.inf, (0, 0, 0)),
-    (5, (30, 60, 110)),
-    (10, (40, 110, 190)),
-    (15, (70, 170, 230)),
-    (20, (40, 200, 120)),
-    (25, (20, 160, 60)),
-    (30, (10, 115, 30)),
-    (35, (250, 230, 60)),
-    (40, (245, 180, 30)),
-    (45, (250, 120, 20)),
-    (50, (230, 40, 30)),
-    (55, (170, 10, 30)),
-    (60, (220, 60, 220)),
-    (65, (245, 190, 250)),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,10 +143,10 @@ class _Layout:
                     continue
                 if forecasting and column == 2 and self._third == "error":
                     assert row.truth is not None  # Else there is no error to show.
-                    colours_of = _error_colours(frame, row.truth[step], self._missing)
+                    colours_of = error_colours(frame, row.truth[step], self._missing)
                 else:
                     missing = None if forecasting and column == 1 else self._missing
-                    colours_of = _colours(frame, row.context.dtype, self._radar, missing)
+                    colours_of = frame_colours(frame, row.context.dtype, self._radar, missing)
                 picture = Image.fromarray(colours_of)
                 picture = picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.NEAREST)
                 image.paste(picture, (left + _BORDER, top + _BORDER))
@@ -176,12 +155,12 @@ class _Layout:
         return image
 
     def _draw_scale(self, pen: ImageDraw.ImageDraw, font: Any) -> None:
-        swatch = min(32, (self._size[0] - 2 * _GAP - 40) // len(_DBZ_COLOURS))
-        for number, (start, colour) in enumerate(_DBZ_COLOURS[1:]):
+        swatch = min(32, (self._size[0] - 2 * _GAP - 40) // len(DBZ_COLOURS))
+        for number, (start, colour) in enumerate(DBZ_COLOURS[1:]):
             left = _GAP + number * swatch
             pen.rectangle((left, self._bottom, left + swatch - 1, self._bottom + _LINE // 2), colour)
             pen.text((left, self._bottom + _LINE // 2 + 1), f"{start}", _MUTED, font)
-        end = _GAP + (len(_DBZ_COLOURS) - 1) * swatch + 4
+        end = _GAP + (len(DBZ_COLOURS) - 1) * swatch + 4
         pen.text((end, self._bottom + _LINE // 2 + 1), "dBZ", _MUTED, font)
 
 
@@ -200,41 +179,7 @@ def _panels(row: Row, step: int, third: str) -> tuple[np.ndarray | None, ...]:
     """Returns the frames of the three panels; None where there is no frame to show."""
     if step >= 0:
         truth = None if row.truth is None else row.truth[step]
-        error = None if truth is None else row.forecast[step] - _unit(truth)
+        error = None if truth is None else row.forecast[step] - unit_range(truth)
         return truth, row.forecast[step], error if third == "error" else row.context[-1]
     frame = row.context[step] if -step <= len(row.context) else None
     return frame, frame, None if third == "error" else frame
-
-
-def _colours(frame: np.ndarray, dtype: np.dtype, radar: PixelValue | None, missing: float | None) -> np.ndarray:
-    """Returns `frame` `(height, width, channel)` as RGB uint8; `dtype` is the clip's, in which `radar` is given."""
-    highest = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1.0
-    unit = _unit(frame)
-    if radar is not None:
-        physical = unit[..., 0] * highest * radar.scale + radar.offset
-        starts, colours = zip(*_DBZ_COLOURS, strict=True)
-        picture = np.asarray(colours, np.uint8)[np.searchsorted(starts, physical, side="right") - 1]
-    else:
-        grey = np.round(np.clip(unit, 0, 1) * 255).astype(np.uint8)
-        picture = grey if grey.shape[-1] == 3 else np.repeat(grey[..., :1], 3, axis=-1)
-    return _marked(picture, frame, missing)
-
-
-def _error_colours(error: np.ndarray, truth: np.ndarray, missing: float | None) -> np.ndarray:
-    """Returns an error, forecast minus truth in [-1, 1], as RGB uint8; of 2 and of more than 3 channels the first."""
-    mean = error.mean(axis=-1, keepdims=True) if error.shape[-1] == 3 else error[..., :1]
-    share = np.clip(np.abs(mean) / _FULL_ERROR, 0, 1)
-    full = np.where(mean < 0, np.array(_TOO_LOW), np.array(_TOO_HIGH))
-    return _marked(np.round(share * full).astype(np.uint8), truth, missing)
-
-
-def _unit(frame: np.ndarray) -> np.ndarray:
-    """Returns pixels of any dtype in [0, 1]."""
-    return frame / np.iinfo(frame.dtype).max if np.issubdtype(frame.dtype, np.integer) else np.nan_to_num(frame)
-
-
-def _marked(picture: np.ndarray, frame: np.ndarray, missing: float | None) -> np.ndarray:
-    """Returns `picture` with a colour of its own where `frame` has no data."""
-    if missing is None:
-        return picture
-    return np.where((frame == missing).all(axis=-1, keepdims=True), np.array(_MISSING_COLOUR, np.uint8), picture)
