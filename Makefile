@@ -1,6 +1,6 @@
 # Everything that a person can do here: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test test-all test-backends lint format lock clean
+.PHONY: help setup peers demo tensorboard test test-all test-backends lint format lock clean
 
 PYTHON := .venv/bin/python
 # A file's tests stay together, since they share what takes long; two workers, since each holds 2 GB of imports.
@@ -18,6 +18,10 @@ peers: ## Creates .venv-peers: PyTorch, JAX and pySTEPS, for benchmarks and for 
 
 demo: setup ## Makes a data set, runs the whole pipeline, serves, asks the server, shows the result.
 	@$(PYTHON) -W ignore -m framecast.pipeline.demo
+
+WORKDIR ?= work
+tensorboard: setup ## Shows the training runs of WORKDIR (work unless given), those going on too, on http://localhost:6006.
+	@$(PYTHON) -W ignore -m tensorboard.main --logdir $(WORKDIR)/artifacts/Trainer/model_run --host localhost
 
 test: setup ## Runs the tests, without those that take minutes each.
 	@$(PYTEST) -m "not slow"
