@@ -21,6 +21,7 @@ CARD = "model_card.md"
 _TEMPLATES = pathlib.Path(__file__).parent
 _SLICES = 40  # Rows of the table.
 _CHARTS = 6  # Shown at once; more are folded.
+_LINES = {"loss": "train", "val_loss": "val"}  # Training curves' names in a chart of their own.
 _LOG_FROM = 6.0  # Largest over smallest value from which lines that lie close together need a logarithmic axis.
 
 
@@ -183,9 +184,10 @@ def _training_charts(curves: dict[str, list[list[float]]]) -> list[tuple[str, li
     for title, names, unit, log in (
         ("Loss", ("loss", "val_loss"), "loss", True),
         ("Learning rate", ("learning_rate",), "learning rate", False),
+        ("Gradient norm", ("gradient_norm",), "norm", True),
     ):
         lines = [
-            charts.Line({"loss": "train", "val_loss": "val"}.get(name, name), [(x, y) for x, y in curves[name]], style)
+            charts.Line(_LINES.get(name, name.replace("_", " ")), [(x, y) for x, y in curves[name]], style)
             for style, name in enumerate(names)
             if curves.get(name)
         ]

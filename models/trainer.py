@@ -15,6 +15,7 @@ import tensorflow_transform as tft
 from framecast.evaluation import references
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.models import builders, export, export_anomaly, export_forecast, export_labels, training, warmup
+from framecast.models.forecast_images import ForecastImages
 from framecast.models.input_pipeline import InputPipeline, normalise
 from framecast.models.objectives import make_objective
 from framecast.models.spec import ExportSpec, ForecastTask, ModelSpec, TrainSpec, parse_task
@@ -69,6 +70,7 @@ def run_fn(fn_args: Any) -> None:
         eval_every=train.eval_every,
         state_dir=os.path.join(settings["state"], _state_digest(settings, train_files)),
         log_dir=fn_args.model_run_dir,
+        draw=_images(model, pipeline, val_files),
     )
     summary["best"] = dataclasses.asdict(fitted)
     with tf.io.gfile.GFile(os.path.join(fn_args.model_run_dir, SUMMARY), "w") as file:
@@ -82,6 +84,14 @@ def run_fn(fn_args: Any) -> None:
     card = _card(settings, clip, task, module.shortest, summary, float(example["frame_rate"]))
     export.save(module, fn_args.serving_model_dir, {**card, **learned})
     _write_warmup(fn_args.serving_model_dir, example["frames"].numpy()[: int(example["length"])], module.shortest)
+
+
+def _images(model: keras.Model, pipeline: InputPipeline, val_files: list[str]) -> ForecastImages | None:
+    """Returns what draws the model's forecasts as it trains; None for labels, of which there is no picture."""
+    if pipeline.task.kind not in ("forecast", "anomaly"):
+        return None
+    horizon = getattr(pipeline.task, "horizon", 0)
+    return ForecastImages(model, pipeline.evaluation(val_files), horizon, pipeline.clip)
 
 
 def _make_module(

@@ -8,8 +8,8 @@
 Batches are dictionaries, as `framecast.models.input_pipeline` makes them and the objective takes them.
 
 Progress goes to the logger `framecast.train`, about once a second, as records that carry a dictionary `progress`:
-`step`, `steps`, `loss` (mean since the last record), `val_loss` (the last one, None before the first) and
-`learning_rate`.
+`step`, `steps`, `loss` (mean since the last record), `gradient_norm` (likewise; None when no step had a finite one),
+`val_loss` (the last one, None before the first) and `learning_rate`.
 """
 
 import dataclasses
@@ -17,8 +17,10 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable, Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from framecast.models.objectives import Objective
@@ -77,6 +79,7 @@ def fit(
     eval_every: int,
     state_dir: str | os.PathLike,
     log_dir: str | os.PathLike,
+    draw: Callable[[], Mapping[str, np.ndarray]] | None = None,
 ) -> Fitted:
     """Trains `model` in place, from the last checkpoint in `state_dir` if there is one, and leaves the best weights.
 
@@ -96,7 +99,9 @@ def fit(
         learning_rate: Peak of the schedule; 0 leaves the weights as they are.
         eval_every: Steps between evaluations; there is one after the last step too.
         state_dir: Folder of the checkpoints.
-        log_dir: Folder of the TensorBoard summaries `loss`, `val_loss` and `learning_rate`.
+        log_dir: Folder of the TensorBoard summaries: `loss`, `gradient_norm` (the global norm of a batch's gradients
+            before clipping), `val_loss`, `learning_rate`, and the images of `draw`.
+        draw: Called at every evaluation for images of what the model does by then: `(height, width, 3)` uint8, by tag.
 
     Raises:
         FloatingPointError: When a loss is not finite; the message names the step.
@@ -141,7 +146,7 @@ def fit(
         _LOG.info("resumed from %s", manager.latest_checkpoint)
 
     val_loss = None
-    losses = []
+    losses, norms = [], []
     reported = time.monotonic()
     writer = tf.summary.create_file_writer(os.fspath(log_dir))
     with writer.as_default():
@@ -151,14 +156,20 @@ def fit(
             except StopIteration:
                 raise ValueError(f"dataset: expected {steps} batches, received {done - 1}") from None
             rate = float(schedule(done - 1))
-            losses.append(float(train_step(batch, tf.constant(done - 1, tf.int64))))
+            loss, norm = train_step(batch, tf.constant(done - 1, tf.int64)).numpy().tolist()
             step.assign(done)
-            _check_finite("loss", losses[-1], done)
+            _check_finite("loss", loss, done)
+            losses.append(loss)
+            # Where float16 overflows, the norm is infinite, and the optimizer skips the step.
+            if math.isfinite(norm):
+                norms.append(norm)
             evaluate = done % eval_every == 0 or done == steps
             if evaluate:
                 val_loss = _mean([float(val_step(batch)) for batch in val_dataset])
                 _check_finite("val_loss", val_loss, done)
                 tf.summary.scalar("val_loss", val_loss, done)
+                for tag, image in (draw() if draw else {}).items():
+                    tf.summary.image(tag, image[None], done)
                 if val_loss < best.numpy():
                     best.assign(val_loss)
                     best_step.assign(done)
@@ -170,13 +181,16 @@ def fit(
                     "step": done,
                     "steps": steps,
                     "loss": _mean(losses),
+                    "gradient_norm": _mean(norms) if norms else None,
                     "val_loss": val_loss,
                     "learning_rate": rate,
                 }
                 _LOG.info(" ".join(f"{name} {value}" for name, value in progress.items()), extra={"progress": progress})
-                tf.summary.scalar("loss", progress["loss"], done)
-                tf.summary.scalar("learning_rate", rate, done)
+                for name in ("loss", "gradient_norm", "learning_rate"):
+                    if progress[name] is not None:
+                        tf.summary.scalar(name, progress[name], done)
                 losses.clear()
+                norms.clear()
                 reported = time.monotonic()
     writer.close()
     model.set_weights([kept.numpy() for kept in best_weights])
@@ -184,6 +198,7 @@ def fit(
 
 
 def _train_step(model, optimizer, objective, strategy, spec):
+    """Returns the step: from a global batch and the step's number to `[loss, gradient norm]`, float32."""
     replicas = strategy.num_replicas_in_sync
 
     def replica_step(batch, number):
@@ -194,9 +209,11 @@ def _train_step(model, optimizer, objective, strategy, spec):
         # Keras clips each replica's gradients, and looks there for overflow, before it sums them: hand every replica
         # its equal share of the sum.
         gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        # The scale is of this step: applying the gradients may change it.
+        norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(tf.ones([]))
         shares = [gradient / replicas for gradient in gradients]
         optimizer.apply_gradients(zip(shares, model.trainable_variables))
-        return value
+        return tf.stack([value, norm])
 
     @tf.function(input_signature=[spec, tf.TensorSpec([], tf.int64)])
     def step(batch, number):

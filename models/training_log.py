@@ -16,5 +16,7 @@ def read_curves(log_dir: str | os.PathLike[str]) -> dict[str, list[list[float]]]
         for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
             event = event_pb2.Event.FromString(record)
             for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name != "scalars":
+                    continue
                 curves.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
     return {tag: [[step, points[step]] for step in sorted(points)] for tag, points in curves.items()}

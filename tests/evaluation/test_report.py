@@ -72,7 +72,10 @@ _PUSHED = Evidence(
         "train": {"padding_share": 0.125, "bytes_per_pixel": 1.05},
         "best": {"step": 50, "val_loss": 0.0135},
     },
-    curves={"loss": [[1, 0.5], [100, 0.02]], "val_loss": [[50, 0.03]], "learning_rate": [[1, 0.0], [100, 0.001]]},
+    curves={
+        "loss": [[1, 0.5], [100, 0.02]], "val_loss": [[50, 0.03]], "learning_rate": [[1, 0.0], [100, 0.001]],
+        "gradient_norm": [[1, 20.0], [100, 0.125]],
+    },
     card={"frame_rate": 1 / 300},
     slices={
         "content: dense": {"mse": 0.02, "skill": 0.25},
@@ -231,6 +234,22 @@ def test_skills_that_lie_far_apart_are_drawn_from_0(tmp_path):
     record = {**_PUSHED.record, "figures": {**_FIGURES, "skill_black": 0.9, **skills}}
     page = pathlib.Path(write_report(tmp_path, dataclasses.replace(_PUSHED, record=record))).read_text()
     assert "logarithmic" not in page[page.index("skill") :].split("</figure>")[0]
+
+
+def test_training_is_drawn_as_loss_learning_rate_and_gradient_norm(tmp_path):
+    page = _page(tmp_path, _PUSHED)
+    for said in ("train, 100: 0.02", "val, 50: 0.03", "learning rate, 100: 0.001", "gradient norm, 1: 20"):
+        assert said in page.texts, said
+    charts = {value for name, value in page.attributes if name == "aria-label"}
+    assert {"loss by optimizer steps: train, val", "norm by optimizer steps: gradient norm"} <= charts
+    # A power of ten apart are the ticks of a logarithmic axis.
+    figure = (
+        (tmp_path / "report" / "index.html")
+        .read_text()
+        .partition("<h3>Gradient norm</h3>")[2]
+        .partition("</figure>")[0]
+    )
+    assert all(f">{tick}</text>" in figure for tick in ("0.1", "1", "10"))
 
 
 def test_what_a_clip_is_called_is_no_markup(tmp_path):

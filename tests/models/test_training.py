@@ -1,4 +1,5 @@
 import functools
+import io
 import logging
 import math
 import pathlib
@@ -9,12 +10,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
 
+from framecast.models import training
 from framecast.models.forecaster import Forecaster
 from framecast.models.losses import next_frame_loss
 from framecast.models.objectives import make_objective
 from framecast.models.spec import ForecastTask, TrainSpec
 from framecast.models.training import OneCycle, fit
+from framecast.models.training_log import read_curves
 
 HORIZON = 2
 OBJECTIVE = make_objective(ForecastTask(horizon=HORIZON), TrainSpec(steps=1))
@@ -56,20 +61,41 @@ def forecaster(dtype="float32"):
 
 def train(model, tmp_path, dataset=None, val=None, **changes):
     options = {"steps": 20, "learning_rate": 1e-2, "eval_every": 10}
-    options.update(state_dir=tmp_path / "state", log_dir=tmp_path / "logs", **changes)
+    options.update({"state_dir": tmp_path / "state", "log_dir": tmp_path / "logs", **changes})
     objective = options.pop("objective", OBJECTIVE)
     return fit(model, dataset or shuffled(clips()), val or batches(clips(seed=1)), objective, **options)
 
 
 def summaries(folder):
-    """`{tag: {step: value}}` of the event files in `folder`."""
+    """`{tag: {step: value}}` as TensorBoard reads `folder`; of an image its pixels."""
+    accumulator = EventAccumulator(str(folder), size_guidance={TENSORS: 0})
+    accumulator.Reload()
     values = {}
-    for path in folder.glob("events*"):
-        for record in tf.data.TFRecordDataset(str(path)):
-            event = tf.compat.v1.Event.FromString(record.numpy())
-            for value in event.summary.value:
-                values.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
+    for tag in accumulator.Tags()["tensors"]:
+        plugin = accumulator.SummaryMetadata(tag).plugin_data.plugin_name
+        read = {"scalars": float, "images": image_of}[plugin]
+        events = accumulator.Tensors(tag)
+        values[tag] = {event.step: read(tf.make_ndarray(event.tensor_proto)) for event in events}
+        assert len(values[tag]) == len(events), tag
     return values
+
+
+def image_of(value):
+    """Decodes an image summary, `[width, height, PNG]`, without TensorFlow."""
+    width, height, png = value
+    image = np.asarray(Image.open(io.BytesIO(png)))
+    assert image.shape == (int(height), int(width), 3)
+    return image
+
+
+def drawing(model):
+    """Draws a weight, which no two steps leave alike."""
+
+    def draw():
+        weight = model.get_weights()[0].ravel()[:12].view(np.uint8)
+        return {"weight": weight.reshape(4, 4, 3), "weight/wide": weight.reshape(2, 8, 3)}
+
+    return draw
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
@@ -113,16 +139,26 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path):
     half = 2 * (5 + 2)  # Of the 20 steps, with two evaluations of 2 batches.
     killed_at_step_11 = functools.partial(counting, limit=half)
     whole = forecaster()
-    expected = train(whole, tmp_path / "whole", eval_every=5)
+    expected = train(whole, tmp_path / "whole", eval_every=5, draw=drawing(whole))
     with pytest.raises(tf.errors.UnknownError, match="Killed"):
         train(forecaster(), tmp_path / "cut", eval_every=5, objective=killed_at_step_11)
     assert tf.train.latest_checkpoint(tmp_path / "cut" / "state").endswith("-10")
     calls.clear()
     resumed = forecaster()
-    assert train(resumed, tmp_path / "cut", eval_every=5, objective=counting) == expected
+    log = tmp_path / "resumed"  # As TFX gives every execution a folder of its own.
+    assert (
+        train(resumed, tmp_path / "cut", log_dir=log, eval_every=5, objective=counting, draw=drawing(resumed))
+        == expected
+    )
     assert len(calls) == half
     for old, new in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(new, old)
+    before, after = summaries(tmp_path / "whole" / "logs"), summaries(log)
+    assert set(after) == set(before) == {"loss", "gradient_norm", "val_loss", "learning_rate", "weight", "weight/wide"}
+    for tag in after:
+        assert min(after[tag]) > 10, tag
+        for step in (15, 20):
+            np.testing.assert_array_equal(after[tag][step], before[tag][step])
 
 
 def clipped(*arguments):
@@ -135,6 +171,7 @@ def train_on_one_and_on_two_devices(folder):
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     data = clips()
+    training._REPORT_SECONDS = 0
     data["length"][:] = 6  # Clips of equal weight, because each replica takes the mean over its own.
     for name, strategy in {
         "one": tf.distribute.get_strategy(),
@@ -153,6 +190,9 @@ def test_two_replicas_learn_what_one_does(tmp_path):
     assert len(one.files) == 4
     for name in one.files:
         np.testing.assert_allclose(two[name], one[name], atol=1e-5)
+    norms = [summaries(tmp_path / name / "logs")["gradient_norm"] for name in ("one", "two")]
+    assert list(norms[0]) == list(norms[1]) == list(range(1, 21))
+    np.testing.assert_allclose(list(norms[1].values()), list(norms[0].values()), rtol=1e-3)
 
 
 def test_finished_training_is_not_repeated(tmp_path):
@@ -227,10 +267,63 @@ def test_progress_and_summaries_tell_the_same(tmp_path, caplog):
     assert [r["step"] for r in records if r["step"] % 10 == 0] == [10, 20]
     assert {r["steps"] for r in records} == {20}
     values = summaries(tmp_path / "logs")
-    for name in ("loss", "learning_rate"):
+    for name in ("loss", "gradient_norm", "learning_rate"):
         np.testing.assert_allclose([values[name][r["step"]] for r in records], [r[name] for r in records], rtol=1e-6)
     last = records[-1]
     np.testing.assert_allclose(values["val_loss"][20], last["val_loss"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-5), ("mixed_float16", 2e-2)])
+def test_the_gradient_norm_is_that_of_the_whole_batch_before_clipping_and_loss_scaling(
+    tmp_path, monkeypatch, dtype, rtol
+):
+    monkeypatch.setattr(training, "_REPORT_SECONDS", 0)
+    data = clips()
+    train(forecaster(dtype), tmp_path, batches(data).repeat(), steps=2, learning_rate=0.0, objective=clipped)
+    expected = []
+    for batch in batches(data):
+        model = forecaster(dtype)
+        with tf.GradientTape() as tape:
+            loss = clipped(model, batch, tf.zeros([], tf.int64), True)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        expected.append(np.sqrt(sum(np.sum(np.square(gradient.numpy(), dtype=np.float64)) for gradient in gradients)))
+    assert min(expected) > 1  # Else nothing is clipped.
+    found = summaries(tmp_path / "logs")["gradient_norm"]
+    np.testing.assert_allclose([found[1], found[2]], expected, rtol=rtol)
+
+
+def test_a_step_whose_gradients_overflow_float16_has_no_norm(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_REPORT_SECONDS", 0)
+
+    def steep(*arguments):
+        return 1e4 * OBJECTIVE(*arguments)
+
+    model = forecaster("mixed_float16")
+    train(model, tmp_path, steps=12, objective=steep)
+    values = summaries(tmp_path / "logs")
+    assert list(values["loss"]) == list(range(1, 13))
+    norms = values["gradient_norm"]
+    assert 1 not in norms
+    assert 12 in norms
+    assert np.isfinite(list(norms.values())).all()
+
+
+def test_images_are_drawn_at_every_evaluation_of_the_weights_by_then(tmp_path):
+    model = forecaster()
+    drawn = []
+
+    def draw():
+        drawn.append(drawing(model)())
+        return drawn[-1]
+
+    train(model, tmp_path, eval_every=8, draw=draw)
+    values = summaries(tmp_path / "logs")
+    for tag in ("weight", "weight/wide"):
+        assert list(values[tag]) == [8, 16, 20]
+        for image, expected in zip(values[tag].values(), drawn, strict=True):
+            np.testing.assert_array_equal(image, expected[tag])
+    assert not np.array_equal(values["weight"][8], values["weight"][16])
+    assert set(read_curves(tmp_path / "logs")) == {"loss", "gradient_norm", "val_loss", "learning_rate"}
 
 
 def test_one_cycle_rises_to_the_peak_and_falls_to_zero():

@@ -1,5 +1,6 @@
 """TensorBoard summaries read back."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -12,6 +13,7 @@ def test_every_scalar_comes_back_by_tag_and_step(tmp_path):
         for step in (10, 2, 30):
             tf.summary.scalar("loss", 1.0 / step, step)
         tf.summary.scalar("learning_rate", 0.5, 10)
+        tf.summary.image("forecast/0", np.zeros((1, 2, 2, 3), np.uint8), 10)  # Is no curve.
     writer.close()
     curves = read_curves(tmp_path)
     assert set(curves) == {"loss", "learning_rate"}
