@@ -38,7 +38,7 @@ class Watcher:
         self._runs[run.name] = run
         if run.name == "Evaluator":
             self._verdict = read_verdict(run.outputs["evaluation"].uri)
-        self._line(run.name, "cached" if run.cached else "done", run.seconds, self._note(run))
+        self._line(run.name, "cached" if run.cached else "done", run.seconds, run.peak_memory, self._note(run))
         if run.name == "ValidationGate":
             self._result.drift = _read_json(run.outputs["gate"].uri, validation_gate.DRIFT)
         if run.name == "ClipExampleGen":
@@ -48,13 +48,13 @@ class Watcher:
             for reason, count in sorted(self._result.bad_clips.items(), key=lambda pair: -pair[1]):
                 self._screen.say(f"  {count:7} {reason}", "yellow")
 
-    def failed(self, name: str, error: Exception, seconds: float) -> None:
+    def failed(self, name: str, error: Exception, seconds: float, peak_memory: int | None) -> None:
         """Prints the component's line and keeps the error for the verdict."""
         self.error = error
         if isinstance(error, validation_gate.DataDriftError):
             self._result.drift = [dataclasses.asdict(comparison) for comparison in error.comparisons]
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        self._line(name, "failed", seconds, type(error).__name__)
+        self._line(name, "failed", seconds, peak_memory, type(error).__name__)
         self._result.verdict = "failed"
         self._result.why = f"{name}: " + "\n".join(lines[:_SHOWN_LINES])
 
@@ -92,9 +92,10 @@ class Watcher:
             if component in self._runs
         }
 
-    def _line(self, name: str, state: str, seconds: float, note: str) -> None:
+    def _line(self, name: str, state: str, seconds: float, peak_memory: int | None, note: str) -> None:
         self._screen.done(name, state, seconds, note)
-        self._result.components.append({"name": name, "state": state, "seconds": round(seconds, 1), "note": note})
+        part = {"name": name, "state": state, "seconds": round(seconds, 1), "peak_memory": peak_memory, "note": note}
+        self._result.components.append(part)
 
     def _note(self, run: NodeRun) -> str:
         describe = {

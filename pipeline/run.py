@@ -29,7 +29,8 @@ class Result:
         why: One sentence to a few lines.
         figures: Every metric of the candidate over the eval split (`framecast.evaluation.verdict.Verdict`).
         misses: Every threshold that was missed.
-        components: State, seconds and the number that matters of each component.
+        components: State, seconds, peak memory (bytes, of the whole process; None when cached) and the number that
+            matters of each component.
         bad_clips: How many clips and files are in quarantine, by reason.
         spans: The spans whose clips were used, lowest first.
         drift: What the ValidationGate compared, span by span (`framecast.components.drift.Comparison`).
@@ -41,6 +42,7 @@ class Result:
         data: Digest of the records that were read; None when ClipExampleGen did not end well.
         code: Digest of our code.
         packages: Version of Python and of each package that the result depends on.
+        lineage: Executions and artifacts of the run in ML Metadata (`framecast.pipeline.lineage.Execution`).
     """
 
     verdict: str = "failed"
@@ -59,6 +61,7 @@ class Result:
     data: str | None = None
     code: str = ""
     packages: dict[str, str] = dataclasses.field(default_factory=dict)
+    lineage: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -127,7 +130,7 @@ def _recorded_run(
             record()
 
         with _ending_on_signals(interrupted):
-            folders = _run(config, base, screen, result, from_node, to_node)
+            folders = _run(config, base, folder.name, screen, result, from_node, to_node)
             result.seconds = round(time.monotonic() - started, 1)
             result.report = _report(config, folder / "report", result, folders)
         record()
@@ -159,6 +162,7 @@ def _ending_on_signals(interrupted: Callable[[str], None]) -> Iterator[None]:
 def _run(
     config: configuration.Config,
     base: pathlib.Path,
+    name: str,
     screen: Screen,
     result: Result,
     from_node: str | None,
@@ -172,6 +176,7 @@ def _run(
     from framecast.pipeline.report_line import Watcher
 
     watcher = Watcher(screen, result, config.task.kind)
+    connection = metadata.sqlite_metadata_connection_config(str(base / "metadata.sqlite"))
     started = time.monotonic()
     try:
         pipeline = dag.create_pipeline(
@@ -179,16 +184,31 @@ def _run(
             name="framecast",
             root=str(base / "artifacts"),
             workdir=str(base),
-            metadata=metadata.sqlite_metadata_connection_config(str(base / "metadata.sqlite")),
+            metadata=connection,
             beam_flags=[*runner.BEAM_FLAGS, *config.beam.flags],
         )
-        runner.LocalRunner().run_watched(pipeline, watcher, from_node, to_node)
+        runner.LocalRunner().run_watched(pipeline, name, watcher, from_node, to_node)
     except Exception as error:
         logging.getLogger(__name__).exception("the run failed")
         if watcher.error is None:  # Not raised by a component.
-            watcher.failed("framecast", error, time.monotonic() - started)
+            watcher.failed("framecast", error, time.monotonic() - started, None)
     watcher.conclude()
+    result.lineage = _lineage(connection, name)
     return watcher.folders
+
+
+def _lineage(connection: Any, name: str) -> list[dict[str, Any]]:
+    """Reads what made what, for a record that outlives the database; nothing when that failed."""
+    from tfx.orchestration import metadata
+
+    from framecast.pipeline.lineage import read_lineage
+
+    try:
+        with metadata.Metadata(connection) as handle:
+            return [dataclasses.asdict(execution) for execution in read_lineage(handle.store, name)]
+    except Exception:
+        logging.getLogger(__name__).exception("the lineage was not read")
+        return []
 
 
 def _report(config: configuration.Config, folder: pathlib.Path, result: Result, folders: dict[str, str]) -> str:

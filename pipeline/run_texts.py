@@ -51,8 +51,12 @@ def description(run: Run) -> str:
         lines.append(f"spans: {', '.join(map(str, record['spans']))}")
     if record["bad_clips"]:
         lines.append(f"bad clips: {', '.join(f'{count} {reason}' for reason, count in record['bad_clips'].items())}")
-    rows = [[part["name"], part["state"], f"{part['seconds']} s", part["note"]] for part in record["components"]]
-    lines += ["", _columns(rows), "", "configuration:"]
+    rows = [["component", "state", "seconds", "peak MiB", "note"]]
+    rows += [
+        [part["name"], part["state"], str(part["seconds"]), _mebibytes(part.get("peak_memory")), part["note"]]
+        for part in record["components"]
+    ]
+    lines += ["", _columns(rows), "", *_lineage(record.get("lineage")), "", "configuration:"]
     lines += [f"  {key}: {value}" for key, value in run.config.items()]
     lines += ["", f"log: {record['log']}", f"report: {record.get('report') or 'none was written'}"]
     return "\n".join(lines)
@@ -114,6 +118,26 @@ def _figures(figures: dict[str, float | None]) -> Iterable[str]:
     for name, value in families.overall(figures).items():
         rows.append([name, _text(value), *(_text(figures.get(metrics.key(name, lead), "")) for lead in leads)])
     return [_columns(rows)]
+
+
+def _lineage(lineage: list[dict[str, Any]] | None) -> Iterable[str]:
+    """Yields a table of an output artifact a row."""
+    if not lineage:
+        return ["lineage: not known"]
+    rows = [["component", "execution", "made from", "artifact", "made in run", "lies in"]]
+    for execution in lineage:
+        took = ", ".join(f"{artifact['id']}" for artifact in execution["inputs"])
+        begin = [execution["component"], f"{execution['id']} {execution['state']}", took]
+        outputs = [
+            [f"{artifact['id']} {artifact['key']}", artifact["run"], artifact["uri"]]
+            for artifact in execution["outputs"]
+        ]
+        rows += [[*begin, *output] for output in outputs or [["", "", ""]]]
+    return [_columns(rows)]
+
+
+def _mebibytes(count: int | None) -> str:
+    return "" if count is None else f"{count / 2**20:.0f}"
 
 
 def _difference(a: float | None, b: float | None) -> float | None:

@@ -10,11 +10,12 @@ from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.beam import beam_dag_runner
-from tfx.orchestration.portable import partial_run_utils
+from tfx.orchestration.portable import partial_run_utils, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from framecast.clips.beam_runner import BEAM_RUNNER
+from framecast.pipeline.peak_memory import PeakMemory
 
 BEAM_FLAGS = (
     f"--runner={BEAM_RUNNER}",
@@ -33,12 +34,14 @@ class NodeRun:
         name: The component.
         cached: Whether an earlier run's outputs were taken.
         seconds: Wall time.
+        peak_memory: Most bytes that this process and its children held while it ran; None when it was cached.
         outputs: Output artifacts by key, as ML Metadata holds them.
     """
 
     name: str
     cached: bool
     seconds: float
+    peak_memory: int | None
     outputs: dict[str, metadata_store_pb2.Artifact]
 
 
@@ -51,7 +54,7 @@ class Observer(Protocol):
     def finished(self, run: NodeRun) -> None:
         """A component is done."""
 
-    def failed(self, name: str, error: Exception, seconds: float) -> None:
+    def failed(self, name: str, error: Exception, seconds: float, peak_memory: int) -> None:
         """A component raised."""
 
 
@@ -61,6 +64,7 @@ class LocalRunner(beam_dag_runner.BeamDagRunner):
     def run_watched(
         self,
         pipeline: tfx_pipeline.Pipeline,
+        run: str,
         observer: Observer,
         from_node: str | None = None,
         to_node: str | None = None,
@@ -68,6 +72,13 @@ class LocalRunner(beam_dag_runner.BeamDagRunner):
         """Runs the pipeline, or the part of it from one component to another.
 
         A part runs on the artifacts of the newest run in which everything before the part ended well.
+
+        Args:
+            pipeline: What to run.
+            run: Name of the run in ML Metadata, which no other has.
+            observer: Is told of each component.
+            from_node: First component to run.
+            to_node: Last component to run.
 
         Raises:
             LookupError: When there is no such run.
@@ -77,11 +88,19 @@ class LocalRunner(beam_dag_runner.BeamDagRunner):
         if from_node or to_node:
             nodes = {"from_nodes": [from_node] if from_node else None, "to_nodes": [to_node] if to_node else None}
             options = tfx_pipeline.RunOptions(**nodes, base_pipeline_run_id=_base_run(pipeline, **nodes))
+        self._run_name = run
         _WatchedNode.observer = observer
         try:
             self.run(pipeline, run_options=options)
         finally:
             _WatchedNode.observer = None
+
+    def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None) -> None:
+        """Names the run, which TFX would name by the time, and runs it."""
+        runtime_parameter_utils.substitute_runtime_parameter(
+            pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self._run_name}
+        )
+        super().run_with_ir(pipeline, run_options)
 
 
 def _base_run(pipeline: tfx_pipeline.Pipeline, from_nodes: list[str] | None, to_nodes: list[str] | None) -> str | None:
@@ -129,14 +148,16 @@ class _WatchedNode(beam_dag_runner.PipelineNodeAsDoFn):
         assert observer is not None
         observer.started(self._node_id)
         started = time.monotonic()
+        memory = PeakMemory()
         try:
-            super()._run_node()
+            with memory:
+                super()._run_node()
         except Exception as error:
-            observer.failed(self._node_id, error, time.monotonic() - started)
+            observer.failed(self._node_id, error, time.monotonic() - started, memory.bytes)
             raise
-        observer.finished(self._read(time.monotonic() - started))
+        observer.finished(self._read(time.monotonic() - started, memory.bytes))
 
-    def _read(self, seconds: float) -> NodeRun:
+    def _read(self, seconds: float, peak_memory: int) -> NodeRun:
         """Reads from ML Metadata what the execution that just ended put out."""
         with metadata.Metadata(self._mlmd_connection_config) as handle:
             store = handle.store
@@ -150,7 +171,7 @@ class _WatchedNode(beam_dag_runner.PipelineNodeAsDoFn):
                     (artifact,) = store.get_artifacts_by_id([event.artifact_id])
                     outputs[event.path.steps[0].key] = artifact
             cached = execution.last_known_state == metadata_store_pb2.Execution.CACHED
-            return NodeRun(self._node_id, cached, seconds, outputs)
+            return NodeRun(self._node_id, cached, seconds, None if cached else peak_memory, outputs)
 
 
 LocalRunner._PIPELINE_NODE_DO_FN_CLS = _WatchedNode

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import uniform_filter
 from skimage.metrics import structural_similarity
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from framecast.evaluation import metrics
 from framecast.pipeline import config as configuration
@@ -67,6 +68,33 @@ def test_a_run_leaves_a_report_with_its_figures_forecasts_and_timings(first_run)
     of_component = (chain.artifact("Report", "report") / "index.html").read_text()
     assert result.why in of_component
     assert f'data-value="{result.figures["mse"]}"' in of_component
+
+
+def test_a_run_leaves_the_memory_of_its_components_and_what_made_what(first_run):
+    chain, result = first_run
+    name = pathlib.Path(result.log).parent.name
+    # All in one process, with TensorFlow in it from the start.
+    assert all(2**28 < component["peak_memory"] < 2**34 for component in result.components)
+    lineage = {execution["component"]: execution for execution in result.lineage}
+    assert set(lineage) == {component["name"] for component in result.components}
+    for execution in result.lineage:
+        for artifact in execution["outputs"]:
+            assert (artifact["execution"], artifact["run"]) == (execution["id"], name)
+            assert pathlib.Path(artifact["uri"]).exists()
+    outputs = {(name, part["key"]): part for name in lineage for part in lineage[name]["outputs"]}
+    assert outputs["Trainer", "model"]["uri"] == str(chain.artifact("Trainer", "model"))
+    (trained_on,) = (part for part in lineage["Trainer"]["inputs"] if part["key"] == "examples")
+    assert trained_on["id"] == outputs["Transform", "transformed_examples"]["id"]
+    assert chain.record()["lineage"] == result.lineage
+
+
+def test_tensorboard_finds_curves_and_forecasts_of_the_training(chain):
+    accumulator = EventAccumulator(str(chain.artifact("Trainer", "model_run")))
+    accumulator.Reload()
+    images = [f"forecast/{clip}" for clip in range(3)]
+    assert set(accumulator.Tags()["tensors"]) == {"loss", "gradient_norm", "val_loss", "learning_rate", *images}
+    for tag in images:
+        assert [event.step for event in accumulator.Tensors(tag)] == [20, 40]
 
 
 def test_a_run_leaves_nothing_large_in_the_temporary_directory(chain):
@@ -243,13 +271,23 @@ def test_the_card_says_what_a_client_must_know(chain):
     assert (card["dtype"], card["channels"], card["frame_rate"]) == ("uint8", 1, 10.0)
 
 
-def test_an_identical_second_run_trains_nothing_and_says_unchanged(chain):
+def test_an_identical_second_run_trains_nothing_and_says_unchanged(chain, first_run):
     versions = chain.versions
     result = chain.run()
     assert (result.verdict, result.exit_code) == ("unchanged", 0)
     states = {component["name"]: component["state"] for component in result.components}
     assert states["Trainer"] == states["Transform"] == states["ClipExampleGen"] == "cached"
     assert chain.versions == versions
+    for component in result.components:
+        assert (component["peak_memory"] is None) == (component["state"] == "cached")
+    first, second = (pathlib.Path(run.log).parent.name for run in (first_run[1], result))
+    made = {
+        (execution["component"], artifact["key"]): artifact["run"]
+        for execution in result.lineage
+        for artifact in execution["outputs"]
+    }
+    assert made["ClipExampleGen", "examples"] == made["Trainer", "model"] == first
+    assert made["Pusher", "pushed_model"] == second
 
 
 def test_a_candidate_made_worse_on_purpose_loses_again_and_again(chain):

@@ -35,6 +35,7 @@ _FIGURES = {
     **{f"skill/lead_{lead}": 0.5 - 0.1 * lead for lead in (1, 2, 3)},
     **{f"power_{length}px{key}": 0.4 for length in (2, 4, 128) for key in ("", "/lead_1", "/lead_2", "/lead_3")},
 }
+_EXAMPLES = {"id": 1, "key": "examples", "uri": "/artifacts/1", "execution": 1, "run": "20251231-120000-000001"}
 _PUSHED = Evidence(
     config=_CONFIG,
     record={
@@ -49,8 +50,12 @@ _PUSHED = Evidence(
         "code": "c0de",
         "packages": {"tensorflow": "2.16.2"},
         "components": [
-            {"name": "ServingModel", "state": "done", "seconds": 0.1, "note": "version 6"},
-            {"name": "Trainer", "state": "done", "seconds": 137.5, "note": "val loss 0.1"},
+            {"name": "ServingModel", "state": "cached", "seconds": 0.1, "peak_memory": None, "note": "version 6"},
+            {"name": "Trainer", "state": "done", "seconds": 137.5, "peak_memory": 2300 * 2**20, "note": "val loss 0.1"},
+        ],
+        "lineage": [
+            {"id": 4, "component": "ClipExampleGen", "state": "cached", "inputs": [], "outputs": [_EXAMPLES]},
+            {"id": 5, "component": "Trainer", "state": "failed", "inputs": [_EXAMPLES], "outputs": []},
         ],
         "drift": [
             {
@@ -189,6 +194,8 @@ def test_a_pushed_run_shows_what_it_was_made_from_and_how(tmp_path):
         "Compared with the serving model (version 6) and the reference forecasts", "one frame every 5 minutes",
         "Best weights after step 50 of 150", "12.5 %", "1.05", "128x96 (52 clips)", "frame-count", "0.94 > 0.3",
         "None: the statistics of every split keep the schema", "137.5", "d1d1", "c0de", "2.16.2", "train.steps",
+        "ServingModel cached 0.1 version 6", "Trainer done 137.5 2300 val loss 0.1",
+        "ClipExampleGen 4 cached 1 examples 20251231-120000-000001", "Trainer 5 failed 1",
         "By skill.", "One pixel in 3 either way", "1 clips too short for the task",
     ):  # fmt: skip
         assert said in text, said

@@ -1,5 +1,6 @@
 """Edit -> components that run again: TFX's own drivers and cache, executors replaced by TFX's stubs."""
 
+import itertools
 import pathlib
 import shutil
 import sys
@@ -51,7 +52,7 @@ class _Observer:
         if not run.cached:
             self.ran.add(run.name)
 
-    def failed(self, name, error, seconds):
+    def failed(self, name, error, seconds, peak_memory):
         raise AssertionError(f"{name}: {error}")
 
 
@@ -60,6 +61,7 @@ class Project:
 
     def __init__(self, folder, monkeypatch):
         self.folder = folder
+        self._names = itertools.count()
         make_demo(folder / "clips", clips=14, seed=0, size=32)
         (folder / "config.yaml").write_text(_CONFIG)
         (folder / "edited_builder.py").write_text("build = None\n")
@@ -90,7 +92,7 @@ class Project:
         observer = _Observer()
         stubbed = _StubbedRunner()
         stubbed.outputs = str(self.folder / "outputs")
-        stubbed.run_watched(pipeline, observer)
+        stubbed.run_watched(pipeline, str(next(self._names)), observer)
         return observer.ran
 
     def edit(self, path):

@@ -15,6 +15,21 @@ _CONFIG = {
 }
 
 
+_EXAMPLES = {
+    "id": 1,
+    "key": "examples",
+    "uri": "/artifacts/examples/1",
+    "execution": 1,
+    "run": "20251231-120000-000001",
+}
+_MODEL = {"id": 9, "key": "model", "uri": "/artifacts/model/5", "execution": 5, "run": _FIRST}
+_LINEAGE = [
+    {"id": 4, "component": "ClipExampleGen", "state": "cached", "inputs": [], "outputs": [_EXAMPLES]},
+    {"id": 5, "component": "Trainer", "state": "done", "inputs": [_EXAMPLES], "outputs": [_MODEL]},
+    {"id": 6, "component": "Evaluator", "state": "failed", "inputs": [_EXAMPLES, _MODEL], "outputs": []},
+]
+
+
 def _record(folder, steps, mse, skill, **changes):
     folder.mkdir(parents=True)
     config = {**_CONFIG, "train": {**_CONFIG["train"], "steps": steps}}
@@ -32,7 +47,10 @@ def _record(folder, steps, mse, skill, **changes):
             "power_4px": mse,
         },
         "misses": [],
-        "components": [{"name": "Trainer", "state": "done", "seconds": 30.5, "note": "val loss 0.1"}],
+        "components": [
+            {"name": "ClipExampleGen", "state": "cached", "seconds": 0.1, "peak_memory": None, "note": "clips"},
+            {"name": "Trainer", "state": "done", "seconds": 30.5, "peak_memory": 2300 * 2**20, "note": "val loss 0.1"},
+        ],
         "bad_clips": {"empty-clip": 2},
         "spans": [3, 4],
         "drift": [],
@@ -44,6 +62,7 @@ def _record(folder, steps, mse, skill, **changes):
         "data": "d1d1",
         "code": "c0de",
         "packages": {"python": "3.10.13", "tensorflow": "2.16.2"},
+        "lineage": _LINEAGE,
     }
     (folder / "run.json").write_text(json.dumps({**record, **changes}))
 
@@ -83,6 +102,28 @@ def test_a_run_is_shown_with_what_made_it(framecast, workdir, name):
     (row,) = (line.split() for line in answer.text.splitlines() if line.startswith("mse "))
     assert row == ["mse", "0.04", "0.02", "0.06"]
     assert [f"power_{length}px" in answer.text for length in (2, 4)] == [False, True]
+
+
+def test_a_run_is_shown_with_the_memory_of_its_components_and_the_lineage_of_its_artifacts(framecast, workdir):
+    rows = [line.split() for line in framecast("runs", "show", _FIRST, "--workdir", workdir).text.splitlines()]
+    for row in (
+        ["component", "state", "seconds", "peak", "MiB", "note"],
+        ["ClipExampleGen", "cached", "0.1", "clips"],
+        ["Trainer", "done", "30.5", "2300", "val", "loss", "0.1"],
+        ["component", "execution", "made", "from", "artifact", "made", "in", "run", "lies", "in"],
+        ["ClipExampleGen", "4", "cached", "1", "examples", "20251231-120000-000001", "/artifacts/examples/1"],
+        ["Trainer", "5", "done", "1", "9", "model", _FIRST, "/artifacts/model/5"],
+        ["Evaluator", "6", "failed", "1,", "9"],
+    ):
+        assert row in rows, row
+    shown = json.loads(framecast("runs", "show", _FIRST, "--workdir", workdir, "--json").text)
+    assert shown["record"]["lineage"] == _LINEAGE
+
+
+def test_a_record_without_lineage_says_so(framecast, workdir):
+    path = workdir / "runs" / _FIRST / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "lineage": []}))
+    assert "lineage: not known" in framecast("runs", "show", _FIRST, "--workdir", workdir).text.splitlines()
 
 
 def test_latest_is_the_newest_run(framecast, workdir):
