@@ -472,7 +472,9 @@ def test_intervals_are_over_recordings_and_paired_with_the_serving_model(evaluat
     difference = np.subtract(*numpy_mse(clips, models))
     assert low < difference < high
     assert high - low < np.ptp(each[:, 0]) + np.ptp(each[:, 1])
-    assert set(intervals.figures) == {metrics.key(name, lead) for name in metrics.names_of("forecast") for lead in (None, 1, 2)}
+    assert set(intervals.figures) == {
+        metrics.key(name, lead) for name in metrics.names_of("forecast") for lead in (None, 1, 2)
+    }
     assert intervals.slices["content: empty"]["mse"] is None  # One recording.
     assert intervals.slices["length: 5"]["mse"][0] < intervals.slices["length: 5"]["mse"][1]
 
