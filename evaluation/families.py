@@ -145,7 +145,7 @@ def by_lead_time(
     bands = {"figures": {}, "serving": {}, **(intervals or {})}
     names = list(dict.fromkeys(name for name, lead in map(metrics.parse_key, figures) if lead is not None))
     names = [name for name in names if not folded(name)]
-    bases = {name: _base_of(name, names) for name in names}
+    bases = {name: base_of(name, names) for name in names}
     leads = range(1, horizon(figures) + 1)
     families = []
     for name in names:
@@ -219,7 +219,7 @@ def lead_time_unit(interval: float | None) -> tuple[float, str]:
     return (interval / 60, "minutes") if interval >= 30 else (interval, "seconds")
 
 
-def _base_of(name: str, names: Sequence[str]) -> str | None:
+def base_of(name: str, names: Sequence[str]) -> str | None:
     """Returns the metric that `name` is of a reference forecast; None when it is one of its own."""
     for reference in REFERENCES:
         base = name.removesuffix(f"_{reference}")

@@ -41,13 +41,8 @@ def check(config: Config) -> dict[str, Any]:
         raise ConfigError(
             f"data.train: expected good clips, received none in {len(files['train'])} files. {'; '.join(bad[:3])}"
         )
-    boundaries = tf.constant([config.clip.frames.max], tf.int64)
     model = builders.build(config.model, config.task, config.clip, keras.DTypePolicy("float32"))
-
-    def transform(inputs: dict[str, Any]) -> dict[str, Any]:
-        return preprocess(inputs, config.clip, boundaries, config.task.label)
-
-    module = _untrained_module(model, transform, config)
+    module = untrained_module(model, config)
     frames, length = module.decode(tf.constant(examples))
     findings["clips read"] = f"{len(examples)}, {int(min(length))}-{int(max(length))} frames of "
     findings["clips read"] += f"{frames.shape[2]}x{frames.shape[3]}x{frames.shape[4]}"
@@ -84,9 +79,14 @@ def check(config: Config) -> dict[str, Any]:
     return findings
 
 
-def _untrained_module(model: keras.Model, transform: Any, config: Config) -> export.ExportModule:
-    """Returns what would be exported, with constants that nothing was learned for."""
+def untrained_module(model: keras.Model, config: Config) -> export.ExportModule:
+    """Returns what would be exported of a model, with constants that nothing was learned for."""
     clip, task = config.clip, config.task
+    boundaries = tf.constant([clip.frames.max], tf.int64)
+
+    def transform(inputs: dict[str, Any]) -> dict[str, Any]:
+        return preprocess(inputs, clip, boundaries, task.label)
+
     if task.kind == "forecast":
         constants = export_forecast.ReferenceConstants(np.zeros(clip.channels, np.float32), [0.0] * task.horizon)
         return export_forecast.ForecastModule(model, transform, clip, task, constants, config.evaluate.events)

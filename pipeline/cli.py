@@ -89,6 +89,44 @@ def check(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = Fal
 
 
 @app.command()
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="An exported model, or a folder of versions, of which the newest.")
+    ],
+    clips: Annotated[
+        list[str], typer.Argument(metavar="CLIPS...", help="TFRecords of clips, plain or gzip, folders or patterns.")
+    ],
+    against: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Another exported model, to be compared with.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(metavar="CONFIG", help="Hold the model to the thresholds of this configuration.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate an exported model on clips, as the pipeline's Evaluator does, beside reference forecasts.
+
+    Exits with 0 when every threshold was met, 3 when one was missed, 2 on bad usage, 1 on failure.
+    """
+    from framecast.clips.records import find_files
+    from framecast.pipeline import exported
+
+    subject = exported.find_model(model)
+    other = exported.find_model(against) if against else None
+    if other:
+        exported.check_comparable(subject, other)
+    thresholds = exported.thresholds_of(config, subject) if config else {}
+    files = list(dict.fromkeys(find_files(clips)))
+    with quiet.heavy_imports():
+        from framecast.pipeline import evaluate as evaluation
+
+        # What TensorFlow and Beam log of every pipeline, and of an error that is told below.
+        found = evaluation.evaluate(subject, files, other, thresholds)
+    print(json.dumps(found.to_json()) if as_json else found.describe())
+    raise typer.Exit(0 if found.verdict.blessed else 3)
+
+
+@app.command()
 def serve(
     model_base_path: Annotated[str, typer.Argument(help="Folder of numbered versions, such as push.directory.")],
     model_name: Annotated[str, typer.Option("--model_name", help="Name that requests ask for.")] = "framecast",

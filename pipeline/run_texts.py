@@ -5,6 +5,7 @@ from typing import Any
 
 from framecast.evaluation import families, metrics
 from framecast.pipeline.records import Run
+from framecast.pipeline.tables import cell, columns
 
 _UNRECORDED = "no record"  # In place of a verdict.
 _OVERVIEW = ("verdict", "why", "version", "seconds", "data", "code")
@@ -29,10 +30,10 @@ def listing(runs: Sequence[Run]) -> str:
     rows = [["run", "verdict", "figures", "version", "seconds"]]
     for run in runs:
         told = summary(run)
-        figures = ", ".join(f"{name} {_text(value)}" for name, value in told["figures"].items())
+        figures = ", ".join(f"{name} {cell(value)}" for name, value in told["figures"].items())
         verdict = told["verdict"] or f"{_UNRECORDED}: killed, or not over"
-        rows.append([run.name, verdict, figures, told["version"] or "", _text(told["seconds"])])
-    return _columns(rows)
+        rows.append([run.name, verdict, figures, told["version"] or "", cell(told["seconds"])])
+    return columns(rows)
 
 
 def description(run: Run) -> str:
@@ -56,7 +57,7 @@ def description(run: Run) -> str:
         [part["name"], part["state"], str(part["seconds"]), _mebibytes(part.get("peak_memory")), part["note"]]
         for part in record["components"]
     ]
-    lines += ["", _columns(rows), "", *_lineage(record.get("lineage")), "", "configuration:"]
+    lines += ["", columns(rows), "", *_lineage(record.get("lineage")), "", "configuration:"]
     lines += [f"  {key}: {value}" for key, value in run.config.items()]
     lines += ["", f"log: {record['log']}", f"report: {record.get('report') or 'none was written'}"]
     return "\n".join(lines)
@@ -91,8 +92,8 @@ def compared(found: dict[str, Any]) -> str:
     rows = [["", *found["runs"]]]
     for key, pair in found["overview"].items():
         if key != "why":
-            rows.append([key, *(_text(value) for value in pair)])
-    lines = [_columns(rows), ""]
+            rows.append([key, *(cell(value) for value in pair)])
+    lines = [columns(rows), ""]
     if len(set(found["overview"]["data"])) > 1:
         lines += ["The data differ: so may the clips that the figures are over.", ""]
     rows = [["figure", *found["runs"], "difference", ""]]
@@ -101,12 +102,12 @@ def compared(found: dict[str, Any]) -> str:
         name, lead = metrics.parse_key(key)
         if families.folded(name) or (lead is not None and name not in main):
             continue
-        rows.append([key, _text(figure["a"]), _text(figure["b"]), *_judged(key, figure["difference"])])
-    lines += [_columns(rows) if found["figures"] else "Neither run has figures.", ""]
+        rows.append([key, cell(figure["a"]), cell(figure["b"]), *_judged(key, figure["difference"])])
+    lines += [columns(rows) if found["figures"] else "Neither run has figures.", ""]
     for what in ("config", "packages"):
-        rows = [[key, *(_text(value) for value in pair)] for key, pair in found[what].items()]
+        rows = [[key, *(cell(value) for value in pair)] for key, pair in found[what].items()]
         title = {"config": "configuration", "packages": "packages"}[what]
-        lines += [_columns([[title, *found["runs"]], *rows]) if rows else f"The {title} are the same.", ""]
+        lines += [columns([[title, *found["runs"]], *rows]) if rows else f"The {title} are the same.", ""]
     return "\n".join(lines).rstrip()
 
 
@@ -116,8 +117,8 @@ def _figures(figures: dict[str, float | None]) -> Iterable[str]:
     leads = range(1, families.horizon(figures) + 1)
     rows = [["figure", "overall", *(f"lead {lead}" for lead in leads)]]
     for name, value in families.overall(figures).items():
-        rows.append([name, _text(value), *(_text(figures.get(metrics.key(name, lead), "")) for lead in leads)])
-    return [_columns(rows)]
+        rows.append([name, cell(value), *(cell(figures.get(metrics.key(name, lead), "")) for lead in leads)])
+    return [columns(rows)]
 
 
 def _lineage(lineage: list[dict[str, Any]] | None) -> Iterable[str]:
@@ -133,7 +134,7 @@ def _lineage(lineage: list[dict[str, Any]] | None) -> Iterable[str]:
             for artifact in execution["outputs"]
         ]
         rows += [[*begin, *output] for output in outputs or [["", "", ""]]]
-    return [_columns(rows)]
+    return [columns(rows)]
 
 
 def _mebibytes(count: int | None) -> str:
@@ -155,14 +156,3 @@ def _judged(key: str, difference: float | None) -> tuple[str, str]:
 
 def _differing(a: dict[str, Any], b: dict[str, Any]) -> dict[str, list[Any]]:
     return {key: [a.get(key), b.get(key)] for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)}
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "none"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows)

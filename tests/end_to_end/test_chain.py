@@ -12,6 +12,7 @@ from skimage.metrics import structural_similarity
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from framecast.evaluation import metrics
+from framecast.evaluation.verdict import read_verdict
 from framecast.pipeline import config as configuration
 from framecast.pipeline import run as runs
 from framecast.schemas import features
@@ -261,6 +262,29 @@ def test_scores_of_events_similarity_and_power_are_those_of_a_plain_numpy_evalua
             assert result.figures[metrics.key(f"power_4px{ending}", lead + 1)] == pytest.approx(share, rel=1e-4)
     for lead, found in enumerate(similarities):
         assert result.figures[metrics.key("ssim", lead + 1)] == pytest.approx(np.mean(found), rel=1e-5)
+
+
+def test_evaluate_finds_the_evaluators_figures_on_the_raw_clips(first_run, framecast):
+    chain, result = first_run
+    answer = framecast(
+        "evaluate",
+        chain.folder / "serving" / result.version,
+        chain.folder / "clips" / "eval" / "*",
+        f"--config={chain.path}",
+        "--json",
+    )
+    assert answer.code == 0, answer.text
+    found = json.loads(answer.text)
+    assert (found["against"], found["misses"], found["blessed"]) == (None, [], True)
+    assert _numbers(found["figures"]["model"]) == pytest.approx(_numbers(result.figures), rel=1e-6, nan_ok=True)
+    verdict = read_verdict(str(chain.artifact("Evaluator", "evaluation")))
+    assert set(found["slices"]) == set(verdict.slices)
+    for name, figures in verdict.slices.items():
+        assert _numbers(found["slices"][name]) == pytest.approx(_numbers(figures), rel=1e-6, nan_ok=True)
+
+
+def _numbers(figures):
+    return {name: np.nan if value is None else value for name, value in figures.items()}
 
 
 def test_the_card_says_what_a_client_must_know(chain):

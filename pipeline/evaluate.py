@@ -1,0 +1,183 @@
+"""`framecast evaluate`: any exported model on any clips, with the Evaluator's metrics, slices and thresholds.
+
+found = evaluate(find_model("work/serving/radar"), ["day3/*.tfrecord.gz"])
+found.verdict.figures["mse/lead_3"]
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import tensorflow_model_analysis as tfma
+from apache_beam.metrics import MetricsFilter
+from apache_beam.options.pipeline_options import PipelineOptions
+from tfx_bsl.tfxio import raw_tf_record
+
+from framecast.clips.beam_runner import BEAM_RUNNER
+from framecast.clips.check import read_clips
+from framecast.components.batches import few_clips
+from framecast.evaluation import families, metrics
+from framecast.evaluation.forecast_metrics import REFERENCES
+from framecast.evaluation.spec import EvaluateSpec, Threshold
+from framecast.evaluation.thresholds import build_eval_config
+from framecast.evaluation.verdict import Verdict, read_verdict
+from framecast.pipeline.exported import Exported
+from framecast.pipeline.tables import cell, columns
+from framecast.schemas import features
+
+_COUNTED, _SHORT = "clips", "left_out"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Args:
+        model: The evaluated model.
+        against: The one it was compared with; None without.
+        clips: Clips that were evaluated.
+        left_out: Clips that are too short for the model's task.
+        bounds: How many thresholds the model was held to, by metric.
+        verdict: Figures, slices and missed thresholds; the other model's figures as those of the serving model.
+    """
+
+    model: Exported
+    against: Exported | None
+    clips: int
+    left_out: int
+    bounds: int
+    verdict: Verdict
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as values that JSON has."""
+        return {
+            "model": self.model.folder,
+            "against": self.against and self.against.folder,
+            "clips": self.clips,
+            "left_out": self.left_out,
+            "blessed": self.verdict.blessed,
+            "misses": [dataclasses.asdict(miss) for miss in self.verdict.misses],
+            "figures": {"model": self.verdict.figures, "against": self.verdict.serving},
+            "slices": self.verdict.slices,
+        }
+
+    def describe(self) -> str:
+        """Returns it as text for a person: the model beside whatever it is compared with, and slice by slice."""
+        lines = [f"model: {self.model.folder}"]
+        if self.against:
+            lines.append(f"against: {self.against.folder}")
+        lines += [f"{self.clips} clips evaluated, {self.left_out} too short left out", ""]
+        lines += [columns(self._comparison()), "", columns(self._slices())]
+        if self.bounds or not self.verdict.blessed:
+            misses = [miss.describe() for miss in self.verdict.misses]
+            lines += ["", f"{self.bounds} thresholds: {'; '.join(misses) or 'all met'}"]
+        return "\n".join(lines)
+
+    def _comparison(self) -> list[list[str]]:
+        """A row a metric, and for the main ones a row a lead time; a column a forecast."""
+        figures = self.verdict.figures
+        models = {"model": figures} | ({"against": self.verdict.serving} if self.against else {})
+        references = REFERENCES if self.model.task.kind == "forecast" else ()
+        names = list(families.overall(figures))
+        rows = [["", *models, *(reference.replace("_", " ") for reference in references)]]
+        for name in names:
+            if families.base_of(name, names):
+                continue
+            main = name in families.HEADLINES[self.model.task.kind]
+            for lead in (None, *(range(1, self.model.horizon + 1) if main else ())):
+                values = [own.get(metrics.key(name, lead)) for own in models.values()]
+                others = [metrics.key(f"{name}_{reference}", lead) for reference in references]
+                beside = [cell(figures[key]) if key in figures else "" for key in others]
+                rows.append([name if lead is None else f"  lead {lead}", *map(cell, values), *beside])
+        return rows
+
+    def _slices(self) -> list[list[str]]:
+        names = families.HEADLINES[self.model.task.kind]
+        slices = self.verdict.slices.items()
+        return [["slice", *names], *([name, *(cell(own.get(metric)) for metric in names)] for name, own in slices)]
+
+
+def evaluate(
+    model: Exported,
+    files: Sequence[str],
+    against: Exported | None = None,
+    thresholds: dict[str, Threshold] | None = None,
+) -> Evaluation:
+    """Evaluates a model as the pipeline's Evaluator does, one batch of clips in memory at a time.
+
+    Args:
+        model: The model.
+        files: TFRecords of clips, plain or gzip.
+        against: Another model of the same contract, see `exported.check_comparable`.
+        thresholds: By metric, as in the configuration; without, errors must be finite numbers.
+
+    Raises:
+        ValueError: When a clip breaks the model's contract or a file is damaged, naming file and record; when no clip
+            is long enough.
+    """
+    spec = EvaluateSpec(events=model.events, thresholds=thresholds or {})
+    config = tfma.utils.update_eval_config_with_defaults(
+        build_eval_config(spec, horizon=model.horizon, task=model.task.kind),
+        has_baseline=against is not None,
+        rubber_stamp=True,  # Bounds against another model hold where there is one.
+    )
+    loaded = [
+        tfma.default_eval_shared_model(eval_saved_model_path=own.folder, model_name=named.name, eval_config=config)
+        for named, own in zip(config.model_specs, (model, against), strict=False)
+        if own is not None
+    ]
+    records = raw_tf_record.RawBeamRecordTFXIO("tfrecord", tfma.ARROW_INPUT_COLUMN, ["framecast", "evaluate"])
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline = beam.Pipeline(options=PipelineOptions([f"--runner={BEAM_RUNNER}"]))
+        with few_clips():
+            _ = (
+                pipeline
+                | "Files" >> beam.Create(list(files))
+                | "Check" >> beam.ParDo(_CheckedClips(model))
+                | "Batch" >> records.BeamSource()
+                | "Evaluate"
+                >> tfma.ExtractEvaluateAndWriteResults(
+                    eval_shared_model=loaded if against else loaded[0], eval_config=config, output_path=folder
+                )
+            )
+        try:
+            result = pipeline.run()
+            result.wait_until_finish()
+        except Exception as error:
+            raise _original(error) from error
+        counts = {counter: _count(result, counter) for counter in (_COUNTED, _SHORT)}
+        if not counts[_COUNTED]:
+            raise ValueError(
+                f"{', '.join(files)}: expected a clip of at least {model.task.min_frames} frames, "
+                f"received {counts[_SHORT]} shorter ones"
+            )
+        return Evaluation(model, against, counts[_COUNTED], counts[_SHORT], len(spec.thresholds), read_verdict(folder))
+
+
+class _CheckedClips(beam.DoFn):
+    """Reads one file of clips; yields them as the ingest leaves them, with the facts to slice on."""
+
+    def __init__(self, model: Exported):
+        self._spec = model.clip
+        self._label = model.task.label
+        self._min_frames = model.task.min_frames
+
+    def process(self, path: str) -> Iterator[bytes]:
+        for example in read_clips(path, self._spec, self._label):
+            long_enough = example.context.feature[features.LENGTH].int64_list.value[0] >= self._min_frames
+            beam.metrics.Metrics.counter(__name__, _COUNTED if long_enough else _SHORT).inc()
+            yield example.SerializeToString(deterministic=True)
+
+
+def _count(result: Any, counter: str) -> int:
+    found = result.metrics().query(MetricsFilter().with_namespace(__name__).with_name(counter))["counters"]
+    return sum(entry.committed for entry in found)
+
+
+def _original(error: BaseException) -> BaseException:
+    """Returns what was raised: Beam raises it once more, with the name of its step in the message."""
+    while " [while running '" in str(error) and error.__context__ is not None:
+        error = error.__context__
+    return error
