@@ -1,0 +1,198 @@
+"""Memory and speed of the Evaluator against the number of clips: `python benchmarks/evaluate.py`.
+
+Evaluates a model, exported as it was initialised, on moving digits by the Evaluator's own executor: TFMA with every
+metric and slice of `configs/demo.yaml`. The peak above the imports should not move with the number of clips. Beside it
+the bare model: `serving_default` asked for the same forecasts in batches, clips read and decoded by `tf.data`. Whole
+times include what an evaluation costs however few its clips are, tracing the graphs most of all; steady ones, from few
+clips to many, do not. CPU seconds are given too: what else the machine does hardly changes them.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from framecast.pipeline import quiet
+
+_FRAMES, _SIZE, _BATCH = 24, 64, 8
+_CONFIG = pathlib.Path(__file__).resolve().parent.parent / "configs/demo.yaml"
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """What was measured of a number of clips; memory in bytes."""
+
+    clips: int
+    seconds: float
+    cpu: float
+    imports: int
+    peak: int
+
+    def row(self, name: str) -> str:
+        """Returns a line of the table."""
+        times = f"{self.seconds:>9.1f}{self.cpu:>13.1f}"
+        return f"{name:<12}{self.clips:>7}{times}{_mib(self.peak):>10}{_mib(self.above):>15}"
+
+    @property
+    def above(self) -> int:
+        """Peak memory above that of the imports."""
+        return self.peak - self.imports
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, nargs=2, default=[500, 5000], help="few and many clips")
+    parser.add_argument("--preset", default="convlstm-coarse", help="the model (default: %(default)s)")
+    parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    quiet.settle()
+    if arguments.measure:
+        what, folder, *rest = arguments.measure
+        print(json.dumps(_STEPS[what](pathlib.Path(folder), *rest)))
+        return
+    measures: dict[str, list[Measure]] = {name: [] for name in _MEASURED}
+    print(f"{'':<12}{'clips':>7}{'seconds':>9}{'CPU seconds':>13}{'peak MiB':>10}{'above imports':>15}")
+    for clips in arguments.clips:
+        with tempfile.TemporaryDirectory() as folder:
+            _run("prepare", folder, str(clips), arguments.preset)
+            for what, found in measures.items():
+                found.append(Measure(clips, **_run(what, folder)))
+                print(found[-1].row(what), flush=True)
+    steady = {name: _steady(*found) for name, found in measures.items()}
+    few, many = measures["Evaluator"]
+    for name, (seconds, cpu) in steady.items():
+        print(f"{name}, steady: {1000 * seconds:.1f} ms a clip, {1000 * cpu:.1f} ms of CPU")
+    ratios = (a / b for a, b in zip(steady["Evaluator"], steady["bare model"]))
+    print("the Evaluator to the bare model: x {:.2f}, of CPU x {:.2f}".format(*ratios))
+    growth = (many.above - few.above) / (many.clips - few.clips)
+    print(f"the Evaluator's memory: x {many.above / few.above:.2f}, {growth:.0f} bytes a clip")
+
+
+def _prepare(folder: pathlib.Path, clips: str, preset: str) -> None:
+    """Writes the artifacts that an Evaluator reads: ingested clips and an exported model."""
+    import keras
+
+    from framecast.clips.check import read_clips
+    from framecast.clips.demo import make_demo
+    from framecast.clips.records import write_records
+    from framecast.models import builders, export
+    from framecast.pipeline import check, config
+
+    resolved = config.load(str(_CONFIG), [f"model.preset={preset}", f"clip.frames.max={_FRAMES}"])
+    make_demo(folder / "clips", clips=int(clips), seed=0, size=_SIZE, frames=(_FRAMES, _FRAMES))
+    (folder / "examples/Split-eval").mkdir(parents=True)
+    for number, path in enumerate(sorted((folder / "clips").glob("*/*"))):
+        records = (clip.SerializeToString() for clip in read_clips(str(path), resolved.clip))
+        write_records(folder / f"examples/Split-eval/clips-{number:05}.gz", records)
+    keras.utils.set_random_seed(0)
+    model = builders.build(resolved.model, resolved.task, resolved.clip, keras.DTypePolicy("float32"))
+    export.save(check.untrained_module(model, resolved), str(folder / "model/Format-Serving"), {})
+    (folder / "config.json").write_text(resolved.model_dump_json())
+
+
+def _run(*step: str) -> Any:
+    """Runs a step in a process of its own, which inherits the peak of this one: that stays small."""
+    command = [sys.executable, "-W", "ignore", __file__, "--measure", *step]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _evaluator(folder: pathlib.Path) -> dict[str, Any]:
+    """Runs the component's executor on artifacts made by hand."""
+    from google.protobuf import json_format
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+    from tfx.types import standard_artifacts
+
+    from framecast.components.evaluator import Executor
+    from framecast.evaluation.thresholds import build_eval_config
+    from framecast.evaluation.verdict import read_verdict
+    from framecast.pipeline import config, runner
+
+    resolved = config.Config.model_validate_json((folder / "config.json").read_text())
+    assert resolved.task.kind == "forecast"
+    artifacts = {
+        "examples": standard_artifacts.Examples(),
+        "model": standard_artifacts.Model(),
+        "evaluation": standard_artifacts.ModelEvaluation(),
+        "blessing": standard_artifacts.ModelBlessing(),
+    }
+    for name, artifact in artifacts.items():
+        artifact.uri = str(folder / name)
+    artifacts["examples"].split_names = '["eval"]'
+    artifacts["examples"].set_string_custom_property("payload_format", "FORMAT_TF_SEQUENCE_EXAMPLE")
+    done = _measuring()
+    Executor(BaseBeamExecutor.Context(beam_pipeline_args=list(runner.BEAM_FLAGS), tmp_dir=str(folder))).Do(
+        {name: [artifacts[name]] for name in ("examples", "model")},
+        {name: [artifacts[name]] for name in ("evaluation", "blessing")},
+        {
+            "eval_config": json_format.MessageToJson(
+                build_eval_config(resolved.evaluate, horizon=resolved.task.horizon)
+            ),
+            "example_splits": '["eval"]',
+        },
+    )
+    read_verdict(str(folder / "evaluation"))
+    return done()
+
+
+def _bare_model(folder: pathlib.Path) -> dict[str, Any]:
+    """Asks for the forecasts that the Evaluator judges, and nothing else."""
+    import tensorflow as tf
+
+    horizon = json.loads((folder / "config.json").read_text())["task"]["horizon"]
+
+    def frames(example: tf.Tensor) -> tf.Tensor:
+        spec = {"image/encoded": tf.io.FixedLenSequenceFeature([], tf.string)}
+        _, lists = tf.io.parse_single_sequence_example(example, sequence_features=spec)
+        context = lists["image/encoded"][:-horizon]
+        return tf.map_fn(lambda image: tf.io.decode_png(image, channels=1), context, fn_output_signature=tf.uint8)
+
+    done = _measuring()
+    files = sorted(str(path) for path in (folder / "examples/Split-eval").iterdir())
+    model = tf.saved_model.load(str(folder / "model/Format-Serving"))
+    examples = tf.data.TFRecordDataset(files, "GZIP").map(frames, num_parallel_calls=tf.data.AUTOTUNE)
+    for batch in examples.batch(_BATCH).prefetch(tf.data.AUTOTUNE):
+        model.signatures["serving_default"](frames=batch, length=tf.fill([len(batch)], _FRAMES - horizon))
+    return done()
+
+
+_MEASURED = {"bare model": _bare_model, "Evaluator": _evaluator}
+_STEPS = {"prepare": _prepare, **_MEASURED}
+
+
+def _measuring() -> Callable[[], dict[str, Any]]:
+    """Starts measuring; what is returned tells what was measured since."""
+    imports, cpu, started = _peak(), time.process_time(), time.monotonic()
+    return lambda: {
+        "seconds": time.monotonic() - started,
+        "cpu": time.process_time() - cpu,
+        "imports": imports,
+        "peak": _peak(),
+    }
+
+
+def _steady(few: Measure, many: Measure) -> tuple[float, float]:
+    """Returns seconds and CPU seconds a clip, without what an evaluation of any size takes."""
+    clips = many.clips - few.clips
+    return (many.seconds - few.seconds) / clips, (many.cpu - few.cpu) / clips
+
+
+def _peak() -> int:
+    """Returns the peak resident memory of this process in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _mib(size: int) -> int:
+    return round(size / 2**20)
+
+
+if __name__ == "__main__":
+    main()
