@@ -32,9 +32,10 @@ test-all: setup ## Runs all tests on this machine's stack and, where that is A, 
 	  "stack a"*) requirements/debian13.sh make test-all;; \
 	esac
 
-test-backends: setup peers ## Runs the layers' tests on Keras' other backends, JAX and PyTorch, and holds scores against pySTEPS.
+test-backends: setup peers ## Runs the layers' tests on Keras' other backends, JAX and PyTorch, and what needs pySTEPS.
 	@KERAS_BACKEND=jax .venv-peers/bin/python -W ignore -m pytest tests/models/test_convlstm.py
 	@KERAS_BACKEND=torch .venv-peers/bin/python -W ignore -m pytest tests/models/test_convlstm.py
+	@.venv-peers/bin/python -W ignore -m pytest tests/evaluation/test_extrapolation.py
 	@FRAMECAST_PEERS=.venv-peers/bin/python $(PYTHON) -W ignore -m pytest tests/evaluation/test_pysteps.py
 
 lint: setup ## Checks style and types.

@@ -5,11 +5,13 @@ found.verdict.figures["mse/lead_3"]
 """
 
 import dataclasses
+import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
+import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -18,14 +20,15 @@ from tfx_bsl.tfxio import raw_tf_record
 from framecast.clips.beam_runner import BEAM_RUNNER
 from framecast.clips.check import read_clips
 from framecast.components.batches import few_clips
-from framecast.evaluation import families, metrics
+from framecast.evaluation import extrapolation, families, metrics
 from framecast.evaluation.forecast_metrics import REFERENCES
 from framecast.evaluation.spec import EvaluateSpec, Threshold
 from framecast.evaluation.thresholds import build_eval_config
-from framecast.evaluation.verdict import Verdict, read_verdict
+from framecast.evaluation.verdict import Figures, Verdict, read_verdict
 from framecast.pipeline.exported import Exported
 from framecast.pipeline.tables import cell, columns
 from framecast.schemas import features
+from framecast.serving.beside_extrapolation import Comparison, compare
 
 _COUNTED, _SHORT = "clips", "left_out"
 
@@ -41,6 +44,7 @@ class Evaluation:
         left_out: Clips that are too short for the model's task.
         bounds: How many thresholds the model was held to, by metric.
         verdict: Figures, slices and missed thresholds; the other model's figures as those of the serving model.
+        beside: The forecasts beside extrapolation; None where it was not asked for, or is not installed.
     """
 
     model: Exported
@@ -49,6 +53,7 @@ class Evaluation:
     left_out: int
     bounds: int
     verdict: Verdict
+    beside: Comparison | None
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as values that JSON has."""
@@ -61,6 +66,7 @@ class Evaluation:
             "misses": [dataclasses.asdict(miss) for miss in self.verdict.misses],
             "figures": {"model": self.verdict.figures, "against": self.verdict.serving},
             "slices": self.verdict.slices,
+            "extrapolation": self.beside and {"clips": self.beside.clips, "figures": self.beside.figures()},
         }
 
     def describe(self) -> str:
@@ -69,28 +75,37 @@ class Evaluation:
         if self.against:
             lines.append(f"against: {self.against.folder}")
         lines += [f"{self.clips} clips evaluated, {self.left_out} too short left out", ""]
-        lines += [columns(self._comparison()), "", columns(self._slices())]
+        figures = {"model": self.verdict.figures} | ({"against": self.verdict.serving} if self.against else {})
+        forecast = self.model.task.kind == "forecast"
+        lines += [columns(self._comparison(figures, REFERENCES if forecast else ())), "", columns(self._slices())]
+        if self.beside:
+            lines += ["", f"over the pixels that extrapolation reaches, {self.beside.clips} clips:"]
+            lines.append(columns(self._comparison(self.beside.figures())))
+        elif forecast:
+            lines += ["", extrapolation.MISSING]
         if self.bounds or not self.verdict.blessed:
             misses = [miss.describe() for miss in self.verdict.misses]
             lines += ["", f"{self.bounds} thresholds: {'; '.join(misses) or 'all met'}"]
         return "\n".join(lines)
 
-    def _comparison(self) -> list[list[str]]:
-        """A row a metric, and for the main ones a row a lead time; a column a forecast."""
-        figures = self.verdict.figures
-        models = {"model": figures} | ({"against": self.verdict.serving} if self.against else {})
-        references = REFERENCES if self.model.task.kind == "forecast" else ()
-        names = list(families.overall(figures))
-        rows = [["", *models, *(reference.replace("_", " ") for reference in references)]]
+    def _comparison(self, figures: Mapping[str, Figures], references: Sequence[str] = ()) -> list[list[str]]:
+        """A row a metric, and for the main ones a row a lead time; a column a forecaster, the model's first.
+
+        The figures of references are the model's, by names of their own.
+        """
+        (own, *_) = figures.values()
+        names = list(families.overall(own))
+        rows = [["", *figures, *(reference.replace("_", " ") for reference in references)]]
         for name in names:
             if families.base_of(name, names):
                 continue
             main = name in families.HEADLINES[self.model.task.kind]
             for lead in (None, *(range(1, self.model.horizon + 1) if main else ())):
-                values = [own.get(metrics.key(name, lead)) for own in models.values()]
+                key = metrics.key(name, lead)
+                values = [cell(found[key]) if key in found else "" for found in figures.values()]
                 others = [metrics.key(f"{name}_{reference}", lead) for reference in references]
-                beside = [cell(figures[key]) if key in figures else "" for key in others]
-                rows.append([name if lead is None else f"  lead {lead}", *map(cell, values), *beside])
+                beside = [cell(own[other]) if other in own else "" for other in others]
+                rows.append([name if lead is None else f"  lead {lead}", *values, *beside])
         return rows
 
     def _slices(self) -> list[list[str]]:
@@ -153,7 +168,18 @@ def evaluate(
                 f"{', '.join(files)}: expected a clip of at least {model.task.min_frames} frames, "
                 f"received {counts[_SHORT]} shorter ones"
             )
-        return Evaluation(model, against, counts[_COUNTED], counts[_SHORT], len(spec.thresholds), read_verdict(folder))
+        verdict = read_verdict(folder)
+    beside = None
+    if model.task.kind == "forecast" and extrapolation.available():
+        exported = {"model": model} | ({"against": against} if against else {})
+        beside = compare(
+            {name: tf.saved_model.load(own.folder) for name, own in exported.items()},
+            itertools.chain.from_iterable(read_clips(path, model.clip) for path in files),
+            model.clip,
+            model.task,
+            model.events,
+        )
+    return Evaluation(model, against, counts[_COUNTED], counts[_SHORT], len(spec.thresholds), verdict, beside)
 
 
 class _CheckedClips(beam.DoFn):

@@ -1,5 +1,6 @@
 """`framecast evaluate`: exported models on clips, without a pipeline around them."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,12 +12,15 @@ import tensorflow as tf
 from framecast.clips.demo import make_demo
 from framecast.clips.demo_tasks import make_motion
 from framecast.clips.records import read_records, write_records
+from framecast.evaluation import extrapolation
 from framecast.evaluation.forecast_metrics import REFERENCES
+from framecast.evaluation.metrics import Sums
 from framecast.models import builders, export
 from framecast.pipeline import check, dag, exported
 from framecast.pipeline import config as configuration
 from framecast.pipeline import evaluate as evaluation
 from framecast.schemas import features
+from framecast.serving import beside_extrapolation
 
 _CONFIG = """
 data: {train: "clips/train/*", eval: "clips/eval/*"}
@@ -92,7 +96,8 @@ def test_missed_thresholds_of_a_configuration_exit_with_3_and_are_named(evaluate
         assert miss["value"] == found["figures"]["model"][f"skill/lead_{miss['lead_time']}"]
 
 
-def test_the_table_sets_model_and_references_side_by_side(folder):
+def test_the_table_sets_model_and_references_side_by_side(folder, monkeypatch):
+    monkeypatch.setattr(extrapolation, "available", lambda: False)
     model, other = exported.find_model(str(folder / "other")), exported.find_model(str(folder / "serving"))
     found = evaluation.evaluate(model, list(map(str, (folder / "clips" / "eval").iterdir())), other)
     lines = found.describe().splitlines()
@@ -105,6 +110,13 @@ def test_the_table_sets_model_and_references_side_by_side(folder):
         expected = [found.verdict.figures[key.format(place)] for key in keys]
         expected[1] = found.verdict.serving[f"mse{place}"]
         assert list(map(float, line.split()[-6:])) == pytest.approx(expected, rel=1e-3)
+    assert lines[-1] == extrapolation.MISSING
+    beside = beside_extrapolation.Comparison(7, {"model": Sums(), "against": Sums(), "extrapolation": Sums()})
+    lines = dataclasses.replace(found, beside=beside).describe().splitlines()
+    place = lines.index("over the pixels that extrapolation reaches, 7 clips:")
+    assert lines[place + 1].split() == ["model", "against", "extrapolation"]
+    rows = [line.split()[0] for line in lines[place + 2 :] if not line.startswith("  lead")]
+    assert rows == ["mse", "mae", "mse_frame", "mae_frame", "psnr", "ssim", "ssim_openstl", "skill"]
 
 
 def test_a_bad_clip_ends_it_with_file_and_record(evaluate, folder, tmp_path):
