@@ -59,6 +59,15 @@ def test_missing_pixels_are_carried_along_and_reached_by_nothing():
     assert np.abs(forecast - frames[4:])[reached].mean() < 0.01
 
 
+def test_a_frame_without_a_known_pixel_tells_nothing_of_the_motion():
+    frames = _moved(2, -3, 4 + _HORIZON)
+    known = np.ones(frames[:4].shape, bool)
+    known[1] = False
+    forecast, reached = extrapolation.extrapolate(frames[:4], known, _HORIZON)
+    assert reached.mean() > 0.8
+    assert np.abs(forecast - frames[4:])[reached].mean() < 0.005
+
+
 @pytest.mark.parametrize("shown", [1, 2])
 def test_a_still_or_single_frame_stays(shown):
     context = np.full((shown, 32, 32, 1), 0.5, "float32")
