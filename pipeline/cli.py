@@ -115,13 +115,13 @@ def evaluate(
     other = exported.find_model(against) if against else None
     if other:
         exported.check_comparable(subject, other)
-    thresholds = exported.thresholds_of(config, subject) if config else {}
+    spec = exported.read_spec(config, subject) if config else None
     files = list(dict.fromkeys(find_files(clips)))
     with quiet.heavy_imports():
         from framecast.pipeline import evaluate as evaluation
 
         # What TensorFlow and Beam log of every pipeline, and of an error that is told below.
-        found = evaluation.evaluate(subject, files, other, thresholds)
+        found = evaluation.evaluate(subject, files, other, spec)
     print(json.dumps(found.to_json()) if as_json else found.describe())
     raise typer.Exit(0 if found.verdict.blessed else 3)
 

@@ -22,7 +22,7 @@ from framecast.clips.check import read_clips
 from framecast.components.batches import few_clips
 from framecast.evaluation import extrapolation, families, metrics
 from framecast.evaluation.forecast_metrics import REFERENCES
-from framecast.evaluation.spec import EvaluateSpec, Threshold
+from framecast.evaluation.spec import EvaluateSpec
 from framecast.evaluation.thresholds import build_eval_config
 from framecast.evaluation.verdict import Figures, Verdict, read_verdict
 from framecast.pipeline.exported import Exported
@@ -42,7 +42,7 @@ class Evaluation:
         against: The one it was compared with; None without.
         clips: Clips that were evaluated.
         left_out: Clips that are too short for the model's task.
-        bounds: How many thresholds the model was held to, by metric.
+        held: Whether the model was held to thresholds, besides that its error must be a finite number.
         verdict: Figures, slices and missed thresholds; the other model's figures as those of the serving model.
         beside: The forecasts beside extrapolation; None where it was not asked for, or is not installed.
     """
@@ -51,7 +51,7 @@ class Evaluation:
     against: Exported | None
     clips: int
     left_out: int
-    bounds: int
+    held: bool
     verdict: Verdict
     beside: Comparison | None
 
@@ -83,9 +83,9 @@ class Evaluation:
             lines.append(columns(self._comparison(self.beside.figures())))
         elif forecast:
             lines += ["", extrapolation.MISSING]
-        if self.bounds or not self.verdict.blessed:
+        if self.held or not self.verdict.blessed:
             misses = [miss.describe() for miss in self.verdict.misses]
-            lines += ["", f"{self.bounds} thresholds: {'; '.join(misses) or 'all met'}"]
+            lines += ["", f"thresholds: {'; '.join(misses) or 'all met'}"]
         return "\n".join(lines)
 
     def _comparison(self, figures: Mapping[str, Figures], references: Sequence[str] = ()) -> list[list[str]]:
@@ -118,7 +118,7 @@ def evaluate(
     model: Exported,
     files: Sequence[str],
     against: Exported | None = None,
-    thresholds: dict[str, Threshold] | None = None,
+    spec: EvaluateSpec | None = None,
 ) -> Evaluation:
     """Evaluates a model as the pipeline's Evaluator does, one batch of clips in memory at a time.
 
@@ -126,15 +126,14 @@ def evaluate(
         model: The model.
         files: TFRecords of clips, plain or gzip.
         against: Another model of the same contract, see `exported.check_comparable`.
-        thresholds: By metric, as in the configuration; without, errors must be finite numbers.
+        spec: What it must reach, see `exported.read_spec`; unless given, that its error is a finite number.
 
     Raises:
         ValueError: When a clip breaks the model's contract or a file is damaged, naming file and record; when no clip
             is long enough.
     """
-    spec = EvaluateSpec(events=model.events, thresholds=thresholds or {})
     config = tfma.utils.update_eval_config_with_defaults(
-        build_eval_config(spec, horizon=model.horizon, task=model.task.kind),
+        build_eval_config(spec or EvaluateSpec(events=model.events), horizon=model.horizon, task=model.task.kind),
         has_baseline=against is not None,
         rubber_stamp=True,  # Bounds against another model hold where there is one.
     )
@@ -179,7 +178,7 @@ def evaluate(
             model.task,
             model.events,
         )
-    return Evaluation(model, against, counts[_COUNTED], counts[_SHORT], len(spec.thresholds), verdict, beside)
+    return Evaluation(model, against, counts[_COUNTED], counts[_SHORT], spec is not None, verdict, beside)
 
 
 class _CheckedClips(beam.DoFn):
@@ -194,7 +193,9 @@ class _CheckedClips(beam.DoFn):
         for example in read_clips(path, self._spec, self._label):
             long_enough = example.context.feature[features.LENGTH].int64_list.value[0] >= self._min_frames
             beam.metrics.Metrics.counter(__name__, _COUNTED if long_enough else _SHORT).inc()
-            yield example.SerializeToString(deterministic=True)
+            # A slice of clips that cannot be evaluated would have no figures.
+            if long_enough:
+                yield example.SerializeToString(deterministic=True)
 
 
 def _count(result: Any, counter: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from framecast.components import versions
 from framecast.evaluation import metrics
 from framecast.evaluation.events_spec import EventsSpec
-from framecast.evaluation.spec import Threshold
+from framecast.evaluation.spec import EvaluateSpec
 from framecast.models.spec import parse_task
 from framecast.pipeline.config import ConfigError, load
 from framecast.schemas.spec import ClipSpec
@@ -93,8 +93,8 @@ def check_comparable(model: Exported, other: Exported) -> None:
         raise ConfigError(f"--against {other.folder}: expected the contract of {model.folder}: {'; '.join(differing)}")
 
 
-def thresholds_of(path: str, model: Exported) -> dict[str, Threshold]:
-    """Returns the thresholds that a configuration file holds a model to.
+def read_spec(path: str, model: Exported) -> EvaluateSpec:
+    """Returns what a configuration file holds a model to.
 
     Raises:
         ConfigError: When the file is refused, or is of another task or other events than the model.
@@ -106,4 +106,4 @@ def thresholds_of(path: str, model: Exported) -> dict[str, Threshold]:
     ):
         if received != expected:
             raise ConfigError(f"{path}: {key}: expected that of {model.folder}, {expected!r}, received {received!r}")
-    return config.evaluate.thresholds
+    return config.evaluate
