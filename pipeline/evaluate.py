@@ -44,7 +44,7 @@ class Evaluation:
         left_out: Clips that are too short for the model's task.
         held: Whether the model was held to thresholds, besides that its error must be a finite number.
         verdict: Figures, slices and missed thresholds; the other model's figures as those of the serving model.
-        beside: The forecasts beside extrapolation; None where it was not asked for, or is not installed.
+        beside: The forecasts beside extrapolation; None for another task, and without pySTEPS.
     """
 
     model: Exported
@@ -77,7 +77,12 @@ class Evaluation:
         lines += [f"{self.clips} clips evaluated, {self.left_out} too short left out", ""]
         figures = {"model": self.verdict.figures} | ({"against": self.verdict.serving} if self.against else {})
         forecast = self.model.task.kind == "forecast"
-        lines += [columns(self._comparison(figures, REFERENCES if forecast else ())), "", columns(self._slices())]
+        lines.append(columns(self._comparison(figures, REFERENCES if forecast else ())))
+        if forecast:
+            lines.append(
+                "skill: against the best reference at each lead time; in a reference's column, against it alone"
+            )
+        lines += ["", columns(self._slices())]
         if self.beside:
             lines += ["", f"over the pixels that extrapolation reaches, {self.beside.clips} clips:"]
             lines.append(columns(self._comparison(self.beside.figures())))
@@ -132,8 +137,25 @@ def evaluate(
         ValueError: When a clip breaks the model's contract or a file is damaged, naming file and record; when no clip
             is long enough.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        counts = _run_tfma(model, against, files, spec or EvaluateSpec(events=model.events), folder)
+        if not counts[_COUNTED]:
+            raise ValueError(
+                f"{', '.join(files)}: expected a clip of at least {model.task.min_frames} frames, "
+                f"received {counts[_SHORT]} shorter ones"
+            )
+        verdict = read_verdict(folder)
+    forecasts = model.task.kind == "forecast"
+    beside = _beside_extrapolation(model, against, files) if forecasts and extrapolation.available() else None
+    return Evaluation(model, against, counts[_COUNTED], counts[_SHORT], spec is not None, verdict, beside)
+
+
+def _run_tfma(
+    model: Exported, against: Exported | None, files: Sequence[str], spec: EvaluateSpec, folder: str
+) -> dict[str, int]:
+    """Writes the results to a folder as TFX's Evaluator would, and returns how many clips were counted as what."""
     config = tfma.utils.update_eval_config_with_defaults(
-        build_eval_config(spec or EvaluateSpec(events=model.events), horizon=model.horizon, task=model.task.kind),
+        build_eval_config(spec, horizon=model.horizon, task=model.task.kind),
         has_baseline=against is not None,
         rubber_stamp=True,  # Bounds against another model hold where there is one.
     )
@@ -143,42 +165,35 @@ def evaluate(
         if own is not None
     ]
     records = raw_tf_record.RawBeamRecordTFXIO("tfrecord", tfma.ARROW_INPUT_COLUMN, ["framecast", "evaluate"])
-    with tempfile.TemporaryDirectory() as folder:
-        pipeline = beam.Pipeline(options=PipelineOptions([f"--runner={BEAM_RUNNER}"]))
-        with few_clips():
-            _ = (
-                pipeline
-                | "Files" >> beam.Create(list(files))
-                | "Check" >> beam.ParDo(_CheckedClips(model))
-                | "Batch" >> records.BeamSource()
-                | "Evaluate"
-                >> tfma.ExtractEvaluateAndWriteResults(
-                    eval_shared_model=loaded if against else loaded[0], eval_config=config, output_path=folder
-                )
+    pipeline = beam.Pipeline(options=PipelineOptions([f"--runner={BEAM_RUNNER}"]))
+    with few_clips():
+        _ = (
+            pipeline
+            | "Files" >> beam.Create(list(files))
+            | "Check" >> beam.ParDo(_CheckedClips(model))
+            | "Batch" >> records.BeamSource()
+            | "Evaluate"
+            >> tfma.ExtractEvaluateAndWriteResults(
+                eval_shared_model=loaded if against else loaded[0], eval_config=config, output_path=folder
             )
-        try:
-            result = pipeline.run()
-            result.wait_until_finish()
-        except Exception as error:
-            raise _original(error) from error
-        counts = {counter: _count(result, counter) for counter in (_COUNTED, _SHORT)}
-        if not counts[_COUNTED]:
-            raise ValueError(
-                f"{', '.join(files)}: expected a clip of at least {model.task.min_frames} frames, "
-                f"received {counts[_SHORT]} shorter ones"
-            )
-        verdict = read_verdict(folder)
-    beside = None
-    if model.task.kind == "forecast" and extrapolation.available():
-        exported = {"model": model} | ({"against": against} if against else {})
-        beside = compare(
-            {name: tf.saved_model.load(own.folder) for name, own in exported.items()},
-            itertools.chain.from_iterable(read_clips(path, model.clip) for path in files),
-            model.clip,
-            model.task,
-            model.events,
         )
-    return Evaluation(model, against, counts[_COUNTED], counts[_SHORT], spec is not None, verdict, beside)
+    try:
+        result = pipeline.run()
+        result.wait_until_finish()
+    except Exception as error:
+        raise _original(error) from None
+    return {counter: _count(result, counter) for counter in (_COUNTED, _SHORT)}
+
+
+def _beside_extrapolation(model: Exported, against: Exported | None, files: Sequence[str]) -> Comparison:
+    exported = {"model": model} | ({"against": against} if against else {})
+    return compare(
+        {name: tf.saved_model.load(own.folder) for name, own in exported.items()},
+        itertools.chain.from_iterable(read_clips(path, model.clip) for path in files),
+        model.clip,
+        model.task,
+        model.events,
+    )
 
 
 class _CheckedClips(beam.DoFn):
