@@ -19,12 +19,13 @@ from tfx_bsl.tfxio import raw_tf_record
 
 from framecast.clips.beam_runner import BEAM_RUNNER
 from framecast.clips.check import read_clips
+from framecast.clips.origin import source_names, tag
 from framecast.components.batches import few_clips
 from framecast.evaluation import extrapolation, families, metrics
 from framecast.evaluation.forecast_metrics import REFERENCES
 from framecast.evaluation.spec import EvaluateSpec
 from framecast.evaluation.thresholds import build_eval_config
-from framecast.evaluation.verdict import Figures, Verdict, read_verdict
+from framecast.evaluation.verdict import Figures, Intervals, Verdict, read_intervals, read_verdict
 from framecast.pipeline.exported import Exported
 from framecast.pipeline.tables import cell, columns
 from framecast.schemas import features
@@ -44,6 +45,7 @@ class Evaluation:
         left_out: Clips that are too short for the model's task.
         held: Whether the model was held to thresholds, besides that its error must be a finite number.
         verdict: Figures, slices and missed thresholds; the other model's figures as those of the serving model.
+        intervals: Of the figures; recordings are told apart by `clip/media_id`.
         beside: The forecasts beside extrapolation; None for another task, and without pySTEPS.
     """
 
@@ -53,6 +55,7 @@ class Evaluation:
     left_out: int
     held: bool
     verdict: Verdict
+    intervals: Intervals
     beside: Comparison | None
 
     def to_json(self) -> dict[str, Any]:
@@ -66,6 +69,7 @@ class Evaluation:
             "misses": [dataclasses.asdict(miss) for miss in self.verdict.misses],
             "figures": {"model": self.verdict.figures, "against": self.verdict.serving},
             "slices": self.verdict.slices,
+            "intervals": dataclasses.asdict(self.intervals),
             "extrapolation": self.beside and {"clips": self.beside.clips, "figures": self.beside.figures()},
         }
 
@@ -82,6 +86,7 @@ class Evaluation:
             lines.append(
                 "skill: against the best reference at each lead time; in a reference's column, against it alone"
             )
+        lines += ["", columns(self._intervals(names=families.HEADLINES[self.model.task.kind]))]
         lines += ["", columns(self._slices())]
         if self.beside:
             lines += ["", f"over the pixels that extrapolation reaches, {self.beside.clips} clips:"]
@@ -111,6 +116,15 @@ class Evaluation:
                 others = [metrics.key(f"{name}_{reference}", lead) for reference in references]
                 beside = [cell(own[other]) if other in own else "" for other in others]
                 rows.append([name if lead is None else f"  lead {lead}", *values, *beside])
+        return rows
+
+    def _intervals(self, names: Sequence[str]) -> list[list[str]]:
+        """Of the main figures, and of their differences from the other model."""
+        title = f"95 % interval over {self.intervals.recordings} recordings"
+        rows = [[title, "model", *(["model - against"] if self.against else [])]]
+        for name in names:
+            found = [self.intervals.figures] + ([self.intervals.differences] if self.against else [])
+            rows.append([name, *(_ends(own.get(name)) for own in found)])
         return rows
 
     def _slices(self) -> list[list[str]]:
@@ -144,10 +158,10 @@ def evaluate(
                 f"{', '.join(files)}: expected a clip of at least {model.task.min_frames} frames, "
                 f"received {counts[_SHORT]} shorter ones"
             )
-        verdict = read_verdict(folder)
+        verdict, intervals = read_verdict(folder), read_intervals(folder)
     forecasts = model.task.kind == "forecast"
     beside = _beside_extrapolation(model, against, files) if forecasts and extrapolation.available() else None
-    return Evaluation(model, against, counts[_COUNTED], counts[_SHORT], spec is not None, verdict, beside)
+    return Evaluation(model, against, counts[_COUNTED], counts[_SHORT], spec is not None, verdict, intervals, beside)
 
 
 def _run_tfma(
@@ -170,7 +184,7 @@ def _run_tfma(
         _ = (
             pipeline
             | "Files" >> beam.Create(list(files))
-            | "Check" >> beam.ParDo(_CheckedClips(model))
+            | "Check" >> beam.ParDo(_CheckedClips(model, source_names(files)))
             | "Batch" >> records.BeamSource()
             | "Evaluate"
             >> tfma.ExtractEvaluateAndWriteResults(
@@ -199,7 +213,8 @@ def _beside_extrapolation(model: Exported, against: Exported | None, files: Sequ
 class _CheckedClips(beam.DoFn):
     """Reads one file of clips; yields them as the ingest leaves them, with the facts to slice on."""
 
-    def __init__(self, model: Exported):
+    def __init__(self, model: Exported, sources: Mapping[str, str]):
+        self._sources = sources
         self._spec = model.clip
         self._label = model.task.label
         self._min_frames = model.task.min_frames
@@ -210,7 +225,13 @@ class _CheckedClips(beam.DoFn):
             beam.metrics.Metrics.counter(__name__, _COUNTED if long_enough else _SHORT).inc()
             # A slice of clips that cannot be evaluated would have no figures.
             if long_enough:
+                (recording,) = example.context.feature[features.MEDIA_ID].bytes_list.value
+                tag(example, self._sources[path], recording)
                 yield example.SerializeToString(deterministic=True)
+
+
+def _ends(interval: tuple[float, float] | None) -> str:
+    return "none" if interval is None else f"{cell(interval[0])} to {cell(interval[1])}"
 
 
 def _count(result: Any, counter: str) -> int:

@@ -15,6 +15,7 @@ from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.spec import EvaluateSpec
 from framecast.models.spec import parse_task
 from framecast.pipeline.config import ConfigError, load
+from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec
 
 
@@ -53,7 +54,7 @@ def find_model(path: str) -> Exported:
 
     Raises:
         FileNotFoundError: When there is no model.
-        ValueError: When its card lacks the contract, or it sums something else than this framecast does.
+        ValueError: When its card lacks the contract, or it sums or is sliced by something else than this framecast is.
     """
     folder = path
     if not versions.is_model(path):
@@ -68,13 +69,14 @@ def find_model(path: str) -> Exported:
     contract = json.loads(card["contract"])
     clip, task = ClipSpec.model_validate(contract["clip"]), parse_task(contract["task"])
     events = EventsSpec.model_validate(contract["events"]) if contract["events"] else None
-    expected = list(metrics.outputs_of(task.kind, events))
-    if contract["outputs"] != expected:
-        differing = sorted(set(expected) ^ set(contract["outputs"]))
-        raise ValueError(
-            f"{where}: expected a model that sums what this framecast does, received one of another framecast: "
-            f"{', '.join(differing) or 'another order'}"
-        )
+    for key, expected in (("outputs", metrics.outputs_of(task.kind, events)), ("slices", features.SLICES)):
+        received = contract.get(key, [])
+        if received != list(expected):
+            differing = sorted(set(expected) ^ set(received))
+            raise ValueError(
+                f"{where}: {key}: expected a model that is evaluated as this framecast does, received one of another "
+                f"framecast: {', '.join(differing) or 'another order'}"
+            )
     return Exported(folder, clip, task, events, contract, card.get("frame_rate"))
 
 

@@ -189,3 +189,15 @@ def test_a_classifier_is_evaluated_by_its_own_metrics(framecast, tmp_path):
     figures = json.loads(answer.text)["figures"]["model"]
     assert figures["accuracy"] in (0, 0.5, 1)
     assert figures["cross_entropy"] > 0
+
+
+def test_intervals_are_over_the_recordings_and_of_the_difference(evaluate, folder):
+    _, found = evaluate("serving", f"--against={folder / 'other'}")
+    intervals = found["intervals"]
+    assert intervals["recordings"] == found["clips"]  # Each clip of the demo is a recording.
+    for who, key in (("model", "figures"), ("against", "serving")):
+        low, high = intervals[key]["mse/lead_3"]
+        assert low < found["figures"][who]["mse/lead_3"] < high
+    low, high = intervals["differences"]["mse"]
+    assert low < found["figures"]["model"]["mse"] - found["figures"]["against"]["mse"] < high
+    assert {"source: clips", "label: none"} <= set(found["slices"])
