@@ -14,13 +14,17 @@ from tfx.dsl.io import fileio
 from tfx.utils import path_utils
 
 from framecast.components import clip_example_gen, validation_gate, versions
+from framecast.evaluation import extrapolation
+from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.evidence import Evidence
 from framecast.evaluation.metrics import Sums
 from framecast.evaluation.verdict import read_intervals, read_verdict
 from framecast.models import trainer, training_log
+from framecast.models.spec import ForecastTask
 from framecast.schemas.spec import ClipSpec
-from framecast.serving import showcase
+from framecast.serving import beside_extrapolation, showcase
 
+_CANDIDATE = "candidate"
 _SUMMED = 256  # Clips whose sums are added up once more, whatever the size of the eval split.
 
 
@@ -56,7 +60,8 @@ def gather(config: dict[str, Any], record: dict[str, Any], folders: Mapping[str,
 def with_answers(evidence: Evidence, examples: str, model: str) -> Evidence:
     """Returns the evidence with what the exported model says of clips of the eval split.
 
-    Forecasts to look at; for the other tasks the sums of more clips, of which the Evaluator keeps but the metrics.
+    Forecasts to look at and, where pySTEPS is there, the model beside extrapolation; for the other tasks the sums of
+    more clips, of which the Evaluator keeps but the metrics.
 
     Args:
         evidence: Of a run that has both.
@@ -72,9 +77,22 @@ def with_answers(evidence: Evidence, examples: str, model: str) -> Evidence:
     shown, clips = showcase.choose(loaded, lambda: _eval_records(examples), spec, rate)
     return dataclasses.replace(
         evidence,
+        beside=_beside_extrapolation(loaded, examples, evidence.config) if extrapolation.available() else {},
         shown=[{**dataclasses.asdict(one), "gif": base64.b64encode(one.gif).decode()} for one in shown],
         sample={"clips": clips, "rule": showcase.RULE.format(clips=clips)},
     )
+
+
+def _beside_extrapolation(model: Any, examples: str, config: dict[str, Any]) -> dict[str, Any]:
+    events = config["evaluate"]["events"]
+    found = beside_extrapolation.compare(
+        {_CANDIDATE: model},
+        map(tf.train.SequenceExample.FromString, _eval_records(examples)),
+        ClipSpec.model_validate(config["clip"]),
+        ForecastTask.model_validate(config["task"]),
+        EventsSpec.model_validate(events) if events else None,
+    )
+    return {"clips": found.clips, "figures": found.figures()}
 
 
 def _summed(model: Any, examples: str, task: str) -> dict[str, Any]:

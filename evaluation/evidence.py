@@ -30,6 +30,8 @@ class Evidence:
         serving: The serving model's figures; empty when there was none to compare with.
         intervals: `framecast.evaluation.verdict.Intervals`, a field a key; empty before there are figures.
         spectra: See `framecast.evaluation.verdict.Verdict`.
+        beside: A forecast's figures and those of extrapolation over the same pixels, see
+            `framecast.serving.beside_extrapolation`: `clips`, and `figures` by forecaster; empty without pySTEPS.
         shown: Forecasts to look at: `role`, `clip`, `mse`, `skill_persistence`, `frames` and `gif` (base64) of each.
         sample: The clips of the eval split that the model was asked about: how many `clips`, and the `rule` by which
             `shown` were chosen; for the other tasks `sums`, the arrays of the `evaluate` signature, by name.
@@ -46,6 +48,7 @@ class Evidence:
     serving: Figures = dataclasses.field(default_factory=dict)
     intervals: dict[str, Any] = dataclasses.field(default_factory=dict)
     spectra: dict[str, list[list[float | None]]] = dataclasses.field(default_factory=dict)
+    beside: dict[str, Any] = dataclasses.field(default_factory=dict)
     shown: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     sample: dict[str, Any] = dataclasses.field(default_factory=dict)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from framecast.evaluation import anomaly_metrics, charts, families, metrics, spectrum_metrics
+from framecast.evaluation import anomaly_metrics, charts, extrapolation, families, metrics, spectrum_metrics
 from framecast.evaluation.evidence import Evidence, flatten
 from framecast.evaluation.forecast_metrics import REFERENCES
 
@@ -85,6 +85,8 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "families": drawn[:_CHARTS],
         "more_families": drawn[_CHARTS:],
         "spectra": _spectra_charts(evidence, interval),
+        "beside": _beside(evidence),
+        "no_extrapolation": extrapolation.MISSING,
         "against": _against(evidence),
         "by_lead": [name for name in figures if metrics.key(name, 1) in figures],
         "slices": list(sliced.items())[:_SLICES],
@@ -155,6 +157,13 @@ def _telling(slices: dict[str, Any]) -> dict[str, Any]:
     """Returns the slices without those that hold every clip: the only ones of their kind."""
     kinds = collections.Counter(name.partition(":")[0] for name in slices)
     return {name: found for name, found in slices.items() if kinds[name.partition(":")[0]] > 1}
+
+
+def _beside(evidence: Evidence) -> list[tuple[str, str, dict[str, float | None]]]:
+    """Returns metric, forecaster and its figures, a row of the table beside extrapolation each."""
+    by_forecaster = evidence.beside.get("figures", {})
+    names = families.overall(by_forecaster.get(extrapolation.NAME, {}))
+    return [(name, forecaster, figures) for name in names for forecaster, figures in by_forecaster.items()]
 
 
 def _slice_metrics(evidence: Evidence) -> list[str]:

@@ -113,13 +113,23 @@ class _Convolution(keras.Layer):
 
     def build(self, input_shape):
         shape = (*self._kernel_size, input_shape[-1] + self._filters, self._size)
-        self.kernel = self.add_weight(name="kernel", shape=shape, autocast=False)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self._initial_kernel, autocast=False)
         self.bias = self.add_weight(
             name="bias", shape=(self._size,), initializer=self._bias_initializer, autocast=False
         )
         if self.normalization is not None:
             self.normalization.build((*input_shape[:-1], self._size))
         self.built = True
+
+    def _initial_kernel(self, shape, dtype=None):
+        """Returns frame and state drawn apart, each uniform in 1 / sqrt(pixels times channels that it has)."""
+        rows, columns, channels, size = shape
+        parts = []
+        for own in (channels - self._filters, self._filters):
+            bound = (rows * columns * own) ** -0.5
+            draw = keras.initializers.RandomUniform(-bound, bound)
+            parts.append(draw((rows, columns, own, size), dtype))
+        return ops.concatenate(parts, axis=2)
 
     def call(self, inputs, h):
         x = ops.concatenate([ops.cast(inputs, self.compute_dtype), ops.cast(h, self.compute_dtype)], axis=-1)
@@ -140,7 +150,8 @@ class ConvLSTMCell(_ConvCell):
     concatenated along their input channels, are this kernel.
 
     The convolution runs in the compute dtype; gates and `c` stay in the variable dtype, because a sum over many steps
-    loses small increments in 16 bits.
+    loses small increments in 16 bits. Kernels start as those of two convolutions in PyTorch would, one of the frame and
+    one of `h`: Glorot's bound over both at once leaves frames of few channels too little weight.
 
     Args:
         filters: Channels of `h` and `c`.

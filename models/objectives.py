@@ -63,8 +63,9 @@ class Forecasting:
         """Draws which frames the model sees, `(batch, time)` bool; the first always."""
         done = tf.cast(step, tf.float32) / self._train.steps
         reverse = self._train.sampling == "reverse"
-        in_context = 0.5 + 0.5 * tf.minimum(2 * done, 1.0) if reverse else tf.ones([])
-        after = tf.maximum(1.0 - 2 * done, 0.0) * (0.5 if reverse else 1.0)
+        in_context = 0.5 + 0.5 * done if reverse else tf.ones([])
+        # Slowly at first: what is far ahead is learned when what is near is known.
+        after = (1.0 - tf.square(done)) * (0.5 if reverse else 1.0)
         place = tf.range(time)[None]
         share = tf.where(place < context[:, None], in_context, after)
         seed = tf.stack([tf.constant(self._train.seed, tf.int64), step])

@@ -144,9 +144,9 @@ class TrainSpec(Section):
         loss: Of forecasts, over all next-frame predictions: `mse`; `mae_mse`, the sum of both; `weighted`, the squared
             error with a weight that grows with the true intensity, so that rare high values are not smoothed away.
         sampling: How much of the truth the model sees in training. `none`: all of the context, nothing after.
-            `scheduled` (Bengio et al. 2015): after the context too, with a probability that falls from 1 to 0 over the
-            first half of the steps. `reverse` (Wang et al. 2022): in the context with a probability that rises from 0.5
-            to 1, after it with one that falls from 0.5 to 0.
+            `scheduled` (Bengio et al. 2015): after the context too, with a probability that falls from 1 to 0, as
+            1 - (share of the steps)**2. `reverse` (Wang et al. 2022): in the context with a probability that rises from
+            0.5 to 1, after it with half of that of `scheduled`.
         learning_rate: Peak of the one-cycle schedule.
         eval_every: Steps between evaluations on the val split.
         seed: Seed of weights, order, crops and augmentation.

@@ -172,6 +172,7 @@ def create_pipeline(
         code=code_digest(
             "evaluation",
             "serving/animation.py",
+            "serving/beside_extrapolation.py",
             "serving/showcase.py",
             "models/training_log.py",
             "components/evidence.py",

@@ -100,6 +100,13 @@ _PUSHED = Evidence(
         "black": [[0.0, 0.0, 0.0] + [None] * 10] * 3,
     },
     serving={"mse": 0.015, "mse/lead_1": 0.005, "mse/lead_2": 0.01, "mse/lead_3": 0.015},
+    beside={
+        "clips": 17,
+        "figures": {
+            "candidate": {"mse": 0.01, **{f"mse/lead_{lead}": 0.0125 * lead for lead in (1, 2, 3)}},
+            "extrapolation": {"mse": 0.02, **{f"mse/lead_{lead}": 0.0135 * lead for lead in (1, 2, 3)}},
+        },
+    },
     shown=[
         {
             "role": "best", "clip": "<script>alert(1)</script>", "mse": 0.007, "skill_persistence": 0.8, "stride": 3,
@@ -323,6 +330,15 @@ def test_intervals_stand_beside_the_figures_and_around_the_lines(tmp_path):
     card = (tmp_path / "model_card.md").read_text()
     assert "intervals by a bootstrap over 23 recordings" in card
     assert "| 0.0111 to 0.0333 |" in card
+
+
+def test_the_forecast_stands_beside_extrapolation_where_there_is_pysteps(tmp_path):
+    text = " ".join(_page(tmp_path, _PUSHED).texts)
+    assert "The first 17 clips of the eval split" in text
+    assert "mse candidate 0.01 0.0125 0.025 0.0375" in " ".join(text.split())
+    assert "mse extrapolation 0.02 0.0135 0.027 0.0405" in " ".join(text.split())
+    text = _page(tmp_path, Evidence(**{**vars(_PUSHED), "beside": {}})).text
+    assert "pip install framecast[extrapolation]" in text
 
 
 def test_a_run_without_intervals_says_nothing_of_them(tmp_path):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.ndimage
+import scipy.stats
 from keras import ops
 
 from framecast.models.convlstm import RNN, ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell
@@ -365,7 +366,7 @@ def test_example_a_sequential_model_that_trains():
     model.compile(optimizer="adam", loss="mse")
     rng = np.random.default_rng(0)
     frames, targets = rng.random((2, 4, 64, 64, 3), "float32"), rng.random((2, 4, 10), "float32")
-    history = model.fit(frames, targets, epochs=15, verbose=0).history["loss"]
+    history = model.fit(frames, targets, epochs=30, verbose=0).history["loss"]
     assert history[-1] < history[0]
 
 
@@ -378,3 +379,17 @@ def test_example_clips_of_different_lengths():
     frames[1, 3:] = 7.0
     np.testing.assert_array_equal(ops.convert_to_numpy(layer(frames, length=length)), outputs)
     np.testing.assert_allclose(outputs[1:, :3], ops.convert_to_numpy(layer(frames[1:, :3])), atol=1e-6)
+
+
+def test_kernels_start_as_pytorchs_two_convolutions_would():
+    """torch.nn.Conv2d draws from U(-b, b) with b = 1 / sqrt(kernel size times input channels)."""
+    keras.utils.set_random_seed(0)
+    cell = ConvLSTMCell(32, 5)
+    cell.build((None, None, None, 3))
+    kernel = keras.ops.convert_to_numpy(cell.gates.kernel)
+    assert kernel.shape == (5, 5, 3 + 32, 4 * 32)
+    for part, channels in ((kernel[:, :, :3], 3), (kernel[:, :, 3:], 32)):
+        bound = 1 / np.sqrt(25 * channels)
+        result = scipy.stats.kstest(part.ravel(), scipy.stats.uniform(-bound, 2 * bound).cdf)
+        assert result.pvalue > 1e-4
+    assert len(np.unique(kernel[:, :, :3])) > 0.99 * kernel[:, :, :3].size

@@ -44,11 +44,11 @@ CONTEXT, AFTER = slice(1, 7), slice(7, 12)
     ("sampling", "step", "in_context", "after"),
     [
         ("scheduled", 0, 1, 1),
-        ("scheduled", 25, 1, 0.5),
-        ("scheduled", 50, 1, 0),
+        ("scheduled", 50, 1, 0.75),
+        ("scheduled", 100, 1, 0),
         ("reverse", 0, 0.5, 0.5),
-        ("reverse", 25, 0.75, 0.25),
-        ("reverse", 99, 1, 0),
+        ("reverse", 50, 0.75, 0.375),
+        ("reverse", 100, 1, 0),
     ],
 )
 def test_sampling_shows_the_share_that_its_step_asks_for(batch, sampling, step, in_context, after):
