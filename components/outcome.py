@@ -12,7 +12,7 @@ class Outcome:
 
     Args:
         verdict: `pushed`, `unchanged` or `lost`.
-        why: One sentence, or one for each threshold that was missed.
+        why: One sentence, or one for each threshold that was missed and for what infra validation found.
         version: The version that serves now, when the Pusher named one.
     """
 
@@ -34,10 +34,10 @@ def outcome(pushed: Any, infra: Any | None, verdict: Verdict | None) -> Outcome:
         return Outcome("pushed", f"version {version} at {property_of(pushed, 'pushed_destination')}", version)
     if property_of(pushed, "reason") == "unchanged":
         return Outcome("unchanged", f"the candidate is what version {version} serves already", version)
+    reasons = [miss.describe() for miss in verdict.misses] if verdict is not None else []
     if infra is not None and (reason := property_of(infra, "reason")):
-        return Outcome("lost", reason, version)
-    assert verdict is not None
-    return Outcome("lost", "; ".join(miss.describe() for miss in verdict.misses), version)
+        reasons.append(reason)
+    return Outcome("lost", "; ".join(reasons), version)
 
 
 def property_of(artifact: Any, name: str) -> Any:

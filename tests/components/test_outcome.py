@@ -37,7 +37,11 @@ def _artifact(kind, **properties):
             {},
             ("lost", "mse at lead time 2: expected at most 0.1, received 0.5", None),
         ),
-        ({"pushed": 0, "reason": "lost"}, {"reason": "no answer"}, ("lost", "no answer", None)),
+        (
+            {"pushed": 0, "reason": "lost"},
+            {"reason": "no answer"},
+            ("lost", "mse at lead time 2: expected at most 0.1, received 0.5; no answer", None),
+        ),
     ],
 )
 def test_verdict_reason_and_version(pushed, infra, expected):
