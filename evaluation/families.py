@@ -81,8 +81,19 @@ class Family:
     guide: float | None = None
 
 
-def meaning(name: str) -> str:
-    """Returns what a metric is, with its unit; the direction that is better where no more is known of it."""
+def event_unit(config: Mapping[str, Any]) -> str:
+    """Returns the unit of a configuration's events, such as `mm/h`; empty where thresholds are pixels from 0 to 1."""
+    value = config["clip"].get("value")
+    return (config["evaluate"].get("events") or {}).get("unit") or (value or {}).get("unit", "")
+
+
+def meaning(name: str, unit: str = "") -> str:
+    """Returns what a metric is, with its unit; the direction that is better where no more is known of it.
+
+    Args:
+        name: The metric.
+        unit: That of events' thresholds, see `event_unit`.
+    """
     direction = {"lower": "lower is better", "higher": "higher is better", "one": "nearer to 1 is better"}[
         metrics.direction(name)
     ]
@@ -91,18 +102,19 @@ def meaning(name: str) -> str:
             return f"skill against {_spoken(reference)} alone; {direction}"
         if name.endswith(f"_{reference}"):
             return f"{name.removesuffix(f'_{reference}')} of the reference forecast {_spoken(reference)}"
-    known = _known(name)
+    known = _known(name, unit)
     return "{} ({}); {}".format(*known, direction) if known else direction
 
 
-def _known(name: str) -> tuple[str, str] | None:
+def _known(name: str, event_unit: str) -> tuple[str, str] | None:
     """Returns what a metric is and the unit of its values; None of one that is not listed here."""
     family, _, threshold = name.partition("_")
     if name in spectrum_metrics.NAMES:
         return f"power of the forecast over the truth's at wavelengths around {threshold}", "1 is best"
     if family in event_metrics.FAMILIES and threshold:
         what, unit = _EVENT_MEANINGS[family]
-        return f"{what}; threshold {threshold.replace('_', ', ')}", unit
+        value, *window = threshold.split("_")
+        return f"{what}; threshold {', '.join([f'{value} {event_unit}'.rstrip(), *window])}", unit
     return _MEANINGS.get(name)
 
 
@@ -250,7 +262,9 @@ def _drawn(name: str, config: Mapping[str, Any]) -> tuple[str, str, str, Callabl
             caption = f"root of the mean square error of a pixel ({unit}); lower is better"
             return "RMSE", caption, unit, lambda mse: math.sqrt(mse) * span
         return "MAE", f"mean absolute error of a pixel ({unit}); lower is better", unit, lambda mae: mae * span
-    return name.upper() if len(name) < 5 else name, meaning(name), (_known(name) or ("", ""))[1], float
+    events = event_unit(config)
+    title = name.upper() if len(name) < 5 else name
+    return title, meaning(name, events), (_known(name, events) or ("", ""))[1], float
 
 
 def _converted(value: float | None, convert: Callable[[float], float]) -> float | None:

@@ -4,6 +4,7 @@ write_report("runs/20260101-120000/report", evidence)    # index.html, model_car
 """
 
 import collections
+import functools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ _TEMPLATES = pathlib.Path(__file__).parent
 _SLICES = 40  # Rows of the table.
 _CHARTS = 6  # Shown at once; more are folded.
 _LINES = {"loss": "train", "val_loss": "val"}  # Training curves' names in a chart of their own.
+_BESIDE = ("mse", "mae", "ssim", families.SHARPNESS, "csi_", "bias_")  # Beside extrapolation at once; more is folded.
 _LOG_FROM = 6.0  # Largest over smallest value from which lines that lie close together need a logarithmic axis.
 
 
@@ -77,7 +79,7 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "slice_intervals": evidence.intervals.get("slices", {}),
         "differences": evidence.intervals.get("differences", {}),
         "recordings": evidence.intervals.get("recordings", 0),
-        "meaning": families.meaning,
+        "meaning": functools.partial(families.meaning, unit=families.event_unit(config)),
         "key": metrics.key,
         "leads": leads,
         "lead_names": [f"{lead * interval:.4g}" for lead in leads],
@@ -85,7 +87,8 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "families": drawn[:_CHARTS],
         "more_families": drawn[_CHARTS:],
         "spectra": _spectra_charts(evidence, interval),
-        "beside": _beside(evidence),
+        "beside": _beside(evidence, main=True),
+        "more_beside": _beside(evidence, main=False),
         "no_extrapolation": extrapolation.MISSING,
         "against": _against(evidence),
         "by_lead": [name for name in figures if metrics.key(name, 1) in figures],
@@ -159,10 +162,11 @@ def _telling(slices: dict[str, Any]) -> dict[str, Any]:
     return {name: found for name, found in slices.items() if kinds[name.partition(":")[0]] > 1}
 
 
-def _beside(evidence: Evidence) -> list[tuple[str, str, dict[str, float | None]]]:
-    """Returns metric, forecaster and its figures, a row of the table beside extrapolation each."""
+def _beside(evidence: Evidence, main: bool) -> list[tuple[str, str, dict[str, float | None]]]:
+    """Returns metric, forecaster and its figures, a row of the table beside extrapolation each; the main, or others."""
     by_forecaster = evidence.beside.get("figures", {})
     names = families.overall(by_forecaster.get(extrapolation.NAME, {}))
+    names = [name for name in names if name.startswith(_BESIDE) == main and not name.endswith("_frame")]
     return [(name, forecaster, figures) for name in names for forecaster, figures in by_forecaster.items()]
 
 

@@ -8,7 +8,7 @@ import pytest
 from framecast.evaluation import families
 from framecast.evaluation.forecast_metrics import REFERENCES
 
-_CONFIG = {"clip": {"frames": {"min": 2, "max": 4}}, "task": {"kind": "forecast"}}
+_CONFIG = {"clip": {"frames": {"min": 2, "max": 4}}, "task": {"kind": "forecast"}, "evaluate": {}}
 _FIGURES = {
     "csi_2": 0.5, "csi_2/lead_1": 0.6, "csi_2/lead_2": 0.4,
     "mse": 0.1, "mse/lead_1": 0.04, "mse/lead_2": 0.16,
@@ -119,3 +119,13 @@ def test_a_lead_time_has_the_unit_of_the_frame_rate(interval, expected):
 )
 def test_what_is_measured_of_events_is_explained(name, expected):
     assert re.search(expected, families.meaning(name))
+
+
+def test_thresholds_of_events_have_their_unit():
+    assert "; threshold 2 mm/h, 5px (" in families.meaning("fss_2_5px", "mm/h")
+    value = {"unit": "dBZ", "scale": 1, "offset": 0}
+    for clip, events, expected in (
+        ({"value": value}, {"unit": "mm/h"}, "mm/h"), ({"value": value}, {"unit": None}, "dBZ"), ({}, {}, ""),
+        ({"value": None}, None, ""),
+    ):  # fmt: skip
+        assert families.event_unit({"clip": clip, "evaluate": {"events": events}}) == expected
