@@ -4,10 +4,12 @@
 
 Both see the same batches in the same order, have the same cells (number, filters, kernel, patch) and the same number of
 optimizer steps with Adam on the same one-cycle learning rate; both are shown less and less of the truth, and forecast
-the same held-out sequences, of other digits. Ours is trained as the pipeline trains, with `train.sampling: scheduled`.
+the same held-out sequences, of other digits. Ours is trained as the pipeline trains, with `train.sampling: scheduled`,
+whose share of the truth falls from 1 to 0 as 1 - (share of the steps)**2.
 The other side is OpenSTL's model and training as its paper and documentation describe them (one convolution of the
-input and one of the state a cell, loss over all next frames, scheduled sampling from 1 down to 0), its sampling brought
-to 0 within the budget: at its own pace of 50,000 steps it would be shown the truth nearly all the time here.
+input and one of the state a cell, loss over all next frames, scheduled sampling linearly from 1 down to 0), its
+sampling brought to 0 within the budget: at its own pace of 50,000 steps it would be shown the truth nearly all the time
+here.
 
 MSE and MAE are sums over a frame's pixels, before clipping; SSIM and PSNR are of clipped frames; see
 `framecast.evaluation.metrics`. `ssim` has a data range of 1, `ssim_openstl` of 2, which is what OpenSTL prints.
