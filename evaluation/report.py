@@ -165,8 +165,8 @@ def _telling(slices: dict[str, Any]) -> dict[str, Any]:
 def _beside(evidence: Evidence, main: bool) -> list[tuple[str, str, dict[str, float | None]]]:
     """Returns metric, forecaster and its figures, a row of the table beside extrapolation each; the main, or others."""
     by_forecaster = evidence.beside.get("figures", {})
-    names = families.overall(by_forecaster.get(extrapolation.NAME, {}))
-    names = [name for name in names if name.startswith(_BESIDE) == main and not name.endswith("_frame")]
+    found = families.overall(by_forecaster.get(extrapolation.NAME, {}))
+    names = [name for name in found if name.startswith(_BESIDE) == main and not name.endswith("_frame")]
     return [(name, forecaster, figures) for name in names for forecaster, figures in by_forecaster.items()]
 
 
