@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2, predict_pb2
 
 # gRPC's default limit of 4 MiB is less than one batch of clips.
 ANY_SIZE = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
@@ -56,6 +56,12 @@ STATUS = Method(
     "GetModelStatus",
     get_model_status_pb2.GetModelStatusRequest,
     get_model_status_pb2.GetModelStatusResponse,
+)
+RELOAD = Method(
+    _MODEL,
+    "HandleReloadConfigRequest",
+    model_management_pb2.ReloadConfigRequest,
+    model_management_pb2.ReloadConfigResponse,
 )
 
 

@@ -1,176 +1,181 @@
-"""A stand-in for TensorFlow Serving on a machine without it: laptops, tests, infra validation.
+"""A stand-in for TensorFlow Serving on a machine without it: laptops, tests, infra validation, and no more than that.
 
-    with Server("radar", "serving/radar") as server:
+    with Server(one_model("radar", "serving/radar")) as server:
         forecaster = Forecaster(f"127.0.0.1:{server.port}", model="radar")
 
-Answers Predict, GetModelMetadata and GetModelStatus so that a client cannot tell the two apart: the same directory
-layout, the same errors, the same policy of versions (poll each second, load the newest, then drop the old). Production
-serves with TensorFlow Serving itself. Only loopback can reach the server unless `host` says otherwise: it has neither
-encryption nor authentication.
+Answers Predict, GetModelMetadata, GetModelStatus, HandleReloadConfigRequest and gRPC's health checks so that a client
+cannot tell the two apart: the same directory layout, the same errors, the same policy of versions (poll each second,
+load the newest, then drop the old). Production serves with TensorFlow Serving itself. Only loopback can reach the
+server unless `host` says otherwise: it has neither encryption nor authentication.
 """
 
 import argparse
-import gc
+import contextlib
+import dataclasses
 import logging
 import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import Any
 
 import grpc
-import tensorflow as tf
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2, model_pb2
+from tensorflow_serving.config import model_server_config_pb2
 
 from framecast.serving import protos
-from framecast.serving.loaded import LoadedVersion, ServingError, code_of
+from framecast.serving.batching import BatchingParameters
+from framecast.serving.loaded import ServingError
+from framecast.serving.served_models import LoadError, ServedModels, one_model, read_model_config
 
-_POLL_SECONDS = 1.0
-_GRACE_SECONDS = 5.0  # What calls in flight get when the server stops.
 _MAX_MESSAGE = 2000  # The message of an error travels in a header; gRPC drops headers above 8 KiB.
 _SIGNATURE_DEF = "signature_def"
-_State = get_model_status_pb2.ModelVersionStatus
+_DAY = 86400.0  # Seconds.
+_SIDE_THREADS = 4  # For calls that tell of the server: they answer while every other thread computes.
+_SERVICES = ("", "ModelService", "PredictionService")  # TensorFlow Serving's names of them in health checks.
 
 _log = logging.getLogger(__name__)
 
 
-class LoadError(RuntimeError):
-    """There is no version to start with, or it does not load."""
+@dataclasses.dataclass(frozen=True)
+class ServerOptions:
+    """How the server behaves; names and defaults are those of TensorFlow Serving's flags where it has one.
+
+    Args:
+        batching: How requests share runs of a model; each runs alone unless given.
+        file_system_poll_wait_seconds: Pause between looks at the models' folders.
+        model_config_file: Read anew every `model_config_file_poll_wait_seconds`.
+        model_config_file_poll_wait_seconds: 0 for never again.
+        allow_version_labels_for_unavailable_models: Whether a new label may be given to a version that is not loaded.
+        grpc_max_threads: Calls that are answered at the same time; more wait, up to `queue`.
+        grpc_channel_arguments: Arguments of the gRPC server, such as `grpc.max_receive_message_length`.
+        queue: Calls that are accepted; more are refused with RESOURCE_EXHAUSTED.
+        bytes_in_flight: What the requests that are answered may hold together; one that goes beyond is refused with
+            RESOURCE_EXHAUSTED, unless it is alone.
+        stop_seconds: What accepted calls get to finish when the server stops.
+    """
+
+    batching: BatchingParameters | None = None
+    file_system_poll_wait_seconds: float = 1.0
+    model_config_file: str | None = None
+    model_config_file_poll_wait_seconds: float = 0.0
+    allow_version_labels_for_unavailable_models: bool = False
+    grpc_max_threads: int = dataclasses.field(default_factory=lambda: max(32, 4 * (os.cpu_count() or 1)))
+    grpc_channel_arguments: tuple[tuple[str, int | str], ...] = ()
+    queue: int = 1024
+    bytes_in_flight: int = 2**30
+    stop_seconds: float = 60.0
 
 
 class Server:
-    """Serves the newest version under a folder, as a context manager.
+    """Serves the models of a configuration, as a context manager.
 
     Args:
-        model_name: Name that requests ask for.
-        base_path: Folder with one folder a version, named by its number.
+        config: The models, such as from `one_model`.
         host: Address to listen on.
         port: Port to listen on, a free one when 0.
+        options: How the server behaves.
 
     Raises:
-        LoadError: On entering, when the folder has no version or the newest does not load.
+        LoadError: On entering, when a model has no version or its newest does not load.
         OSError: On entering, when the port is taken.
     """
 
-    def __init__(self, model_name: str, base_path: str, host: str = "127.0.0.1", port: int = 0):
+    def __init__(
+        self,
+        config: model_server_config_pb2.ModelServerConfig,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        options: ServerOptions = ServerOptions(),
+    ):
         self.port = port
-        self._name = model_name
-        self._base_path = base_path
+        self.models = ServedModels(options.batching, options.allow_version_labels_for_unavailable_models)
+        self._config = config
         self._host = host
-        self._loaded: LoadedVersion | None = None
-        self._failed: tuple[Any, ...] | None = None
-        self._states: dict[int, Any] = {}
-        self._states_lock = threading.Lock()
+        self._options = options
         self._stopping = threading.Event()
-        self._poller = threading.Thread(target=self._poll, name="version-poller")
-        self._grpc = grpc.server(
-            futures.ThreadPoolExecutor(os.cpu_count()),
-            # Without it a second server on the same port would silently share the calls.
-            options=(*protos.ANY_SIZE, ("grpc.so_reuseport", 0)),
-        )
-        behaviours = {protos.PREDICT: self._predict, protos.METADATA: self._metadata, protos.STATUS: self._status}
-        self._grpc.add_generic_rpc_handlers(
-            protos.handlers({method: _answering(behaviour) for method, behaviour in behaviours.items()})
-        )
+        self._pollers = [
+            threading.Thread(target=self._every, args=(options.file_system_poll_wait_seconds, self.models.poll))
+        ]
+        if options.model_config_file and options.model_config_file_poll_wait_seconds:
+            arguments = (options.model_config_file_poll_wait_seconds, self._read_config)
+            self._pollers.append(threading.Thread(target=self._every, args=arguments))
+        self._load = _Load(options)
+        self._health = health.HealthServicer()
+        self._grpc = self._make_grpc()
 
     @property
     def versions(self) -> tuple[int, ...]:
-        """The versions that answer, newest first."""
-        with self._states_lock:
-            available = [number for number, status in self._states.items() if status.state == _State.AVAILABLE]
-        return tuple(sorted(available, reverse=True))
+        """The versions of the only model that answer, newest first."""
+        (name,) = self.models.names
+        return self.models.versions(name)
 
     def __enter__(self) -> "Server":
-        self._update()
-        if self._loaded is None:
-            reasons = [f"version {number}: {status.status.error_message}" for number, status in self._states.items()]
-            reason = "; ".join(reasons) or "found no folder named by a version number"
-            raise LoadError(f"{self._base_path}: expected a version of {self._name} that loads, received {reason}")
+        try:
+            self.models.reload(self._config)
+        except ServingError as error:
+            raise LoadError(str(error)) from error
         address = f"{self._host}:{self.port}"
         try:
             self.port = self._grpc.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(f"{address}: expected a free port, received: {error}") from error
         self._grpc.start()
-        self._poller.start()
+        for service in _SERVICES:
+            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        for poller in self._pollers:
+            poller.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._health.enter_graceful_shutdown()
         self._stopping.set()
-        self._grpc.stop(_GRACE_SECONDS).wait()
-        self._poller.join()
-        self._loaded = None
+        self._grpc.stop(self._options.stop_seconds).wait()
+        for poller in self._pollers:
+            poller.join()
+        self.models.close()
 
-    # Versions.
+    def _make_grpc(self) -> grpc.Server:
+        options = self._options
+        server = grpc.server(
+            futures.ThreadPoolExecutor(options.grpc_max_threads, "grpc"),
+            options=_channel_arguments(options.grpc_channel_arguments),
+            maximum_concurrent_rpcs=options.queue,
+        )
+        side = futures.ThreadPoolExecutor(_SIDE_THREADS, "grpc-side")
+        behaviours = {
+            protos.PREDICT: _answering(self._predict),
+            protos.RELOAD: _answering(self._reload),
+            protos.METADATA: _in_pool(_answering(self._metadata), side),
+            protos.STATUS: _in_pool(_answering(self._status), side),
+        }
+        server.add_generic_rpc_handlers(protos.handlers(behaviours))
+        self._health.Check = _in_pool(lambda *call: health.HealthServicer.Check(self._health, *call), side)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        return server
 
-    def _poll(self) -> None:
-        while not self._stopping.wait(_POLL_SECONDS):
-            try:
-                self._update()
-            except Exception:  # A failed look at the folder must not end the polling.
-                _log.exception("%s: could not be polled", self._base_path)
+    def _every(self, seconds: float, look: Callable[[], None]) -> None:
+        while not self._stopping.wait(seconds):
+            look()
 
-    def _update(self) -> None:
-        """Loads the newest version on disk unless it is loaded, or failed and did not change since."""
-        found = _versions_on_disk(self._base_path)
-        if not found:
-            return
-        version = max(found)
-        if self._loaded is not None and version == self._loaded.version:
-            return
-        fingerprint = (version, *_files(found[version]))
-        if fingerprint == self._failed:
-            return
-        self._set_state(version, _State.LOADING)
+    def _read_config(self) -> None:
+        assert self._options.model_config_file is not None
         try:
-            loaded = LoadedVersion(version, found[version])
-        except Exception as error:  # Whatever is wrong with a version, the old one goes on serving.
-            _log.exception("%s: version %d failed to load", self._name, version)
-            self._failed = fingerprint
-            self._set_state(version, _State.END, error)
-            return
-        old, self._loaded, self._failed = self._loaded, loaded, None
-        self._set_state(version, _State.AVAILABLE)
-        _log.info("%s: version %d is serving", self._name, version)
-        if old is not None:
-            self._set_state(old.version, _State.END)
-            # Loaded models hold themselves in reference cycles; without this both would stay in memory.
-            del old
-            gc.collect()
-
-    def _set_state(self, version: int, state: int, error: Exception | None = None) -> None:
-        status = _State(version=version, state=state)
-        if error is not None:
-            status.status.error_code = code_of(error).value[0]
-            status.status.error_message = str(error)
-        else:
-            status.status.error_code = 0
-        with self._states_lock:
-            self._states[version] = status
-
-    def _servable(self, spec: model_pb2.ModelSpec) -> LoadedVersion:
-        """Returns the version that a request asks for, which stays alive while the caller holds it."""
-        if not spec.name:
-            raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
-        choice = spec.WhichOneof("version_choice")
-        if choice == "version_label":
-            raise ServingError(
-                grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {spec.version_label}"
-            )
-        loaded = self._loaded
-        if loaded is None or spec.name != self._name or (choice == "version" and spec.version.value != loaded.version):
-            wanted = f"Specific({spec.name}, {spec.version.value})" if choice == "version" else f"Latest({spec.name})"
-            raise ServingError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")
-        return loaded
+            self.models.reload(read_model_config(self._options.model_config_file))
+        except (OSError, ValueError, ServingError) as error:  # What is served stays; the next look may find better.
+            _log.error("%s: not taken over: %s", self._options.model_config_file, error)
 
     # Calls.
 
-    def _predict(self, request):
-        return self._servable(_spec(request)).predict(request)
+    def _predict(self, request, context):
+        loaded = self.models.find(_spec(request))
+        with self._load.hold(request.ByteSize(), _seconds_left(context)):
+            return loaded.predict(request, _seconds_left(context))
 
-    def _metadata(self, request):
+    def _metadata(self, request, _):
         spec = _spec(request)
         if not request.metadata_field:
             raise ServingError(
@@ -179,18 +184,17 @@ class Server:
         for field in request.metadata_field:
             if field != _SIGNATURE_DEF:
                 raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"Metadata field {field} is not supported")
-        loaded = self._servable(spec)
+        loaded = self.models.find(spec)
         signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=loaded.signature_defs)
         response = get_model_metadata_pb2.GetModelMetadataResponse()
-        response.model_spec.name = self._name
+        response.model_spec.name = spec.name
         response.model_spec.version.value = loaded.version
         response.metadata[_SIGNATURE_DEF].Pack(signatures)
         return response
 
-    def _status(self, request):
+    def _status(self, request, _):
         spec = _spec(request)
-        with self._states_lock:
-            states = dict(self._states) if spec.name == self._name else {}
+        states = self.models.states(spec.name)
         if spec.WhichOneof("version_choice") == "version":
             version = spec.version.value
             if version not in states:
@@ -201,23 +205,66 @@ class Server:
         newest_first = [states[version] for version in sorted(states, reverse=True)]
         return get_model_status_pb2.GetModelStatusResponse(model_version_status=newest_first)
 
+    def _reload(self, request, _):
+        self.models.reload(request.config)
+        return model_management_pb2.ReloadConfigResponse(status={"error_code": 0})
+
+
+class _Load:
+    """What the server takes on at a time: bytes of requests, and runs where there are no batches to bound them."""
+
+    def __init__(self, options: ServerOptions):
+        self._most = options.bytes_in_flight
+        self._held = 0
+        self._lock = threading.Lock()
+        # More runs than cores would not end sooner, and each holds its tensors.
+        self._runs = threading.Semaphore(os.cpu_count() or 1) if options.batching is None else None
+
+    @contextlib.contextmanager
+    def hold(self, size: int, seconds: float) -> Iterator[None]:
+        """Holds room for a request of `size` bytes, and waits for its turn at most `seconds`.
+
+        Raises:
+            ServingError: When there is no room, or the time is over.
+        """
+        with self._lock:
+            if self._held and self._held + size > self._most:
+                raise ServingError(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    f"expected at most {self._most} bytes of requests at a time, received {size} besides {self._held}",
+                )
+            self._held += size
+        try:
+            if self._runs is None:
+                yield
+            elif not self._runs.acquire(timeout=seconds):
+                raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the request's turn")
+            else:
+                try:
+                    yield
+                finally:
+                    self._runs.release()
+        finally:
+            with self._lock:
+                self._held -= size
+
 
 def serve_forever(
-    model_name: str,
-    base_path: str,
+    config: model_server_config_pb2.ModelServerConfig,
     *,
     host: str = "127.0.0.1",
     port: int = 8500,
-    ready: Callable[[int, int], None],
+    options: ServerOptions = ServerOptions(),
+    ready: Callable[[Server], None],
 ) -> None:
-    """Serves until SIGINT or SIGTERM, and lets calls in flight finish; call it from the main thread.
+    """Serves until SIGINT or SIGTERM, and lets accepted calls finish; call it from the main thread.
 
     Args:
-        model_name: See `Server`.
-        base_path: See `Server`.
+        config: See `Server`.
         host: See `Server`.
         port: See `Server`; TensorFlow Serving's own unless given.
-        ready: Called once with the port and the version, when requests can come.
+        options: See `Server`.
+        ready: Called once, when requests can come.
     """
     watched = (signal.SIGINT, signal.SIGTERM)
     reader, writer = socket.socketpair()
@@ -228,8 +275,8 @@ def serve_forever(
         wakeup = signal.set_wakeup_fd(writer.fileno())
         before = {number: signal.signal(number, lambda *_: None) for number in watched}
         try:
-            with Server(model_name, base_path, host, port) as server:
-                ready(server.port, server.versions[0])
+            with Server(config, host, port, options) as server:
+                ready(server)
                 while reader.recv(1)[0] not in watched:
                     pass
         finally:
@@ -238,18 +285,54 @@ def serve_forever(
             signal.set_wakeup_fd(wakeup)
 
 
+def parse_channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
+    """Reads what TensorFlow Serving takes as `--grpc_channel_arguments`: `NAME=VALUE,...`, values numbers or words.
+
+    Raises:
+        ValueError: Naming the part that has no value.
+    """
+    arguments: list[tuple[str, int | str]] = []
+    for part in filter(None, text.split(",")):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ValueError(f"grpc_channel_arguments: expected NAME=VALUE, received {part}")
+        arguments.append((name, int(value) if value.lstrip("-").isdigit() else value))
+    return tuple(arguments)
+
+
+def _channel_arguments(given: Sequence[tuple[str, int | str]]) -> list[tuple[str, int | str]]:
+    arguments: dict[str, int | str] = {
+        # A batch of clips is larger than gRPC's 4 MiB; without any limit one call could take all memory.
+        "grpc.max_receive_message_length": 2**28,
+        "grpc.max_send_message_length": -1,
+        # Without it a second server on the same port would silently share the calls.
+        "grpc.so_reuseport": 0,
+        # A client that is gone without a word does not keep its connection.
+        "grpc.keepalive_time_ms": 60_000,
+        "grpc.keepalive_timeout_ms": 20_000,
+        **dict(given),
+    }
+    return list(arguments.items())
+
+
+def _seconds_left(context: grpc.ServicerContext) -> float:
+    """Returns what is left of the call's deadline; of one without, a day, which TensorFlow's timers can hold."""
+    remaining = context.time_remaining()
+    return _DAY if remaining is None else min(remaining, _DAY)
+
+
 def _spec(request: Any) -> model_pb2.ModelSpec:
     if not request.HasField("model_spec"):
         raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
     return request.model_spec
 
 
-def _answering(behaviour: Callable[[Any], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
+def _answering(behaviour: Callable[[Any, grpc.ServicerContext], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
     """Returns the gRPC form of `behaviour`, whose errors become a code and a message."""
 
     def answer(request, context):
         try:
-            return behaviour(request)
+            return behaviour(request, context)
         except ServingError as error:
             code, message = error.code, str(error)
         except Exception as error:
@@ -260,22 +343,14 @@ def _answering(behaviour: Callable[[Any], Any]) -> Callable[[Any, grpc.ServicerC
     return answer
 
 
-def _versions_on_disk(base_path: str) -> dict[int, str]:
-    """Returns the folders named by a number, by that number."""
-    if not tf.io.gfile.isdir(base_path):
-        return {}
-    names = [name.rstrip("/") for name in tf.io.gfile.listdir(base_path)]
-    return {int(name): os.path.join(base_path, name) for name in names if name.isascii() and name.isdigit()}
+def _in_pool(behaviour: Callable[..., Any], pool: futures.ThreadPoolExecutor) -> Callable[..., Any]:
+    """Returns a function that gRPC runs in a pool of its own."""
 
+    def run(*call):
+        return behaviour(*call)
 
-def _files(directory: str) -> list[tuple[str, int, int]]:
-    """Returns path, size and time of every file, by which a version that was still being copied is tried again."""
-    files = []
-    for folder, _, names in tf.io.gfile.walk(directory):
-        for path in (os.path.join(folder, name) for name in names):
-            stat = tf.io.gfile.stat(path)
-            files.append((path, stat.length, stat.mtime_nsec))
-    return sorted(files)
+    run.experimental_thread_pool = pool  # type: ignore[attr-defined]
+    return run
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -288,15 +363,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--port_file")
     arguments = parser.parse_args(argv)
 
-    def ready(port: int, version: int) -> None:
-        print(f"{arguments.model_name} version {version} at {arguments.host}:{port}", flush=True)
+    def ready(server: Server) -> None:
+        print(f"{arguments.model_name} version {server.versions[0]} at {arguments.host}:{server.port}", flush=True)
         if arguments.port_file:
             # Renamed into place: whoever waits for the file never reads half of it.
             with open(f"{arguments.port_file}.part", "w") as file:
-                file.write(str(port))
+                file.write(str(server.port))
             os.replace(f"{arguments.port_file}.part", arguments.port_file)
 
-    serve_forever(arguments.model_name, arguments.base_path, host=arguments.host, port=arguments.port, ready=ready)
+    serve_forever(
+        one_model(arguments.model_name, arguments.base_path), host=arguments.host, port=arguments.port, ready=ready
+    )
 
 
 if __name__ == "__main__":

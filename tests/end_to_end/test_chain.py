@@ -17,6 +17,7 @@ from framecast.pipeline import config as configuration
 from framecast.pipeline import run as runs
 from framecast.schemas import features
 from framecast.serving.client import Forecaster
+from framecast.serving.served_models import one_model
 from framecast.serving.server import Server
 
 _HORIZON = 5
@@ -183,7 +184,7 @@ def test_the_forecast_through_grpc_is_the_models_own(chain, model, eval_clips, c
         frames = np.random.default_rng(0).integers(0, 256, (1, 4, 765, 700, 1), np.uint8)
         lengths = np.array([4], np.int32)
     expected = model.signatures["serving_default"](frames=tf.constant(frames), length=tf.constant(lengths))["forecast"]
-    with Server("digits", str(chain.folder / "serving")) as server:
+    with Server(one_model("digits", str(chain.folder / "serving"))) as server:
         forecaster = Forecaster(f"127.0.0.1:{server.port}", model="digits")
         (served,) = forecaster.forecast([frames[0, : lengths[0]]])
         assert forecaster.version == chain.versions[-1]

@@ -12,6 +12,7 @@ from framecast.clips import demo_tasks
 from framecast.pipeline import config as configuration
 from framecast.pipeline import run as runs
 from framecast.pipeline.query import describe, query
+from framecast.serving.served_models import one_model
 from framecast.serving.server import Server
 
 _BUILDER = """
@@ -68,7 +69,7 @@ def _run(folder, text, make):
 
 def _query(folder, **options):
     (path,) = (folder / "clips" / "eval").iterdir()
-    with Server("task", str(folder / "serving")) as server:
+    with Server(one_model("task", str(folder / "serving"))) as server:
         return query([str(path)], address=f"127.0.0.1:{server.port}", model="task", **{**_PLAIN, **options})
 
 

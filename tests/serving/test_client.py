@@ -12,6 +12,7 @@ from tensorflow_serving.apis import predict_pb2
 from framecast.models.warmup import predict_request
 from framecast.serving import protos
 from framecast.serving.client import Forecaster, TensorSpec, predict_stub
+from framecast.serving.served_models import one_model
 from framecast.serving.server import Server
 
 HORIZON = 2  # Of the toy model.
@@ -22,7 +23,7 @@ def served(exported, tmp_path_factory):
     """Address of a server of model `toy`, version 7, and the folder of the model."""
     base_path = tmp_path_factory.mktemp("toy")
     os.symlink(exported(7.0), base_path / "7")
-    with Server("toy", str(base_path)) as server:
+    with Server(one_model("toy", str(base_path))) as server:
         yield f"127.0.0.1:{server.port}", str(exported(7.0))
 
 

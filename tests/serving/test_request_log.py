@@ -18,6 +18,7 @@ from framecast.schemas.spec import ClipSpec, FrameRange
 from framecast.serving import request_log
 from framecast.serving.client import Forecaster
 from framecast.serving.request_log import RequestLog
+from framecast.serving.served_models import one_model
 from framecast.serving.server import Server
 
 _SPEC = ClipSpec(frames=FrameRange(min=1, max=8))
@@ -27,7 +28,7 @@ _SPEC = ClipSpec(frames=FrameRange(min=1, max=8))
 def address(exported, tmp_path_factory):
     base_path = tmp_path_factory.mktemp("toy")
     os.symlink(exported(1.0), base_path / "1")
-    with Server("toy", str(base_path)) as server:
+    with Server(one_model("toy", str(base_path))) as server:
         yield f"127.0.0.1:{server.port}"
 
 

@@ -21,7 +21,8 @@ from tensorflow_serving.apis import (
 
 from framecast.models import warmup
 from framecast.serving import protos
-from framecast.serving.server import LoadError, Server, serve_forever
+from framecast.serving.served_models import LoadError, one_model
+from framecast.serving.server import Server, serve_forever
 
 AVAILABLE, END = 30, 50
 HORIZON = 2  # Of the toy model.
@@ -32,7 +33,7 @@ def served(exported, tmp_path_factory):
     """A server of model `toy`, version 7, and its folder."""
     base_path = tmp_path_factory.mktemp("toy")
     os.symlink(exported(7.0), base_path / "7")
-    with Server("toy", str(base_path)) as server:
+    with Server(one_model("toy", str(base_path))) as server:
         yield server, exported(7.0)
 
 
@@ -287,7 +288,7 @@ def test_messages_above_grpcs_default_of_4_mib_go_both_ways(channel):
 
 def test_newer_version_takes_over_without_a_failing_request(base_path, publish, channel_to, random_clip, wait_until):
     seen, failures, stop = [], [], threading.Event()
-    with Server("toy", base_path) as server:
+    with Server(one_model("toy", base_path)) as server:
         predict = protos.PREDICT.stub(channel_to(server))
         request = warmup.predict_request({"frames": random_clip(0)[None], "length": np.int32([3])}, model="toy")
 
@@ -316,7 +317,7 @@ def test_newer_version_takes_over_without_a_failing_request(base_path, publish, 
 def test_corrupt_newer_version_keeps_the_old_one_and_is_tried_again_when_its_files_change(
     base_path, publish, channel_to, random_clip, wait_until
 ):
-    with Server("toy", base_path) as server:
+    with Server(one_model("toy", base_path)) as server:
         channel = channel_to(server)
         broken = pathlib.Path(base_path) / "2"
         broken.mkdir()
@@ -334,7 +335,7 @@ def test_corrupt_newer_version_keeps_the_old_one_and_is_tried_again_when_its_fil
 
 
 def test_version_whose_warm_up_fails_does_not_serve(base_path, publish, channel_to, tmp_path, random_clip, wait_until):
-    with Server("toy", base_path) as server:
+    with Server(one_model("toy", base_path)) as server:
         channel = channel_to(server)
         staged = publish(2).rename(tmp_path / "staged")
         frames = random_clip(0)[None]
@@ -350,7 +351,7 @@ def test_version_whose_warm_up_fails_does_not_serve(base_path, publish, channel_
 
 def test_version_that_is_taken_away_gives_way_to_the_newest_left(base_path, publish, tmp_path, wait_until):
     newest = publish(2)
-    with Server("toy", base_path) as server:
+    with Server(one_model("toy", base_path)) as server:
         assert server.versions == (2,)
         newest.rename(tmp_path / "withdrawn")
         wait_until(lambda: server.versions == (1,), what="version 1 is back")
@@ -360,19 +361,19 @@ def test_newest_is_by_number_and_folders_with_other_names_are_ignored(publish, t
     publish(9)
     publish(10)
     (tmp_path / "toy" / ".11.tmp").mkdir()
-    with Server("toy", str(tmp_path / "toy")) as server:
+    with Server(one_model("toy", str(tmp_path / "toy"))) as server:
         assert server.versions == (10,)
 
 
 def test_starting_without_a_version_names_folder_and_model(tmp_path):
-    with pytest.raises(LoadError, match=r"toy.*expected a version of radar.*no folder named by a version number"):
-        Server("radar", str(tmp_path / "toy")).__enter__()
+    with pytest.raises(LoadError, match=r"radar: .*toy: expected a version that loads, received no folder named by"):
+        Server(one_model("radar", str(tmp_path / "toy"))).__enter__()
 
 
 def test_starting_with_a_corrupt_version_names_it(tmp_path):
     (tmp_path / "4").mkdir()
     with pytest.raises(LoadError, match=r"version 4: .*saved_model\.pb"):
-        Server("radar", str(tmp_path)).__enter__()
+        Server(one_model("radar", str(tmp_path))).__enter__()
 
 
 def test_taken_port_is_refused(base_path):
@@ -381,7 +382,7 @@ def test_taken_port_is_refused(base_path):
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"127.0.0.1:{port}: expected a free port"):
-            Server("toy", base_path, port=port).__enter__()
+            Server(one_model("toy", base_path), port=port).__enter__()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -389,13 +390,13 @@ def test_signal_ends_serving_forever_and_gets_its_old_handler_back(number, base_
     before = signal.getsignal(number)
     announced = []
 
-    def ready(port: int, version: int) -> None:
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            announced.append((version, status_of(channel)))
+    def ready(server: Server) -> None:
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            announced.append((server.versions, status_of(channel)))
         os.kill(os.getpid(), number)
 
-    serve_forever("toy", base_path, port=0, ready=ready)
-    assert announced == [(1, [(1, AVAILABLE, 0)])]
+    serve_forever(one_model("toy", base_path), port=0, ready=ready)
+    assert announced == [((1,), [(1, AVAILABLE, 0)])]
     assert signal.getsignal(number) is before
 
 
