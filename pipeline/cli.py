@@ -15,6 +15,7 @@ import typer
 from framecast.pipeline import quiet
 from framecast.pipeline.cli_data import AsJson, data
 from framecast.pipeline.cli_runs import runs as past_runs
+from framecast.pipeline.config import ConfigError
 
 _state = {"debug": False}
 
@@ -128,25 +129,88 @@ def evaluate(
 
 @app.command()
 def serve(
-    model_base_path: Annotated[str, typer.Argument(help="Folder of numbered versions, such as push.directory.")],
+    model_base_path: Annotated[
+        str | None, typer.Argument(help="Folder of numbered versions, such as push.directory.", show_default=False)
+    ] = None,
     model_name: Annotated[str, typer.Option("--model_name", help="Name that requests ask for.")] = "framecast",
+    model_config_file: Annotated[
+        str | None, typer.Option("--model_config_file", help="Instead of a folder: a ModelServerConfig as text.")
+    ] = None,
+    model_config_poll: Annotated[
+        float,
+        typer.Option("--model_config_file_poll_wait_seconds", help="Read it anew after so long; 0 for never."),
+    ] = 0.0,
+    labels_of_unavailable: Annotated[
+        bool,
+        typer.Option(
+            "--allow_version_labels_for_unavailable_models", help="New labels may name versions not loaded yet."
+        ),
+    ] = False,
+    file_system_poll: Annotated[
+        float, typer.Option("--file_system_poll_wait_seconds", help="Look for new versions after so long.")
+    ] = 1.0,
+    enable_batching: Annotated[
+        bool, typer.Option("--enable_batching", help="Requests of equal shapes share runs of the model.")
+    ] = False,
+    batching_parameters_file: Annotated[
+        str | None, typer.Option("--batching_parameters_file", help="BatchingParameters as text.")
+    ] = None,
+    grpc_max_threads: Annotated[
+        int | None, typer.Option("--grpc_max_threads", min=1, help="Calls answered at the same time.")
+    ] = None,
+    grpc_channel_arguments: Annotated[
+        str,
+        typer.Option(
+            "--grpc_channel_arguments", help="Such as grpc.max_receive_message_length=1000000; 256 MiB unless given."
+        ),
+    ] = "",
     port: Annotated[int, typer.Option(help="gRPC port; 0 takes a free one.")] = 8500,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     as_json: AsJson = False,
 ) -> None:
-    """Serve the newest version over gRPC on this machine. Production uses TensorFlow Serving."""
-    with quiet.heavy_imports():
-        from framecast.serving import server
+    """Serve over gRPC on this machine, as a stand-in for TensorFlow Serving, which production uses.
 
-    def ready(bound: int, version: int) -> None:
+    Flags are named as TensorFlow Serving names them.
+    """
+    if (model_base_path is None) == (model_config_file is None):
+        raise ConfigError("serve: expected either a folder of versions or --model_config_file")
+    if batching_parameters_file and not enable_batching:
+        raise ConfigError("--batching_parameters_file: expected --enable_batching with it")
+    with quiet.heavy_imports():
+        from framecast.serving import batching, server
+        from framecast.serving.served_models import one_model, read_model_config
+
+    threads = {} if grpc_max_threads is None else {"grpc_max_threads": grpc_max_threads}
+    options = server.ServerOptions(
+        batching=(
+            batching.read_batching(batching_parameters_file)
+            if batching_parameters_file
+            else batching.BatchingParameters()
+        )
+        if enable_batching
+        else None,
+        file_system_poll_wait_seconds=file_system_poll,
+        model_config_file=model_config_file,
+        model_config_file_poll_wait_seconds=model_config_poll,
+        allow_version_labels_for_unavailable_models=labels_of_unavailable,
+        grpc_channel_arguments=server.parse_channel_arguments(grpc_channel_arguments),
+        **threads,
+    )
+    config = one_model(model_name, model_base_path) if model_base_path else read_model_config(str(model_config_file))
+
+    def ready(running: server.Server) -> None:
+        served = {name: list(running.models.versions(name)) for name in running.models.names}
         if as_json:
-            print(json.dumps({"port": bound, "model": model_name, "version": version}), flush=True)
+            print(json.dumps({"port": running.port, "models": served}), flush=True)
         else:
+            models = ", ".join(f"{name} {', '.join(map(str, versions))}" for name, versions in served.items())
             print(
-                f"serving {model_name} version {version} on {host}:{bound} (production: TensorFlow Serving)", flush=True
+                f"serving {models} on {host}:{running.port}\n"
+                "for this machine alone: production uses TensorFlow Serving",
+                flush=True,
             )
 
-    server.serve_forever(model_name, model_base_path, host=host, port=port, ready=ready)
+    server.serve_forever(config, host=host, port=port, options=options, ready=ready)
 
 
 @app.command()
@@ -177,7 +241,6 @@ def main() -> None:
     # `model.builder: my_module:build` finds my_module.py in the current folder, as it would with `python -m`.
     sys.path.append(os.getcwd())
     from framecast.clips.records import BadFile
-    from framecast.pipeline.config import ConfigError
     from framecast.pipeline.workdir_lock import WorkdirBusyError
 
     try:

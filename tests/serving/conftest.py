@@ -1,4 +1,4 @@
-"""A toy forecaster as a SavedModel, and helpers to serve it."""
+"""The toy forecaster as versions to serve, and helpers to wait for what a server does."""
 
 import pathlib
 import shutil
@@ -7,54 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-HORIZON = 2
-CHANNELS = 1
-
-
-class ToyForecaster(tf.Module):
-    """Repeats each clip's last frame, blurred and scaled: a forecast with a convolution and a length check in it."""
-
-    def __init__(self, scale: float):
-        super().__init__()
-        self.scale = tf.Variable(scale)
-        self.kernel = tf.Variable(np.random.default_rng(0).random((3, 3, 1, 1), np.float32) / 9)
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None, None, None, CHANNELS], tf.uint8, "frames"),
-            tf.TensorSpec([None], tf.int32, "length"),
-        ]
-    )
-    def serve(self, frames, length):
-        """Returns `forecast` `(batch, HORIZON, height, width, channel)`."""
-        check = tf.debugging.assert_less_equal(length, tf.shape(frames)[1], "length: expected at most the frames given")
-        with tf.control_dependencies([check]):  # Else the gather below may be the first to fail.
-            length = tf.identity(length)
-        last = tf.gather(tf.cast(frames, tf.float32) / 255, length - 1, batch_dims=1)
-        blurred = tf.nn.conv2d(last, self.kernel, 1, "SAME") * self.scale
-        return {"forecast": tf.repeat(blurred[:, None], HORIZON, axis=1), "last": last}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
-    def serve_examples(self, examples):
-        """Returns what `serve` does for clips of PNG frames."""
-        _, sequences, _lengths = tf.io.parse_sequence_example(
-            examples, sequence_features={"image/encoded": tf.io.RaggedFeature(tf.string)}
-        )
-        spec = tf.TensorSpec([None, None, CHANNELS], tf.uint8)
-        encoded = sequences["image/encoded"].merge_dims(1, 2)
-        shape = tf.shape(tf.io.decode_png(encoded[0, 0], channels=CHANNELS))
-
-        def decode(image):
-            if tf.equal(image, ""):
-                return tf.zeros(shape, tf.uint8)
-            return tf.io.decode_png(image, channels=CHANNELS)
-
-        flat = encoded.to_tensor(default_value="")
-        frames = tf.map_fn(decode, tf.reshape(flat, [-1]), fn_output_signature=spec)
-        frames = tf.reshape(frames, tf.concat([tf.shape(flat), shape], 0))
-        return self.serve(frames, tf.cast(encoded.row_lengths(), tf.int32))
+from tests.serving import toy
 
 
 @pytest.fixture(scope="session")
@@ -65,9 +19,7 @@ def exported(tmp_path_factory) -> Callable[[float], pathlib.Path]:
     def export(scale: float) -> pathlib.Path:
         if scale not in made:
             made[scale] = tmp_path_factory.mktemp("exported") / "model"
-            toy = ToyForecaster(scale)
-            signatures = {"serving_default": toy.serve, "serve_examples": toy.serve_examples}
-            tf.saved_model.save(toy, str(made[scale]), signatures=signatures)
+            toy.export(scale, str(made[scale]))
         return made[scale]
 
     return export
@@ -112,6 +64,6 @@ def random_clip() -> Callable[..., np.ndarray]:
     """Makes random uint8 frames `(time, height, width, channel)`."""
 
     def make(seed: int, frames: int = 3, height: int = 8, width: int = 6) -> np.ndarray:
-        return np.random.default_rng(seed).integers(0, 256, (frames, height, width, CHANNELS), np.uint8)
+        return np.random.default_rng(seed).integers(0, 256, (frames, height, width, toy.CHANNELS), np.uint8)
 
     return make

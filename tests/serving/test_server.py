@@ -1,7 +1,9 @@
-"""The embedded server against the documented behaviour of TensorFlow Serving."""
+"""The embedded server where it goes beyond single requests: versions, labels, limits, and how it starts and stops."""
 
+import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,280 +12,59 @@ import threading
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
+from google.protobuf import text_format
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import get_model_status_pb2
 
 from framecast.models import warmup
 from framecast.serving import protos
-from framecast.serving.served_models import LoadError, one_model
-from framecast.serving.server import Server, serve_forever
+from framecast.serving.batching import BatchingParameters
+from framecast.serving.served_models import LoadError, ServedModels, one_model, read_model_config
+from framecast.serving.server import Server, ServerOptions, parse_channel_arguments, serve_forever
 
 AVAILABLE, END = 30, 50
-HORIZON = 2  # Of the toy model.
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
-@pytest.fixture(scope="module")
-def served(exported, tmp_path_factory):
-    """A server of model `toy`, version 7, and its folder."""
-    base_path = tmp_path_factory.mktemp("toy")
-    os.symlink(exported(7.0), base_path / "7")
-    with Server(one_model("toy", str(base_path))) as server:
-        yield server, exported(7.0)
-
-
-@pytest.fixture(scope="module")
-def channel(served):
-    with grpc.insecure_channel(f"127.0.0.1:{served[0].port}", options=protos.ANY_SIZE) as channel:
-        yield channel
-
-
-@pytest.fixture
-def request_(served, random_clip):
-    """A legal Predict request."""
-    frames = random_clip(0)[None]
-    return warmup.predict_request({"frames": frames, "length": np.array([3], np.int32)}, model="toy")
-
-
-def refusal(method: protos.Method, channel, request) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.RpcError) as caught:
-        method.stub(channel)(request, timeout=30)
-    return caught.value.code(), caught.value.details()
-
-
-def status_of(channel, **spec):
+def status_of(channel, name="toy"):
     request = get_model_status_pb2.GetModelStatusRequest()
-    request.model_spec.name = spec.get("name", "toy")
-    if "version" in spec:
-        request.model_spec.version.value = spec["version"]
+    request.model_spec.name = name
     response = protos.STATUS.stub(channel)(request, timeout=30)
     return [(each.version, each.state, each.status.error_code) for each in response.model_version_status]
 
 
-def test_published_client_pattern_gets_the_answer_of_the_in_process_signature(served, channel, random_clip):
-    frames = np.stack([random_clip(1), random_clip(2)])
-    length = np.array([3, 2], np.int32)
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = "toy"
-    request.model_spec.signature_name = "serving_default"
-    request.inputs["frames"].CopyFrom(tf.make_tensor_proto(frames))
-    request.inputs["length"].CopyFrom(tf.make_tensor_proto(length))
-    response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, 30.0)
+@pytest.fixture
+def request_(random_clip):
+    """A legal Predict request."""
+    return warmup.predict_request({"frames": random_clip(0)[None], "length": np.int32([3])}, model="toy")
 
-    in_process = tf.saved_model.load(str(served[1])).signatures["serving_default"]
-    expected = in_process(frames=tf.constant(frames), length=tf.constant(length))["forecast"].numpy()
-    answer = response.outputs["forecast"]
-    assert expected.shape == (2, HORIZON, 8, 6, 1)
-    np.testing.assert_array_equal(tf.make_ndarray(answer), expected)
+
+def refusal(channel, request) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        protos.PREDICT.stub(channel)(request, timeout=60)
+    return caught.value.code(), caught.value.details()
+
+
+def version_of(channel, request) -> int:
+    return protos.PREDICT.stub(channel)(request, timeout=30).model_spec.version.value
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 6, 2), (3, 8, 6, 1)])
+def test_wrong_shape_is_refused_with_input_expected_and_received(base_path, channel_to, request_, shape):
+    request_.inputs["frames"].CopyFrom(tf.make_tensor_proto(np.zeros(shape, np.uint8)))
+    with Server(one_model("toy", base_path)) as server:
+        expected = (INVALID, f"input frames: expected shape (None, None, None, None, 1), received {shape}")
+        assert refusal(channel_to(server), request_) == expected
+
+
+def test_answers_travel_as_raw_bytes(base_path, channel_to, request_):
+    with Server(one_model("toy", base_path)) as server:
+        answer = protos.PREDICT.stub(channel_to(server))(request_, timeout=30).outputs["forecast"]
     assert answer.tensor_content
     assert not answer.float_val
-    assert response.model_spec.name == "toy"
-    assert response.model_spec.signature_name == "serving_default"
-    assert response.model_spec.version.value == 7
-
-
-def test_unset_signature_name_means_serving_default_and_an_output_filter_limits_the_answer(channel, request_):
-    request_.model_spec.ClearField("signature_name")
-    request_.output_filter.append("last")
-    response = protos.PREDICT.stub(channel)(request_, timeout=30)
-    assert response.model_spec.signature_name == "serving_default"
-    assert list(response.outputs) == ["last"]
-
-
-def test_version_asked_for_by_its_number_answers(channel, request_):
-    request_.model_spec.version.value = 7
-    assert protos.PREDICT.stub(channel)(request_, timeout=30).model_spec.version.value == 7
-
-
-def without_spec(request):
-    request.ClearField("model_spec")
-
-
-def set_spec(**fields):
-    def change(request):
-        for name, value in fields.items():
-            if name == "version":
-                request.model_spec.version.value = value
-            else:
-                setattr(request.model_spec, name, value)
-
-    return change
-
-
-def set_input(name, value):
-    return lambda request: request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-
-
-def renamed_input(request):
-    request.inputs["frame"].CopyFrom(request.inputs["frames"])
-    del request.inputs["frames"]
-
-
-def drop_input(request):
-    del request.inputs["length"]
-
-
-def cut_content(request):
-    request.inputs["frames"].tensor_content = b"short"
-
-
-def filter_outputs(*names):
-    return lambda request: request.output_filter.extend(names)
-
-
-INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
-SERVABLE_ROWS = [
-    (without_spec, INVALID, "Missing ModelSpec"),
-    (set_spec(name=""), INVALID, "ModelSpec has no name specified."),
-    (set_spec(name="other"), NOT_FOUND, "Servable not found for request: Latest(other)"),
-    (set_spec(name="other", version=7), NOT_FOUND, "Servable not found for request: Specific(other, 7)"),
-    (set_spec(version=8), NOT_FOUND, "Servable not found for request: Specific(toy, 8)"),
-    (set_spec(version_label="canary"), INVALID, "Unrecognized servable version label: canary"),
-]
-
-
-@pytest.mark.parametrize(
-    ("change", "code", "message"),
-    [
-        *SERVABLE_ROWS,
-        (
-            set_spec(signature_name="nope"),
-            grpc.StatusCode.FAILED_PRECONDITION,
-            'Serving signature key "nope" not found.',
-        ),
-        (
-            drop_input,
-            INVALID,
-            "input size does not match signature: 1!=2 len({frames}) != len({frames,length}). Sent extra: {}. "
-            "Missing but required: {length}.",
-        ),
-        (
-            set_input("mask", np.zeros(2)),
-            INVALID,
-            "input size does not match signature: 3!=2 len({frames,length,mask}) != len({frames,length}). "
-            "Sent extra: {mask}. Missing but required: {}.",
-        ),
-        (
-            renamed_input,
-            INVALID,
-            "Signature input alias: frames(feed name: serving_default_frames:0) not found in request and no default "
-            "value provided. Inputs expected to be in the request {frame,length}, or default input alias set: ",
-        ),
-        (
-            filter_outputs("forecasts"),
-            INVALID,
-            "output tensor alias not found in signature: forecasts Outputs expected to be in the set {forecast,last}.",
-        ),
-        (filter_outputs("forecast", "forecast"), INVALID, "duplicate output tensor alias: forecast"),
-        (
-            set_input("frames", np.zeros((1, 3, 8, 6, 1), np.float32)),
-            INVALID,
-            "Expects arg[0] to be uint8 but float is provided",
-        ),
-        (set_input("length", [b"3"]), INVALID, "Expects arg[1] to be int32 but string is provided"),
-        (
-            set_input("frames", np.zeros((1, 3, 8, 6, 2), np.uint8)),
-            INVALID,
-            "input frames: expected shape (None, None, None, None, 1), received (1, 3, 8, 6, 2)",
-        ),
-        (
-            set_input("frames", np.zeros((3, 8, 6, 1), np.uint8)),
-            INVALID,
-            "input frames: expected shape (None, None, None, None, 1), received (3, 8, 6, 1)",
-        ),
-        (cut_content, INVALID, "tensor parsing error: frames"),
-    ],
-)
-def test_predict_refuses_with_the_code_and_message_of_tensorflow_serving(channel, request_, change, code, message):
-    change(request_)
-    assert refusal(protos.PREDICT, channel, request_) == (code, message)
-
-
-def test_length_that_the_graph_refuses_is_an_invalid_argument_with_the_graphs_message(channel, request_):
-    set_input("length", np.array([4], np.int32))(request_)
-    code, message = refusal(protos.PREDICT, channel, request_)
-    assert code is INVALID
-    assert message.startswith("assertion failed: [length: expected at most the frames given]")
-    assert "[4]" in message
-    assert "[3]" in message
-
-
-def test_corrupt_image_bytes_are_an_invalid_argument(channel):
-    example = tf.train.SequenceExample()
-    example.feature_lists.feature_list["image/encoded"].feature.add().bytes_list.value.append(b"\x89PNG broken")
-    request = warmup.predict_request(
-        {"examples": [example.SerializeToString()]}, model="toy", signature_name="serve_examples"
-    )
-    code, message = refusal(protos.PREDICT, channel, request)
-    assert code is INVALID
-    assert "image" in message.lower()
-    assert "Graph execution error" not in message
-
-
-@pytest.mark.parametrize(("change", "code", "message"), SERVABLE_ROWS)
-def test_metadata_refuses_with_the_code_and_message_of_tensorflow_serving(channel, change, code, message):
-    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-    request.model_spec.name = "toy"
-    change(request)
-    assert refusal(protos.METADATA, channel, request) == (code, message)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ([], "GetModelMetadataRequest must specify at least one metadata_field"),
-        (["signature_def", "weights"], "Metadata field weights is not supported"),
-    ],
-)
-def test_metadata_answers_only_for_signature_def(channel, fields, message):
-    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
-    request.model_spec.name = "toy"
-    assert refusal(protos.METADATA, channel, request) == (INVALID, message)
-
-
-def test_metadata_is_the_signature_map_of_the_saved_model(served, channel):
-    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-    request.model_spec.name = "toy"
-    response = protos.METADATA.stub(channel)(request, timeout=30)
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    assert response.metadata["signature_def"].Unpack(signatures)
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        expected = tf.compat.v1.saved_model.load(session, ["serve"], str(served[1])).signature_def
-    assert dict(signatures.signature_def) == dict(expected)
-    assert response.model_spec.version.value == 7
-
-
-def test_status_shows_the_available_version(channel):
-    assert status_of(channel) == [(7, AVAILABLE, 0)]
-    assert status_of(channel, version=7) == [(7, AVAILABLE, 0)]
-
-
-@pytest.mark.parametrize(
-    ("change", "code", "message"),
-    [
-        (without_spec, INVALID, "Missing ModelSpec"),
-        (set_spec(name="other"), NOT_FOUND, "Could not find any versions of model other"),
-        (set_spec(version=8), NOT_FOUND, "Could not find version 8 of model toy"),
-    ],
-)
-def test_status_refuses_with_the_code_and_message_of_tensorflow_serving(channel, change, code, message):
-    request = get_model_status_pb2.GetModelStatusRequest()
-    request.model_spec.name = "toy"
-    change(request)
-    assert refusal(protos.STATUS, channel, request) == (code, message)
-
-
-def test_messages_above_grpcs_default_of_4_mib_go_both_ways(channel):
-    frames = np.random.default_rng(0).integers(0, 256, (1, 2, 2048, 2048, 1), np.uint8)
-    request = warmup.predict_request({"frames": frames, "length": np.array([2], np.int32)}, model="toy")
-    response = protos.PREDICT.stub(channel)(request, timeout=60)
-    assert request.ByteSize() > 2 * 2**22
-    np.testing.assert_allclose(tf.make_ndarray(response.outputs["last"]), frames[:, 1] / 255, atol=1e-6)
 
 
 def test_newer_version_takes_over_without_a_failing_request(base_path, publish, channel_to, random_clip, wait_until):
@@ -363,6 +144,255 @@ def test_newest_is_by_number_and_folders_with_other_names_are_ignored(publish, t
     (tmp_path / "toy" / ".11.tmp").mkdir()
     with Server(one_model("toy", str(tmp_path / "toy"))) as server:
         assert server.versions == (10,)
+
+
+def configured(base_path, text="", name="toy"):
+    config = one_model(name, base_path)
+    text_format.Merge(text, config.model_config_list.config[0])
+    return config
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("", (3,)),
+        ("latest { num_versions: 2 }", (3, 2)),
+        ("all {}", (3, 2, 1)),
+        ("specific { versions: 1 versions: 3 }", (3, 1)),
+    ],
+)
+def test_policy_decides_which_versions_answer(publish, channel_to, request_, policy, expected):
+    for version in (1, 2, 3):
+        base_path = str(publish(version).parent)
+    config = configured(base_path, f"model_version_policy {{ {policy} }}" if policy else "")
+    with Server(config) as server:
+        assert server.versions == expected
+        channel = channel_to(server)
+        assert version_of(channel, request_) == 3
+        for version in (1, 2, 3):
+            request_.model_spec.version.value = version
+            if version in expected:
+                assert version_of(channel, request_) == version
+            else:
+                missing = f"Servable not found for request: Specific(toy, {version})"
+                assert refusal(channel, request_) == (grpc.StatusCode.NOT_FOUND, missing)
+
+
+def test_reload_adds_a_model_and_takes_one_away(base_path, publish, channel_to, request_, wait_until):
+    with Server(one_model("toy", base_path)) as server:
+        channel = channel_to(server)
+        server.models.reload(one_model("other", base_path))
+        missing = (grpc.StatusCode.NOT_FOUND, "Servable not found for request: Latest(toy)")
+        assert refusal(channel, request_) == missing
+        request_.model_spec.name = "other"
+        assert version_of(channel, request_) == 1
+        assert status_of(channel, "other") == [(1, AVAILABLE, 0)]
+
+
+def test_label_in_the_polled_file_is_taken_over_once_its_version_is_loaded(
+    base_path, publish, tmp_path, channel_to, request_, wait_until
+):
+    file = tmp_path / "models.config"
+    labelled = configured(
+        base_path, 'model_version_policy { latest { num_versions: 2 } } version_labels { key: "stable" value: 1 }'
+    )
+    file.write_text(text_format.MessageToString(labelled))
+    options = ServerOptions(
+        model_config_file=str(file),
+        model_config_file_poll_wait_seconds=0.05,
+        file_system_poll_wait_seconds=0.05,
+        allow_version_labels_for_unavailable_models=True,
+    )
+    request_.model_spec.version_label = "stable"
+    with Server(read_model_config(str(file)), options=options) as server:
+        channel = channel_to(server)
+        assert version_of(channel, request_) == 1
+        labelled.model_config_list.config[0].version_labels["stable"] = 2
+        (tmp_path / "new").write_text(text_format.MessageToString(labelled))
+        os.replace(tmp_path / "new", file)
+        publish(2)
+        wait_until(lambda: version_of(channel, request_) == 2, what="the label has moved")
+        assert server.versions == (2, 1)
+
+
+def test_text_that_is_no_model_config_is_named(tmp_path):
+    (tmp_path / "models.config").write_text("model_config { }")
+    with pytest.raises(ValueError, match=r"models\.config: expected the text of a ModelServerConfig, received 1:"):
+        read_model_config(str(tmp_path / "models.config"))
+
+
+def test_version_that_is_copied_slowly_is_loaded_only_when_it_is_complete(base_path, exported, tmp_path):
+    """File by file, the largest in pieces, with a look of the server between any two."""
+    models = ServedModels()
+    models.reload(one_model("toy", base_path))
+    source, target = exported(2.0), pathlib.Path(base_path) / "2"
+    files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
+    assert pathlib.Path("variables/variables.index") in files
+    for name in files:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        content = (source / name).read_bytes()
+        with (target / name).open("wb") as file:
+            for start in range(0, len(content), len(content) // 2 + 1):
+                models.poll()
+                assert models.versions("toy") == (1,)
+                file.write(content[start : start + len(content) // 2 + 1])
+                file.flush()
+    models.poll()
+    models.poll()
+    assert models.versions("toy") == (2,)
+    models.close()
+
+
+def test_pause_in_a_copy_is_a_failed_load_that_is_tried_again(base_path, exported):
+    models = ServedModels()
+    models.reload(one_model("toy", base_path))
+    target = pathlib.Path(base_path) / "2"
+    shutil.copytree(exported(2.0), target)
+    data = target / "variables" / "variables.data-00000-of-00001"
+    content = data.read_bytes()
+    data.write_bytes(content[:-4])
+    for _ in range(3):
+        models.poll()
+    assert models.versions("toy") == (1,)
+    assert models.states("toy")[2].state == END
+    data.write_bytes(content)
+    for _ in range(2):
+        models.poll()
+    assert models.versions("toy") == (2,)
+    models.close()
+
+
+def test_folder_that_is_gone_for_a_moment_takes_nothing_from_service(base_path, tmp_path):
+    models = ServedModels()
+    models.reload(one_model("toy", base_path))
+    os.rename(base_path, tmp_path / "away")
+    models.poll()
+    assert models.versions("toy") == (1,)
+    models.close()
+
+
+def test_message_above_the_limit_is_refused_and_the_next_one_answered(base_path, channel_to, request_):
+    options = ServerOptions(grpc_channel_arguments=parse_channel_arguments("grpc.max_receive_message_length=100000"))
+    large = warmup.predict_request({"frames": np.zeros((1, 3, 256, 256, 1), np.uint8), "length": [3]}, model="toy")
+    with Server(one_model("toy", base_path), options=options) as server:
+        channel = channel_to(server)
+        code, message = refusal(channel, large)
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "100000" in message
+        assert version_of(channel, request_) == 1
+
+
+def test_channel_argument_without_a_value_is_named():
+    assert parse_channel_arguments("grpc.a=-1,grpc.b=word") == (("grpc.a", -1), ("grpc.b", "word"))
+    with pytest.raises(ValueError, match="grpc_channel_arguments: expected NAME=VALUE, received"):
+        parse_channel_arguments("grpc.a")
+
+
+def test_few_bytes_that_declare_a_vast_tensor_are_refused(base_path, channel_to, request_):
+    vast = tf.make_tensor_proto(np.zeros((1, 1, 1, 1, 1), np.uint8))
+    vast.tensor_shape.dim[2].size = 2**40
+    request_.inputs["frames"].CopyFrom(vast)
+    with Server(one_model("toy", base_path)) as server:
+        code, message = refusal(channel_to(server), request_)
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert message.startswith("input frames: expected at most")
+
+
+class Slow(tf.Module):
+    """Counts to `steps`: as busy, and for as long, as a test wants."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "steps")])
+    def serve(self, steps):
+        last = tf.reduce_max(steps)
+        return {"reached": tf.while_loop(lambda i: i < last, lambda i: i + 1, [0])[0] + 0 * steps}
+
+
+@pytest.fixture
+def slow_server(tmp_path, channel_to):
+    """Starts a server of model `slow`; returns it, and a function that asks it to count without waiting for it."""
+    module = Slow()
+    tf.saved_model.save(module, str(tmp_path / "slow" / "1"), signatures={"serving_default": module.serve})
+    config = one_model("slow", str(tmp_path / "slow"))
+    with contextlib.ExitStack() as stack:
+
+        def start(**options):
+            server = Server(config, options=ServerOptions(**options))
+            stack.enter_context(server)
+            channel = channel_to(server)
+
+            def count(steps, timeout=120):
+                request = warmup.predict_request({"steps": np.int32([steps])}, model="slow")
+                return protos.PREDICT.stub(channel).future(request, timeout=timeout)
+
+            return server, count
+
+        yield start
+
+
+LONG = 200_000  # Steps; a second or so.
+
+
+def is_refused(call) -> bool:
+    return call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_calls_beyond_the_queue_are_refused_and_those_in_it_answered(slow_server, wait_until):
+    _, count = slow_server(queue=1)
+    call = count(LONG)
+    wait_until(lambda: is_refused(count(1)), what="a call beside it is refused")
+    assert tf.make_ndarray(call.result().outputs["reached"]).tolist() == [LONG]
+    wait_until(lambda: not is_refused(count(1)), what="there is room again")
+
+
+def test_bytes_in_flight_are_bounded(slow_server, wait_until):
+    _, count = slow_server(bytes_in_flight=1)
+    call = count(LONG)
+    wait_until(lambda: is_refused(count(1)), what="a call beside it is refused")
+    assert count(1).details().startswith("expected at most 1 bytes of requests at a time")
+    assert call.result()
+
+
+def test_run_stops_when_its_deadline_passes(slow_server, wait_until):
+    _, count = slow_server(queue=1)
+    call = count(10_000 * LONG, timeout=0.5)
+    assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    wait_until(lambda: not is_refused(count(1)), what="the run has ended")
+
+
+def test_health_and_status_answer_while_every_thread_computes(slow_server, channel_to, wait_until):
+    server, count = slow_server(grpc_max_threads=2)
+    calls = [count(LONG) for _ in range(6)]
+    channel = channel_to(server)
+    answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    assert status_of(channel, "slow") == [(1, AVAILABLE, 0)]
+    assert not any(call.done() for call in calls[-2:])
+    assert all(call.result() for call in calls)
+
+
+def test_stopping_finishes_what_was_accepted(tmp_path, slow_server, wait_until):
+    server, count = slow_server(queue=2)
+    calls = [count(LONG), count(LONG)]
+    wait_until(lambda: is_refused(count(1)), what="both are accepted")
+    server.__exit__()
+    assert [tf.make_ndarray(call.result().outputs["reached"])[0] for call in calls] == [LONG, LONG]
+
+
+def test_dropped_version_takes_its_threads_with_it(base_path, publish, request_, channel_to, wait_until):
+    options = ServerOptions(
+        batching=BatchingParameters(max_batch_size=4, num_batch_threads=8), file_system_poll_wait_seconds=0.05
+    )
+    with Server(one_model("toy", base_path), options=options) as server:
+        channel = channel_to(server)
+        for version in range(2, 6):
+            version_of(channel, request_)
+            publish(version)
+            wait_until(lambda version=version: server.versions == (version,), what=f"version {version} serves")
+            if version == 2:
+                version_of(channel, request_)
+                threads = psutil.Process().num_threads()
+        version_of(channel, request_)
+        wait_until(lambda: psutil.Process().num_threads() <= threads + 8, what="the threads are gone")
 
 
 def test_starting_without_a_version_names_folder_and_model(tmp_path):
