@@ -50,7 +50,8 @@ class ServerOptions:
         model_config_file: Read anew every `model_config_file_poll_wait_seconds`.
         model_config_file_poll_wait_seconds: 0 for never again.
         allow_version_labels_for_unavailable_models: Whether a new label may be given to a version that is not loaded.
-        grpc_max_threads: Calls that are answered at the same time; more wait, up to `queue`.
+        grpc_max_threads: Calls that are read, computed or waiting for a batch at the same time; more wait, up to
+            `queue`. A thread costs little, and one that reads a slow client is of no use to the others.
         grpc_channel_arguments: Arguments of the gRPC server, such as `grpc.max_receive_message_length`.
         queue: Calls that are accepted; more are refused with RESOURCE_EXHAUSTED.
         bytes_in_flight: What the requests that are answered may hold together; one that goes beyond is refused with
@@ -63,7 +64,7 @@ class ServerOptions:
     model_config_file: str | None = None
     model_config_file_poll_wait_seconds: float = 0.0
     allow_version_labels_for_unavailable_models: bool = False
-    grpc_max_threads: int = dataclasses.field(default_factory=lambda: max(32, 4 * (os.cpu_count() or 1)))
+    grpc_max_threads: int = 256
     grpc_channel_arguments: tuple[tuple[str, int | str], ...] = ()
     queue: int = 1024
     bytes_in_flight: int = 2**30
@@ -307,9 +308,9 @@ def _channel_arguments(given: Sequence[tuple[str, int | str]]) -> list[tuple[str
         "grpc.max_send_message_length": -1,
         # Without it a second server on the same port would silently share the calls.
         "grpc.so_reuseport": 0,
-        # A client that is gone without a word does not keep its connection.
-        "grpc.keepalive_time_ms": 60_000,
-        "grpc.keepalive_timeout_ms": 20_000,
+        # A client that is gone without a word, or stopped in the middle of a request, does not hold a thread.
+        "grpc.keepalive_time_ms": 20_000,
+        "grpc.http2.ping_timeout_ms": 10_000,
         **dict(given),
     }
     return list(arguments.items())
