@@ -161,7 +161,8 @@ def serve(
     grpc_channel_arguments: Annotated[
         str,
         typer.Option(
-            "--grpc_channel_arguments", help="Such as grpc.max_receive_message_length=1000000; 256 MiB unless given."
+            "--grpc_channel_arguments",
+            help="Such as grpc.max_receive_message_length=100000000; by default what memory should bear.",
         ),
     ] = "",
     port: Annotated[int, typer.Option(help="gRPC port; 0 takes a free one.")] = 8500,

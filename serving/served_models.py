@@ -106,7 +106,7 @@ class ServedModels:
             raise ServingError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")
         return loaded[version]
 
-    def states(self, name: str) -> dict[int, _State]:
+    def states(self, name: str) -> dict[int, Any]:
         """Returns the status of every version of a model that was ever seen, by number."""
         model = self._models.get(name)
         return model.states() if model else {}
@@ -178,7 +178,7 @@ class _Model:
         self.loaded: dict[int, LoadedVersion] = {}  # Replaced as a whole: requests read it while it changes.
         self._batching = batching
         self._policy: Any = None
-        self._states: dict[int, _State] = {}
+        self._states: dict[int, Any] = {}
         self._states_lock = threading.Lock()
         self._seen: dict[int, tuple] = {}
         self._failed: dict[int, tuple] = {}
@@ -188,7 +188,7 @@ class _Model:
         self.base_path = config.base_path
         self._policy = config.model_version_policy
 
-    def states(self) -> dict[int, _State]:
+    def states(self) -> dict[int, Any]:
         """Returns the status of every version that was ever seen."""
         with self._states_lock:
             return dict(self._states)

@@ -16,12 +16,14 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import Any
 
 import grpc
+import psutil
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2, model_pb2
 from tensorflow_serving.config import model_server_config_pb2
@@ -34,6 +36,10 @@ from framecast.serving.served_models import LoadError, ServedModels, one_model, 
 _MAX_MESSAGE = 2000  # The message of an error travels in a header; gRPC drops headers above 8 KiB.
 _SIGNATURE_DEF = "signature_def"
 _DAY = 86400.0  # Seconds.
+_MEMORY_OF_A_BYTE = (
+    512  # Bytes that a run takes a byte of frames: 450 of the most expensive preset, 32 of the cheapest.
+)
+_LEAST_MESSAGE = 2**24
 _SIDE_THREADS = 4  # For calls that tell of the server: they answer while every other thread computes.
 _SERVICES = ("", "ModelService", "PredictionService")  # TensorFlow Serving's names of them in health checks.
 
@@ -52,7 +58,8 @@ class ServerOptions:
         allow_version_labels_for_unavailable_models: Whether a new label may be given to a version that is not loaded.
         grpc_max_threads: Calls that are read, computed or waiting for a batch at the same time; more wait, up to
             `queue`. A thread costs little, and one that reads a slow client is of no use to the others.
-        grpc_channel_arguments: Arguments of the gRPC server, such as `grpc.max_receive_message_length`.
+        grpc_channel_arguments: Arguments of the gRPC server. `grpc.max_receive_message_length` bounds what is computed
+            at the same time too; unless given it is what this machine's free memory can be expected to bear.
         queue: Calls that are accepted; more are refused with RESOURCE_EXHAUSTED.
         bytes_in_flight: What the requests that are answered may hold together; one that goes beyond is refused with
             RESOURCE_EXHAUSTED, unless it is alone.
@@ -104,7 +111,9 @@ class Server:
         if options.model_config_file and options.model_config_file_poll_wait_seconds:
             arguments = (options.model_config_file_poll_wait_seconds, self._read_config)
             self._pollers.append(threading.Thread(target=self._every, args=arguments))
-        self._load = _Load(options)
+        self._arguments = _channel_arguments(options.grpc_channel_arguments)
+        largest = int(self._arguments["grpc.max_receive_message_length"])
+        self._load = Load(options, sys.maxsize if largest < 0 else largest)
         self._health = health.HealthServicer()
         self._grpc = self._make_grpc()
 
@@ -143,7 +152,7 @@ class Server:
         options = self._options
         server = grpc.server(
             futures.ThreadPoolExecutor(options.grpc_max_threads, "grpc"),
-            options=_channel_arguments(options.grpc_channel_arguments),
+            options=list(self._arguments.items()),
             maximum_concurrent_rpcs=options.queue,
         )
         side = futures.ThreadPoolExecutor(_SIDE_THREADS, "grpc-side")
@@ -211,15 +220,19 @@ class Server:
         return model_management_pb2.ReloadConfigResponse(status={"error_code": 0})
 
 
-class _Load:
-    """What the server takes on at a time: bytes of requests, and runs where there are no batches to bound them."""
+class Load:
+    """What the server takes on at a time: bytes of requests, and what it computes of them.
 
-    def __init__(self, options: ServerOptions):
+    Where requests are batched, the batches bound what is computed.
+    """
+
+    def __init__(self, options: ServerOptions, largest: int):
         self._most = options.bytes_in_flight
+        self._largest = largest
+        self._batched = options.batching is not None
         self._held = 0
-        self._lock = threading.Lock()
-        # More runs than cores would not end sooner, and each holds its tensors.
-        self._runs = threading.Semaphore(os.cpu_count() or 1) if options.batching is None else None
+        self._runs: list[int] = []  # Sizes of the requests that are computed.
+        self._changed = threading.Condition()
 
     @contextlib.contextmanager
     def hold(self, size: int, seconds: float) -> Iterator[None]:
@@ -228,7 +241,7 @@ class _Load:
         Raises:
             ServingError: When there is no room, or the time is over.
         """
-        with self._lock:
+        with self._changed:
             if self._held and self._held + size > self._most:
                 raise ServingError(
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -236,18 +249,29 @@ class _Load:
                 )
             self._held += size
         try:
-            if self._runs is None:
+            with contextlib.nullcontext() if self._batched else self._turn(size, seconds):
                 yield
-            elif not self._runs.acquire(timeout=seconds):
-                raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the request's turn")
-            else:
-                try:
-                    yield
-                finally:
-                    self._runs.release()
         finally:
-            with self._lock:
+            with self._changed:
                 self._held -= size
+
+    @contextlib.contextmanager
+    def _turn(self, size: int, seconds: float) -> Iterator[None]:
+        def is_free() -> bool:
+            # More runs than cores would not end sooner, and each holds its tensors.
+            fits = len(self._runs) < (os.cpu_count() or 1) and sum(self._runs) + size <= self._largest
+            return fits or not self._runs
+
+        with self._changed:
+            if not self._changed.wait_for(is_free, seconds):
+                raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the request's turn")
+            self._runs.append(size)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._runs.remove(size)
+                self._changed.notify_all()
 
 
 def serve_forever(
@@ -301,10 +325,10 @@ def parse_channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
     return tuple(arguments)
 
 
-def _channel_arguments(given: Sequence[tuple[str, int | str]]) -> list[tuple[str, int | str]]:
-    arguments: dict[str, int | str] = {
-        # A batch of clips is larger than gRPC's 4 MiB; without any limit one call could take all memory.
-        "grpc.max_receive_message_length": 2**28,
+def _channel_arguments(given: Sequence[tuple[str, int | str]]) -> dict[str, int | str]:
+    return {
+        # What a run takes is hundreds of times the frames that it is given; gRPC's own 4 MiB are less than a batch.
+        "grpc.max_receive_message_length": max(psutil.virtual_memory().available // _MEMORY_OF_A_BYTE, _LEAST_MESSAGE),
         "grpc.max_send_message_length": -1,
         # Without it a second server on the same port would silently share the calls.
         "grpc.so_reuseport": 0,
@@ -313,7 +337,6 @@ def _channel_arguments(given: Sequence[tuple[str, int | str]]) -> list[tuple[str
         "grpc.http2.ping_timeout_ms": 10_000,
         **dict(given),
     }
-    return list(arguments.items())
 
 
 def _seconds_left(context: grpc.ServicerContext) -> float:
@@ -362,6 +385,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8500)
     parser.add_argument("--port_file")
+    parser.add_argument("--grpc_channel_arguments", type=parse_channel_arguments, default=())
     arguments = parser.parse_args(argv)
 
     def ready(server: Server) -> None:
@@ -373,7 +397,11 @@ def main(argv: list[str] | None = None) -> None:
             os.replace(f"{arguments.port_file}.part", arguments.port_file)
 
     serve_forever(
-        one_model(arguments.model_name, arguments.base_path), host=arguments.host, port=arguments.port, ready=ready
+        one_model(arguments.model_name, arguments.base_path),
+        host=arguments.host,
+        port=arguments.port,
+        options=ServerOptions(grpc_channel_arguments=arguments.grpc_channel_arguments),
+        ready=ready,
     )
 
 

@@ -1,7 +1,8 @@
 """A signature of a loaded model as a function of arrays, whose calls share runs of the model where they may."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,7 +21,7 @@ class SignatureRun:
 
     Args:
         session: Session of the graph that the signature was loaded into.
-        signature: The loaded function.
+        signature: The loaded `tf.ConcreteFunction`.
         inputs: Names of its inputs.
         batching: How calls are batched; each runs alone unless given.
     """
@@ -28,7 +29,7 @@ class SignatureRun:
     def __init__(
         self,
         session: tf.compat.v1.Session,
-        signature: Callable[..., _Tensors],
+        signature: Any,
         inputs: Sequence[str],
         batching: BatchingParameters | None,
     ):

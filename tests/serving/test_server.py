@@ -22,8 +22,9 @@ from tensorflow_serving.apis import get_model_status_pb2
 from framecast.models import warmup
 from framecast.serving import protos
 from framecast.serving.batching import BatchingParameters
+from framecast.serving.loaded import ServingError
 from framecast.serving.served_models import LoadError, ServedModels, one_model, read_model_config
-from framecast.serving.server import Server, ServerOptions, parse_channel_arguments, serve_forever
+from framecast.serving.server import Load, Server, ServerOptions, parse_channel_arguments, serve_forever
 
 AVAILABLE, END = 30, 50
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -350,6 +351,18 @@ def test_bytes_in_flight_are_bounded(slow_server, wait_until):
     wait_until(lambda: is_refused(count(1)), what="a call beside it is refused")
     assert count(1).details().startswith("expected at most 1 bytes of requests at a time")
     assert call.result()
+
+
+def test_requests_that_memory_might_not_bear_together_are_computed_one_after_the_other(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    load = Load(ServerOptions(), largest=100)
+    with load.hold(60, seconds=1):
+        with load.hold(40, seconds=1):
+            pass
+        with pytest.raises(ServingError, match="the deadline passed before the request's turn"):
+            load.hold(41, seconds=0.01).__enter__()
+    with load.hold(41, seconds=1):
+        pass
 
 
 def test_run_stops_when_its_deadline_passes(slow_server, wait_until):
