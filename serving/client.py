@@ -3,26 +3,28 @@
     with Forecaster("localhost:8500", model="radar") as forecaster:
         forecasts = forecaster.forecast(clips)
 
+    async with AsyncForecaster("localhost:8500", model="radar") as forecaster:
+        forecasts = await forecaster.forecast(clips)
+
 Needs none of TFX: `tensorflow`, `tensorflow-serving-api` and `grpcio` are enough.
 """
 
-import dataclasses
+import asyncio
+import collections
 import random
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent import futures
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
+import grpc.aio
 import numpy as np
-import tensorflow as tf
-from google.protobuf.message import DecodeError
-from tensorflow.core.example import example_pb2
-from tensorflow.core.protobuf import meta_graph_pb2
-from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
+from tensorflow_serving.apis import predict_pb2
 
-from framecast.models.warmup import predict_request
-from framecast.schemas import features
 from framecast.serving import protos
+from framecast.serving.conversation import Conversation, Exchange, Neighbours, Outputs
+from framecast.serving.declaration import Metadata
 
 if TYPE_CHECKING:  # A client without a log needs nothing of what the log needs.
     from framecast.serving.request_log import RequestLog
@@ -31,72 +33,62 @@ _ATTEMPTS = 6
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # Seconds.
 # gRPC waits a second before it tries an address again, during which our own attempts would fail unheard.
 _RECONNECT = (("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 2000))
+_OPTIONS = (*protos.ANY_SIZE, *_RECONNECT)
+_T = TypeVar("_T")
 
 
-@dataclasses.dataclass(frozen=True)
-class TensorSpec:
-    """A declared input or output.
+class _Client:
+    """What the blocking and the asyncio client share; the arguments are those of `Forecaster`."""
 
-    Args:
-        dtype: NumPy name of the dtype; `object` for strings.
-        shape: Sizes, `None` where free; `None` altogether when even the rank is free.
-    """
-
-    dtype: str
-    shape: tuple[int | None, ...] | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Signature:
-    """The declared inputs and outputs of a signature, by name."""
-
-    inputs: Mapping[str, TensorSpec]
-    outputs: Mapping[str, TensorSpec]
-
-
-@dataclasses.dataclass(frozen=True)
-class Metadata:
-    """What a served version declares: its number, and its signatures by name."""
-
-    version: int
-    signatures: Mapping[str, Signature]
-
-
-class Forecaster:
-    """A client of one served model.
-
-    Every call raises `grpc.RpcError` (its `code()` and `details()` say why) when the server refuses the request or does
-    not answer; a server that is unavailable is asked again, a few times within the deadline, nothing else is.
-
-    Args:
-        address: `host:port` of the gRPC server.
-        model: Name of the model.
-        deadline: Seconds a request may take, repeated attempts included.
-        max_batch: Most clips in a request.
-        log: Keeps a share of the clips that were answered; closed with the connection.
-
-    Attributes:
-        version: Version that gave the last forecast, None before it. Versions may change between requests, also inside
-            one call that takes several.
-    """
+    _open_channel: Callable[..., Any]
 
     def __init__(
         self,
         address: str,
         *,
         model: str,
+        label: str | None = None,
         deadline: float = 60.0,
         max_batch: int = 32,
         log: "RequestLog | None" = None,
     ):
-        self.version: int | None = None
-        self._model = model
+        self._conversation = Conversation(model, label, max_batch)
         self._deadline = deadline
-        self._max_batch = max_batch
         self._log = log
-        self._channel = _channel(address)
-        self._predict = protos.PREDICT.stub(self._channel)
-        self._metadata = protos.METADATA.stub(self._channel)
+        self._channel = self._open_channel(address, options=_OPTIONS)
+        self._stubs = {method: method.stub(self._channel) for method in (protos.PREDICT, protos.METADATA)}
+
+    @property
+    def version(self) -> int | None:
+        """Version that gave the last answer, None before it.
+
+        Versions may change between requests, also inside one call that takes several.
+        """
+        return self._conversation.version
+
+    def _logged(self, answers: list[_T], clips: Sequence[Any]) -> list[_T]:
+        if self._log is not None:
+            self._log.add(clips)
+        return answers
+
+
+class Forecaster(_Client):
+    """A client of one served model.
+
+    Every call raises `grpc.RpcError` (its `code()` and `details()` say why) when the server refuses the request or does
+    not answer; a server that is unavailable is asked again, a few times within the deadline, nothing else is. What the
+    model declares is asked once, and again when another version answers or a clip is refused.
+
+    Args:
+        address: `host:port` of the gRPC server.
+        model: Name of the model.
+        label: Label of the version to ask, such as `stable` or `canary`; the newest version unless given.
+        deadline: Seconds a request may take, repeated attempts included.
+        max_batch: Most clips in a request.
+        log: Keeps a share of the clips that were answered; closed with the connection.
+    """
+
+    _open_channel = staticmethod(grpc.insecure_channel)
 
     def __enter__(self) -> "Forecaster":
         return self
@@ -111,20 +103,8 @@ class Forecaster:
             self._log.close()
 
     def metadata(self) -> Metadata:
-        """Returns what the newest served version declares."""
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        request.model_spec.name = self._model
-        response = self._call(self._metadata, request)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(signatures)
-        return Metadata(
-            version=response.model_spec.version.value,
-            signatures={
-                name: Signature(inputs=_specs(signature.inputs), outputs=_specs(signature.outputs))
-                for name, signature in signatures.signature_def.items()
-                if signature.method_name  # The graph's initialisation is listed too, and is no signature to call.
-            },
-        )
+        """Asks what the served version declares."""
+        return self._carry(self._conversation.metadata())
 
     def forecast(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Forecasts the frames after each clip.
@@ -137,12 +117,12 @@ class Forecaster:
             For each clip `(horizon, height, width, channel)` float32 in [0, 1].
 
         Raises:
-            ValueError: When a clip does not fit what the model declares.
+            ValueError: When a clip does not fit what the model declares, or it answers something else than forecasts.
             grpc.RpcError: See the class.
         """
-        return [answer["forecast"] for answer in self.answer(clips)]
+        return self._logged(self._carry(self._conversation.forecast(clips)), clips)
 
-    def answer(self, clips: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+    def answer(self, clips: Sequence[np.ndarray]) -> list[Outputs]:
         """Asks for whatever the model answers.
 
         Args:
@@ -151,24 +131,52 @@ class Forecaster:
         Returns:
             For each clip its outputs by name, without the batch: `forecast`; or `anomaly_score` `(time,)` and
             `clip_anomaly_score` `()`, 1 and above an alarm; or `probabilities` `(classes,)` or `(time, classes)`; or
-            `value` `()` or `(time,)`.
+            `value` `()` or `(time,)`. Time is the clip's own, also where the server padded it
+            (`pad_variable_length_inputs`).
 
         Raises:
             ValueError: When a clip does not fit what the model declares.
             grpc.RpcError: See the class.
         """
-        declared = self._declared_frames()
-        for number, clip in enumerate(clips):
-            _check_clip(number, clip, declared)
+        return self._logged(self._carry(self._conversation.answer(clips)), clips)
 
-        def inputs(batch: list[int]) -> dict[str, Any]:
-            frames = np.stack([clips[number] for number in batch])
-            return {"frames": frames, "length": np.full(len(batch), frames.shape[1], np.int32)}
+    def stream(self, clips: Iterable[np.ndarray], *, in_flight: int = 4) -> Iterator[Outputs]:
+        """Asks about any number of clips, in memory that does not grow with it.
 
-        answers = self._in_batches([clip.shape[:3] for clip in clips], "serving_default", inputs)
-        if self._log is not None:
-            self._log.add(clips)
-        return answers
+        Reads at most `in_flight * max_batch + 1` clips ahead of the outputs that were taken. Neighbours of one size
+        share a request, so a request waits until there are `max_batch` of them or the next has another size:
+        `max_batch=1` for clips that come slowly.
+
+        Args:
+            clips: As for `forecast`; any iterable, read in this thread.
+            in_flight: Requests under way at a time.
+
+        Yields:
+            For each clip, in order, what `answer` returns.
+
+        Raises:
+            ValueError: When a clip does not fit what the model declares, after the outputs of those before it.
+            grpc.RpcError: See the class; after the outputs of the clips before it.
+        """
+        waiting: collections.deque[tuple[list[np.ndarray], futures.Future[list[Outputs]]]] = collections.deque()
+        pool = futures.ThreadPoolExecutor(in_flight, thread_name_prefix="forecaster")
+
+        def oldest() -> list[Outputs]:
+            batch, answers = waiting.popleft()
+            return self._logged(answers.result(), batch)
+
+        try:
+            for first, batch in _neighbours(clips, self._conversation.max_batch):
+                if not first:  # Else each request under way would ask for what the model declares.
+                    self._carry(self._conversation.check(batch))
+                waiting.append((batch, pool.submit(self._carry, self._conversation.answer(batch, first))))
+                if len(waiting) == in_flight:
+                    yield from oldest()
+            while waiting:
+                yield from oldest()
+        finally:
+            # Nobody wants what is still under way; it ends with its deadline or the connection.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def forecast_examples(self, examples: Sequence[bytes]) -> list[np.ndarray]:
         """Forecasts the frames after each clip given as a serialized `tf.train.SequenceExample`.
@@ -180,103 +188,172 @@ class Forecaster:
             For each clip `(horizon, height, width, channel)` float32 in [0, 1].
 
         Raises:
-            ValueError: When an example cannot be parsed.
+            ValueError: When an example cannot be parsed, or the model answers something else than forecasts.
             grpc.RpcError: See the class.
         """
-        # Only clips of one size can share a request.
-        sizes = [_example_size(number, example) for number, example in enumerate(examples)]
-        answers = self._in_batches(
-            sizes, "serve_examples", lambda batch: {"examples": [examples[number] for number in batch]}
-        )
-        if self._log is not None:
-            self._log.add(examples)
-        return [answer["forecast"] for answer in answers]
+        return self._logged(self._carry(self._conversation.forecast_examples(examples)), examples)
 
-    def _in_batches(
-        self, keys: Sequence[Hashable], signature_name: str, inputs: Callable[[list[int]], dict[str, Any]]
-    ) -> list[dict[str, np.ndarray]]:
-        """Returns the outputs for each item, asked for in batches of items with one key."""
-        answers: list[dict[str, np.ndarray]] = [{} for _ in keys]
-        for batch in _batches(keys, self._max_batch):
-            request = predict_request(inputs(batch), model=self._model, signature_name=signature_name)
-            response: predict_pb2.PredictResponse = self._call(self._predict, request)
-            self.version = response.model_spec.version.value
-            for name, tensor in response.outputs.items():
-                for number, value in zip(batch, tf.make_ndarray(tensor), strict=True):
-                    answers[number][name] = value
-        return answers
+    def _carry(self, exchange: Exchange[_T]) -> _T:
+        """Makes the calls of an exchange, and returns its result."""
+        try:
+            method, request = next(exchange)
+            while True:
+                try:
+                    response = self._call(method, request)
+                except grpc.RpcError as error:
+                    method, request = exchange.throw(error)
+                else:
+                    method, request = exchange.send(response)
+        except StopIteration as finished:
+            return finished.value
 
-    def _declared_frames(self) -> TensorSpec:
-        metadata = self.metadata()
-        signature = metadata.signatures.get("serving_default")
-        found = sorted(signature.inputs) if signature else "no such signature"
-        if signature is None or found != ["frames", "length"]:
-            raise ValueError(
-                f"model {self._model} version {metadata.version}, signature serving_default: expected the inputs "
-                f"['frames', 'length'], received {found}"
-            )
-        return signature.inputs["frames"]
-
-    def _call(self, stub: Callable[..., Any], request: Any) -> Any:
-        end = time.monotonic() + self._deadline
-        for attempt in range(1, _ATTEMPTS + 1):
+    def _call(self, method: protos.Method, request: Any) -> Any:
+        patience = _Patience(self._deadline)
+        while True:
             try:
-                return stub(request, timeout=max(end - time.monotonic(), 0))
+                return self._stubs[method](request, timeout=patience.left)
             except grpc.RpcError as error:
-                # Half of the pause is random, so that clients of a restarted server do not come back all at once.
-                pause = min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE) * random.uniform(0.5, 1)
-                last = attempt == _ATTEMPTS or time.monotonic() + pause >= end
-                if last or error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    raise
+                pause = patience.pause_after(error)
             time.sleep(pause)
+
+
+class AsyncForecaster(_Client):
+    """`Forecaster` for asyncio: the same arguments and methods, awaited. To be made inside the running event loop."""
+
+    _open_channel = staticmethod(grpc.aio.insecure_channel)
+
+    async def __aenter__(self) -> "AsyncForecaster":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connection, and the log."""
+        await self._channel.close()
+        if self._log is not None:
+            await asyncio.to_thread(self._log.close)
+
+    async def metadata(self) -> Metadata:
+        """See `Forecaster.metadata`."""
+        return await self._carry(self._conversation.metadata())
+
+    async def forecast(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """See `Forecaster.forecast`."""
+        return self._logged(await self._carry(self._conversation.forecast(clips)), clips)
+
+    async def answer(self, clips: Sequence[np.ndarray]) -> list[Outputs]:
+        """See `Forecaster.answer`."""
+        return self._logged(await self._carry(self._conversation.answer(clips)), clips)
+
+    async def stream(
+        self, clips: Iterable[np.ndarray] | AsyncIterable[np.ndarray], *, in_flight: int = 4
+    ) -> AsyncIterator[Outputs]:
+        """See `Forecaster.stream`; `clips` may be an asynchronous iterable too."""
+        waiting: collections.deque[tuple[list[np.ndarray], asyncio.Task[list[Outputs]]]] = collections.deque()
+
+        async def oldest() -> list[Outputs]:
+            batch, answers = waiting[0]
+            outputs = self._logged(await answers, batch)
+            waiting.popleft()
+            return outputs
+
+        try:
+            async for first, batch in _async_neighbours(clips, self._conversation.max_batch):
+                if not first:
+                    await self._carry(self._conversation.check(batch))
+                exchange = self._conversation.answer(batch, first)
+                waiting.append((batch, asyncio.create_task(self._carry(exchange))))
+                if len(waiting) == in_flight:
+                    for outputs in await oldest():
+                        yield outputs
+            while waiting:
+                for outputs in await oldest():
+                    yield outputs
+        finally:
+            for _, answers in waiting:
+                answers.cancel()
+            await asyncio.gather(*(answers for _, answers in waiting), return_exceptions=True)
+
+    async def forecast_examples(self, examples: Sequence[bytes]) -> list[np.ndarray]:
+        """See `Forecaster.forecast_examples`."""
+        return self._logged(await self._carry(self._conversation.forecast_examples(examples)), examples)
+
+    async def _carry(self, exchange: Exchange[_T]) -> _T:
+        """Makes the calls of an exchange, and returns its result."""
+        try:
+            method, request = next(exchange)
+            while True:
+                try:
+                    response = await self._call(method, request)
+                except grpc.RpcError as error:
+                    method, request = exchange.throw(error)
+                else:
+                    method, request = exchange.send(response)
+        except StopIteration as finished:
+            return finished.value
+
+    async def _call(self, method: protos.Method, request: Any) -> Any:
+        patience = _Patience(self._deadline)
+        while True:
+            try:
+                return await self._stubs[method](request, timeout=patience.left)
+            except grpc.RpcError as error:
+                pause = patience.pause_after(error)
+            await asyncio.sleep(pause)
+
+
+class _Patience:
+    """How long one request may take, and when it is made again.
+
+    Args:
+        deadline: Seconds, from now.
+    """
+
+    def __init__(self, deadline: float):
+        self._end = time.monotonic() + deadline
+        self._attempt = 0
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return max(self._end - time.monotonic(), 0)
+
+    def pause_after(self, error: grpc.RpcError) -> float:
+        """Returns the seconds to wait before the next attempt; raises `error` when there should be none."""
+        self._attempt += 1
+        # Half of the pause is random, so that clients of a restarted server do not come back all at once.
+        pause = min(_FIRST_PAUSE * 2 ** (self._attempt - 1), _LONGEST_PAUSE) * random.uniform(0.5, 1)
+        last = self._attempt == _ATTEMPTS or pause >= self.left
+        if last or error.code() is not grpc.StatusCode.UNAVAILABLE:
+            raise error
+        return pause
 
 
 def predict_stub(address: str) -> Callable[..., predict_pb2.PredictResponse]:
     """Returns the plain Predict call of the server at `address`, for messages of any size and without retries."""
-    return protos.PREDICT.stub(_channel(address))
+    return protos.PREDICT.stub(grpc.insecure_channel(address, options=_OPTIONS))
 
 
-def _channel(address: str) -> grpc.Channel:
-    return grpc.insecure_channel(address, options=(*protos.ANY_SIZE, *_RECONNECT))
+def _neighbours(clips: Iterable[np.ndarray], most: int) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """Yields `(number of the first clip, clips)` of batches of consecutive clips of one size."""
+    neighbours = Neighbours(most)
+    for clip in clips:
+        yield from neighbours.add(clip)
+    yield from neighbours.rest()
 
 
-def _batches(keys: Sequence[Hashable], most: int) -> Iterator[list[int]]:
-    """Yields lists of at most `most` positions whose keys are equal, in order of first appearance."""
-    positions: dict[Hashable, list[int]] = {}
-    for position, key in enumerate(keys):
-        positions.setdefault(key, []).append(position)
-    for equal in positions.values():
-        for start in range(0, len(equal), most):
-            yield equal[start : start + most]
-
-
-def _specs(infos: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict[str, TensorSpec]:
-    return {name: _spec(info) for name, info in infos.items()}
-
-
-def _spec(info: meta_graph_pb2.TensorInfo) -> TensorSpec:
-    sizes = tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
-    dtype = np.dtype(tf.dtypes.as_dtype(info.dtype).as_numpy_dtype)
-    return TensorSpec(dtype=dtype.name, shape=None if info.tensor_shape.unknown_rank else sizes)
-
-
-def _check_clip(number: int, clip: np.ndarray, declared: TensorSpec) -> None:
-    if not isinstance(clip, np.ndarray) or clip.ndim != 4:
-        received = f"shape {clip.shape}" if isinstance(clip, np.ndarray) else type(clip).__name__
-        raise ValueError(f"clip {number}: expected an array (time, height, width, channel), received {received}")
-    if clip.dtype.name != declared.dtype:
-        raise ValueError(f"clip {number}: expected dtype {declared.dtype}, received {clip.dtype.name}")
-    if declared.shape is None:
-        return
-    axes = ("time", "height", "width", "channel")
-    for axis, size, expected in zip(axes, clip.shape, declared.shape[1:], strict=True):
-        if expected is not None and size != expected:
-            raise ValueError(f"clip {number}: expected {axis} {expected}, received {size}")
-
-
-def _example_size(number: int, serialized: bytes) -> tuple[int, ...]:
-    try:
-        context = example_pb2.SequenceExample.FromString(serialized).context.feature
-    except DecodeError as error:
-        raise ValueError(f"clip {number}: expected a serialized SequenceExample, received {error}") from error
-    return tuple(size for name in (features.HEIGHT, features.WIDTH) for size in context[name].int64_list.value)
+async def _async_neighbours(
+    clips: Iterable[np.ndarray] | AsyncIterable[np.ndarray], most: int
+) -> AsyncIterator[tuple[int, list[np.ndarray]]]:
+    neighbours = Neighbours(most)
+    if isinstance(clips, AsyncIterable):
+        async for clip in clips:
+            for batch in neighbours.add(clip):
+                yield batch
+    else:
+        for clip in clips:
+            for batch in neighbours.add(clip):
+                yield batch
+    for batch in neighbours.rest():
+        yield batch
