@@ -216,23 +216,71 @@ def serve(
 
 @app.command()
 def query(
-    clips: Annotated[list[str], typer.Argument(metavar="CLIPS.tfrecord...", help="TFRecords of clips.")],
+    clips: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CLIPS...",
+            help="TFRecords of clips, or videos, images, .npy or .npz arrays: files, folders or patterns of one kind.",
+        ),
+    ],
     address: Annotated[
         str, typer.Option(help="Address of TensorFlow Serving or of framecast serve.")
     ] = "127.0.0.1:8500",
     model: Annotated[str, typer.Option(help="Name of the served model.")] = "framecast",
+    label: Annotated[
+        str | None, typer.Option(help="Label of the version to ask, such as stable; the newest unless given.")
+    ] = None,
+    deadline: Annotated[float, typer.Option(min=0, help="Seconds that a request may take.")] = 60.0,
     holdout: Annotated[
         bool, typer.Option("--holdout", help="Cut the last frames off and score the forecast against them.")
     ] = False,
     limit: Annotated[int, typer.Option(min=1, help="Ask for this many clips at most.")] = 16,
-    gif: Annotated[str | None, typer.Option(help="Write an animation here.")] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the answers here, in place of what is there: .gif, .npz, .tfrecord, .tfrecord.gz or .nc (CF "
+            "NetCDF). May be given several times.",
+        ),
+    ] = None,
+    card: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="The model's framecast.json, its folder or the folder of versions: it says what a pixel stands for. "
+            "Unless given, clips say it themselves.",
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames a second of images and arrays; videos are brought to it.")
+    ] = None,
+    gray: Annotated[bool, typer.Option("--gray", help="RGB to luminance.")] = False,
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="Resize videos, images and arrays to this.")
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="Cut videos, images and arrays into clips of this many frames; 24 unless given."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a server for forecasts of recorded clips."""
+    """Ask a server about recorded clips, videos, images or arrays, and write what it answers."""
     with quiet.heavy_imports():
         from framecast.pipeline import query as queries
+        from framecast.pipeline.query_sources import Media
 
-    answer = queries.query(clips, address=address, model=model, holdout=holdout, limit=limit, gif=gif)
+    answer = queries.query(
+        clips,
+        address=address,
+        model=model,
+        label=label,
+        deadline=deadline,
+        holdout=holdout,
+        limit=limit,
+        to=to or [],
+        card=card,
+        media=Media(fps=fps, gray=gray, size=size, frames=frames),
+    )
     print(json.dumps(answer) if as_json else queries.describe(answer))
 
 

@@ -46,7 +46,7 @@ def _ask_server(serving: pathlib.Path, clips: list[pathlib.Path], gif: pathlib.P
                 return server.wait() or 1
             address = f"127.0.0.1:{json.loads(banner)['port']}"
             print(f"serving on {address}; forecasting held-out clips through gRPC", flush=True)
-            query = ["query", *map(str, clips), f"--address={address}", "--holdout", f"--gif={gif}"]
+            query = ["query", *map(str, clips), f"--address={address}", "--holdout", f"--to={gif}"]
             return subprocess.run([*_FRAMECAST, *query]).returncode
         finally:
             server.terminate()

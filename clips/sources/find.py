@@ -41,7 +41,7 @@ def find_sources(paths: Sequence[str], spec: ConvertSpec) -> Found:
         ValueError: When what is there cannot be told, or two sources would have one name.
     """
     files = [(root, path) for pattern in paths for root, path in _files(pattern)]
-    kinds = {path: _kind(path) for _, path in files}
+    kinds = {path: kind_of(path) for _, path in files}
     present = sorted({kind for kind in kinds.values() if kind is not None})
     kind = spec.read.kind
     if kind is None:
@@ -81,7 +81,8 @@ def _files(pattern: str) -> Iterator[tuple[str, str]]:
                 yield match, os.path.join(folder, name)
 
 
-def _kind(path: str) -> Kind | None:
+def kind_of(path: str) -> Kind | None:
+    """Returns what a file holds as its name tells it; None when it does not."""
     name = os.path.basename(path).lower()
     for kind, suffixes in _SUFFIXES.items():
         if name.endswith(suffixes):

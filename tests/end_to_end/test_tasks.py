@@ -92,7 +92,7 @@ def test_a_foreign_model_classifies(tmp_path):
     asked = _query(tmp_path)
     assert [len(clip["probabilities"]) for clip in asked["answers"]] == [2, 2, 2]
     assert re.search(r"digits-eval-00000: class [01] \(\d+\.\d%\)", describe(asked))
-    with pytest.raises(ValueError, match=r"--holdout, --gif: expected a model that makes forecasts"):
+    with pytest.raises(ValueError, match=r"--holdout, --to: expected a model that makes forecasts"):
         _query(tmp_path, holdout=True)
 
 
