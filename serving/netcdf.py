@@ -1,5 +1,6 @@
 """Forecasts as CF NetCDF: in the unit of their values, at their valid times."""
 
+import datetime
 import importlib.util
 import os
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ def check_installed() -> None:
 def write_netcdf(path: str | os.PathLike[str], answers: Sequence[Answer], *, model: str) -> None:
     """Writes forecasts by the CF conventions, version 1.8.
 
-    Variables, all float32 with NaN for no value: `forecast` `(clip, lead_time, y, x)`, with `channel` after them where
+    Variables, all float32 with NaN for no value: `forecast` `(clip, lead_time, y, x)`, with `channel` before `y` where
     there are several, and `observation` shaped as it where the truth is known. Coordinates: `lead_time` (forecast
     period in seconds), `forecast_reference_time` `(clip)` and `time` `(clip, lead_time)` in seconds since 1970,
     `example_id` and `media_id` `(clip)`.
@@ -50,10 +51,12 @@ def write_netcdf(path: str | os.PathLike[str], answers: Sequence[Answer], *, mod
     truths = [truth for truth in (answer.true_values() for answer in answers) if truth is not None]
     if len(truths) == len(answers):
         fields["observation"] = (np.stack(truths), "observation at the time of the forecast")
-    dimensions: tuple[str, ...] = ("clip", "lead_time", "y", "x", "channel")
+    # CF recommends that y and x come last.
+    dimensions: tuple[str, ...] = ("clip", "lead_time", "channel", "y", "x")
+    fields = {name: (np.moveaxis(values, -1, 2), text) for name, (values, text) in fields.items()}
     if forecasts.shape[-1] == 1:
-        dimensions = dimensions[:-1]
-        fields = {name: (values[..., 0], text) for name, (values, text) in fields.items()}
+        dimensions = ("clip", "lead_time", "y", "x")
+        fields = {name: (values[:, :, 0], text) for name, (values, text) in fields.items()}
     attributes = _value_attributes(answers[0])
     dataset = xr.Dataset(
         {name: (dimensions, values, {"long_name": text, **attributes}) for name, (values, text) in fields.items()},
@@ -61,6 +64,7 @@ def write_netcdf(path: str | os.PathLike[str], answers: Sequence[Answer], *, mod
         attrs={
             "Conventions": _CONVENTIONS,
             "title": f"Forecasts of {model}",
+            "history": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%dT%H:%M:%SZ} forecast by {model}",
             "source": f"framecast model {model}, version {_versions(answers)}",
             "model_name": model,
             "model_version": _versions(answers),

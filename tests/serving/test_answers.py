@@ -105,11 +105,13 @@ def test_netcdf_of_pixels_that_stand_for_nothing_is_in_0_to_1_and_has_a_channel_
     answer = Answer(told.example, told.context, None, told.outputs, 3)
     write_answers(tmp_path / "forecast.nc", [answer], model="rgb")
     with xr.open_dataset(tmp_path / "forecast.nc") as data:
-        assert data["forecast"].dims == ("clip", "lead_time", "y", "x", "channel")
+        assert data["forecast"].dims == ("clip", "lead_time", "channel", "y", "x")
         assert data["forecast"].attrs["units"] == "1"
         assert "standard_name" not in data["forecast"].attrs
         assert "observation" not in data
-        np.testing.assert_array_equal(data["forecast"][0], answer.outputs["forecast"])
+        np.testing.assert_array_equal(
+            data["forecast"][0].transpose("lead_time", "y", "x", "channel"), answer.outputs["forecast"]
+        )
 
 
 @pytest.mark.parametrize(
