@@ -101,10 +101,10 @@ def query(
             )
             if len(answers) == limit:
                 break
+    lost = {name: count for name, count in sorted(tally.items()) if count and name != "frames"}
     if not answers:
-        raise ValueError(
-            f"{', '.join(paths)}: expected a clip long enough for the model, received {left_out} too short"
-        )
+        received = ", ".join([f"{left_out} too short", *(f"{name}: {count}" for name, count in lost.items())])
+        raise ValueError(f"{', '.join(paths)}: expected a clip long enough for the model, received {received}")
     for path in to:
         write_answers.write_answers(path, answers, model=model)
     return {
@@ -112,7 +112,7 @@ def query(
         "left_out": left_out,
         "limited": len(answers) == limit,
         "version": answers[-1].version,
-        "tally": {name: count for name, count in sorted(tally.items()) if count and name != "frames"},
+        "tally": lost,
         "to": list(to),
         **({"horizon": len(answers[0].outputs[FORECAST])} if answers[0].is_forecast else _labels(answers)),
         **(_scores(answers) if holdout else {}),

@@ -231,6 +231,16 @@ def test_classes_have_the_names_that_clips_give_them(serve, framecast, tmp_path)
     assert "clip-0: class 1 (100.0%)" in framecast("query", plain, *options).text
 
 
+def test_gaps_that_leave_no_clip_are_told(serve, framecast, tmp_path):
+    options, _ = serve()
+    shown = [Image.fromarray(np.full((8, 8), 40 * number, np.uint8)) for number in range(6)]
+    shown[0].save(tmp_path / "a.gif", save_all=True, append_images=shown[1:], duration=[100, 100, 900, 100, 100, 900])
+    answer = framecast("query", tmp_path / "a.gif", "--gray", *options)
+    assert answer.code == 1
+    assert "expected a clip long enough for the model, received" in answer.text
+    assert "too short, gaps: " in answer.text
+
+
 def test_what_cannot_be_asked_about_is_named(serve, framecast, tmp_path):
     options, _ = serve()
     good = write_clips(tmp_path / "a.tfrecord", [moving(0)])
