@@ -126,13 +126,17 @@ def _from_media(
     if found.ignored:
         tally["files of another kind"] += len(found.ignored)
     for source in found.sources:
-        for recording in source.recordings():
-            for clip in clips_of(recording, conversion, Label(), tally):
-                try:
+        try:
+            for recording in source.recordings():
+                for clip in clips_of(recording, conversion, Label(), tally):
                     yield _check(clip.encode(), spec)
-                except BadClip as error:
-                    hint = " (--gray makes one of three)" if error.reason == "channels" else ""
-                    raise ValueError(f"{', '.join(source.files[:1])}: {error}{hint}") from error
+        except BadClip as error:
+            hint = " (--gray makes one of three)" if error.reason == "channels" else ""
+            raise ValueError(f"{source.files[0]}: {error}{hint}") from error
+        except ImportError as error:
+            raise ValueError(
+                f"{source.files[0]}: expected {error.name} to be installed, with the extra framecast[media]"
+            ) from error
 
 
 def _check(record: bytes, spec: ClipSpec) -> tf.train.SequenceExample:

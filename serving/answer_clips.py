@@ -33,7 +33,8 @@ def answer_clip(answer: Answer) -> tf.train.SequenceExample:
     """
     made = _forecast_clip(answer) if answer.is_forecast else _annotated_clip(answer)
     for name in _FACTS:
-        made.context.feature.pop(name, None)
+        if name in made.context.feature:
+            del made.context.feature[name]
     return made
 
 

@@ -155,9 +155,11 @@ class Forecaster(_Client):
             For each clip, in order, what `answer` returns.
 
         Raises:
-            ValueError: When a clip does not fit what the model declares, after the outputs of those before it.
+            ValueError: When a clip does not fit what the model declares, after the outputs of those before it; or
+                `in_flight` is below 1.
             grpc.RpcError: See the class; after the outputs of the clips before it.
         """
+        _check_in_flight(in_flight)
         waiting: collections.deque[tuple[list[np.ndarray], futures.Future[list[Outputs]]]] = collections.deque()
         pool = futures.ThreadPoolExecutor(in_flight, thread_name_prefix="forecaster")
 
@@ -250,6 +252,7 @@ class AsyncForecaster(_Client):
         self, clips: Iterable[np.ndarray] | AsyncIterable[np.ndarray], *, in_flight: int = 4
     ) -> AsyncIterator[Outputs]:
         """See `Forecaster.stream`; `clips` may be an asynchronous iterable too."""
+        _check_in_flight(in_flight)
         waiting: collections.deque[tuple[list[np.ndarray], asyncio.Task[list[Outputs]]]] = collections.deque()
 
         async def oldest() -> list[Outputs]:
@@ -333,6 +336,11 @@ class _Patience:
 def predict_stub(address: str) -> Callable[..., predict_pb2.PredictResponse]:
     """Returns the plain Predict call of the server at `address`, for messages of any size and without retries."""
     return protos.PREDICT.stub(grpc.insecure_channel(address, options=_OPTIONS))
+
+
+def _check_in_flight(requests: int) -> None:
+    if requests < 1:
+        raise ValueError(f"in_flight: expected at least 1, received {requests}")
 
 
 def _neighbours(clips: Iterable[np.ndarray], most: int) -> Iterator[tuple[int, list[np.ndarray]]]:

@@ -33,11 +33,16 @@ class Conversation:
         label: Label of the version that is asked, such as `stable`; the newest unless given.
         max_batch: Most clips in a request.
 
+    Raises:
+        ValueError: When `max_batch` is below 1.
+
     Attributes:
         version: Version that gave the last answer; None before it.
     """
 
     def __init__(self, model: str, label: str | None, max_batch: int):
+        if max_batch < 1:
+            raise ValueError(f"max_batch: expected at least 1, received {max_batch}")
         self.version: int | None = None
         self.max_batch = max_batch
         self._model = model
@@ -139,7 +144,7 @@ class Conversation:
 
 
 class Neighbours:
-    """Gathers consecutive clips of one size into batches.
+    """Gathers consecutive clips of one size and dtype into batches.
 
     Args:
         most: Clips in a batch.
@@ -152,7 +157,7 @@ class Neighbours:
 
     def add(self, clip: np.ndarray) -> Iterator[tuple[int, list[np.ndarray]]]:
         """Takes the next clip; yields `(number of the first clip, clips)` of a batch that is complete, if one is."""
-        if self._held and _size(self._held[0]) != _size(clip):
+        if self._held and _kind(self._held[0]) != _kind(clip):
             yield from self.rest()
         self._held.append(clip)
         if len(self._held) == self._most:
@@ -166,9 +171,9 @@ class Neighbours:
             yield first, held
 
 
-def _size(clip: Any) -> Any:
-    """Returns the shape; None of what is no array, and will be refused."""
-    return getattr(clip, "shape", None)
+def _kind(clip: Any) -> tuple[Any, Any]:
+    """Returns shape and dtype; None of what is no array, and will be refused."""
+    return getattr(clip, "shape", None), getattr(clip, "dtype", None)
 
 
 def _batches(keys: Sequence[Hashable], most: int) -> Iterator[list[int]]:

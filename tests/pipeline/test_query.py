@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -239,6 +240,17 @@ def test_gaps_that_leave_no_clip_are_told(serve, framecast, tmp_path):
     assert answer.code == 1
     assert "expected a clip long enough for the model, received" in answer.text
     assert "too short, gaps: " in answer.text
+
+
+def test_a_package_that_is_missing_is_named(serve, framecast, tmp_path, monkeypatch):
+    options, _ = serve()
+    source = write_clips(tmp_path / "a.tfrecord", [moving(0)])
+    (tmp_path / "a.mp4").touch()
+    for package, arguments in (("av", [tmp_path / "a.mp4"]), ("netCDF4", [source, f"--to={tmp_path}/a.nc"])):
+        monkeypatch.setitem(sys.modules, package, None)
+        answer = framecast("query", *arguments, *options)
+        assert answer.code == 1
+        assert f"expected {package} to be installed, with the extra framecast[media]" in answer.text
 
 
 def test_what_cannot_be_asked_about_is_named(serve, framecast, tmp_path):

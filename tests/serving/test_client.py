@@ -132,6 +132,7 @@ class FakeServing:
         version: Version that answers.
         dtype: That it declares of the frames.
         padded_to: Frames that clips are padded to, as `pad_variable_length_inputs` does.
+        answers: Names of the outputs that it gives; all unless set.
         meanwhile: Called in each Predict before it answers.
     """
 
@@ -139,6 +140,7 @@ class FakeServing:
         self.version = 1
         self.dtype = tf.uint8
         self.padded_to = 0
+        self.answers = None
         self.meanwhile = lambda: None
         self.predicts: list[predict_pb2.PredictRequest] = []
         self.declarations = []
@@ -174,7 +176,8 @@ class FakeServing:
             "classes": np.ones((len(frames), 40), np.float32),
             "last": frames[:, -1],
         }.items():
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+            if self.answers is None or name in self.answers:
+                response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
         return response
 
     def _declare(self, request, context):
@@ -311,12 +314,10 @@ def test_outputs_of_a_padded_clip_are_as_long_as_the_clip(fake, random_clip):
             assert outputs["last"].shape == (8, 6, 1)
 
 
-def test_a_model_without_forecasts_says_what_it_answers(fake, random_clip, monkeypatch):
+def test_a_model_without_forecasts_says_what_it_answers(fake, random_clip):
     server = fake()
-    response = predict_pb2.PredictResponse()
-    response.outputs["value"].CopyFrom(tf.make_tensor_proto(np.float32([1])))
-    monkeypatch.setattr(protos.PREDICT.response, "FromString", lambda _: response)
-    message = r"model toy version 0: expected the output forecast, received \['value'\]"
+    server.answers = {"anomaly_score", "clip_anomaly_score"}
+    message = r"model toy version 1: expected the output forecast, received \['anomaly_score', 'clip_anomaly_score'\]"
     with Forecaster(server.address, model="toy") as forecaster, pytest.raises(ValueError, match=message):
         forecaster.forecast([random_clip(0)])
 
@@ -369,14 +370,33 @@ def test_an_endless_stream_is_read_no_further_ahead_than_the_requests_in_flight(
     assert most[0] == 3
 
 
-def test_a_stream_ends_with_the_error_of_a_clip_after_the_outputs_before_it(fake, random_clip):
-    clips = [random_clip(0), random_clip(1), random_clip(2)[..., :0], random_clip(3)]
-    with Forecaster(fake().address, model="toy", max_batch=1) as forecaster:
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda clip: clip[..., :0], "clip 2: expected channel 1, received 0"),
+        (np.float32, "clip 2: expected dtype uint8, received float32"),
+        (np.ndarray.tolist, "clip 2: expected an array .* received list"),
+    ],
+)
+def test_a_stream_ends_with_the_error_of_a_clip_after_the_outputs_before_it(fake, random_clip, spoil, message):
+    clips = [random_clip(0), random_clip(1), spoil(random_clip(2)), random_clip(3)]
+    with Forecaster(fake().address, model="toy") as forecaster:
         stream = forecaster.stream(clips)
         for clip in clips[:2]:
             np.testing.assert_array_equal(next(stream)["last"], clip[-1])
-        with pytest.raises(ValueError, match="clip 2: expected channel 1, received 0"):
+        with pytest.raises(ValueError, match=message):
             next(stream)
+
+
+def test_sizes_that_would_have_no_bound_are_refused(fake, random_clip):
+    address = fake().address
+    with pytest.raises(ValueError, match="max_batch: expected at least 1, received 0"):
+        Forecaster(address, model="toy", max_batch=0)
+    with (
+        Forecaster(address, model="toy") as forecaster,
+        pytest.raises(ValueError, match="in_flight: expected at least 1, received 0"),
+    ):
+        list(forecaster.stream([random_clip(0)], in_flight=0))
 
 
 def awaited(address, use, **options):
