@@ -13,7 +13,8 @@ from PIL import Image
 from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
 from framecast.schemas.spec import PixelValue
-from framecast.serving.server import Server
+from framecast.serving.served_models import one_model
+from framecast.serving.server import Server, ServerOptions
 
 _HORIZON, _SHORTEST, _VERSION = 2, 3, 4
 
@@ -61,7 +62,10 @@ def serve(tmp_path_factory):
             extra.mkdir()
             of_model = {"task": task, "channels": channels, "dtype": dtype.name, "missing": None, "value": None}
             (extra / "framecast.json").write_text(json.dumps({**of_model, "frame_rate": 10.0, **card}))
-            servers[key] = Server("toy", str(base)).__enter__(), base
+            config = one_model("toy", str(base))
+            config.model_config_list.config[0].version_labels["stable"] = _VERSION
+            options = ServerOptions(allow_version_labels_for_unavailable_models=True)
+            servers[key] = Server(config, options=options).__enter__(), base
         server, base = servers[key]
         return [f"--address=127.0.0.1:{server.port}", "--model=toy"], base
 
@@ -251,6 +255,15 @@ def test_a_package_that_is_missing_is_named(serve, framecast, tmp_path, monkeypa
         answer = framecast("query", *arguments, *options)
         assert answer.code == 1
         assert f"expected {package} to be installed, with the extra framecast[media]" in answer.text
+
+
+def test_the_version_of_a_label_is_asked(serve, framecast, tmp_path):
+    options, _ = serve()
+    source = write_clips(tmp_path / "a.tfrecord", [moving(0)])
+    assert asked(framecast, source, *options, "--label=stable")["version"] == _VERSION
+    refused = framecast("query", source, *options, "--label=canary")
+    assert refused.code == 1
+    assert "INVALID_ARGUMENT: Unrecognized servable version label: canary" in refused.text
 
 
 def test_what_cannot_be_asked_about_is_named(serve, framecast, tmp_path):
