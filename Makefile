@@ -1,6 +1,6 @@
 # Everything that a person can do here: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo tensorboard test test-all test-backends lint format lock clean
+.PHONY: help setup peers demo tensorboard test test-all test-backends soak lint format lock clean
 
 PYTHON := .venv/bin/python
 # A file's tests stay together, since they share what takes long; two workers, since each holds 2 GB of imports.
@@ -37,6 +37,9 @@ test-backends: setup peers ## Runs the layers' tests on Keras' other backends, J
 	@KERAS_BACKEND=torch .venv-peers/bin/python -W ignore -m pytest tests/models/test_convlstm.py
 	@.venv-peers/bin/python -W ignore -m pytest tests/evaluation/test_extrapolation.py
 	@FRAMECAST_PEERS=.venv-peers/bin/python $(PYTHON) -W ignore -m pytest tests/evaluation/test_pysteps.py
+
+soak: setup ## Asks the embedded server for five minutes, while versions come and go; make test-all does it shortly.
+	@$(PYTHON) -W ignore benchmarks/soak.py
 
 lint: setup ## Checks style and types.
 	@.venv/bin/ruff check .

@@ -1,0 +1,196 @@
+"""Overhead of the embedded server: `python benchmarks/serving.py`.
+
+Asks `framecast serve` and, between any two requests, the bare SavedModel in this process for the same clips: latency
+at batches of 1 and 16, raw frames (`serving_default`) and encoded ones (`serve_examples`). Then 16 clients ask for a
+clip at a time, without pause, of a server that batches; beside it the bare model at its best batch size. Models are the
+demo's and `convlstm-s`, exported as they were initialised, at 64x64. Clients and server share the machine's cores.
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from framecast.pipeline import quiet
+
+_CONFIG = pathlib.Path(__file__).resolve().parent.parent / "configs/demo.yaml"
+_FRAMES, _SIZE = 10, 64
+_BATCHES = (1, 16)
+_SIZES = (1, 2, 4, 8, 16, 32)
+_CLIENTS = 16
+_BATCHING = """
+max_batch_size { value: 16 }
+batch_timeout_micros { value: 10000 }
+max_enqueued_batches { value: 1000 }
+num_batch_threads { value: 1 }
+allowed_batch_sizes: 1
+allowed_batch_sizes: 4
+allowed_batch_sizes: 8
+allowed_batch_sizes: 16
+"""
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--presets", nargs="+", default=["convlstm-coarse", "convlstm-s"])
+    parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
+    arguments = parser.parse_args()
+    quiet.settle()
+    for preset in arguments.presets:
+        with tempfile.TemporaryDirectory() as folder:
+            _measure(pathlib.Path(folder), preset, arguments.seconds)
+
+
+def _measure(folder: pathlib.Path, preset: str, seconds: float) -> None:
+    import tensorflow as tf
+
+    _export(folder / "serving" / "1", preset)
+    signatures = tf.saved_model.load(str(folder / "serving" / "1")).signatures
+    print(f"{preset}: milliseconds, p50 and p99; {_FRAMES} frames of {_SIZE}x{_SIZE} a clip")
+    print(f"{'batch':<8}{'signature':<18}{'bare':>16}{'served':>16}{'p50':>8}{'  over 1.1 x + 2 ms'}")
+    with _server(folder / "serving") as address:
+        for batch in _BATCHES:
+            for signature, inputs in _inputs(batch).items():
+                tensors = {name: tf.constant(value) for name, value in inputs.items()}
+                bare = lambda: signatures[signature](**tensors)["forecast"].numpy()  # noqa: B023, E731 - called here
+                times = _alternate([bare, _asking(address, signature, inputs)], seconds)
+                (own, own_99), (served, served_99) = (np.percentile(each, [50, 99]) for each in times)
+                print(
+                    f"{batch:<8}{signature:<18}{own:>8.1f}{own_99:>8.1f}{served:>8.1f}{served_99:>8.1f}"
+                    f"{served / own:>7.2f}x{served - 1.1 * own - 2:>12.1f} ms",
+                    flush=True,
+                )
+    best, size = max((_throughput_alone(signatures["serving_default"], size, seconds / 4), size) for size in _SIZES)
+    print(f"bare: {best:.1f} clips/s at batches of {size}, its best of {', '.join(map(str, _SIZES))}")
+    (folder / "batching.config").write_text(_BATCHING)
+    flags = ["--enable_batching", f"--batching_parameters_file={folder / 'batching.config'}"]
+    with _server(folder / "serving", *flags) as address:
+        served = _throughput_of_clients(address, seconds)
+    again = _throughput_alone(signatures["serving_default"], size, seconds / 4)
+    bare = (best + again) / 2
+    print(f"{_CLIENTS} clients, batched: {served:.1f} clips/s, {served / bare:.2f} x the bare model's {bare:.1f}\n")
+
+
+def _export(folder: pathlib.Path, preset: str) -> None:
+    import keras
+
+    from framecast.models import builders, export
+    from framecast.pipeline import check, config
+
+    resolved = config.load(str(_CONFIG), [f"model.preset={preset}"])
+    keras.utils.set_random_seed(0)
+    model = builders.build(resolved.model, resolved.task, resolved.clip, keras.DTypePolicy("float32"))
+    export.save(check.untrained_module(model, resolved), str(folder), {})
+
+
+def _inputs(batch: int) -> dict[str, dict[str, Any]]:
+    """Returns the same clips as arguments of either signature."""
+    from framecast.clips.codec import encode_clip
+
+    frames = _clips(batch)
+    encoded = [
+        encode_clip(clip, example_id=str(number), media_id="m", frame_rate=10.0).SerializeToString()
+        for number, clip in enumerate(frames)
+    ]
+    return {
+        "serving_default": {"frames": frames, "length": np.full(batch, _FRAMES, np.int32)},
+        "serve_examples": {"examples": encoded},
+    }
+
+
+def _clips(batch: int) -> np.ndarray:
+    """Returns moving digits `(batch, time, height, width, 1)` uint8."""
+    from framecast.clips.demo import digit_paths, draw_digits, source_digits
+
+    random, digits = np.random.default_rng(0), source_digits(None)
+    clips = []
+    for _ in range(batch):
+        moving = [(digits[random.integers(len(digits))], path) for path in digit_paths(random, _FRAMES)]
+        clips.append(draw_digits(moving, _FRAMES, _SIZE))
+    return np.stack(clips)
+
+
+@contextlib.contextmanager
+def _server(base: pathlib.Path, *flags: str) -> Iterator[str]:
+    command = [sys.executable, "-W", "ignore", "-m", "framecast.pipeline.cli", "serve", str(base), "--port=0", "--json"]
+    with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield f"127.0.0.1:{json.loads(server.stdout.readline())['port']}"
+        finally:
+            server.terminate()
+
+
+def _asking(address: str, signature: str, inputs: dict[str, Any]) -> Callable[[], np.ndarray]:
+    """Returns what asks as TensorFlow Serving's published clients do: a request made, sent, and its answer read."""
+    import tensorflow as tf
+
+    from framecast.models.warmup import predict_request
+    from framecast.serving.client import predict_stub
+
+    predict = predict_stub(address)
+
+    def ask():
+        response = predict(predict_request(inputs, model="framecast", signature_name=signature))
+        return tf.make_ndarray(response.outputs["forecast"])
+
+    return ask
+
+
+def _alternate(functions: Sequence[Callable[[], Any]], seconds: float) -> list[list[float]]:
+    """Calls the functions in turn; returns the milliseconds of each call of each."""
+    for function in functions:
+        for _ in range(3):
+            function()
+    times: list[list[float]] = [[] for _ in functions]
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for function, own in zip(functions, times):
+            started = time.perf_counter()
+            function()
+            own.append(1000 * (time.perf_counter() - started))
+    return times
+
+
+def _throughput_alone(signature: Callable[..., Any], batch: int, seconds: float) -> float:
+    import tensorflow as tf
+
+    tensors = {name: tf.constant(value) for name, value in _inputs(batch)["serving_default"].items()}
+    (times,) = _alternate([lambda: signature(**tensors)["forecast"].numpy()], seconds)
+    return batch * len(times) / (sum(times) / 1000)
+
+
+def _throughput_of_clients(address: str, seconds: float) -> float:
+    inputs = _inputs(1)["serving_default"]
+
+    def ask(_):
+        asking, answers = _asking(address, "serving_default", inputs), 0
+        for _ in range(3):
+            asking()
+        started.wait()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            asking()
+            answers += 1
+        return answers
+
+    started = threading.Barrier(_CLIENTS)
+    with concurrent.futures.ThreadPoolExecutor(_CLIENTS) as pool:
+        began = time.monotonic()
+        answers = sum(pool.map(ask, range(_CLIENTS)))
+        return answers / (time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    main()
