@@ -1,16 +1,21 @@
 """TFX's Evaluator, told by ServingModel's property whether there is a baseline."""
 
+import json
 from typing import Any
 
 from tensorflow_model_analysis.proto import config_pb2
 from tfx import types
 from tfx.components.evaluator import executor
 from tfx.dsl.components.base import base_beam_component, executor_spec
-from tfx.types import component_spec, standard_artifacts, standard_component_specs
+from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
 
 from framecast.components.batches import few_clips
 from framecast.components.serving_model import PRESENT
+from framecast.evaluation import families
+from framecast.evaluation.verdict import read_verdict
+
+FIGURES = "figures"  # Property of the blessing: JSON of the candidate's metrics, all lead times together.
 
 
 class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
@@ -26,7 +31,7 @@ class Executor(executor.Executor):
     """Evaluates few clips at once, without a baseline when ServingModel says that nothing comparable is serving."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
-        """Evaluates with or without a baseline."""
+        """Evaluates with or without a baseline; the blessing says the figures too, for whoever pushes."""
         key = standard_component_specs.BASELINE_MODEL_KEY
         present = [model for model in input_dict.get(key, []) if model.get_int_custom_property(PRESENT)]
         inputs = {name: value for name, value in input_dict.items() if name != key}
@@ -34,6 +39,10 @@ class Executor(executor.Executor):
             inputs[key] = present
         with few_clips():
             super().Do(inputs, output_dict, exec_properties)
+        evaluation = artifact_utils.get_single_instance(output_dict[standard_component_specs.EVALUATION_KEY])
+        blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
+        overall = families.overall(read_verdict(evaluation.uri).figures)
+        blessing.set_string_custom_property(FIGURES, json.dumps(overall))
 
 
 class Evaluator(base_beam_component.BaseBeamComponent):

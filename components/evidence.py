@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfx.dsl.io import fileio
 from tfx.utils import path_utils
 
-from framecast.components import clip_example_gen, validation_gate, versions
+from framecast.components import clip_example_gen, validation_gate
 from framecast.evaluation import extrapolation
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.evidence import Evidence
@@ -22,7 +22,7 @@ from framecast.evaluation.verdict import read_intervals, read_verdict
 from framecast.models import trainer, training_log
 from framecast.models.spec import ForecastTask
 from framecast.schemas.spec import ClipSpec
-from framecast.serving import beside_extrapolation, showcase
+from framecast.serving import beside_extrapolation, showcase, versions
 
 _CANDIDATE = "candidate"
 _SUMMED = 256  # Clips whose sums are added up once more, whatever the size of the eval split.

@@ -31,7 +31,9 @@ def outcome(pushed: Any, infra: Any | None, verdict: Verdict | None) -> Outcome:
     """
     version = property_of(pushed, "pushed_version")
     if property_of(pushed, "pushed"):
-        return Outcome("pushed", f"version {version} at {property_of(pushed, 'pushed_destination')}", version)
+        remark = property_of(pushed, "remark")
+        where = f"version {version} at {property_of(pushed, 'pushed_destination')}"
+        return Outcome("pushed", f"{where}, {remark}" if remark else where, version)
     if property_of(pushed, "reason") == "unchanged":
         return Outcome("unchanged", f"the candidate is what version {version} serves already", version)
     reasons = [miss.describe() for miss in verdict.misses] if verdict is not None else []

@@ -1,7 +1,11 @@
 """The executor of TFX's Pusher with a push that TensorFlow Serving can never see half done."""
 
+import json
+import logging
 import os
+import re
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from tfx.components.pusher import executor
@@ -10,16 +14,20 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
-from framecast.components import versions
+from framecast.components.evaluator import FIGURES
+from framecast.evaluation import families
+from framecast.serving import releases, versions
 
 _INCOMPLETE = ".incomplete"
+_NUMBERED = re.compile(r"\.?(\d+)(\.\w+)?/?")
 
 
 class Executor(executor.Executor):
     """Copies a blessed model to a sibling, checks its digest, and renames it to a version above all others.
 
     TFX's own executor copies into the live folder, names versions by whole seconds, and reports an existing name as
-    pushed. The model that is already serving is not pushed again.
+    pushed. The model that is already serving is not pushed again. One that was withdrawn is, but as a canary at most:
+    somebody took it back, and a run must not undo that by itself.
     """
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
@@ -36,36 +44,93 @@ class Executor(executor.Executor):
         )
         base = destination.filesystem.base_directory
         model = self.GetModelPath(input_dict)
-        digest = versions.digest(model)
-        serving = versions.newest(base)
-        if serving is not None and versions.digest(versions.path(base, serving)) == digest:
+        settings = json.loads(exec_properties.get(standard_component_specs.CUSTOM_CONFIG_KEY) or "null") or {}
+        request = releases.Push(
+            digest=versions.digest(model),
+            by=f"run {self._context.pipeline_run_id}",
+            label=settings.get("release", releases.STABLE),
+            figures=_figures(input_dict, settings.get("task", "")),
+        )
+        fileio.makedirs(base)
+        record = _push_remote(model, base, request) if "://" in base else push(model, base, request)
+        if record["action"] == "unchanged":
             self._MarkNotPushed(pushed)
             pushed.set_string_custom_property("reason", "unchanged")
-            pushed.set_string_custom_property("pushed_version", str(serving))
+            pushed.set_string_custom_property("pushed_version", str(record["version"]))
             return
-        version = push(model, base, digest)
         io_utils.copy_dir(model, pushed.uri)
+        version = record["version"]
         self._MarkPushed(pushed, pushed_destination=versions.path(base, version), pushed_version=str(version))
+        pushed.set_string_custom_property("remark", _remark(base, record))
 
 
-def push(model: str, base: str, digest: str) -> int:
-    """Copies `model` to the next version under `base` and returns its number.
+def push(model: str, base: str, request: releases.Push) -> dict[str, Any]:
+    """Copies `model` to the next version under `base`, a local folder, and releases it.
+
+    Returns:
+        What `releases.publish` recorded; `action` is `unchanged` and `version` that which serves when it is this model.
 
     Raises:
         OSError: When the copy differs from the model, naming both; nothing is published then.
     """
-    fileio.makedirs(base)
+    with releases.exclusive(base):
+        releases.finish(base, releases.Unasked(logging.getLogger(__name__).info))
+        if (serving := _same(base, request.digest)) is not None:
+            releases.refresh(base)
+            return {"action": "unchanged", "version": serving}
+        used = [str(record["version"]) for record in releases.read_record(base)]
+        staged = _stage(model, base, request.digest, used)
+        return releases.publish(base, staged, request)
+
+
+def _push_remote(model: str, base: str, request: releases.Push) -> dict[str, Any]:
+    """Does what `push` does in an object store, where there is nothing to release: servers take the newest version."""
+    if (serving := _same(base, request.digest)) is not None:
+        return {"action": "unchanged", "version": serving}
+    version = _stage(model, base, request.digest, [])
+    fileio.rename(_sibling(base, version), versions.path(base, version))
+    return {"action": "push", "version": version, "labels": {}, "note": ""}
+
+
+def _same(base: str, digest: str) -> int | None:
+    """Returns the newest version that servers see if it is this model."""
+    newest = versions.newest(base)
+    return newest if newest is not None and versions.digest(versions.path(base, newest)) == digest else None
+
+
+def _stage(model: str, base: str, digest: str, used: Iterable[str]) -> int:
+    """Copies `model` to where no server looks, and returns the version that it is to be."""
     for name in fileio.listdir(base):
         if name.startswith(".") and name.rstrip("/").endswith(_INCOMPLETE):  # Of a push that was killed.
             fileio.rmtree(os.path.join(base, name))
-    # Above every number there is, complete or not, and at least the clock, so that versions grow even after a clean-up.
-    taken = [int(name) for name in fileio.listdir(base) if name.isdigit()]
+    # Above every number there ever was, complete or not, withdrawn or deleted, and at least the clock.
+    taken = [int(match[1]) for name in [*fileio.listdir(base), *used] if (match := _NUMBERED.fullmatch(name))]
     version = max(int(time.time()), max(taken, default=0) + 1)
-    sibling = os.path.join(base, f".{version}{_INCOMPLETE}")
+    sibling = _sibling(base, version)
     io_utils.copy_dir(model, sibling)
     copied = versions.digest(sibling)
     if copied != digest:
         fileio.rmtree(sibling)
         raise OSError(f"pushing {model} to {base}: expected digest {digest} of the copy, received {copied}")
-    fileio.rename(sibling, versions.path(base, version))
     return version
+
+
+def _sibling(base: str, version: int) -> str:
+    return os.path.join(base, f".{version}{_INCOMPLETE}")
+
+
+def _figures(input_dict: dict, task: str) -> dict[str, float | None]:
+    """Returns the main figures of a task, where our Evaluator has blessed."""
+    blessings = input_dict.get(standard_component_specs.MODEL_BLESSING_KEY)
+    if not blessings or not (told := blessings[0].get_string_custom_property(FIGURES)):
+        return {}
+    figures = json.loads(told)
+    return {name: figures[name] for name in families.HEADLINES.get(task, ()) if name in figures}
+
+
+def _remark(base: str, record: dict[str, Any]) -> str:
+    """Returns what people should know of a push besides its version."""
+    remarks = [record["note"]] if record["note"] else []
+    if record["labels"].get(releases.CANARY) == record["version"]:
+        remarks.insert(0, f"a canary until framecast models promote {base}")
+    return "; ".join(remarks)

@@ -8,7 +8,7 @@ from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 from tfx.utils import io_utils, path_utils
 
-from framecast.components import versions
+from framecast.serving import versions
 
 PRESENT = "present"
 

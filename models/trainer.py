@@ -197,6 +197,8 @@ def _card(
         "context": {"min": shortest, "max": clip.frames.max},
         "dtype": clip.dtype,
         "channels": clip.channels,
+        "height": clip.height,
+        "width": clip.width,
         "missing": clip.missing,
         "value": clip.value.model_dump() if clip.value else None,
         "frame_rate": frame_rate or None,

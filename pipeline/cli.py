@@ -14,6 +14,7 @@ import typer
 
 from framecast.pipeline import quiet
 from framecast.pipeline.cli_data import AsJson, data
+from framecast.pipeline.cli_models import models
 from framecast.pipeline.cli_runs import runs as past_runs
 from framecast.pipeline.config import ConfigError
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 
 app.add_typer(data, name="data")
 app.add_typer(past_runs, name="runs")
+app.add_typer(models, name="models")
 
 ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file such as configs/radar.yaml.")]
 Overrides = Annotated[

@@ -94,9 +94,25 @@ class DataSpec(Section):
 
 
 class PushSpec(Section):
-    """Where blessed models are pushed: the folder that TensorFlow Serving watches."""
+    """Where blessed models are pushed.
+
+    Args:
+        directory: The folder that TensorFlow Serving watches.
+        release: `stable`: a pushed version is what production is answered by at once. `canary`: it is served beside the
+            stable one, until `framecast models promote`.
+    """
 
     directory: str
+    release: Literal["stable", "canary"] = "stable"
+
+    @pydantic.model_validator(mode="after")
+    def _renames(self) -> "PushSpec":
+        if self.release == "canary" and "://" in self.directory:
+            raise ValueError(
+                f"release: expected stable where directory is {self.directory}: an object store cannot withdraw a "
+                "version at once"
+            )
+        return self
 
 
 class BeamSpec(Section):

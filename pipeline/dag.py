@@ -10,7 +10,7 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.io import fileio
 
-from framecast.components import pusher, span_statistics, versions
+from framecast.components import pusher, span_statistics
 from framecast.components.clip_example_gen import ClipExampleGen
 from framecast.components.evaluator import Evaluator
 from framecast.components.infra_validator import SavedModelInfraValidator
@@ -23,6 +23,7 @@ from framecast.pipeline.code_digest import code_digest, module_digest
 from framecast.pipeline.config import Config, Patterns, input_patterns
 from framecast.schemas import features
 from framecast.schemas.schema import build_schema
+from framecast.serving import versions
 
 
 def create_pipeline(
@@ -156,7 +157,13 @@ def create_pipeline(
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(base_directory=config.push.directory)
         ),
-        custom_config={"code": code_digest("components/pusher.py", "components/versions.py")},
+        custom_config={
+            "release": config.push.release,
+            "task": config.task.kind,
+            "code": code_digest(
+                "components/pusher.py", "serving/releases.py", "serving/tf_serving_config.py", "serving/versions.py"
+            ),
+        },
         custom_executor_spec=executor_spec.ExecutorClassSpec(pusher.Executor),
     )
     # What to look at, whatever became of the candidate.

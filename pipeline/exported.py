@@ -9,7 +9,6 @@ import json
 import os
 from typing import Any
 
-from framecast.components import versions
 from framecast.evaluation import metrics
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.spec import EvaluateSpec
@@ -17,6 +16,7 @@ from framecast.models.spec import parse_task
 from framecast.pipeline.config import ConfigError, load
 from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec
+from framecast.serving import versions
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from framecast.components import versions
+from framecast.serving import versions
 
 
 @pytest.fixture

@@ -1,0 +1,282 @@
+"""What TensorFlow Serving is started with for a folder of versions: its configuration files and its command line.
+
+    files = texts({"stable": 8, "canary": 9}, card, tensorflow="2.16.2")
+    files["models.config"], files["compose.yaml"]
+
+Flags and fields are those of `tensorflow_serving/model_servers/main.cc`, `config/model_server_config.proto`,
+`config/monitoring_config.proto` and `BatchingParameters` in `servables/tensorflow/session_bundle_config.proto`. Only
+text is made here: `tensorflow-serving-api` 2.16 has messages for the first of these files alone.
+"""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+FOLDER = "tensorflow_serving"  # In the folder of versions, where TensorFlow Serving ignores what is no number.
+MODELS = "models.config"
+BATCHING = "batching.config"
+MODEL = "framecast"  # The name that requests ask for.
+
+# How often servers read the labels again; how long a command that cannot ask them waits until they have.
+LABELS_POLL_SECONDS = 10
+# How many of the newest versions are loaded: stable and the one before it, to go back to, or stable and canary.
+LOADED_VERSIONS = 2
+
+# TensorFlow Serving's release for a minor version of TensorFlow, which it is built from. There is none for 2.21.
+_RELEASES = {"2.16": "2.16.1", "2.21": "2.20.0"}
+
+_BASE_PATH = f"/models/{MODEL}"  # In the container; a server without one needs this path too.
+_GRPC_PORT, _REST_PORT = 8500, 8501
+_METRICS = "/monitoring/prometheus/metrics"
+_BATCH_TIMEOUT_MICROS = 5000
+_ENQUEUED_BATCHES = 100
+_GENERATED = "Written anew by every push, promote and rollback: edits are lost."
+
+
+def texts(labels: Mapping[str, int], card: Mapping[str, Any], tensorflow: str) -> dict[str, str | None]:
+    """Returns the text of each file by its name; None of one that must not be there.
+
+    Args:
+        labels: The version of each label.
+        card: `assets.extra/framecast.json` of the newest version.
+        tensorflow: The version of TensorFlow that exported it, such as `2.16.2`.
+    """
+    batching = batching_config(card)
+    flags = server_flags(batching is not None)
+    release = serving_release(tensorflow)
+    facts = {
+        "generated": _GENERATED,
+        "model": MODEL,
+        "base_path": _BASE_PATH,
+        "folder": FOLDER,
+        "flags": flags,
+        "grpc_port": _GRPC_PORT,
+        "rest_port": _REST_PORT,
+        "metrics": _METRICS,
+        "image": f"tensorflow/serving:{release}",
+        "no_batching": why_no_batching(card),
+        "batching_file": BATCHING,
+        "largest_batch": _batch_sizes(card)[-1],
+        "poll_seconds": LABELS_POLL_SECONDS,
+        "other_release": None if tensorflow.startswith(release.rpartition(".")[0] + ".") else tensorflow,
+    }
+    return {
+        MODELS: models_config(labels),
+        BATCHING: batching,
+        "monitoring.config": monitoring_config(),
+        "compose.yaml": _render(_COMPOSE, facts),
+        "README.md": _render(_README, facts),
+    }
+
+
+def models_config(labels: Mapping[str, int]) -> str:
+    """Returns the text of a `ModelServerConfig`: which versions are loaded, and what they are called."""
+    config = model_server_config_pb2.ModelServerConfig()
+    model = config.model_config_list.config.add(name=MODEL, base_path=_BASE_PATH, model_platform="tensorflow")
+    # By the folder, not by number: a label may only go to a version that is loaded, so with numbers here that and the
+    # labels would wait for each other.
+    model.model_version_policy.latest.num_versions = LOADED_VERSIONS
+    for label, version in sorted(labels.items()):
+        model.version_labels[label] = version
+    return f"# {_GENERATED}\n{text_format.MessageToString(config)}"
+
+
+def parse_models_config(text: str) -> model_server_config_pb2.ModelServerConfig:
+    """Parses the text of a `ModelServerConfig`.
+
+    Raises:
+        ValueError: When it is none.
+    """
+    try:
+        return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    except text_format.ParseError as error:
+        raise ValueError(f"expected a ModelServerConfig, received: {error}") from error
+
+
+def why_no_batching(card: Mapping[str, Any]) -> str:
+    """Returns why a server must not join requests to batches; empty when it may."""
+    if _batch_sizes(card) == [1]:
+        return "the model was exported and warmed up for one clip a request"
+    if card.get("height") is None or card.get("width") is None:
+        return (
+            "clips of any size are legal: TensorFlow Serving refuses to join requests of different sizes or pads "
+            "frames, which changes their forecasts; clip.height and clip.width in the configuration fix the size"
+        )
+    return ""
+
+
+def batching_config(card: Mapping[str, Any]) -> str | None:
+    """Returns the text of `BatchingParameters` for a model; None when requests must not be joined."""
+    if why_no_batching(card):
+        return None
+    sizes = _batch_sizes(card)
+    allowed = "\n".join(f"allowed_batch_sizes: {size}" for size in sizes)
+    return f"""\
+# {_GENERATED}
+# A request of more clips than this is refused. Must be the last of the allowed sizes.
+max_batch_size {{ value: {sizes[-1]} }}
+# Batches are filled up to one of these, the sizes that the model was warmed up with.
+{allowed}
+# How long a request waits for others: longer gives fuller batches, and later answers.
+batch_timeout_micros {{ value: {_BATCH_TIMEOUT_MICROS} }}
+# Batches that may wait. Above, requests are refused with UNAVAILABLE, so a burst must fit in.
+max_enqueued_batches {{ value: {_ENQUEUED_BATCHES} }}
+# num_batch_threads is not set: it is then the number of cores, where TensorFlow Serving's guide starts too.
+# Shorter clips are padded to the longest of a batch. What lies past `length` never changes an answer, and all frames
+# have {card["height"]}x{card["width"]} pixels, so nothing else is padded.
+pad_variable_length_inputs: true
+"""
+
+
+def monitoring_config() -> str:
+    """Returns the text of a `MonitoringConfig`: metrics for Prometheus, on the REST port."""
+    return f'# {_GENERATED}\nprometheus_config {{\n  enable: true\n  path: "{_METRICS}"\n}}\n'
+
+
+def serving_release(tensorflow: str) -> str:
+    """Returns TensorFlow Serving's release for a version of TensorFlow, such as `2.16.1` for `2.16.2`."""
+    minor = ".".join(tensorflow.split(".")[:2])
+    return _RELEASES.get(minor, f"{minor}.0")
+
+
+def server_flags(batching: bool) -> list[tuple[str, str]]:
+    """Returns the flags of `tensorflow_model_server`, each with its reason."""
+    files = f"{_BASE_PATH}/{FOLDER}"
+    flags = [
+        (f"--port={_GRPC_PORT}", "gRPC, for Forecaster and framecast query"),
+        (f"--rest_api_port={_REST_PORT}", "metrics and the health check are served there"),
+        (f"--model_config_file={files}/{MODELS}", "which versions are loaded, and their labels"),
+        (
+            f"--model_config_file_poll_wait_seconds={LABELS_POLL_SECONDS}",
+            "labels are read again: promote and rollback need no restart",
+        ),
+        (
+            "--allow_version_labels_for_unavailable_models=true",
+            "a server that starts reads the labels before it has loaded a version",
+        ),
+        (f"--monitoring_config_file={files}/monitoring.config", "metrics for Prometheus"),
+        ("--enable_grpc_healthcheck_service=true", "grpc.health.v1, for probes of Kubernetes and load balancers"),
+        ("--num_load_threads=1", "versions load in a thread of their own; in the main loop requests would wait"),
+    ]
+    if batching:
+        flags += [
+            ("--enable_batching=true", "requests that come together are computed together"),
+            (f"--batching_parameters_file={files}/{BATCHING}", "up to which size, and how long one waits for others"),
+        ]
+    return flags
+
+
+def _batch_sizes(card: Mapping[str, Any]) -> Sequence[int]:
+    return card.get("batch_sizes") or [1]
+
+
+def _render(template: str, facts: Mapping[str, Any]) -> str:
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(textwrap.dedent(template)).render(facts)
+
+
+_COMPOSE = """\
+# {{ generated }}
+# docker compose -f {{ folder }}/compose.yaml --profile cpu up --detach
+# With --profile gpu, the NVIDIA container toolkit gives the container one GPU.
+{% if other_release %}
+# The model was exported by TensorFlow {{ other_release }}, for which TensorFlow Serving has no release: this is the
+# newest before it. Try it with framecast query before anything depends on it.
+{% endif %}
+name: {{ model }}-serving
+x-server: &server
+  entrypoint: [tensorflow_model_server]
+  command:
+{% for flag, reason in flags %}
+    # {{ reason }}
+    - {{ flag }}
+{% endfor %}
+{% if no_batching %}
+    # No --enable_batching: {{ no_batching }}.
+{% endif %}
+  volumes:
+    # Models and configuration in one mount. The folder, not single files: those are replaced by a rename.
+    - {type: bind, source: .., target: {{ base_path }}, read_only: true}
+  ports:
+    # This machine only: the server has neither authentication nor encryption.
+    - 127.0.0.1:{{ grpc_port }}:{{ grpc_port }}
+    - 127.0.0.1:{{ rest_port }}:{{ rest_port }}
+  healthcheck:
+    # Healthy once the version labelled stable answers. The image has bash and no curl.
+    test:
+      - CMD
+      - bash
+      - -c
+      - >-
+        exec 3<>/dev/tcp/127.0.0.1/{{ rest_port }} &&
+        printf 'GET /v1/models/{{ model }}/labels/stable/metadata HTTP/1.0\\r\\n\\r\\n' >&3 &&
+        read -r line <&3 && [[ $$line == *' 200 '* ]]
+    interval: 10s
+    timeout: 5s
+    start_period: 2m
+  restart: unless-stopped
+services:
+  cpu:
+    <<: *server
+    profiles: [cpu]
+    image: {{ image }}
+  gpu:
+    <<: *server
+    profiles: [gpu]
+    image: {{ image }}-gpu
+    # TensorFlow takes nearly all of the GPU's memory. Two versions are loaded and, while one is replaced, up to
+    # three: leave the GPU to this server, or bound it with --per_process_gpu_memory_fraction.
+    deploy:
+      resources:
+        reservations:
+          devices: [{driver: nvidia, count: 1, capabilities: [gpu]}]
+"""
+
+_README = """\
+# TensorFlow Serving for the versions beside this folder
+
+{{ generated }}
+
+```
+docker compose -f {{ folder }}/compose.yaml --profile cpu up --detach
+framecast query CLIPS.tfrecord.gz --address 127.0.0.1:{{ grpc_port }} --model {{ model }}
+```
+
+Without compose, from the folder of versions:
+
+```
+docker run --rm -p 127.0.0.1:{{ grpc_port }}:{{ grpc_port }} -p 127.0.0.1:{{ rest_port }}:{{ rest_port }} \\
+  -v "$PWD:{{ base_path }}:ro" --entrypoint tensorflow_model_server {{ image }} \\
+{% for flag, reason in flags %}
+  {{ flag }}{{ "" if loop.last else " \\\\" }}
+{% endfor %}
+```
+
+{% for flag, reason in flags %}
+- `{{ flag.partition("=")[0] }}`: {{ reason }}.
+{% endfor %}
+{% if other_release %}
+
+The model was exported by TensorFlow {{ other_release }}, for which TensorFlow Serving has no release: `{{ image }}` is
+the newest before it. Try it before anything depends on it.
+{% endif %}
+
+Labels: production asks for `stable` (`model_spec.version_label`, or `/v1/models/{{ model }}/labels/stable` in REST), and
+`canary` is a pushed version that was not promoted. Without a label a request gets the newest, canary or not. A server
+follows a changed label within {{ poll_seconds }} s, once it has loaded the version; until then it logs that the
+configuration was refused, and keeps the label where it was.
+
+{% if no_batching %}
+Requests are not joined to batches: {{ no_batching }}.
+{% else %}
+Requests are joined to batches of up to {{ largest_batch }} clips, and one of more is refused. What one request fails
+with, such as a `length` out of range, all of its batch fail with. Answers by frame come back as long as the longest
+clip of the batch: cut them to the clip's own length. A server reads `{{ batching_file }}` when it starts.
+{% endif %}
+
+Metrics for Prometheus: `http://127.0.0.1:{{ rest_port }}{{ metrics }}`.
+"""
