@@ -74,10 +74,15 @@ class ModelServers:
                 f"{tf_serving_config.FOLDER}/{tf_serving_config.MODELS} again and again",
             )
 
-    def settled(self, version: int) -> None:
+    def settled(self, version: int, withdrawn: Sequence[int]) -> None:
         """See `releases.Servers`."""
         for address in self._channels:
             self._wait_loaded(address, version)
+            _wait(
+                lambda address=address: not self._seen(address, withdrawn) - {"END"},
+                _LOAD_SECONDS,
+                f"{address}: expected versions {withdrawn} to be unloaded",
+            )
 
     def _wait_loaded(self, address: str, version: int) -> None:
         failing: list[float] = []  # When the server first said that the version failed.
@@ -93,6 +98,10 @@ class ModelServers:
             return False
 
         _wait(loaded, _LOAD_SECONDS, f"{address}: expected version {version} to be loaded")
+
+    def _seen(self, address: str, versions: Sequence[int]) -> set[str]:
+        states = self._states(address)
+        return {states[version][0] for version in versions if version in states}
 
     def _states(self, address: str) -> dict[int, tuple[str, str]]:
         request = get_model_status_pb2.GetModelStatusRequest()

@@ -21,7 +21,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from framecast.serving import tf_serving_config, versions
@@ -55,8 +55,11 @@ class Servers(Protocol):
             leaving: Whether the one that was stable is withdrawn next.
         """
 
-    def settled(self, version: int) -> None:
-        """Returns when every server has loaded a version, after what is above it was withdrawn."""
+    def settled(self, version: int, withdrawn: Sequence[int]) -> None:
+        """Returns when every server has loaded a version and has unloaded those that were withdrawn.
+
+        Else a version that is brought back at once would look loaded while a server is about to unload it.
+        """
 
 
 class Unasked:
@@ -80,7 +83,7 @@ class Unasked:
         self._say(f"waiting {seconds} s, in which servers read the labels again; with --address they are asked instead")
         time.sleep(seconds)
 
-    def settled(self, version: int) -> None:
+    def settled(self, version: int, withdrawn: Sequence[int]) -> None:
         """Returns at once: a server unloads nothing before it has loaded what comes in its place."""
 
 
@@ -365,7 +368,8 @@ def _carry_out(base: str, intent: dict[str, Any], servers: Servers) -> dict[str,
         servers.relabelled(labels[STABLE], leaving=stable in above)
         for number in reversed(above):
             folder.withdraw(number)
-        servers.settled(target)
+        withdrawn = [number for number in before["visible"] if number in folder.hidden]
+        servers.settled(target, withdrawn)
     except ReleaseError:
         _undo(folder, target, before)
         raise
@@ -374,7 +378,7 @@ def _carry_out(base: str, intent: dict[str, Any], servers: Servers) -> dict[str,
         "action": intent["action"],
         "version": target,
         "labels": labels,
-        "withdrawn": [number for number in before["visible"] if number in folder.hidden],
+        "withdrawn": withdrawn,
         "by": intent["by"],
         **intent["details"],
     }

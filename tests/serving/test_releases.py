@@ -28,8 +28,8 @@ class Prompt:
     def relabelled(self, version, leaving):
         self.seen.append(("relabelled", version, leaving, _visible(self.base)))
 
-    def settled(self, version):
-        self.seen.append(("settled", version, _visible(self.base)))
+    def settled(self, version, withdrawn):
+        self.seen.append(("settled", version, withdrawn, _visible(self.base)))
 
 
 class Failing(Prompt):
@@ -118,7 +118,7 @@ def test_promote_makes_the_canary_stable(base, servers):
     assert _state(base) == ([1, 2, 3], [], {"stable": 3})
     assert (record["action"], record["version"], record["labels"]) == ("promote", 3, {"stable": 3})
     assert servers.seen == [
-        ("loaded", 3, [1, 2, 3]), ("relabelled", 3, False, [1, 2, 3]), ("settled", 3, [1, 2, 3])
+        ("loaded", 3, [1, 2, 3]), ("relabelled", 3, False, [1, 2, 3]), ("settled", 3, [], [1, 2, 3])
     ]  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def test_promote_withdraws_what_is_above(base, servers):
     releases.promote(str(base), 1, servers)
     assert _state(base) == ([1], [2, 3, 4], {"stable": 1})
     # Stable and what is to be stable are the two that are loaded while the label moves, and only then does one go.
-    assert servers.seen == [("loaded", 1, [1, 3]), ("relabelled", 1, True, [1, 3]), ("settled", 1, [1])]
+    assert servers.seen == [("loaded", 1, [1, 3]), ("relabelled", 1, True, [1, 3]), ("settled", 1, [2, 3, 4], [1])]
 
 
 def test_promote_of_the_stable_version_withdraws_the_canary(base, servers):
@@ -172,7 +172,7 @@ def test_rollback_withdraws_a_canary_first_so_that_what_it_goes_back_to_is_loade
     _push(base, 3, "canary")
     releases.rollback(str(base), servers)
     assert _state(base) == ([1], [2, 3], {"stable": 1})
-    assert servers.seen == [("loaded", 1, [1, 2]), ("relabelled", 1, True, [1, 2]), ("settled", 1, [1])]
+    assert servers.seen == [("loaded", 1, [1, 2]), ("relabelled", 1, True, [1, 2]), ("settled", 1, [2, 3], [1])]
 
 
 def test_rollback_without_a_record_goes_to_the_next_lower_whole_version(tmp_path):
@@ -360,7 +360,9 @@ def test_without_addresses_servers_get_the_time_to_read_the_labels(base, monkeyp
 def test_a_damaged_configuration_is_named(base, servers):
     path = base / "tensorflow_serving" / "models.config"
     path.write_text("model_config_list {")
-    with pytest.raises(ReleaseError, match=r"models.config: expected a ModelServerConfig.*the newest version is stable"):
+    with pytest.raises(
+        ReleaseError, match=r"models.config: expected a ModelServerConfig.*the newest version is stable"
+    ):
         releases.rollback(str(base), servers)
 
 

@@ -1,0 +1,208 @@
+"""The Pusher's executor: what it pushes, under which number and label, and what a killed push leaves."""
+
+import itertools
+import json
+import os
+
+import pytest
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.proto import pusher_pb2
+from tfx.types import standard_artifacts
+from tfx.utils import proto_utils
+
+from framecast.components import pusher
+from framecast.components.serving_model import ServingModel
+from framecast.pipeline import dag
+from framecast.serving import releases, versions
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class _Servers:
+    def loaded(self, version):
+        pass
+
+    def relabelled(self, version, leaving):
+        pass
+
+    def settled(self, version, withdrawn):
+        pass
+
+
+@pytest.fixture
+def model(tmp_path):
+    """Makes the folder of an exported model."""
+
+    def make(content):
+        folder = tmp_path / "models" / content
+        (folder / "assets.extra").mkdir(parents=True, exist_ok=True)
+        (folder / "saved_model.pb").write_text(content)
+        (folder / "assets.extra" / "framecast.json").write_text(json.dumps({"height": 8, "width": 8}))
+        return str(folder)
+
+    return make
+
+
+@pytest.fixture
+def base(tmp_path):
+    return tmp_path / "serving"
+
+
+@pytest.fixture
+def push(model, base):
+    """Pushes a model with some content."""
+
+    def push(content, label="stable"):
+        base.mkdir(exist_ok=True)
+        folder = model(content)
+        return pusher.push(folder, str(base), releases.Push(versions.digest(folder), "run 1", label))
+
+    return push
+
+
+def _run(model, base, **settings):
+    """Runs the executor as TFX does; returns the artifact."""
+    candidate, blessing = standard_artifacts.Model(), standard_artifacts.ModelBlessing()
+    candidate.uri = str(base.parent / "artifact")
+    os.makedirs(candidate.uri, exist_ok=True)
+    if not os.path.exists(f"{candidate.uri}/Format-Serving"):
+        os.symlink(model, f"{candidate.uri}/Format-Serving")
+    blessing.set_int_custom_property("blessed", settings.pop("blessed", 1))
+    blessing.set_string_custom_property("figures", json.dumps({"mse": 0.25, "skill": None, "mae": 0.5}))
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(base.parent / "pushed")
+    destination = pusher_pb2.PushDestination(filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(base)))
+    executor = pusher.Executor(BaseExecutor.Context(pipeline_run_id="20260101-120000"))
+    executor.Do(
+        {"model": [candidate], "model_blessing": [blessing]},
+        {"pushed_model": [pushed]},
+        {
+            "push_destination": proto_utils.proto_to_json(destination),
+            "custom_config": json.dumps({"task": "forecast", **settings}),
+        },
+    )
+    return pushed
+
+
+def test_what_is_pushed_is_recorded_with_its_run_and_main_figures(model, base):
+    pushed = _run(model("a"), base)
+    (record,) = releases.read_record(str(base))
+    assert pushed.get_string_custom_property("pushed_version") == str(record["version"])
+    assert (record["by"], record["figures"]) == ("run 20260101-120000", {"mse": 0.25, "skill": None})
+    assert record["labels"] == {"stable": record["version"]}
+    assert pushed.get_string_custom_property("remark") == ""
+    files = {path.name for path in (base / "tensorflow_serving").iterdir()}
+    assert files >= {"models.config", "monitoring.config", "compose.yaml", "README.md", "releases.jsonl"}
+
+
+def test_a_canary_is_said_to_be_one(model, base, push):
+    first = push("a")["version"]
+    pushed = _run(model("b"), base, release="canary")
+    assert pushed.get_string_custom_property("remark") == f"a canary until framecast models promote {base}"
+    assert releases.read_record(str(base))[-1]["labels"]["stable"] == first
+
+
+def test_a_model_that_lost_changes_nothing(model, base):
+    pushed = _run(model("a"), base, blessed=0)
+    assert pushed.get_string_custom_property("reason") == "lost"
+    assert not base.exists()
+
+
+def test_what_serves_is_not_pushed_again_but_its_configuration_is_written_anew(push, base):
+    version = push("a")["version"]
+    (base / "tensorflow_serving" / "compose.yaml").unlink()
+    assert push("a") == {"action": "unchanged", "version": version}
+    assert (base / "tensorflow_serving" / "compose.yaml").exists()
+
+
+def test_after_a_rollback_the_number_is_above_every_one_there_was(push, base, monkeypatch):
+    monkeypatch.setattr(pusher.time, "time", lambda: 100.0)
+    assert [push(content)["version"] for content in "abc"] == [100, 101, 102]
+    releases.rollback(str(base), _Servers())
+    releases.rollback(str(base), _Servers())
+    assert (base / ".102.withdrawn").exists()
+    assert push("d")["version"] == 103
+    releases.rollback(str(base), _Servers())
+    os.rename(base / ".103.withdrawn", base.parent / "gone")  # Deleted by hand.
+    assert push("e")["version"] == 104
+
+
+def test_after_a_rollback_runs_compare_with_the_version_that_was_rolled_back_to(push, base):
+    first, second = push("a")["version"], push("b")["version"]
+    before = dag.serving_fingerprint(str(base))
+    releases.rollback(str(base), _Servers())
+    assert versions.newest(str(base)) == first
+    assert before.startswith(f"{second}:")
+    assert dag.serving_fingerprint(str(base)).startswith(f"{first}:")
+    artifact = standard_artifacts.Model()
+    artifact.uri = str(base.parent / "compared")
+    ServingModel.EXECUTOR_SPEC.executor_class  # The component's own function, without a pipeline.  # noqa: B018
+    function = ServingModel.EXECUTOR_SPEC.executor_class._FUNCTION
+    function(model=artifact, directory=str(base), contract="", fingerprint="")
+    assert artifact.get_string_custom_property("version") == str(first)
+
+
+def test_a_model_that_was_rolled_back_is_pushed_again_as_a_canary_and_the_run_says_so(model, push, base):
+    first, second = push("a")["version"], push("b")["version"]
+    releases.rollback(str(base), _Servers())
+    pushed = _run(model("b"), base)
+    third = int(pushed.get_string_custom_property("pushed_version"))
+    assert third > second
+    assert releases.read_record(str(base))[-1]["labels"] == {"stable": first, "canary": third}
+    assert pushed.get_string_custom_property("remark") == (
+        f"a canary until framecast models promote {base}; the same model as version {second}, which was withdrawn"
+    )
+
+
+@pytest.mark.parametrize("label", ["stable", "canary"])
+@pytest.mark.parametrize("done", [False, True], ids=["before the step", "after the step"])
+def test_a_push_killed_at_any_step_leaves_stable_loaded_and_is_finished_by_the_next(
+    tmp_path, model, label, done, monkeypatch
+):
+    for step in itertools.count():
+        base = tmp_path / str(step)
+        base.mkdir()
+
+        def push(content, label, base=base):
+            folder = model(content)
+            return pusher.push(folder, str(base), releases.Push(versions.digest(folder), "run 1", label))
+
+        push("a", "stable")
+        push("b", "canary")
+        with monkeypatch.context() as patch:
+            _kill_at(patch, step, done)
+            try:
+                push("c", label)
+            except Killed:
+                pass
+            else:
+                assert step > 3
+                break
+        found = {version.number: version for version in releases.read_versions(str(base))}
+        assert any("stable" in version.labels and version.state == "served" for version in found.values()), step
+        push("c", label)
+        serving = [version for version in releases.read_versions(str(base)) if version.state in ("served", "kept")]
+        contents = [(base / str(version.number) / "saved_model.pb").read_text() for version in serving]
+        assert contents == ["c", "a"], step
+        expected = [("stable",), ()] if label == "stable" else [("canary",), ("stable",)]
+        assert [version.labels for version in serving] == expected, step
+        assert len(releases.read_record(str(base))) == 3, step
+        assert not list(base.glob(".*.incomplete"))
+
+
+def _kill_at(patch, step, done):
+    """Kills this process at a rename or removal, before it or after it."""
+    steps = itertools.count()
+    for name in ("rename", "replace", "remove"):
+
+        def killing(*arguments, own=getattr(os, name), **named):
+            now = next(steps)
+            if now == step and not done:
+                raise Killed
+            own(*arguments, **named)
+            if now == step and done:
+                raise Killed
+
+        patch.setattr(os, name, killing)
