@@ -8,6 +8,7 @@ of a server's configuration: other models that it serves, and where on its own d
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -68,7 +69,7 @@ class ModelServers:
         """See `releases.Servers`."""
         for address in self._labelled:
             _wait(
-                lambda address=address: self._stable(address) == version,
+                functools.partial(self._is_stable, address, version),
                 _LABEL_SECONDS,
                 f"{address}: expected {STABLE} to be version {version}; does it read "
                 f"{tf_serving_config.FOLDER}/{tf_serving_config.MODELS} again and again",
@@ -79,7 +80,7 @@ class ModelServers:
         for address in self._channels:
             self._wait_loaded(address, version)
             _wait(
-                lambda address=address: not self._seen(address, withdrawn) - {"END"},
+                functools.partial(self._unloaded, address, withdrawn),
                 _LOAD_SECONDS,
                 f"{address}: expected versions {withdrawn} to be unloaded",
             )
@@ -99,9 +100,12 @@ class ModelServers:
 
         _wait(loaded, _LOAD_SECONDS, f"{address}: expected version {version} to be loaded")
 
-    def _seen(self, address: str, versions: Sequence[int]) -> set[str]:
+    def _unloaded(self, address: str, versions: Sequence[int]) -> bool:
         states = self._states(address)
-        return {states[version][0] for version in versions if version in states}
+        return all(states[version][0] == "END" for version in versions if version in states)
+
+    def _is_stable(self, address: str, version: int) -> bool:
+        return self._stable(address) == version
 
     def _states(self, address: str) -> dict[int, tuple[str, str]]:
         request = get_model_status_pb2.GetModelStatusRequest()

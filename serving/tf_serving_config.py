@@ -265,7 +265,7 @@ The model was exported by TensorFlow {{ other_release }}, for which TensorFlow S
 the newest before it. Try it before anything depends on it.
 {% endif %}
 
-Labels: production asks for `stable` (`model_spec.version_label`, or `/v1/models/{{ model }}/labels/stable` in REST), and
+Labels: production asks for `stable` (`model_spec.version_label`; in REST `/v1/models/{{ model }}/labels/stable`), and
 `canary` is a pushed version that was not promoted. Without a label a request gets the newest, canary or not. A server
 follows a changed label within {{ poll_seconds }} s, once it has loaded the version; until then it logs that the
 configuration was refused, and keeps the label where it was.

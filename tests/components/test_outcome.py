@@ -28,6 +28,11 @@ def _artifact(kind, **properties):
             ("pushed", "version 7 at serving/7", "7"),
         ),
         (
+            {"pushed": 1, "pushed_version": "7", "pushed_destination": "serving/7", "remark": "a canary"},
+            {},
+            ("pushed", "version 7 at serving/7, a canary", "7"),
+        ),
+        (
             {"pushed": 0, "reason": "unchanged", "pushed_version": "7"},
             {},
             ("unchanged", "the candidate is what version 7 serves already", "7"),

@@ -1,5 +1,6 @@
 """The Pusher's executor: what it pushes, under which number and label, and what a killed push leaves."""
 
+import functools
 import itertools
 import json
 import os
@@ -138,8 +139,7 @@ def test_after_a_rollback_runs_compare_with_the_version_that_was_rolled_back_to(
     assert dag.serving_fingerprint(str(base)).startswith(f"{first}:")
     artifact = standard_artifacts.Model()
     artifact.uri = str(base.parent / "compared")
-    ServingModel.EXECUTOR_SPEC.executor_class  # The component's own function, without a pipeline.  # noqa: B018
-    function = ServingModel.EXECUTOR_SPEC.executor_class._FUNCTION
+    function = ServingModel.EXECUTOR_SPEC.executor_class._FUNCTION  # The component without a pipeline.
     function(model=artifact, directory=str(base), contract="", fingerprint="")
     assert artifact.get_string_custom_property("version") == str(first)
 
@@ -195,14 +195,14 @@ def test_a_push_killed_at_any_step_leaves_stable_loaded_and_is_finished_by_the_n
 def _kill_at(patch, step, done):
     """Kills this process at a rename or removal, before it or after it."""
     steps = itertools.count()
+
+    def killing(own, *arguments, **named):
+        now = next(steps)
+        if now == step and not done:
+            raise Killed
+        own(*arguments, **named)
+        if now == step and done:
+            raise Killed
+
     for name in ("rename", "replace", "remove"):
-
-        def killing(*arguments, own=getattr(os, name), **named):
-            now = next(steps)
-            if now == step and not done:
-                raise Killed
-            own(*arguments, **named)
-            if now == step and done:
-                raise Killed
-
-        patch.setattr(os, name, killing)
+        patch.setattr(os, name, functools.partial(killing, getattr(os, name)))

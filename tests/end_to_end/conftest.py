@@ -42,7 +42,7 @@ class Chain:
 
     @property
     def versions(self):
-        return sorted(int(path.name) for path in (self.folder / "serving").iterdir())
+        return sorted(int(path.name) for path in (self.folder / "serving").glob("[0-9]*"))
 
     def model(self):
         return tf.saved_model.load(str(self.folder / "serving" / str(self.versions[-1])))

@@ -74,7 +74,7 @@ def _query(folder, **options):
 
 
 def _card(folder):
-    (version,) = (folder / "serving").iterdir()
+    (version,) = (folder / "serving").glob("[0-9]*")
     return json.loads((version / "assets.extra" / "framecast.json").read_text()), tf.saved_model.load(str(version))
 
 

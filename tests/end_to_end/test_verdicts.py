@@ -73,7 +73,7 @@ def run(framecast, folder, monkeypatch):
 
 def _serving(folder):
     """The versions that serve, the oldest first: each test finds those that the tests before it left."""
-    return sorted(path.name for path in (folder / "serving").iterdir())
+    return sorted(path.name for path in (folder / "serving").glob("[0-9]*"))
 
 
 def test_a_first_run_is_pushed_without_a_serving_model_to_compare_with(run, folder):

@@ -126,6 +126,7 @@ def test_nothing_edited_runs_nothing(project):
         ("clip.missing=255", {*_FROM_INGEST, *_FROM_SERVING}),
         ("data.shares={train: 3, val: 1}", _FROM_INGEST),
         ("push.directory=elsewhere", {"ServingModel", "Evaluator", "Pusher"}),
+        ("push.release=canary", {"Pusher"}),
     ],
 )
 def test_an_edit_of_the_configuration_runs_what_depends_on_it(project, override, expected):
@@ -148,6 +149,7 @@ def test_an_edit_of_the_configuration_runs_what_depends_on_it(project, override,
         ("code/components/evaluator.py", {"Evaluator", "Pusher"}),
         ("code/serving/server.py", {"SavedModelInfraValidator", "Pusher"}),
         ("code/components/pusher.py", {"Pusher"}),
+        ("code/serving/releases.py", {"SavedModelInfraValidator", "Pusher"}),
         ("code/pipeline/screen.py", set()),
     ],
 )

@@ -1,7 +1,8 @@
 """Releases under requests: servers that follow TensorFlow Serving's rules never answer `stable` with an error.
 
-The rules are those of `core/availability_preserving_policy.cc`, `sources/storage_path/file_system_storage_path_source.cc`
-and `ServerCore::UpdateModelVersionLabelMap`, with polls of milliseconds.
+The rules are those of `core/availability_preserving_policy.cc`, of
+`sources/storage_path/file_system_storage_path_source.cc` and of `ServerCore::UpdateModelVersionLabelMap`, with polls of
+milliseconds.
 """
 
 import pathlib
@@ -14,8 +15,10 @@ import pytest
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from framecast.serving import model_servers, protos, releases, tf_serving_config, versions
+from framecast.serving.client import Forecaster
 from framecast.serving.model_servers import ModelServers
 from framecast.serving.releases import Push, ReleaseError
+from framecast.serving.server import Server
 
 _STATES = get_model_status_pb2.ModelVersionStatus
 _TICK = 0.01
@@ -250,3 +253,37 @@ def test_a_server_that_does_not_read_the_labels_again_is_named(base, monkeypatch
 def test_a_server_that_does_not_answer_is_named_before_anything_changes(base):
     with pytest.raises(ReleaseError, match=r"127.0.0.1:1: UNAVAILABLE"), ModelServers(["127.0.0.1:1"]):
         pass
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_no_request_fails_at_the_embedded_server_while_it_is_rolled_back(
+    publish, base_path, random_clip, wait_until, monkeypatch, asked
+):
+    monkeypatch.setattr(tf_serving_config, "LABELS_POLL_SECONDS", 0)
+    publish(2)
+    with (
+        Server("framecast", base_path) as server,
+        Forecaster(f"127.0.0.1:{server.port}", model="framecast") as forecaster,
+    ):
+        answers, stopping = [], threading.Event()
+
+        def ask():
+            while not stopping.is_set():
+                answers.append(float(forecaster.forecast([random_clip(0)])[0].mean()))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        wait_until(lambda: answers, what="a first answer")
+        try:
+            if asked:
+                with ModelServers([f"127.0.0.1:{server.port}"]) as servers:
+                    releases.rollback(base_path, servers)
+                    (states,) = servers.states().values()
+                assert (states[1][0], states[2][0]) == ("AVAILABLE", "END")
+            else:
+                releases.rollback(base_path, releases.Unasked(lambda _: None))
+            wait_until(lambda: answers[-1] == pytest.approx(answers[0] / 2), what="answers of version 1")
+        finally:
+            stopping.set()
+            asking.join()
+        assert {round(answer / answers[0], 3) for answer in answers} == {1.0, 0.5}

@@ -170,7 +170,7 @@ def test_the_health_check_is_the_answer_of_the_stable_version(status, healthy):
     asked = []
 
     class Rest(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802 - the name that http.server calls
+        def do_GET(self):
             asked.append(self.path)
             code, _, reason = status.partition(" ")
             self.send_response(int(code), reason)
