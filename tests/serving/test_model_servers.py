@@ -208,7 +208,9 @@ def test_no_request_fails_while_stable_goes_back_and_forth(base, canary):
             (lambda: releases.promote(str(base), 1, servers), 1),
             (lambda: releases.promote(str(base), 3, servers), 3),
         ):
-            release()
+            withdrawn = release()["withdrawn"]
+            # A version that is brought back next must not be one that the server is about to unload.
+            assert {server.states[version] for version in withdrawn} <= {_STATES.END}
             assert server.labels["stable"] == stable
             assert server.states[stable] == _STATES.AVAILABLE
     assert production.errors == []
@@ -233,6 +235,15 @@ def test_a_version_that_fails_to_load_is_named_with_its_error_and_nothing_has_ch
         assert server.labels["stable"] == 3
     assert production.errors == []
     assert [version.labels for version in releases.read_versions(str(base))][:2] == [("canary",), ("stable",)]
+
+
+def test_a_withdrawn_version_is_waited_for_until_it_is_unloaded(base, monkeypatch):
+    with TensorFlowServing(base) as server, ModelServers([server.address]) as servers:
+        kept = {2: ("AVAILABLE", "")}
+        said = [kept, *({**kept, 3: (state, "")} for state in ("AVAILABLE", "UNLOADING", "END"))]
+        monkeypatch.setattr(servers, "_states", lambda address: said.pop(0))
+        servers.settled(2, [3])
+    assert said == []
 
 
 def test_a_server_without_labels_follows_the_folder(base):
