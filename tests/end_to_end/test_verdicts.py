@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from framecast.clips.demo import make_demo
+from framecast.serving import releases
 
 _CONFIG = """
 data: {train: "clips/train/*", eval: "clips/eval/*"}
@@ -79,6 +80,10 @@ def _serving(folder):
 def test_a_first_run_is_pushed_without_a_serving_model_to_compare_with(run, folder):
     code, record, page = run()
     assert (code, record["verdict"], record["misses"]) == (0, "pushed", [])
+    (version,) = releases.read_versions(str(folder / "serving"))
+    assert (version.labels, str(version.number)) == (("stable",), record["version"])
+    assert version.by == f"run {max((folder / 'work' / 'runs').iterdir()).name}"
+    assert version.figures == {name: record["figures"][name] for name in ("mse", "skill")}
     assert _serving(folder) == [record["version"]]
     assert '<header id="verdict" class="pushed">' in page
     assert "Compared with no serving model" in page
