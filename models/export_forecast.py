@@ -12,6 +12,7 @@ from framecast.evaluation import event_metrics, forecast_metrics, references, sp
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.sums import forecast_sums
 from framecast.models.export import ExportModule
+from framecast.models.export_step import Step
 from framecast.models.input_pipeline import normalise
 from framecast.models.spec import ForecastTask
 from framecast.schemas.spec import ClipSpec
@@ -34,7 +35,8 @@ class ForecastModule(ExportModule):
     """The forecaster.
 
     Args:
-        model: Keras model with the call contract of `framecast.models.forecaster.Forecaster`.
+        model: Keras model with the call contract of `framecast.models.forecaster.Forecaster`; with its methods
+            `initial_states` and `forecast_next` too, there is a signature `step`.
         transform: As for `ExportModule`.
         clip: The clip contract.
         task: Horizon and shortest context.
@@ -52,9 +54,20 @@ class ForecastModule(ExportModule):
         events: EventsSpec | None = None,
     ):
         super().__init__(model, transform, clip, task, shortest=task.context.min)
+        self.step = Step(model, clip, task) if Step.possible(model) else None
         self._constants = constants
         self._thresholds = events.in_pixels(clip) if events else ()
         self._scales = events.scales if events else ()
+
+    def signatures(self) -> dict[str, Any]:
+        """Returns those of every task, and `step` where the model can forecast a stream."""
+        signatures = super().signatures()
+        if self.step is not None:
+            frames = tf.TensorSpec([None, None, None, None, self._clip.channels], self._clip.dtype, "frames")
+            signatures["step"] = tf.function(self.step.__call__).get_concrete_function(
+                frames, **self.step.states_spec()
+            )
+        return signatures
 
     def answer(self, frames: tf.Tensor, length: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns `forecast`: `(batch, horizon, height, width, channel)` float32 in [0, 1]; every frame is context."""

@@ -2,6 +2,11 @@
 
 model = Forecaster(channels=1, filters=(48, 48), kernel_size=5, patch=4)
 model(frames, context_length, steps=9)  # (batch, 9, height, width, 1): frames 1 .. 9
+
+A stream, whose frames come a few at a time, is forecast without its earlier frames being run again:
+
+forecast, states = model.forecast_next(frames, model.initial_states(frames), horizon=5)
+forecast, states = model.forecast_next(following, states, horizon=5)
 """
 
 import typing
@@ -12,7 +17,7 @@ import keras
 from keras import ops
 
 from framecast.models.convlstm import RNN, ConvLSTMCell
-from framecast.models.motion import estimate_motion, gaussian_pyramid, warp
+from framecast.models.motion import PAIRS, estimate_motion, gaussian_pyramid, warp
 
 Predict = Literal["frame", "change", "advected"]
 
@@ -106,40 +111,115 @@ class Forecaster(keras.Model):
         self.predict_kind = predict
         cells = [ConvLSTMCell(size, kernel_size, dtype=self.dtype_policy) for size in self.filters]
         cell = RolloutCell(cells, patch, channels, predict)
-        self.rollout = RNN(cell, return_sequences=True)
+        self.rollout = RNN(cell, return_sequences=True, return_state=True)
         self.rollout.build((None, None, None, None, cell.pixels + (3 if predict == "advected" else 1)))
         self.built = True
 
     def call(self, frames, context_length, steps, observed=None):
         if observed is not None and self.predict_kind == "advected":
             raise ValueError("observed: expected None for predict='advected', received some (train.sampling)")
+        frames = self._floats(frames)
+        _, time, height, width, _ = ops.shape(frames)
+        context_length = ops.cast(context_length, "int32")
+        within = ops.arange(time, dtype="int32")[None] < context_length[:, None]
+        observed = within if observed is None else ops.logical_and(within, observed)
+        inputs = self._inputs(frames, observed, context_length, steps)
+        predictions, *_ = self.rollout(inputs)
+        return self._cropped(predictions, height, width)
+
+    def initial_states(self, frames) -> dict[str, typing.Any]:
+        """Returns the states that a stream of such frames starts from.
+
+        Args:
+            frames: `(batch, time, height, width, channel)`; only their shape counts.
+
+        Returns:
+            By name: `cell_0_h` and `cell_0_c`, `(batch, rows of patches, columns of patches, filters)`, and so on for
+            each cell; for `advected` `past_frames` too, `(batch, time, height, width, channel)`, the last frames, of
+            which there are none yet.
+        """
+        batch, _, height, width, channels = ops.shape(frames)
+        cell = self.rollout.cell
+        rows, columns = (height + self.patch - 1) // self.patch, (width + self.patch - 1) // self.patch
+        lasting = cell.get_initial_state(batch, (rows, columns))[cell.own_states :]
+        states = dict(zip(self._cell_states, lasting, strict=True))
+        if self.predict_kind == "advected":
+            states["past_frames"] = ops.zeros((batch, 0, height, width, channels), "float32")
+        return states
+
+    def forecast_next(self, frames, states, horizon: int):
+        """Forecasts from the frames of a stream that follow those which `states` hold.
+
+        Args:
+            frames: `(batch, time, height, width, channel)` float32 pixels in [0, 1], at least one new frame.
+            states: From `initial_states`, or the last call.
+            horizon: How many next frames to predict.
+
+        Returns:
+            `(forecast, states)`: the forecast `(batch, horizon, height, width, channel)` float32, unclipped, as a call
+            with all the frames of the stream predicts it; and the states after `frames`.
+
+        Raises:
+            ValueError: When `frames` has another rank or other channels.
+        """
+        frames = self._floats(frames)
+        batch, time, height, width, _ = ops.shape(frames)
+        cell = self.rollout.cell
+        past = states.get("past_frames")
+        observed, length = ops.ones((batch, time), "bool"), ops.full((batch,), time, "int32")
+        inputs = self._inputs(frames, observed, length, time + horizon - 1, past)
+        # An observed frame resets what the roll-out holds besides the cells' states.
+        own = cell.get_initial_state(batch, ops.shape(inputs)[2:4])[: cell.own_states]
+        initial = [*own, *(states[name] for name in self._cell_states)]
+        predictions, *after = self.rollout(inputs[:, :time], initial_state=initial)
+        predictions = predictions[:, -1:]
+        if horizon > 1:
+            following, *_ = self.rollout(inputs[:, time:], initial_state=after)
+            predictions = ops.concatenate([predictions, following], axis=1)
+        new_states = dict(zip(self._cell_states, after[cell.own_states :], strict=True))
+        if past is not None:
+            new_states["past_frames"] = ops.concatenate([past, frames], axis=1)[:, -PAIRS:]
+        return self._cropped(predictions, height, width), new_states
+
+    @property
+    def _cell_states(self) -> list[str]:
+        return [f"cell_{number}_{name}" for number in range(len(self.filters)) for name in "hc"]
+
+    def _floats(self, frames):
         if len(frames.shape) != 5 or frames.shape[-1] != self.channels:
             raise ValueError(
                 f"frames: expected shape (batch, time, height, width, {self.channels}), received {frames.shape}"
             )
-        _, time, height, width, _ = ops.shape(frames)
-        within = ops.arange(time, dtype="int32")[None] < ops.cast(context_length, "int32")[:, None]
-        observed = within if observed is None else ops.logical_and(within, observed)
+        return ops.cast(frames, "float32")
+
+    def _inputs(self, frames, observed, context_length, steps, past=None):
+        """Returns what the cell sees in each of `steps` steps; `past` are the frames before."""
         observed = observed[:, :, None, None, None]
-        frames = ops.where(observed, ops.cast(frames, "float32"), 0.0)
+        frames = ops.where(observed, frames, 0.0)
         patches = patchify(frames, self.patch)
         inputs = [patches, ops.broadcast_to(ops.cast(observed, "float32"), (*ops.shape(patches)[:-1], 1))]
         inputs = ops.pad(ops.concatenate(inputs, axis=-1), [[0, 0], [0, steps], [0, 0], [0, 0], [0, 0]])[:, :steps]
         if self.predict_kind == "advected":
-            inputs = ops.concatenate([inputs, self._motion(frames, context_length, steps)], axis=-1)
-        return unpatchify(self.rollout(inputs), self.patch, self.channels)[:, :, :height, :width]
+            inputs = ops.concatenate([inputs, self._motion(frames, context_length, steps, past)], axis=-1)
+        return inputs
 
-    def _motion(self, frames, context_length, steps):
+    def _motion(self, frames, context_length, steps, past=None):
         """Returns each step's motion in pixels, a mean over each patch: that of the last frame observed by then."""
-        motion = ops.stop_gradient(estimate_motion(frames))
         # Frames past the context are black: what seems to move there never counts.
-        last = ops.minimum(ops.arange(steps)[None], ops.cast(context_length, "int32")[:, None] - 1)
+        last = ops.minimum(ops.arange(steps)[None], context_length[:, None] - 1)
+        if past is not None:
+            frames = ops.concatenate([past, frames], axis=1)
+            last = last + ops.shape(past)[1]
+        motion = ops.stop_gradient(estimate_motion(frames))
         batch, time, height, width, _ = ops.shape(motion)
         patch = self.patch
         motion = ops.reshape(motion, (batch * time, height, width, 2))
         motion = ops.pad(motion, [[0, 0], [0, -height % patch], [0, -width % patch], [0, 0]])
         motion = ops.average_pool(motion, patch, patch, "valid", data_format="channels_last")
         return ops.take(motion, ops.arange(batch)[:, None] * time + last, axis=0)
+
+    def _cropped(self, patches, height, width):
+        return unpatchify(patches, self.patch, self.channels)[:, :, :height, :width]
 
     def get_config(self):
         return {
@@ -179,6 +259,11 @@ class RolloutCell(keras.Layer):
         self._own_sizes = [pixels, pixels, pixels, 2, 1] if predict == "advected" else [pixels]
         size = pixels + (len(BLURS) if predict == "advected" else 0)
         self.projection = keras.layers.Conv2D(size, 1, data_format="channels_last", dtype="float32")
+
+    @property
+    def own_states(self) -> int:
+        """How many states come before the cells' own: an observed frame resets each of them."""
+        return len(self._own_sizes)
 
     @property
     def state_size(self) -> list[int]:

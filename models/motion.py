@@ -13,7 +13,7 @@ import itertools
 import numpy as np
 from keras import ops
 
-_PAIRS = 3  # Pairs of frames that a motion is averaged over: noise down, change of motion still followed.
+PAIRS = 3  # Pairs of frames that a motion is averaged over: noise down, change of motion still followed.
 _REACH = 6  # Largest shift in pixels of half resolution.
 _BLOCK = 17  # Side of the averaging window at half resolution.
 _STRIDE = 4  # Distance of block centres at half resolution.
@@ -149,7 +149,7 @@ def _refine(frames, motion):
     for _ in range(_STEPS):
         products = 0.0
         flat = ops.reshape(motion, (batch * (time - 1), height, width, 2))
-        for age in range(_PAIRS):
+        for age in range(PAIRS):
             pad = [[0, 0], [age, 0], [0, 0], [0, 0]]
             now = ops.reshape(ops.pad(frames[:, 1:], pad)[:, : time - 1], (batch * (time - 1), height, width, 1))
             past = ops.reshape(ops.pad(frames[:, :-1], pad)[:, : time - 1], (batch * (time - 1), height, width, 1))
@@ -169,9 +169,9 @@ def _refine(frames, motion):
 def _over_pairs(cost):
     """Averages over each pair and the two before, as far as there are any; `(batch, pair, ...)`."""
     pairs = ops.shape(cost)[1]
-    known = ops.minimum(ops.arange(pairs) + 1, _PAIRS)
-    padded = ops.pad(cost, [[0, 0], [_PAIRS - 1, 0], [0, 0], [0, 0], [0, 0]])
-    total = sum(padded[:, age : age + pairs] for age in range(_PAIRS))
+    known = ops.minimum(ops.arange(pairs) + 1, PAIRS)
+    padded = ops.pad(cost, [[0, 0], [PAIRS - 1, 0], [0, 0], [0, 0], [0, 0]])
+    total = sum(padded[:, age : age + pairs] for age in range(PAIRS))
     return total / ops.cast(known, cost.dtype)[None, :, None, None, None]
 
 

@@ -120,6 +120,9 @@ class ModelSpec(Section):
     For a forecast or anomaly scores a builder is called as `build(channels=int, dtype=keras.DTypePolicy)` and returns a
     Keras model with the call contract of `framecast.models.forecaster.Forecaster`; for labels as
     `build(channels=int, outputs=int, dtype=keras.DTypePolicy)`, with that of `framecast.models.labeller.Labeller`.
+
+    A forecast model that has `Forecaster`'s methods `initial_states` and `forecast_next` as well is exported with the
+    signature `step`, which forecasts a stream frame by frame; see `framecast.models.export_step.Step`.
     """
 
     preset: str | None = None

@@ -73,8 +73,12 @@ def check(config: Config) -> dict[str, Any]:
         )
     findings["training step"] = f"loss {fitted.val_loss:.5f}"
     for name, signature in module.signatures().items():
-        arguments = (frames, length) if name == "serving_default" else (tf.constant(examples),)
-        outputs = signature(*arguments)
+        arguments = {"examples": tf.constant(examples)}
+        if name == "serving_default":
+            arguments = {"frames": frames, "length": length}
+        elif name == "step":
+            arguments = {"frames": frames, **module.step.start(len(examples))}
+        outputs = signature(**arguments)
         findings[name] = {key: f"{value.dtype.name} {tuple(value.shape)}" for key, value in outputs.items()}
     return findings
 

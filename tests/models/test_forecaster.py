@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -162,6 +164,48 @@ def test_advected_goes_on_from_a_single_frame(frames):
     forecast = forecaster("advected")(frames[:, :1], np.ones(3, "int32"), steps=3).numpy()
     assert forecast.shape == (3, 3, 10, 7, 2)
     assert np.isfinite(forecast).all()
+
+
+def pushed(model, frames, chunks, horizon):
+    """The forecasts after each chunk of a stream, and the states at its end."""
+    states, forecasts, start = model.initial_states(frames), [], 0
+    for size in chunks:
+        forecast, states = model.forecast_next(frames[:, start : start + size], states, horizon)
+        forecasts.append(np.array(forecast))
+        start += size
+    return forecasts, states
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("chunks", [(1, 1, 1, 1, 1, 1), (2, 3, 1), (6,)])
+@pytest.mark.parametrize("predict", ["frame", "change", "advected"])
+def test_a_stream_is_forecast_as_its_frames_at_once(frames, predict, chunks, dtype):
+    model = forecaster(predict, dtype)
+    forecasts, states = pushed(model, frames, chunks, horizon=3)
+    for seen, forecast in zip(itertools.accumulate(chunks), forecasts, strict=True):
+        whole = model(frames[:, :seen], np.full(3, seen, "int32"), steps=seen + 2)[:, seen - 1 :]
+        assert forecast.shape == (3, 3, 10, 7, 2)
+        np.testing.assert_allclose(forecast, whole, atol=1e-5)
+    assert sorted(states) == sorted(model.initial_states(frames))
+
+
+@pytest.mark.parametrize("predict", ["frame", "advected"])
+def test_a_stream_is_forecast_one_frame_ahead_too(frames, predict):
+    model = forecaster(predict)
+    (*_, forecast), _ = pushed(model, frames, (5, 1), horizon=1)
+    np.testing.assert_allclose(forecast, model(frames, np.full(3, 6, "int32"), steps=6)[:, 5:], atol=1e-5)
+
+
+def test_a_stream_of_three_frames_and_one_of_many_have_states_of_one_size(frames):
+    model = forecaster("advected")
+    start = model.initial_states(frames)
+    shapes = [{name: value.shape for name, value in pushed(model, frames, (n,), 1)[1].items()} for n in (3, 6)]
+    assert start["past_frames"].shape == (3, 0, 10, 7, 2)
+    assert shapes[0] == shapes[1]
+    assert shapes[0] == {
+        "cell_0_h": (3, 3, 2, 5), "cell_0_c": (3, 3, 2, 5), "cell_1_h": (3, 3, 2, 3), "cell_1_c": (3, 3, 2, 3),
+        "past_frames": (3, 3, 10, 7, 2),
+    }  # fmt: skip
 
 
 def test_sampling_is_refused_for_advected_by_name(frames):

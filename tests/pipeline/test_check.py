@@ -15,7 +15,7 @@ def test_every_signature_is_called_on_the_radar_clips():
     assert findings["files"] == {"train": 4, "eval": 2}
     assert findings["clips read"].endswith("of 128x128x1")
     assert findings["training step"].startswith("loss 0.")
-    assert {"serving_default", "serve_examples", "transform_features", "evaluate"} <= set(findings)
+    assert {"serving_default", "serve_examples", "transform_features", "evaluate", "step"} <= set(findings)
     assert findings["evaluate"]["hits"] == findings["evaluate"]["hits_persistence"] == "float32 (4, 6, 5)"
     assert findings["evaluate"]["fss_error"] == "float32 (4, 6, 5, 3)"
     assert findings["serving_default"] == {"forecast": "float32 (4, 6, 128, 128, 1)"}
