@@ -37,7 +37,8 @@ def SavedModelInfraValidator(
 
     Args:
         model: The exported model.
-        blessing: Has the properties `blessed`, `reason` and `latency_ms` (median over the requests).
+        blessing: Has the properties `blessed`, `reason` and `latency_ms` (median over the requests with the smallest
+            batch to the default signature: one of each length).
         code: Digest of the code behind this component.
     """
     fileio.makedirs(blessing.uri)
@@ -56,11 +57,14 @@ def SavedModelInfraValidator(
 
 
 def _replay(model: str) -> float:
-    """Returns the median latency in milliseconds of the warm-up requests."""
+    """Returns the median latency in milliseconds of the smallest batches."""
     from framecast.serving.client import predict_stub
 
     with tempfile.TemporaryDirectory() as folder:
-        io_utils.copy_dir(model, os.path.join(folder, "candidate", "1"))
+        candidate = os.path.join(folder, "candidate", "1")
+        io_utils.copy_dir(model, candidate)
+        # Or the server would replay them once more, as it loads.
+        warmup.write_warmup(candidate, [])
         ready = os.path.join(folder, "port")
         command = [sys.executable, "-m", "framecast.serving.child", os.path.join(folder, "candidate")]
         command += ["--model_name=candidate", "--port=0", f"--port_file={ready}"]
@@ -86,9 +90,9 @@ def _wait_for_port(process: subprocess.Popen, ready: str, log: str) -> int:
 
 
 def _ask(predict, requests) -> float:
-    if not requests:
-        raise InfraError("expected warm-up requests in assets.extra, found none")
-    latencies = []
+    from framecast.serving.loaded import DEFAULT_SIGNATURE
+
+    latencies: dict[int, list[float]] = {}
     for number, request in enumerate(requests):
         request.model_spec.name = "candidate"
         request.model_spec.ClearField("version_choice")
@@ -97,10 +101,17 @@ def _ask(predict, requests) -> float:
             response = predict(request)
         except Exception as error:  # grpc raises a private class; every failure here means the same
             raise InfraError(f"warm-up request {number}: {error}") from error
-        latencies.append(1000 * (time.monotonic() - started))
+        if request.model_spec.signature_name in ("", DEFAULT_SIGNATURE):
+            latencies.setdefault(_batch(request), []).append(1000 * (time.monotonic() - started))
         for name, tensor in response.outputs.items():
             if not np.all(np.isfinite(tf.make_ndarray(tensor))):
                 raise InfraError(
                     f"warm-up request {number}, output {name}: expected finite numbers, received NaN or inf"
                 )
-    return float(np.median(latencies))
+    if not latencies:
+        raise InfraError(f"expected warm-up requests to {DEFAULT_SIGNATURE} in assets.extra, found none")
+    return float(np.median(latencies[min(latencies)]))
+
+
+def _batch(request) -> int:
+    return min(tensor.tensor_shape.dim[0].size for tensor in request.inputs.values())

@@ -1,4 +1,4 @@
-"""The exported model: one `tf.Module` with four signatures, loadable without our code.
+"""The exported model: one `tf.Module` with its signatures, loadable without our code.
 
 Everything that training learned about the data is a constant in the graph: the transform graph, the reference
 forecasts, the threshold of an anomaly. Nothing in it is host-only, so that it runs on a GPU in TensorFlow Serving.
@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 from tfx_bsl.tfxio import tensor_representation_util
 
+from framecast.models.export_step import Step
 from framecast.schemas import features
 from framecast.schemas.schema import build_schema
 from framecast.schemas.spec import ClipSpec
@@ -30,7 +31,12 @@ class ExportModule(tf.Module, abc.ABC):
         clip: The clip contract.
         task: One of the kinds of `framecast.models.spec.TaskSpec`.
         shortest: Fewest frames of a clip that is served.
+
+    Attributes:
+        step: What the signature `step` runs; None for models that forecast no stream.
     """
+
+    step: Step | None = None
 
     def __init__(
         self,

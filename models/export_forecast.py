@@ -54,7 +54,8 @@ class ForecastModule(ExportModule):
         events: EventsSpec | None = None,
     ):
         super().__init__(model, transform, clip, task, shortest=task.context.min)
-        self.step = Step(model, clip, task) if Step.possible(model) else None
+        if Step.possible(model):
+            self.step = Step(model, clip, task)
         self._constants = constants
         self._thresholds = events.in_pixels(clip) if events else ()
         self._scales = events.scales if events else ()

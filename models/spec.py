@@ -1,5 +1,6 @@
 """The `task`, `model`, `train` and `export` sections of the configuration."""
 
+import itertools
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -10,6 +11,9 @@ from framecast.schemas.spec import LabelSpec
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 Augmentation = Literal["flip", "rotate90", "subclip"]
+
+# TensorFlow Serving refuses a model with more than 1000 warm-up requests: one for each of these at each padded length.
+_MOST_BATCH_SIZES = 100
 
 
 class ContextSpec(Section):
@@ -176,6 +180,22 @@ class TrainSpec(Section):
 
 
 class ExportSpec(Section):
-    """The precision of the exported graph, whatever the training precision."""
+    """What is exported.
+
+    Args:
+        precision: Precision of the exported graph, whatever the training precision.
+        batch_sizes: Batches that the model is warmed up for before a version of it serves: those that clients send, or
+            the server's `allowed_batch_sizes` where it batches.
+    """
 
     precision: Precision = "float32"
+    batch_sizes: tuple[int, ...] = (1, 4, 16)
+
+    @pydantic.field_validator("batch_sizes")
+    @classmethod
+    def _ascending(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if not sizes or any(left >= right for left, right in itertools.pairwise((0, *sizes))):
+            raise ValueError(f"expected ascending numbers from 1 on, received {', '.join(map(str, sizes)) or 'none'}")
+        if len(sizes) > _MOST_BATCH_SIZES:
+            raise ValueError(f"expected at most {_MOST_BATCH_SIZES} numbers, received {len(sizes)}")
+        return sizes

@@ -19,6 +19,7 @@ from framecast.models.forecast_images import ForecastImages
 from framecast.models.input_pipeline import InputPipeline, normalise
 from framecast.models.objectives import make_objective
 from framecast.models.spec import ExportSpec, ForecastTask, ModelSpec, TrainSpec, parse_task
+from framecast.models.warmup_requests import warmup_requests
 from framecast.schemas.spec import ClipSpec
 
 SUMMARY = "training.json"  # In the model run's folder, beside the TensorBoard logs.
@@ -50,7 +51,8 @@ def run_fn(fn_args: Any) -> None:
 
     pipeline = InputPipeline(clip, task, train)
     train_files, val_files = _files(fn_args.train_files), _files(fn_args.eval_files)
-    summary = {split: _survey(pipeline, files) for split, files in (("train", train_files), ("val", val_files))}
+    clips: dict[int, tuple[np.ndarray, int]] = {}
+    summary = {split: _survey(pipeline, files, clips) for split, files in (("train", train_files), ("val", val_files))}
     for split, found in summary.items():
         if found["clips"] == found["short"]:
             raise ValueError(
@@ -76,14 +78,15 @@ def run_fn(fn_args: Any) -> None:
     with tf.io.gfile.GFile(os.path.join(fn_args.model_run_dir, SUMMARY), "w") as file:
         file.write(json.dumps(summary, indent=1))
 
-    exported = _with_precision(model, model_spec, clip, task, ExportSpec.model_validate(settings["export"]))
+    export_spec = ExportSpec.model_validate(settings["export"])
+    exported = _with_precision(model, model_spec, clip, task, export_spec)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
     events = EventsSpec.model_validate(settings["events"]) if settings["events"] else None
     module, learned = _make_module(exported, transform, pipeline, events, train_files, val_files)
     example = next(iter(pipeline.whole(val_files)))
     card = _card(settings, clip, task, module.shortest, summary, float(example["frame_rate"]))
     export.save(module, fn_args.serving_model_dir, {**card, **learned})
-    _write_warmup(fn_args.serving_model_dir, example["frames"].numpy()[: int(example["length"])], module.shortest)
+    warmup.write_warmup(fn_args.serving_model_dir, warmup_requests(module, clips, export_spec.batch_sizes))
 
 
 def _images(model: keras.Model, pipeline: InputPipeline, val_files: list[str]) -> ForecastImages | None:
@@ -120,12 +123,17 @@ def _files(patterns: list[str]) -> list[str]:
     return sorted(name for pattern in patterns for name in tf.io.gfile.glob(pattern))
 
 
-def _survey(pipeline: InputPipeline, files: list[str]) -> dict[str, Any]:
-    """Counts what Transform materialised, in one pass that decodes nothing."""
+def _survey(pipeline: InputPipeline, files: list[str], longest: dict[int, tuple[np.ndarray, int]]) -> dict[str, Any]:
+    """Counts what Transform materialised, in one pass that decodes nothing.
+
+    `longest` takes for each padded length the clip with the most frames, and their number.
+    """
     clips = frames = padded = pixels = stored = short = 0
     for clip in pipeline.whole(files):
         shape = clip["frames"].shape
         length = int(clip["length"])
+        if length > longest.get(shape[0], (None, 0))[1]:
+            longest[shape[0]] = (clip["frames"].numpy(), length)
         clips += 1
         frames += length
         padded += shape[0] - length
@@ -165,9 +173,9 @@ def _normalised(clips: tf.data.Dataset, spec: ClipSpec) -> Iterator[dict[str, tf
 def _state_digest(settings: dict[str, Any], files: list[str]) -> str:
     """Names the checkpoints by everything that decides them, so that a restarted run finds its own and no other's.
 
-    What is measured of the weights decides none: with other events, a trained model is only exported anew.
+    What is made or measured of the weights decides none: with other events, a trained model is only exported anew.
     """
-    sections = {key: value for key, value in settings.items() if key not in ("state", "events", "contract")}
+    sections = {key: value for key, value in settings.items() if key not in ("state", "events", "export", "contract")}
     return hashlib.sha256(json.dumps([sections, files], sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -178,15 +186,6 @@ def _with_precision(
     exported = builders.build(spec, task, clip, keras.DTypePolicy(precision.precision))
     exported.set_weights(model.get_weights())
     return exported
-
-
-def _write_warmup(directory: str, frames: np.ndarray, shortest: int) -> None:
-    """Asks for the shortest and the longest run of frames that a clip gives: the loop over time is traced for both."""
-    contexts = [frames[:shortest], frames]
-    warmup.write_warmup(
-        directory,
-        [{"inputs": {"frames": clip[None], "length": np.array([len(clip)], np.int32)}} for clip in contexts],
-    )
 
 
 def _card(
@@ -202,6 +201,7 @@ def _card(
         "missing": clip.missing,
         "value": clip.value.model_dump() if clip.value else None,
         "frame_rate": frame_rate or None,
+        "batch_sizes": settings["export"]["batch_sizes"],
         "contract": settings["contract"],
         "code": settings["code"],
         "trained_on": {split: summary[split]["clips"] for split in ("train", "val")},

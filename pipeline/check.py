@@ -76,7 +76,7 @@ def check(config: Config) -> dict[str, Any]:
         arguments = {"examples": tf.constant(examples)}
         if name == "serving_default":
             arguments = {"frames": frames, "length": length}
-        elif name == "step":
+        elif name == "step" and module.step is not None:
             arguments = {"frames": frames, **module.step.start(len(examples))}
         outputs = signature(**arguments)
         findings[name] = {key: f"{value.dtype.name} {tuple(value.shape)}" for key, value in outputs.items()}

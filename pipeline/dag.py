@@ -126,7 +126,7 @@ def create_pipeline(
             "events": _events(config),
             "contract": contract(config),
             "state": os.path.join(workdir, "state"),
-            "code": code_digest("schemas", "evaluation", "models"),
+            "code": code_digest("schemas", "clips/codec.py", "clips/images.py", "evaluation", "models"),
             "builder": module_digest(config.model.builder.rpartition(":")[0]) if config.model.builder else None,
         },
     )
