@@ -150,6 +150,6 @@ class LiveForecast:
         states = {}
         for name, spec in metadata.signatures["step"].inputs.items():
             if name != "frames":
-                zeros = np.zeros((batch, *(size or 0 for size in spec.shape[1:])), spec.dtype)
+                zeros = np.zeros((batch, *(size or 0 for size in (spec.shape or ())[1:])), spec.dtype)
                 states[name] = tf.make_tensor_proto(zeros)
         return _Seen(metadata.version, states)
