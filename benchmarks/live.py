@@ -35,7 +35,7 @@ def export(preset: str, horizon: int, folder: str) -> None:
     frames, length = tf.TensorSpec([None, None, None, None, 1], tf.uint8, "frames"), tf.TensorSpec([None], tf.int32)
     signatures = {
         "serving_default": tf.function(module.serve).get_concrete_function(frames, length),
-        "step": tf.function(module.step.__call__).get_concrete_function(frames, **module.step.states_spec()),
+        "step": module.step.signature(),
     }
     tf.saved_model.save(module, folder, signatures=signatures)
 

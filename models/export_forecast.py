@@ -64,10 +64,7 @@ class ForecastModule(ExportModule):
         """Returns those of every task, and `step` where the model can forecast a stream."""
         signatures = super().signatures()
         if self.step is not None:
-            frames = tf.TensorSpec([None, None, None, None, self._clip.channels], self._clip.dtype, "frames")
-            signatures["step"] = tf.function(self.step.__call__).get_concrete_function(
-                frames, **self.step.states_spec()
-            )
+            signatures["step"] = self.step.signature()
         return signatures
 
     def answer(self, frames: tf.Tensor, length: tf.Tensor) -> dict[str, tf.Tensor]:

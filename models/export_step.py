@@ -5,7 +5,13 @@ batch's size for the first axis and 0 for every other free one, which the signat
 
     states = {"frames_seen": np.zeros(1, np.int32), "cell_0_h": np.zeros((1, 0, 0, 96), np.float32), ...}
     answer = step(frames=frames[:, :8], **states)  # forecast, ready, and the new states by the same names
+
+A server that batches can join only streams whose states are of one shape, so not one that starts with one that goes on;
+with `pad_variable_length_inputs` it would pad states, which is wrong. Serve streams without batching, or join them in
+the client: states are concatenated along the batch.
 """
+
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -37,6 +43,11 @@ class Step:
     def possible(model: keras.Model) -> bool:
         """Whether the model can forecast a stream."""
         return hasattr(model, "initial_states") and hasattr(model, "forecast_next")
+
+    def signature(self) -> Any:
+        """Returns the concrete function to export."""
+        frames = tf.TensorSpec([None, None, None, None, self._clip.channels], self._clip.dtype, "frames")
+        return tf.function(self.__call__).get_concrete_function(frames, **self.states_spec())
 
     def states_spec(self) -> dict[str, tf.TensorSpec]:
         """Returns the states that go in and out, by name: only the number of channels is fixed."""

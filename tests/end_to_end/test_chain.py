@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from framecast.evaluation import metrics
 from framecast.evaluation.verdict import read_verdict
+from framecast.models import warmup
 from framecast.pipeline import config as configuration
 from framecast.pipeline import run as runs
 from framecast.schemas import features
@@ -294,6 +295,23 @@ def test_the_card_says_what_a_client_must_know(chain):
     )
     assert (card["task"], card["horizon"], card["context"]) == ("forecast", _HORIZON, {"min": 4, "max": 24})
     assert (card["dtype"], card["channels"], card["frame_rate"]) == ("uint8", 1, 10.0)
+    assert card["batch_sizes"] == [1, 4, 16]
+
+
+def test_the_warm_up_asks_for_every_batch_size_at_every_length_that_transform_made(chain):
+    lengths = {4}  # The shortest context.
+    for split in ("train", "val"):
+        for record in chain.records("Transform", "transformed_examples", split):
+            frames = tf.train.Example.FromString(record).features.feature[features.FRAMES].bytes_list.value[0]
+            lengths.add(int(tf.io.parse_tensor(frames, tf.uint8).shape[0]))
+    asked, others = [], []
+    for request in warmup.read_warmup(str(chain.folder / "serving" / str(chain.versions[-1]))):
+        if request.model_spec.signature_name == "serving_default":
+            asked.append(tuple(dim.size for dim in request.inputs["frames"].tensor_shape.dim[:2]))
+        else:
+            others.append(request.model_spec.signature_name)
+    assert sorted(asked) == sorted((batch, length) for batch in (1, 4, 16) for length in lengths)
+    assert others == ["serve_examples", "step", "step"]
 
 
 def test_an_identical_second_run_trains_nothing_and_says_unchanged(chain, first_run):

@@ -18,20 +18,22 @@ _SPEC = ClipSpec(frames=FrameRange(min=1, max=8), channels=2, missing=_MISSING)
 _TASK = ForecastTask(horizon=3, context=ContextSpec(min=3))
 
 
-def _signatures(model, folder):
+def _module(model):
     constants = export_forecast.ReferenceConstants(np.zeros(2, np.float32), [0.0] * 3)
-    module = export_forecast.ForecastModule(
+    return export_forecast.ForecastModule(
         model, lambda inputs: preprocess(inputs, _SPEC, tf.constant([8], tf.int64)), _SPEC, _TASK, constants
     )
-    export.save(module, str(folder), {})
-    return tf.saved_model.load(str(folder)).signatures
 
 
 @pytest.fixture(scope="module", params=["frame", "change", "advected"])
 def signatures(request, tmp_path_factory):
     keras.utils.set_random_seed(0)
     model = Forecaster(channels=2, filters=(5, 3), kernel_size=3, patch=4, predict=request.param)
-    return _signatures(model, tmp_path_factory.mktemp("export"))
+    module, folder = _module(model), str(tmp_path_factory.mktemp("export"))
+    frames, length = tf.TensorSpec([None, None, None, None, 2], tf.uint8, "frames"), tf.TensorSpec([None], tf.int32)
+    serve = tf.function(module.serve).get_concrete_function(frames, length)
+    tf.saved_model.save(module, folder, signatures={"serving_default": serve, "step": module.step.signature()})
+    return tf.saved_model.load(folder).signatures
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +146,8 @@ class Repeating(keras.Model):
 
 
 def test_a_model_without_the_methods_has_every_other_signature(tmp_path, frames):
-    signatures = _signatures(Repeating(), tmp_path)
+    export.save(_module(Repeating()), str(tmp_path), {})
+    signatures = tf.saved_model.load(str(tmp_path)).signatures
     assert sorted(signatures) == ["evaluate", "serve_examples", "serving_default", "transform_features"]
     forecast = signatures["serving_default"](frames=tf.constant(frames), length=[6, 6])["forecast"]
     np.testing.assert_allclose(forecast[:, 2], np.where(frames == _MISSING, 0, frames)[:, -1] / 255, atol=1e-6)

@@ -120,6 +120,7 @@ def test_nothing_edited_runs_nothing(project):
         ("evaluate.events={thresholds: [0.5]}", _FROM_TRAINER | _FROM_SERVING),
         ("train.learning_rate=0.5", _FROM_TRAINER),
         ("export.precision=mixed_bfloat16", _FROM_TRAINER),
+        ("export.batch_sizes=[1]", _FROM_TRAINER),
         ("model={builder: null, preset: convlstm-tiny}", _FROM_TRAINER),
         ("task.horizon=4", {*_FROM_INGEST, *_FROM_SERVING}),
         ("clip.frames.max=30", {*_FROM_INGEST, *_FROM_SERVING, "ImportSchemaGen"}),

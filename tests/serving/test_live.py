@@ -15,6 +15,7 @@ from framecast.models.spec import ContextSpec, ForecastTask
 from framecast.schemas.spec import ClipSpec, FrameRange
 from framecast.serving.client import Forecaster
 from framecast.serving.live import LiveForecast
+from framecast.serving.served_models import one_model
 from framecast.serving.server import Server
 
 _SHORTEST, _HORIZON, _MISSING = 3, 2, 255
@@ -31,7 +32,7 @@ def _export(folder, predict, seed=0):
     length = tf.TensorSpec([None], tf.int32, "length")
     signatures = {
         "serving_default": tf.function(module.serve).get_concrete_function(frames, length),
-        "step": tf.function(module.step.__call__).get_concrete_function(frames, **module.step.states_spec()),
+        "step": module.step.signature(),
     }
     tf.saved_model.save(module, str(folder), signatures=signatures)
     return folder
@@ -41,7 +42,7 @@ def _export(folder, predict, seed=0):
 def address(request, tmp_path_factory):
     base_path = tmp_path_factory.mktemp("served")
     _export(base_path / "5", request.param)
-    with Server("toy", str(base_path)) as server:
+    with Server(one_model("toy", str(base_path))) as server:
         yield f"127.0.0.1:{server.port}"
 
 
@@ -116,7 +117,7 @@ def test_a_stream_goes_on_across_a_hot_swap_from_the_frames_that_were_kept(versi
     served = tmp_path / "served"
     served.mkdir()
     shutil.copytree(versions[0], served / "1")
-    with Server("toy", str(served)) as server:
+    with Server(one_model("toy", str(served))) as server:
         address = f"127.0.0.1:{server.port}"
         with LiveForecast(address, model="toy", deadline=30, kept=4) as stream:
             for frame in frames[0, :5]:
@@ -133,7 +134,7 @@ def test_a_stream_goes_on_across_a_hot_swap_from_the_frames_that_were_kept(versi
 
 
 def test_what_is_not_served_is_named(frames, base_path):
-    with Server("toy", base_path) as server:
+    with Server(one_model("toy", base_path)) as server:
         with (
             LiveForecast(f"127.0.0.1:{server.port}", model="toy", deadline=30) as stream,
             pytest.raises(

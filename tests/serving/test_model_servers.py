@@ -18,6 +18,7 @@ from framecast.serving import model_servers, protos, releases, tf_serving_config
 from framecast.serving.client import Forecaster
 from framecast.serving.model_servers import ModelServers
 from framecast.serving.releases import Push, ReleaseError
+from framecast.serving.served_models import one_model
 from framecast.serving.server import Server
 
 _STATES = get_model_status_pb2.ModelVersionStatus
@@ -273,7 +274,7 @@ def test_no_request_fails_at_the_embedded_server_while_it_is_rolled_back(
     monkeypatch.setattr(tf_serving_config, "LABELS_POLL_SECONDS", 0)
     publish(2)
     with (
-        Server("framecast", base_path) as server,
+        Server(one_model("framecast", base_path)) as server,
         Forecaster(f"127.0.0.1:{server.port}", model="framecast") as forecaster,
     ):
         answers, stopping = [], threading.Event()
