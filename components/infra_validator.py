@@ -68,6 +68,8 @@ def _replay(model: str) -> float:
         ready = os.path.join(folder, "port")
         command = [sys.executable, "-m", "framecast.serving.child", os.path.join(folder, "candidate")]
         command += ["--model_name=candidate", "--port=0", f"--port_file={ready}"]
+        # The largest batch of the largest clips is what the warm-up is for.
+        command += ["--grpc_channel_arguments=grpc.max_receive_message_length=-1"]
         log = os.path.join(folder, "log")
         with open(log, "wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
             try:

@@ -7,7 +7,7 @@ from typing import Any
 import pydantic
 
 from framecast.clips.records import open_path
-from framecast.components import versions
+from framecast.serving import versions
 from framecast.schemas.section import Section
 from framecast.schemas.spec import DType, PixelValue
 

@@ -31,7 +31,9 @@ class ServingError(Exception):
 
 
 class LoadedVersion:
-    """A version of a model in memory; its warm-up requests have been replayed.
+    """A version of a model in memory; its warm-up requests have been replayed: all of them where requests are batched.
+
+    Where they are not, there are no batch sizes to prepare for, and the smallest request of each signature is enough.
 
     The graph lives in a session of its own, as in TensorFlow Serving: all that the version holds, variables and the
     threads of its batches, goes with it when the last reference does.
@@ -59,7 +61,7 @@ class LoadedVersion:
                 for name, signature in self.signature_defs.items()
                 if signature.method_name in _METHODS
             }
-        for number, request in enumerate(warmup.read_warmup(directory)):
+        for number, request in _warm_up(directory, everything=batching is not None):
             try:
                 self.predict(request)
             except ServingError as error:
@@ -119,6 +121,17 @@ def _read_signature_defs(directory: str) -> dict[str, meta_graph_pb2.SignatureDe
         if "serve" in graph.meta_info_def.tags:
             return dict(graph.signature_def)
     raise ValueError(f"{directory}: expected a graph tagged serve, found none")
+
+
+def _warm_up(directory: str, everything: bool) -> list[tuple[int, predict_pb2.PredictRequest]]:
+    """Returns the warm-up requests to replay, with their numbers in the file."""
+    numbered = list(enumerate(warmup.read_warmup(directory)))
+    if everything:
+        return numbered
+    smallest: dict[str, tuple[int, predict_pb2.PredictRequest]] = {}
+    for number, request in sorted(numbered, key=lambda own: own[1].ByteSize()):
+        smallest.setdefault(request.model_spec.signature_name, (number, request))
+    return sorted(smallest.values(), key=lambda own: own[0])
 
 
 def _inputs(
