@@ -7,9 +7,9 @@ from typing import Any
 import pydantic
 
 from framecast.clips.records import open_path
-from framecast.serving import versions
 from framecast.schemas.section import Section
 from framecast.schemas.spec import DType, PixelValue
+from framecast.serving import versions
 
 
 class Card(Section):
