@@ -201,7 +201,7 @@ class Forecaster(_Client):
             method, request = next(exchange)
             while True:
                 try:
-                    response = self._call(method, request)
+                    response = self.call(method, request)
                 except grpc.RpcError as error:
                     method, request = exchange.throw(error)
                 else:
@@ -209,7 +209,12 @@ class Forecaster(_Client):
         except StopIteration as finished:
             return finished.value
 
-    def _call(self, method: protos.Method, request: Any) -> Any:
+    def call(self, method: protos.Method, request: Any) -> Any:
+        """Makes one call as it is, and again while the server is unavailable.
+
+        Raises:
+            grpc.RpcError: See the class.
+        """
         patience = _Patience(self._deadline)
         while True:
             try:

@@ -35,29 +35,28 @@ class LiveForecast:
     """A stream, or a batch of streams, forecast by one served model that has the signature `step`.
 
     A state means something to the version alone that made it, so a stream stays with its version. When that is no
-    longer served, the stream starts anew on the newest, from the last frames that were kept: its forecasts are then
-    those of a clip of these frames, and what was seen before them is lost. Not safe for use from several threads.
+    longer served, the stream starts anew on the newest, or on the label's, from the last frames that were kept: its
+    forecasts are then those of a clip of these frames, and what was seen before them is lost. Not safe for use from
+    several threads.
 
     Args:
         address: `host:port` of the gRPC server.
         model: Name of the model.
-        deadline: Seconds a request may take, during which a server that is not there is waited for.
+        label: Label of the version to start with, such as `stable`; the newest version unless given.
+        deadline: Seconds a request may take, repeated attempts included.
         kept: Most frames that are kept for a new version.
 
     Attributes:
         version: Version that made the last forecast, None before it.
     """
 
-    def __init__(self, address: str, *, model: str, deadline: float = 60.0, kept: int = 32):
+    def __init__(self, address: str, *, model: str, label: str | None = None, deadline: float = 60.0, kept: int = 32):
         if kept < 1:
             raise ValueError(f"kept: expected at least 1 frame, received {kept}")
         self.version: int | None = None
         self._model = model
-        self._deadline = deadline
         self._most_kept = kept
-        self._declaring = Forecaster(address, model=model, deadline=deadline)
-        self._channel = grpc.insecure_channel(address, options=protos.ANY_SIZE)
-        self._predict = protos.PREDICT.stub(self._channel)
+        self._client = Forecaster(address, model=model, label=label, deadline=deadline)
         self.reset()
 
     def __enter__(self) -> "LiveForecast":
@@ -68,8 +67,7 @@ class LiveForecast:
 
     def close(self) -> None:
         """Closes the connection."""
-        self._channel.close()
-        self._declaring.close()
+        self._client.close()
 
     def reset(self) -> None:
         """Forgets every frame: where the stream has a gap, or another begins."""
@@ -137,11 +135,11 @@ class LiveForecast:
         request.model_spec.version.value = seen.version
         for name, state in seen.states.items():
             request.inputs[name].CopyFrom(state)
-        return self._predict(request, timeout=self._deadline, wait_for_ready=True)
+        return self._client.call(protos.PREDICT, request)
 
     def _start(self, batch: int) -> _Seen:
         """Returns the newest version, before it has seen a frame."""
-        metadata = self._declaring.metadata()
+        metadata = self._client.metadata()
         if "step" not in metadata.signatures:
             raise ValueError(
                 f"model {self._model} version {metadata.version}: expected the signature step, which forecasts a "
