@@ -28,15 +28,12 @@ _FRAMES, _SIZE = 10, 64
 _BATCHES = (1, 16)
 _SIZES = (1, 2, 4, 8, 16, 32)
 _CLIENTS = 16
+# On a CPU a batch filled up to an allowed size computes what nobody asked for.
 _BATCHING = """
 max_batch_size { value: 16 }
-batch_timeout_micros { value: 10000 }
+batch_timeout_micros { value: 5000 }
 max_enqueued_batches { value: 1000 }
-num_batch_threads { value: 1 }
-allowed_batch_sizes: 1
-allowed_batch_sizes: 4
-allowed_batch_sizes: 8
-allowed_batch_sizes: 16
+num_batch_threads { value: 2 }
 """
 
 

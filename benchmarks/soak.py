@@ -79,7 +79,8 @@ def main() -> int:
 
 def soak(folder: pathlib.Path, seconds: float, swaps: int, clients: int) -> int:
     """Runs the soak in `folder`; returns the exit code."""
-    from framecast.components import pusher, versions
+    from framecast.components import pusher
+    from framecast.serving import releases, versions
 
     exports = _export(folder / "exports")
     clips = [np.random.default_rng(length).integers(0, 256, (length, _SIZE, _SIZE, 1), np.uint8) for length in _LENGTHS]
@@ -91,9 +92,9 @@ def soak(folder: pathlib.Path, seconds: float, swaps: int, clients: int) -> int:
     def push() -> int:
         number = len(weights) % _WEIGHTS
         export = str(exports[number])
-        version = pusher.push(export, str(base), versions.digest(export))
-        weights[version] = number
-        return version
+        pushed = pusher.push(export, str(base), releases.Push(versions.digest(export), by="soak"))
+        weights[pushed["version"]] = number
+        return pushed["version"]
 
     first = push()
     print(f"versions differ by {apart:.1e} at least; {clients} clients, {seconds:.0f} s, {swaps} swaps", flush=True)
@@ -112,7 +113,7 @@ def soak(folder: pathlib.Path, seconds: float, swaps: int, clients: int) -> int:
                 if swap == swaps // 3:
                     _push_corrupt(base, exports[0])
                 if swap == 2 * swaps // 3:
-                    _roll_back(base, tally)
+                    _roll_back(base, address, tally)
                 _wait_for(tally, push())
                 memory.append(process.memory_info().rss)
                 print(
@@ -218,11 +219,13 @@ def _push_corrupt(base: pathlib.Path, export: pathlib.Path) -> None:
     (base / ".broken").rename(broken)
 
 
-def _roll_back(base: pathlib.Path, tally: Tally) -> None:
-    """Takes the newest version away, and waits until the one before it answers again."""
-    newest, before = sorted((int(path.name) for path in base.iterdir() if path.name.isdigit()), reverse=True)[:2]
+def _roll_back(base: pathlib.Path, address: str, tally: Tally) -> None:
+    """Goes back to the version before, as `framecast models rollback` does, and waits until it answers again."""
+    from framecast.serving import model_servers, releases
+
+    with model_servers.ModelServers([address]) as servers:
+        before = releases.rollback(str(base), servers)["labels"][releases.STABLE]
     answered = tally.answers.get(before, 0)
-    (base / str(newest)).rename(base / f".{newest}.withdrawn")
     _wait(lambda: tally.answers.get(before, 0) > answered, f"version {before} to answer again")
 
 
