@@ -1,11 +1,11 @@
 """Overhead of the embedded server: `python benchmarks/serving.py`.
 
-Asks `framecast serve` and, between any two requests, the bare SavedModel in this process for the same clips: latency
-at batches of 1 and 16, raw frames (`serving_default`) and encoded ones (`serve_examples`). Then 16 clients ask for a
-clip at a time, without pause, of a server that batches; beside it the bare model at its best batch size up to 16, which
-is what so many clients can fill. Their requests are serialized beforehand: clients of one Python process would wait
-for each other more than for the server. Models are the demo's and `convlstm-s`, exported as they were initialised, at 64x64.
-Clients and server share the machine's cores.
+Asks `framecast serve` and, between any two requests, the bare SavedModel in this process for the same clips: latency at
+batches of 1 and 16, raw frames (`serving_default`) and encoded ones (`serve_examples`). Then 16 clients ask for a clip
+at a time, without pause, of a server that batches; beside it the bare model at its best batch size up to 16, which is
+what so many clients can fill. Their requests are serialized beforehand: clients of one Python process would wait for
+each other more than for the server. Models are the demo's and `convlstm-s`, exported as they were initialised, at
+64x64. Clients and server share the machine's cores.
 """
 
 import argparse
