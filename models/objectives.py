@@ -23,6 +23,17 @@ def make_objective(task: Any, train: TrainSpec) -> Objective:
     return _label_objective
 
 
+def count_errors(batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Returns how many errors the objective of a batch is the mean of, float32; it may be 0."""
+    length = batch["length"]
+    if "label" in batch:
+        per_frame = batch["label"].shape.rank > 1
+        return tf.cast(tf.reduce_sum(length) if per_frame else tf.size(length), tf.float32)
+    time = tf.shape(batch["frames"])[1]
+    within = tf.sequence_mask(length - 1, time - 1)[:, :, None, None, None]
+    return tf.reduce_sum(tf.cast(tf.logical_and(batch["known"][:, 1:], within), tf.float32))
+
+
 def _label_objective(
     model: keras.Model,
     batch: dict[str, tf.Tensor],
@@ -54,13 +65,17 @@ class Forecasting:
         shown = tf.where(known, frames, 0.0)
         arguments = {}
         if training and self._train.sampling != "none":
-            arguments["observed"] = self._sample(context, tf.shape(frames)[1], step)
+            place = batch.get("place", tf.range(tf.shape(length)[0]))
+            arguments["observed"] = self._sample(context, tf.shape(frames)[1], step, place)
             context = length
         predictions = model(shown, context, steps=tf.shape(frames)[1] - 1, **arguments)
         return losses.next_frame_loss(frames, predictions, length, known, self._train.loss)
 
-    def _sample(self, context: tf.Tensor, time: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Draws which frames the model sees, `(batch, time)` bool; the first always."""
+    def _sample(self, context: tf.Tensor, time: tf.Tensor, step: tf.Tensor, clips: tf.Tensor) -> tf.Tensor:
+        """Draws which frames the model sees, `(batch, time)` bool; the first always.
+
+        `clips` is where they stand in the global batch, so that each gets the same draws on whatever replica it is.
+        """
         done = tf.cast(step, tf.float32) / self._train.steps
         reverse = self._train.sampling == "reverse"
         in_context = 0.5 + 0.5 * done if reverse else tf.ones([])
@@ -69,5 +84,5 @@ class Forecasting:
         place = tf.range(time)[None]
         share = tf.where(place < context[:, None], in_context, after)
         seed = tf.stack([tf.constant(self._train.seed, tf.int64), step])
-        draws = tf.random.stateless_uniform(tf.shape(share), seed)
+        draws = tf.gather(tf.random.stateless_uniform([tf.reduce_max(clips) + 1, time], seed), clips)
         return tf.logical_or(draws < share, place == 0)

@@ -14,7 +14,16 @@ import tensorflow_transform as tft
 
 from framecast.evaluation import references
 from framecast.evaluation.events_spec import EventsSpec
-from framecast.models import builders, export, export_anomaly, export_forecast, export_labels, training, warmup
+from framecast.models import (
+    builders,
+    distribution,
+    export,
+    export_anomaly,
+    export_forecast,
+    export_labels,
+    training,
+    warmup,
+)
 from framecast.models.forecast_images import ForecastImages
 from framecast.models.input_pipeline import InputPipeline, normalise
 from framecast.models.objectives import make_objective
@@ -33,6 +42,9 @@ _BLUR_CLIPS = 256
 def run_fn(fn_args: Any) -> None:
     """Trains on the transformed train split, selects on val, and exports the best weights.
 
+    On all the GPUs of the machine, or on all workers of `TF_CONFIG` (see `framecast.models.distribution`), of which the
+    chief exports.
+
     Args:
         fn_args: TFX's FnArgs; `custom_config` holds the sections `clip`, `task`, `model`, `train`, `export` and
             `evaluate.events`, the `contract`, the `state` folder and the `code` digest.
@@ -40,7 +52,9 @@ def run_fn(fn_args: Any) -> None:
     Raises:
         ValueError: When a split holds no clip that is long enough.
         FloatingPointError: When the loss stops being a number, naming the step.
+        WorkerLost: When another worker went away.
     """
+    strategy = distribution.from_environment()  # First, since it connects the workers.
     settings = fn_args.custom_config
     clip = ClipSpec.model_validate(settings["clip"])
     task = parse_task(settings["task"])
@@ -61,32 +75,47 @@ def run_fn(fn_args: Any) -> None:
             )
 
     model_spec = ModelSpec.model_validate(settings["model"])
-    model = builders.build(model_spec, task, clip, keras.DTypePolicy(train.precision))
-    fitted = training.fit(
-        model,
-        pipeline.training(train_files),
-        pipeline.evaluation(val_files),
-        make_objective(task, train),
-        steps=train.steps,
-        learning_rate=train.learning_rate,
-        eval_every=train.eval_every,
-        state_dir=os.path.join(settings["state"], _state_digest(settings, train_files)),
-        log_dir=fn_args.model_run_dir,
-        draw=_images(model, pipeline, val_files),
-    )
-    summary["best"] = dataclasses.asdict(fitted)
-    with tf.io.gfile.GFile(os.path.join(fn_args.model_run_dir, SUMMARY), "w") as file:
-        file.write(json.dumps(summary, indent=1))
+    with strategy.scope():
+        model = builders.build(model_spec, task, clip, keras.DTypePolicy(train.precision))
+        fitted = training.fit(
+            model,
+            pipeline.training(train_files),
+            pipeline.evaluation(val_files),
+            make_objective(task, train),
+            steps=train.steps,
+            learning_rate=train.learning_rate,
+            eval_every=train.eval_every,
+            state_dir=os.path.join(settings["state"], _state_digest(settings, train_files)),
+            log_dir=fn_args.model_run_dir,
+            draw=_images(model, pipeline, val_files),
+        )
+    if distribution.is_chief(strategy):
+        summary["best"] = dataclasses.asdict(fitted)
+        with tf.io.gfile.GFile(os.path.join(fn_args.model_run_dir, SUMMARY), "w") as file:
+            file.write(json.dumps(summary, indent=1))
+        exported = _with_precision(model, model_spec, clip, task, ExportSpec.model_validate(settings["export"]))
+        _export(exported, pipeline, fn_args, summary, clips)
+    distribution.wait_for_all(strategy)
 
-    export_spec = ExportSpec.model_validate(settings["export"])
-    exported = _with_precision(model, model_spec, clip, task, export_spec)
+
+def _export(
+    model: keras.Model,
+    pipeline: InputPipeline,
+    fn_args: Any,
+    summary: dict[str, Any],
+    longest: dict[int, tuple[np.ndarray, int]],
+) -> None:
+    """Writes the SavedModel with what else it needs of the data, and its warm-up requests."""
+    settings, clip, task = fn_args.custom_config, pipeline.clip, pipeline.task
+    train_files, val_files = _files(fn_args.train_files), _files(fn_args.eval_files)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
     events = EventsSpec.model_validate(settings["events"]) if settings["events"] else None
-    module, learned = _make_module(exported, transform, pipeline, events, train_files, val_files)
+    module, learned = _make_module(model, transform, pipeline, events, train_files, val_files)
     example = next(iter(pipeline.whole(val_files)))
     card = _card(settings, clip, task, module.shortest, summary, float(example["frame_rate"]))
     export.save(module, fn_args.serving_model_dir, {**card, **learned})
-    warmup.write_warmup(fn_args.serving_model_dir, warmup_requests(module, clips, export_spec.batch_sizes))
+    requests = warmup_requests(module, longest, settings["export"]["batch_sizes"])
+    warmup.write_warmup(fn_args.serving_model_dir, requests)
 
 
 def _images(model: keras.Model, pipeline: InputPipeline, val_files: list[str]) -> ForecastImages | None:

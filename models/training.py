@@ -12,10 +12,12 @@ Progress goes to the logger `framecast.train`, about once a second, as records t
 `val_loss` (the last one, None before the first) and `learning_rate`.
 """
 
+import contextlib
 import dataclasses
 import logging
 import math
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 
@@ -23,6 +25,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from framecast.models import distribution
 from framecast.models.objectives import Objective
 
 _LOG = logging.getLogger("framecast.train")
@@ -84,30 +87,34 @@ def fit(
     """Trains `model` in place, from the last checkpoint in `state_dir` if there is one, and leaves the best weights.
 
     The optimizer is Adam with a one-cycle learning rate and gradients clipped to a global norm of 1.
-    A checkpoint holds weights, optimizer, step, best val loss and, under a single-replica strategy, the position in
-    `dataset`, and is written at every evaluation.
+    A checkpoint holds weights, optimizer, step, best val loss and the position in `dataset`, and is written at every
+    evaluation.
 
-    Call it in the scope of the `tf.distribute` strategy in which `model` was built.
+    Call it in the scope of the `tf.distribute` strategy in which `model` was built, on every worker alike. Its replicas
+    learn together what one learns from the whole batches. All workers restore the chief's checkpoint; it alone draws,
+    and writes to the folders.
 
     Args:
         model: A built model with the call contract that `objective` expects.
         dataset: Batches for training, without an end; without Python or stateful random operations, so that its
-            position can be saved. Under several replicas, global batches.
+            position can be saved. The same global batches on every worker.
         val_dataset: Batches whose mean loss chooses the weights, with an end.
         objective: The loss of a batch; called with the number of the step in training, and without training for val.
         steps: Optimizer steps.
         learning_rate: Peak of the schedule; 0 leaves the weights as they are.
         eval_every: Steps between evaluations; there is one after the last step too.
-        state_dir: Folder of the checkpoints.
+        state_dir: Folder of the checkpoints, one that all workers share.
         log_dir: Folder of the TensorBoard summaries: `loss`, `gradient_norm` (the global norm of a batch's gradients
             before clipping), `val_loss`, `learning_rate`, and the images of `draw`.
         draw: Called at every evaluation for images of what the model does by then: `(height, width, 3)` uint8, by tag.
 
     Raises:
         FloatingPointError: When a loss is not finite; the message names the step.
-        ValueError: When `dataset` ends or `val_dataset` has no batch.
+        ValueError: When `dataset` ends or `val_dataset` has no batch, or workers find different checkpoints.
+        WorkerLost: When another worker went away; started anew, all go on from the last checkpoint.
     """
     strategy = tf.distribute.get_strategy()
+    chief = distribution.is_chief(strategy)
     schedule = OneCycle(learning_rate, steps)
     # Squared gradients are averaged over 100 steps, not 1000: runs have hundreds of steps.
     optimizer = keras.optimizers.Adam(schedule, beta_2=0.99, global_clipnorm=_CLIP_NORM / strategy.num_replicas_in_sync)
@@ -118,8 +125,7 @@ def fit(
     # TensorFlow's autotuner sleeps up to a minute between two looks, and an iterator that goes away waits for it.
     options = tf.data.Options()
     options.autotune.enabled = False
-    dataset = strategy.experimental_distribute_dataset(dataset.with_options(options))
-    val_dataset = strategy.experimental_distribute_dataset(val_dataset)
+    dataset = dataset.with_options(options)
     train_step = _train_step(model, optimizer, objective, strategy, dataset.element_spec)
     val_step = _val_step(model, objective, strategy, val_dataset.element_spec)
 
@@ -137,19 +143,24 @@ def fit(
         best=best,
         best_step=best_step,
         best_weights=best_weights,
+        batches=batches,
     )
-    if isinstance(batches, tf.data.Iterator):
-        state.batches = batches
-    manager = tf.train.CheckpointManager(state, os.fspath(state_dir), max_to_keep=2)
-    if manager.latest_checkpoint:
-        state.restore(manager.latest_checkpoint).assert_existing_objects_matched()
-        _LOG.info("resumed from %s", manager.latest_checkpoint)
+    latest = tf.train.latest_checkpoint(os.fspath(state_dir))
+    if latest:
+        state.restore(latest).assert_existing_objects_matched()
+        _LOG.info("resumed from %s", latest)
 
     val_loss = None
     losses, norms = [], []
     reported = time.monotonic()
-    writer = tf.summary.create_file_writer(os.fspath(log_dir))
-    with writer.as_default():
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(distribution.naming_lost_workers(strategy, step))
+        distribution.require_agreement(strategy, step, os.fspath(state_dir))
+        # Every worker saves, because TensorFlow may have to gather a variable from all of them; one copy is kept.
+        folder = os.fspath(state_dir) if chief else stack.enter_context(tempfile.TemporaryDirectory())
+        manager = tf.train.CheckpointManager(state, folder, max_to_keep=2)
+        writer = tf.summary.create_file_writer(os.fspath(log_dir)) if chief else tf.summary.create_noop_writer()
+        stack.enter_context(writer.as_default())
         for done in range(int(step.numpy()) + 1, steps + 1):
             try:
                 batch = next(batches)
@@ -168,7 +179,7 @@ def fit(
                 val_loss = _mean([float(val_step(batch)) for batch in val_dataset])
                 _check_finite("val_loss", val_loss, done)
                 tf.summary.scalar("val_loss", val_loss, done)
-                for tag, image in (draw() if draw else {}).items():
+                for tag, image in (draw() if draw and chief else {}).items():
                     tf.summary.image(tag, image[None], done)
                 if val_loss < best.numpy():
                     best.assign(val_loss)
@@ -201,32 +212,38 @@ def _train_step(model, optimizer, objective, strategy, spec):
     """Returns the step: from a global batch and the step's number to `[loss, gradient norm]`, float32."""
     replicas = strategy.num_replicas_in_sync
 
-    def replica_step(batch, number):
+    def replica_step(share, weight, number):
         with tf.GradientTape() as tape:
-            value = objective(model, batch, number, True)
-            scaled = optimizer.scale_loss(value / replicas)
+            value = objective(model, share, number, True) * weight
+            scaled = optimizer.scale_loss(value)
         gradients = tape.gradient(scaled, model.trainable_variables)
         # Keras clips each replica's gradients, and looks there for overflow, before it sums them: hand every replica
-        # its equal share of the sum.
-        gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        # its equal part of the sum.
+        context = tf.distribute.get_replica_context()
+        gradients, value = context.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, value))
         # The scale is of this step: applying the gradients may change it.
         norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(tf.ones([]))
-        shares = [gradient / replicas for gradient in gradients]
-        optimizer.apply_gradients(zip(shares, model.trainable_variables))
+        parts = [gradient / replicas for gradient in gradients]
+        optimizer.apply_gradients(zip(parts, model.trainable_variables))
         return tf.stack([value, norm])
 
     @tf.function(input_signature=[spec, tf.TensorSpec([], tf.int64)])
     def step(batch, number):
-        return strategy.reduce(tf.distribute.ReduceOp.MEAN, strategy.run(replica_step, (batch, number)), axis=None)
+        share, weight = distribution.share_out(strategy, batch)
+        return strategy.experimental_local_results(strategy.run(replica_step, (share, weight, number)))[0]
 
     return step
 
 
 def _val_step(model, objective, strategy, spec):
+    def replica_step(share, weight):
+        value = objective(model, share, tf.zeros([], tf.int64), False) * weight
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+
     @tf.function(input_signature=[spec])
     def step(batch):
-        value = strategy.run(lambda batch: objective(model, batch, tf.zeros([], tf.int64), False), (batch,))
-        return strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+        share, weight = distribution.share_out(strategy, batch)
+        return strategy.experimental_local_results(strategy.run(replica_step, (share, weight)))[0]
 
     return step
 
