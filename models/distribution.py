@@ -145,8 +145,8 @@ def wait_for_all(strategy: tf.distribute.Strategy) -> None:
 def naming_lost_workers(strategy: tf.distribute.Strategy, step: tf.Variable) -> Iterator[None]:
     """Turns what TensorFlow raises when a worker is lost into `WorkerLost`, which says what to do.
 
-    TensorFlow notices a process that died by its connection at once, a machine that died by its missing heartbeat within
-    seconds, and a worker that hangs after ten minutes.
+    TensorFlow notices a process that died by its connection or its missing heartbeat, within seconds, and a worker that
+    hangs after ten minutes.
     """
     try:
         yield

@@ -8,8 +8,8 @@
 leaves the weights that one would: `train.batch_frames` is the batch of all of them together, so a job of more workers
 takes a larger one.
 
-`--examples` and `--transform-graph` are Transform's outputs of these names, `--custom-config` is the Trainer's parameter
-of this name as a file. All folders lie on a volume that the pods share, `state` of the custom configuration too.
+`--examples` and `--transform-graph` are outputs of Transform, `--custom-config` is a file with the Trainer's parameter
+of this name. All folders lie on a volume that the pods share, `state` of the custom configuration too.
 The chief leaves in `--output` what the Trainer puts out: `model` and `model_run`.
 
 Where a worker is lost, all end with an error: with `restartPolicy: OnFailure` the job goes on from its last checkpoint.
