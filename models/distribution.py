@@ -105,21 +105,26 @@ def share_out(
         return strategy.experimental_distribute_values_from_function(take)
 
 
-def require_agreement(strategy: tf.distribute.Strategy, step: tf.Variable, folder: str) -> None:
-    """Checks that all workers start from one step.
+def require_one_checkpoint(strategy: tf.distribute.Strategy, latest: str | None, folder: str) -> None:
+    """Checks that all workers start from one checkpoint.
+
+    Args:
+        strategy: Of all workers.
+        latest: The checkpoint that this worker found, `.../ckpt-STEP`; None for none.
+        folder: Where it looked.
 
     Raises:
         ValueError: When they do not, as where each has a `folder` of its own.
     """
     if strategy.cluster_resolver is None:
         return
+    own = tf.constant([int(latest.rpartition("-")[2]) if latest else 0])
 
     @tf.function
-    def gathered():
-        value = strategy.run(lambda: tf.distribute.get_replica_context().all_gather(step.read_value()[None], axis=0))
-        return strategy.experimental_local_results(value)[0]
+    def gather():
+        return tf.distribute.get_replica_context().all_gather(own, axis=0)
 
-    steps = sorted(set(gathered().numpy().tolist()))
+    steps = sorted(set(strategy.experimental_local_results(strategy.run(gather))[0].numpy().tolist()))
     if len(steps) > 1:
         raise ValueError(
             f"{folder}: expected one folder of checkpoints that all workers share, "

@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--custom-config", required=True, help="JSON file, the Trainer's parameter custom_config")
     parser.add_argument("--output", required=True, help="folder for model and model_run")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("framecast").setLevel(logging.INFO)
     with open(options.custom_config) as file:
         settings = json.load(file)
     trainer.run_fn(

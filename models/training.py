@@ -145,20 +145,21 @@ def fit(
         best_weights=best_weights,
         batches=batches,
     )
-    latest = tf.train.latest_checkpoint(os.fspath(state_dir))
-    if latest:
-        state.restore(latest).assert_existing_objects_matched()
-        _LOG.info("resumed from %s", latest)
 
     val_loss = None
     losses, norms = [], []
     reported = time.monotonic()
     with contextlib.ExitStack() as stack:
         stack.enter_context(distribution.naming_lost_workers(strategy, step))
-        distribution.require_agreement(strategy, step, os.fspath(state_dir))
         # Every worker saves, because TensorFlow may have to gather a variable from all of them; one copy is kept.
         folder = os.fspath(state_dir) if chief else stack.enter_context(tempfile.TemporaryDirectory())
         manager = tf.train.CheckpointManager(state, folder, max_to_keep=2)
+        latest = tf.train.latest_checkpoint(os.fspath(state_dir))
+        distribution.require_one_checkpoint(strategy, latest, os.fspath(state_dir))
+        if latest:
+            state.restore(latest).assert_existing_objects_matched()
+            _LOG.info("resumed from %s", latest)
+
         writer = tf.summary.create_file_writer(os.fspath(log_dir)) if chief else tf.summary.create_noop_writer()
         stack.enter_context(writer.as_default())
         for done in range(int(step.numpy()) + 1, steps + 1):
