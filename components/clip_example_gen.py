@@ -30,6 +30,7 @@ from framecast.schemas.spec import ClipSpec, LabelSpec
 
 SPLITS = ("train", "val", "eval")
 SUMMARY = "ingest.json"  # Beside the splits in the output artifact.
+FILES = "files"  # Execution property: what InputFiles found, in place of the patterns that the component was made with.
 QUARANTINE = "quarantine"  # Folder beside the splits; `framecast.clips.quarantine` reads its files.
 _SHOWN = 10  # Bad clips named in the error.
 _DUPLICATE = "duplicate-id"
@@ -105,18 +106,14 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         """Writes the splits and a summary, or raises BadClipsError."""
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = _settings(exec_properties)
-        inputs = proto_utils.json_to_proto(
-            exec_properties[standard_component_specs.INPUT_CONFIG_KEY], example_gen_pb2.Input()
-        )
+        splits, base = _inputs(exec_properties)
         artifact = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
         artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
         utils_format = exec_properties.get(standard_component_specs.OUTPUT_DATA_FORMAT_KEY)
         files = [
             (split.name, path)
-            for split in inputs.splits
-            for path in sorted(
-                fileio.glob(os.path.join(exec_properties[standard_component_specs.INPUT_BASE_KEY], split.pattern))
-            )
+            for split in splits
+            for path in sorted(fileio.glob(os.path.join(base, split.pattern)))
         ]
         names = collections.Counter(path for _, path in files)
         if twice := sorted(path for path, count in names.items() if count > 1):
@@ -147,7 +144,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
                     f"split {split}: expected a clip of at least {settings['min_frames']} frames (context and "
                     f"horizon), received {counts['clips']} clips, all of them shorter"
                 )
-        summary["spans"] = sorted({int(span) for split in inputs.splits if (span := split.name.partition("-")[2])})
+        summary["spans"] = sorted({int(span) for split in splits if (span := split.name.partition("-")[2])})
         with fileio.open(os.path.join(artifact.uri, SUMMARY), "w") as file:
             file.write(json.dumps(summary, indent=1))
         artifact.set_int_custom_property("bad_clips", len(summary["bad"]))
@@ -200,11 +197,22 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         return _summarise(facts, settings["min_frames"])
 
 
-def _input_splits(name: str, patterns: str | Mapping[int, str]) -> list[example_gen_pb2.Input.Split]:
+def _input_splits(name: str, patterns: str | Mapping[Any, str]) -> list[example_gen_pb2.Input.Split]:
     """Returns one split, or one a span: TFX fingerprints the files of each, so that its cache notices new ones."""
     if isinstance(patterns, str):
         return [example_gen_pb2.Input.Split(name=name, pattern=patterns)]
     return [example_gen_pb2.Input.Split(name=f"{name}-{span}", pattern=pattern) for span, pattern in patterns.items()]
+
+
+def _inputs(exec_properties: dict[str, Any]) -> tuple[list[example_gen_pb2.Input.Split], str]:
+    """Returns the patterns of each split and span, and the folder that they are relative to."""
+    if FILES in exec_properties:
+        patterns = json.loads(exec_properties[FILES])["patterns"]
+        return [split for name, own in patterns.items() for split in _input_splits(name, own)], ""
+    inputs = proto_utils.json_to_proto(
+        exec_properties[standard_component_specs.INPUT_CONFIG_KEY], example_gen_pb2.Input()
+    )
+    return list(inputs.splits), exec_properties[standard_component_specs.INPUT_BASE_KEY]
 
 
 ClipExampleGen.EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)

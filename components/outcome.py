@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+from google.protobuf import json_format
+
 from framecast.evaluation.verdict import Verdict
 
 
@@ -47,4 +49,9 @@ def property_of(artifact: Any, name: str) -> Any:
     if name not in artifact.custom_properties:
         return None
     value = artifact.custom_properties[name]
-    return getattr(value, value.WhichOneof("value"))
+    kind = value.WhichOneof("value")
+    if kind != "struct_value":
+        return getattr(value, kind)
+    # As a task on Kubeflow Pipelines receives it; its JSON has no integers, but every number of ours is one.
+    (content,) = json_format.MessageToDict(value.struct_value).values()
+    return int(content) if isinstance(content, float) else content

@@ -18,6 +18,9 @@ from framecast.components.evaluator import FIGURES
 from framecast.evaluation import families
 from framecast.serving import releases, versions
 
+DIRECTORY = "directory"  # Execution property: in place of the push destination, where a run gives one.
+
+_POD = "KFP_POD_NAME"  # What Kubeflow Pipelines has for a name of the run, where there is no ML Metadata to ask.
 _INCOMPLETE = ".incomplete"
 _NUMBERED = re.compile(r"\.?(\d+)(\.\w+)?/?")
 
@@ -39,15 +42,12 @@ class Executor(executor.Executor):
             self._MarkNotPushed(pushed)
             pushed.set_string_custom_property("reason", "lost")
             return
-        destination = proto_utils.json_to_proto(
-            exec_properties[standard_component_specs.PUSH_DESTINATION_KEY], pusher_pb2.PushDestination()
-        )
-        base = destination.filesystem.base_directory
+        base = exec_properties.get(DIRECTORY) or _destination(exec_properties)
         model = self.GetModelPath(input_dict)
         settings = json.loads(exec_properties.get(standard_component_specs.CUSTOM_CONFIG_KEY) or "null") or {}
         request = releases.Push(
             digest=versions.digest(model),
-            by=f"run {self._context.pipeline_run_id}",
+            by=f"run {self._context.pipeline_run_id or os.environ.get(_POD, '')}",
             label=settings.get("release", releases.STABLE),
             figures=_figures(input_dict, settings.get("task", "")),
         )
@@ -62,6 +62,13 @@ class Executor(executor.Executor):
         version = record["version"]
         self._MarkPushed(pushed, pushed_destination=versions.path(base, version), pushed_version=str(version))
         pushed.set_string_custom_property("remark", _remark(base, record))
+
+
+def _destination(exec_properties: dict[str, Any]) -> str:
+    destination = proto_utils.json_to_proto(
+        exec_properties[standard_component_specs.PUSH_DESTINATION_KEY], pusher_pb2.PushDestination()
+    )
+    return destination.filesystem.base_directory
 
 
 def push(model: str, base: str, request: releases.Push) -> dict[str, Any]:

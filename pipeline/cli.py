@@ -14,6 +14,7 @@ import typer
 
 from framecast.pipeline import quiet
 from framecast.pipeline.cli_data import AsJson, data
+from framecast.pipeline.cli_kubeflow import kubeflow
 from framecast.pipeline.cli_models import models
 from framecast.pipeline.cli_runs import runs as past_runs
 from framecast.pipeline.config import ConfigError
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(data, name="data")
 app.add_typer(past_runs, name="runs")
 app.add_typer(models, name="models")
+app.add_typer(kubeflow, name="kubeflow")
 
 ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file such as configs/radar.yaml.")]
 Overrides = Annotated[
@@ -62,8 +64,11 @@ def run(
     from framecast.pipeline import run as runs
     from framecast.pipeline.names import check_component
 
-    for name in (from_, to):
-        check_component(name)
+    for name in filter(None, (from_, to)):
+        try:
+            check_component(name)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
     result = runs.run(configuration.load(config, overrides or []), workdir, from_, to, quiet=as_json)
     if as_json:
         print(json.dumps(dataclasses.asdict(result)))

@@ -13,16 +13,17 @@ from typing import Any, Literal
 import pydantic
 import yaml
 
+from framecast.clips import spans
+from framecast.clips.spans import Patterns
 from framecast.components.drift_spec import DriftSpec
 from framecast.evaluation import metrics
 from framecast.evaluation.spec import EvaluateSpec
 from framecast.models.spec import ExportSpec, ModelSpec, TaskSpec, TrainSpec
-from framecast.pipeline import quiet, spans
+from framecast.pipeline import quiet
+from framecast.pipeline.kubeflow_spec import KubeflowSpec
 from framecast.schemas import features
 from framecast.schemas.section import Section
 from framecast.schemas.spec import ClipSpec
-
-Patterns = str | dict[int, str]  # A glob pattern, or one of each span.
 
 
 class ConfigError(ValueError):
@@ -136,6 +137,7 @@ class Config(Section):
     evaluate: EvaluateSpec = EvaluateSpec()
     push: PushSpec
     beam: BeamSpec = BeamSpec()
+    kubeflow: KubeflowSpec = KubeflowSpec()
 
     @pydantic.model_validator(mode="after")
     def _across_sections(self) -> "Config":
@@ -203,6 +205,12 @@ def json_schema() -> str:
     return json.dumps(Config.model_json_schema(), indent=1) + "\n"
 
 
+def unresolved_patterns(config: Config) -> dict[str, Patterns]:
+    """Returns `data.train` and, where there is one, `data.eval`, as they are written."""
+    data = config.data
+    return {"train": data.train} | ({"eval": data.eval} if data.eval is not None else {})
+
+
 def input_patterns(config: Config) -> dict[str, Patterns]:
     """Returns the glob patterns of `data.train` and `data.eval` as of now.
 
@@ -212,28 +220,11 @@ def input_patterns(config: Config) -> dict[str, Patterns]:
     Raises:
         ConfigError: When there is no span, one is written in two ways, or `data.eval` lacks one of them.
     """
-    data = config.data
-    given = {key: pattern for key, pattern in (("train", data.train), ("eval", data.eval)) if pattern is not None}
-    patterns: dict[str, Patterns] = {}
-    window: list[int] = []
-    for key, pattern in given.items():
-        if spans.SPAN not in pattern:
-            patterns[key] = pattern
-            continue
-        try:
-            found = spans.find_spans(pattern)
-        except ValueError as error:
-            raise ConfigError(f"data.{key}: {error}") from error
-        if not found:
-            raise ConfigError(f"data.{key}: expected files, received none that match {pattern}")
-        window = window or list(found)[-data.spans :]
-        if missing := [str(span) for span in window if span not in found]:
-            raise ConfigError(
-                f"data.{key}: expected files of the spans of data.train, "
-                f"received none of span {', '.join(missing)} that match {pattern}"
-            )
-        patterns[key] = {span: found[span] for span in window}
-    return patterns
+    given = {f"data.{key}": pattern for key, pattern in unresolved_patterns(config).items()}
+    try:
+        return {key.removeprefix("data."): own for key, own in spans.resolve(given, config.data.spans).items()}
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def matching_files(config: Config) -> dict[str, list[str]]:

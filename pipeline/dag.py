@@ -8,22 +8,30 @@ from typing import Any
 from google.protobuf import text_format
 from tfx import v1 as tfx
 from tfx.dsl.components.base import executor_spec
-from tfx.dsl.io import fileio
 
+from framecast.clips import spans
+from framecast.clips.spans import Patterns
 from framecast.components import pusher, span_statistics
-from framecast.components.clip_example_gen import ClipExampleGen
+from framecast.components import trainer as trainer_executor
+from framecast.components.clip_example_gen import FILES, ClipExampleGen
 from framecast.components.evaluator import Evaluator
+from framecast.components.import_schema_gen import ImportSchemaGen
 from framecast.components.infra_validator import SavedModelInfraValidator
+from framecast.components.input_files import NEWEST, InputFiles
 from framecast.components.report import Report
 from framecast.components.serving_model import ServingModel
 from framecast.components.transform import Transform
 from framecast.components.validation_gate import ValidationGate
 from framecast.evaluation import metrics, thresholds
 from framecast.pipeline.code_digest import code_digest, module_digest
-from framecast.pipeline.config import Config, Patterns, input_patterns
+from framecast.pipeline.config import Config, input_patterns, unresolved_patterns
 from framecast.schemas import features
 from framecast.schemas.schema import build_schema
 from framecast.serving import versions
+
+# Names of the parameters of a compiled pipeline.
+TRAIN_DATA, EVAL_DATA, SPAN = "train_data", "eval_data", "span"
+TRAIN_STEPS, PUSH_DIRECTORY = "train_steps", "push_directory"
 
 
 def create_pipeline(
@@ -34,6 +42,7 @@ def create_pipeline(
     workdir: str,
     metadata: tfx.orchestration.metadata.ConnectionConfigType | None = None,
     beam_flags: list[str] | None = None,
+    compiled: bool = False,
 ) -> tfx.dsl.Pipeline:
     """Builds the pipeline of a configuration.
 
@@ -41,17 +50,23 @@ def create_pipeline(
         config: The run's contract.
         name: Pipeline name; runs of one name share a cache.
         root: Where artifacts are written.
-        workdir: Where schemas, statistics of spans and the trainer's state are kept between runs.
+        workdir: Where statistics of spans and the trainer's state are kept between runs.
         metadata: Connection to ML Metadata, for runners that need one.
         beam_flags: Flags of every Beam component.
+        compiled: The pipeline is made now and run elsewhere, perhaps more than once: it has `runtime_parameters`, and
+            finds out by itself, as it runs, which files there are and what is serving.
 
     Raises:
         ConfigError: When `data` names spans and there are none.
     """
     clip = config.clip.model_dump(mode="json")
-    patterns = input_patterns(config)
-    base, relative = _common_base(patterns)
-    spans = [] if isinstance(patterns["train"], str) else list(patterns["train"])
+    given = runtime_parameters(config) if compiled else {}
+    # Which files there are: found out now, or by the first component.
+    files = _input_files(config, given) if compiled else None
+    patterns = unresolved_patterns(config) if files else input_patterns(config)
+    base, relative = ("", patterns) if files else _common_base(patterns)
+    has_spans = spans.SPAN in config.data.train
+    numbers = [] if isinstance(patterns["train"], str) else list(patterns["train"])
     kept = os.path.join(workdir, "statistics", _comparable(config))
 
     # Reads clips, checks every frame, splits by recording, writes the facts to slice on.
@@ -69,14 +84,16 @@ def create_pipeline(
         max_bad_fraction=config.data.max_bad_fraction if config.data.on_bad_clip == "quarantine" else None,
         code=code_digest("schemas", "clips", "components/clip_example_gen.py"),
     )
-    # The curated schema, named by its content: TFX's cache looks at the path alone.
-    schema = tfx.components.ImportSchemaGen(schema_file=_write_schema(config, workdir))
+    if files:
+        _take_from_run(examples, **{FILES: files.outputs["files"].future()[0].value})
+    # The curated schema.
+    schema = ImportSchemaGen(text=text_format.MessageToString(build_schema(config.clip, config.task.label)))
     # Statistics over the ingested clips, and the schema they imply: for review, not for the chain. Without the schema
     # TFDV would take frames for words, and hold every one of them to count which is the most frequent.
     statistics = tfx.components.StatisticsGen(
         examples=examples.outputs["examples"],
         schema=schema.outputs["schema"],
-        stats_options=span_statistics.stats_options() if spans else None,
+        stats_options=span_statistics.stats_options() if has_spans else None,
     )
     inferred = tfx.components.SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=False)
     anomalies = tfx.components.ExampleValidator(
@@ -86,10 +103,10 @@ def create_pipeline(
     gate = ValidationGate(
         anomalies=anomalies.outputs["anomalies"],
         statistics=statistics.outputs["statistics"],
-        spans=json.dumps(spans),
+        spans=files.outputs["spans"].future()[0].value if files else json.dumps(numbers),
         kept=kept,
         drift=config.data.drift.model_dump_json(),
-        before=span_statistics.digest_before(kept, spans[-1]) if spans else "",
+        before=span_statistics.digest_before(kept, numbers[-1]) if numbers else "",
         code=code_digest(
             "components/validation_gate.py",
             "components/drift.py",
@@ -116,6 +133,7 @@ def create_pipeline(
     # Trains, and exports one SavedModel with all signatures.
     trainer = tfx.components.Trainer(
         run_fn="framecast.models.trainer.run_fn",
+        custom_executor_spec=executor_spec.ExecutorClassSpec(trainer_executor.Executor),
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         train_args=tfx.proto.TrainArgs(splits=["train"]),
@@ -132,9 +150,9 @@ def create_pipeline(
     )
     # What is serving now, to be compared with.
     serving = ServingModel(
-        directory=config.push.directory,
+        directory=given.get(PUSH_DIRECTORY, config.push.directory),
         contract=contract(config),
-        fingerprint=serving_fingerprint(config.push.directory),
+        fingerprint="" if compiled else serving_fingerprint(config.push.directory),
     )
     evaluator = Evaluator(
         examples=examples.outputs["examples"],
@@ -166,6 +184,9 @@ def create_pipeline(
         },
         custom_executor_spec=executor_spec.ExecutorClassSpec(pusher.Executor),
     )
+    if compiled:
+        _take_from_run(trainer, **{trainer_executor.STEPS: given[TRAIN_STEPS]})
+        _take_from_run(push, **{pusher.DIRECTORY: given[PUSH_DIRECTORY]})
     # What to look at, whatever became of the candidate.
     report = Report(
         examples=examples.outputs["examples"],
@@ -191,6 +212,7 @@ def create_pipeline(
         pipeline_name=name,
         pipeline_root=root,
         components=[
+            *([files] if files else []),
             examples,
             schema,
             statistics,
@@ -209,6 +231,32 @@ def create_pipeline(
         metadata_connection_config=metadata,
         beam_pipeline_args=beam_flags,
     )
+
+
+def runtime_parameters(config: Config) -> dict[str, tfx.dsl.experimental.RuntimeParameter]:
+    """Returns what a run of a compiled pipeline may be given in place of what the configuration says, by name."""
+    values: dict[str, Any] = {
+        TRAIN_DATA: config.data.train,
+        EVAL_DATA: config.data.eval,
+        SPAN: NEWEST if spans.SPAN in config.data.train else None,
+        TRAIN_STEPS: config.train.steps,
+        PUSH_DIRECTORY: config.push.directory,
+    }
+    return {
+        name: tfx.dsl.experimental.RuntimeParameter(name=name, ptype=type(value), default=value)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _input_files(config: Config, given: dict[str, tfx.dsl.experimental.RuntimeParameter]) -> Any:
+    optional = {key: given[name] for key, name in (("eval", EVAL_DATA), ("newest", SPAN)) if name in given}
+    return InputFiles(train=given[TRAIN_DATA], count=config.data.spans, **optional)
+
+
+def _take_from_run(component: Any, **properties: Any) -> None:
+    """Gives a component execution properties that TFX's spec of it does not have, known only when it runs."""
+    component.spec.exec_properties.update(properties)
 
 
 def contract(config: Config) -> str:
@@ -257,14 +305,3 @@ def _without_glob(pattern: str) -> str:
         if letter in "*?[":
             return pattern[:place]
     return pattern
-
-
-def _write_schema(config: Config, workdir: str) -> str:
-    text = text_format.MessageToString(build_schema(config.clip, config.task.label))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    path = os.path.join(workdir, "schemas", digest, "schema.pbtxt")
-    if not fileio.exists(path):
-        fileio.makedirs(os.path.dirname(path))
-        with fileio.open(path, "w") as file:
-            file.write(text)
-    return path

@@ -2,8 +2,6 @@
 
 import difflib
 
-from framecast.pipeline.config import ConfigError
-
 COMPONENTS = (
     "ClipExampleGen",
     "StatisticsGen",
@@ -21,10 +19,14 @@ COMPONENTS = (
 )
 
 
-def check_component(name: str | None) -> None:
-    """Raises ConfigError when `name` is given and is no component's, naming the closest."""
-    if name is None or name in COMPONENTS:
+def check_component(name: str, names: tuple[str, ...] = COMPONENTS) -> None:
+    """Refuses what is no component's name.
+
+    Raises:
+        ValueError: Naming the closest.
+    """
+    if name in names:
         return
-    close = difflib.get_close_matches(name, COMPONENTS, n=1)
+    close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    raise ConfigError(f"component: expected one of {', '.join(COMPONENTS)}, received {name}{hint}")
+    raise ValueError(f"component: expected one of {', '.join(names)}, received {name}{hint}")

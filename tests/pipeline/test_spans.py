@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from framecast.clips.spans import find_spans
 from framecast.pipeline.config import ConfigError, input_patterns, load, matching_files
-from framecast.pipeline.spans import find_spans
 
 _TEXT = """
 data: {train: "day{SPAN}/train/*"}
