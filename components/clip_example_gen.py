@@ -111,9 +111,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
         utils_format = exec_properties.get(standard_component_specs.OUTPUT_DATA_FORMAT_KEY)
         files = [
-            (split.name, path)
-            for split in splits
-            for path in sorted(fileio.glob(os.path.join(base, split.pattern)))
+            (split.name, path) for split in splits for path in sorted(fileio.glob(os.path.join(base, split.pattern)))
         ]
         names = collections.Counter(path for _, path in files)
         if twice := sorted(path for path, count in names.items() if count > 1):

@@ -1,5 +1,6 @@
 """`framecast kubeflow`: the same pipeline on Kubeflow Pipelines."""
 
+import dataclasses
 import json
 from typing import Annotated
 
@@ -42,3 +43,42 @@ def compile_command(
     print(f"{output}: pipeline {name}, {len(documents[0]['root']['dag']['tasks'])} tasks")
     for key, value in parameters.items():
         print(f"  {key} = {value}")
+
+
+@kubeflow.command()
+def submit(
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="What framecast kubeflow compile wrote.")],
+    host: Annotated[
+        str | None, typer.Option(help="Address of the KFP API, such as http://localhost:8080; not needed inside.")
+    ] = None,
+    namespace: Annotated[str | None, typer.Option(help="The user's namespace, where KFP serves several users.")] = None,
+    experiment: Annotated[str, typer.Option(help="The experiment that the run is listed under.")] = "framecast",
+    cron: Annotated[
+        str | None, typer.Option(help='When to run again and again, such as "0 6 * * *"; once and now unless given.')
+    ] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", metavar="NAME=VALUE", help="In place of what was compiled: train_steps=500."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a compiled pipeline on a cluster, now or on a schedule."""
+    from framecast.pipeline import kubeflow_submit
+
+    submission = kubeflow_submit.prepare(pipeline, experiment, namespace, cron, parameters or [])
+    sent = {"host": host, **dataclasses.asdict(submission)}
+    if not dry_run:
+        sent |= kubeflow_submit.submit(submission, host)
+    if as_json:
+        print(json.dumps(sent))
+        return
+    for key, value in sent.items():
+        if isinstance(value, dict):
+            print(f"{key}:")
+            for name, own in value.items():
+                print(f"  {name} = {own}")
+        else:
+            print(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+    if dry_run:
+        print("dry run: nothing was sent")

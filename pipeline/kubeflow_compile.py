@@ -48,9 +48,7 @@ def compile_pipeline(config: Config, name: str, image: str, root: str) -> list[d
         spec, defaults = _compile(config, name, image)
     spec["defaultPipelineRoot"] = root
     for parameter, definition in spec["root"]["inputDefinitions"]["parameters"].items():
-        definition.update(
-            defaultValue=defaults[parameter], isOptional=True, description=_DESCRIPTIONS[parameter]
-        )
+        definition.update(defaultValue=defaults[parameter], isOptional=True, description=_DESCRIPTIONS[parameter])
     executors = {}
     for task_name, task in spec["root"]["dag"]["tasks"].items():
         given = config.kubeflow.task(task_name)
@@ -95,7 +93,7 @@ def _check(config: Config, root: str) -> None:
     state = config.kubeflow.state
     if state is None:
         raise ConfigError(
-            "kubeflow.state: expected a folder on a volume, where the Trainer's checkpoints outlive a pod, received none"
+            "kubeflow.state: expected a folder on a volume where the Trainer's checkpoints outlive pods, received none"
         )
     _on_volume(config, "kubeflow.state", state, ("Trainer", *(("ValidationGate",) if _has_spans(config) else ())))
     if "://" not in config.push.directory:
@@ -118,7 +116,9 @@ def _compile(config: Config, name: str, image: str) -> tuple[dict[str, Any], dic
     try:
         from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as tfx_runner
     except ImportError as error:
-        raise ConfigError(f"framecast kubeflow compile: expected framecast[kubeflow] to be installed: {error}") from error
+        raise ConfigError(
+            f"framecast kubeflow compile: expected framecast[kubeflow] to be installed: {error}"
+        ) from error
 
     from framecast.pipeline import dag, runner
 

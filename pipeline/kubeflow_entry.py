@@ -1,9 +1,9 @@
 """How a compiled task starts: `python -m framecast.pipeline.kubeflow_entry ...`, the arguments being TFX's.
 
-KFP's launcher downloads a task's inputs to local paths before it starts, and uploads its outputs from there when it has
-ended, but tells the task the address in the object store. KFP's own components ask its SDK for the local path; TFX opens
-the address, and knows neither `minio://` nor, without packages that newer TensorFlows lack, `s3://`. So TFX is told the
-local paths, and the addresses are written back into what it puts out: without, the launcher uploads nothing.
+KFP's launcher downloads a task's inputs to local paths before it starts, and uploads its outputs from there when it
+has ended, but tells the task the address in the object store. KFP's own components ask its SDK for the local path; TFX
+opens the address, and knows neither `minio://` nor, without packages that newer TensorFlows lack, `s3://`. So TFX is
+told the local paths, and the addresses are written back into what it puts out: without, the launcher uploads nothing.
 """
 
 import argparse

@@ -1,9 +1,12 @@
 """What becomes of a candidate, from the artifacts that say so."""
 
 import pytest
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 from tfx.types import standard_artifacts
 
-from framecast.components.outcome import outcome
+from framecast.components.outcome import Outcome, outcome, property_of
 from framecast.evaluation.verdict import Miss, Verdict
 
 _VERDICT = Verdict(False, [Miss("mse", 2, "overall", 0.5, "at most 0.1")], {}, {}, {}, {})
@@ -56,3 +59,22 @@ def test_verdict_reason_and_version(pushed, infra, expected):
         _VERDICT,
     )
     assert (end.verdict, end.why, end.version) == expected
+
+
+def test_it_is_the_same_from_artifacts_as_kubeflow_pipelines_passes_them_on():
+    """Every property went through JSON, which has no integers, and TFX holds it as a struct."""
+    told = {"pushed": 1.0, "pushed_version": "7", "pushed_destination": "serving/7", "remark": ""}
+    pushed = kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(
+        {
+            "pushed_model": pipeline_spec_pb2.ArtifactList(
+                artifacts=[
+                    json_format.ParseDict(
+                        {"type": {"schemaTitle": "tfx.PushedModel"}, "uri": "/minio/b/pushed", "metadata": told},
+                        pipeline_spec_pb2.RuntimeArtifact(),
+                    )
+                ]
+            )
+        }
+    )["pushed_model"][0]
+    assert outcome(pushed.mlmd_artifact, None, _VERDICT) == Outcome("pushed", "version 7 at serving/7", "7")
+    assert property_of(pushed.mlmd_artifact, "pushed") == 1

@@ -63,7 +63,7 @@ def push(model, base):
     return push
 
 
-def _run(model, base, **settings):
+def _run(model, base, properties=None, **settings):
     """Runs the executor as TFX does; returns the artifact."""
     candidate, blessing = standard_artifacts.Model(), standard_artifacts.ModelBlessing()
     candidate.uri = str(base.parent / "artifact")
@@ -82,6 +82,7 @@ def _run(model, base, **settings):
         {
             "push_destination": proto_utils.proto_to_json(destination),
             "custom_config": json.dumps({"task": "forecast", **settings}),
+            **(properties or {}),
         },
     )
     return pushed
@@ -96,6 +97,12 @@ def test_what_is_pushed_is_recorded_with_its_run_and_main_figures(model, base):
     assert pushed.get_string_custom_property("remark") == ""
     files = {path.name for path in (base / "tensorflow_serving").iterdir()}
     assert files >= {"models.config", "monitoring.config", "compose.yaml", "README.md", "releases.jsonl"}
+
+
+def test_a_run_may_give_another_destination(model, base):
+    pushed = _run(model("a"), base, {"directory": str(base.parent / "elsewhere")})
+    assert os.path.dirname(pushed.get_string_custom_property("pushed_destination")) == str(base.parent / "elsewhere")
+    assert not base.exists()
 
 
 def test_a_canary_is_said_to_be_one(model, base, push):

@@ -1,0 +1,79 @@
+"""InputFiles: which files a run reads, and when what it puts out changes."""
+
+import json
+import os
+
+import pytest
+
+from framecast.components.input_files import InputFiles
+
+
+@pytest.fixture
+def find(tmp_path):
+    """Runs the component without a pipeline, on patterns below `tmp_path`."""
+
+    def find(train, **others):
+        function = InputFiles.EXECUTOR_SPEC.executor_class._FUNCTION
+        found = function(train=f"{tmp_path}/{train}", **others)
+        files = json.loads(found["files"])
+        return files["patterns"], json.loads(found["spans"]), found["files"]
+
+    return find
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, text="clips", time=1_700_000_000):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        os.utime(file, (time, time))
+
+    return write
+
+
+def test_one_more_file_changes_it_and_nothing_else_does(find, write, tmp_path):
+    write("train/a")
+    write("eval/a")
+    given = {"train": "train/*", "eval": f"{tmp_path}/eval/*"}
+    *_, first = find(**given)
+    write("other/b")
+    assert find(**given)[2] == first
+    write("train/b")
+    *_, second = find(**given)
+    assert second != first
+    assert find(**given)[2] == second
+    write("eval/b")
+    assert find(**given)[2] != second
+
+
+@pytest.mark.parametrize("change", [{"text": "other clips"}, {"time": 1_700_000_060}])
+def test_a_file_that_was_replaced_changes_it(find, write, change):
+    write("train/a")
+    *_, first = find("train/*")
+    write("train/a", **change)
+    assert find("train/*")[2] != first
+
+
+def test_the_newest_spans_are_taken(find, write, tmp_path):
+    for day in (3, 9, 10):
+        write(f"day{day}/train")
+    patterns, spans, _ = find("day{SPAN}/*", count=2)
+    assert (patterns, spans) == ({"train": {"9": f"{tmp_path}/day9/*", "10": f"{tmp_path}/day10/*"}}, [9, 10])
+    assert find("day{SPAN}/*", count=2, newest=9)[1] == [3, 9]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"train": "none/*"}, r"data.train: expected files, received none that match .*/none/\*"),
+        ({"train": "train/*", "eval": "/none/*"}, r"data.eval: expected files, received none that match /none/\*"),
+        ({"train": "day{SPAN}/*"}, r"data.train: expected files, received none that match .*/day\{SPAN\}/\*"),
+        ({"train": "week{SPAN}/*", "newest": 2}, r"data.train: .* match .*/week\{SPAN\}/\* with a span up to 2"),
+    ],
+)
+def test_missing_files_are_named(find, write, given, message):
+    write("train/a")
+    write("week3/a")
+    with pytest.raises(ValueError, match=message):
+        find(**given)

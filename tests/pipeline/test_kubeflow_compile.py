@@ -1,0 +1,268 @@
+"""The compiled pipeline: read strictly by kfp's own protos and loader, and what matters in it."""
+
+import json
+import re
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp import compiler, components, dsl
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from framecast.pipeline.config import load
+from framecast.pipeline.kubeflow_compile import ENTRY, compile_pipeline, pipeline_name, write
+from framecast.pipeline.names import COMPONENTS
+
+_IMAGE = "registry.example/framecast:1"
+_ROOT = "minio://mlpipeline/framecast"
+_TEXT = """
+data: {train: /mnt/framecast/clips/train/*, eval: /mnt/framecast/clips/eval/*}
+clip: {frames: {min: 8, max: 24}}
+task: {horizon: 5, context: {min: 4}}
+model: {preset: convlstm-tiny}
+train: {steps: 30}
+push: {directory: /mnt/framecast/serving}
+kubeflow:
+  state: /mnt/framecast/state
+  default:
+    cpu: 1
+    memory: 4Gi
+    volumes: [{claim: framecast, path: /mnt/framecast}]
+    secrets: [{name: store, env: {AWS_ACCESS_KEY_ID: access-key}}]
+  components:
+    Trainer:
+      cpu: 500m
+      cpu_limit: 4
+      memory: 12Gi
+      memory_limit: 16Gi
+      gpus: 2
+      retries: 3
+      env: {TF_FORCE_GPU_ALLOW_GROWTH: "true"}
+      node_selector: {cloud.google.com/gke-accelerator: nvidia-l4}
+      tolerations: [{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule, toleration_seconds: 60}]
+"""
+# Fields that newer backends read besides, which kfp 2.5, that of stack A, has no names for.
+_NEWER = {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"}
+_NEWER |= {"resourceType", "resourceCount"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compile")
+    (folder / "radar.yaml").write_text(_TEXT)
+    return folder
+
+
+def _compile(folder, *overrides):
+    return compile_pipeline(load(str(folder / "radar.yaml"), overrides), "framecast-radar", _IMAGE, _ROOT)
+
+
+@pytest.fixture(scope="module")
+def documents(folder):
+    return _compile(folder)
+
+
+@pytest.fixture(scope="module")
+def tasks(documents):
+    return documents[0]["root"]["dag"]["tasks"]
+
+
+@pytest.fixture(scope="module")
+def containers(documents):
+    executors = documents[0]["deploymentSpec"]["executors"]
+    return {name.removesuffix("_executor"): executor["container"] for name, executor in executors.items()}
+
+
+def _strict(message, document):
+    return json_format.ParseDict(document, message)
+
+
+def test_kfps_protos_know_every_field(documents):
+    spec, platform = documents
+    pipeline = _strict(pipeline_spec_pb2.PipelineSpec(), spec)
+    assert (pipeline.schema_version, pipeline.default_pipeline_root) == ("2.1.0", _ROOT)
+    assert set(pipeline.components) == set(pipeline.root.dag.tasks)
+    deployment = spec["deploymentSpec"]
+    known = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec.DESCRIPTOR.fields_by_name
+    if "resource_cpu_limit" not in known:
+        deployment = json.loads(json.dumps(deployment), object_hook=_without_newer)
+    _strict(pipeline_spec_pb2.PipelineDeploymentConfig(), deployment)
+    _strict(pipeline_spec_pb2.PlatformSpec(), platform)
+
+
+def _without_newer(part):
+    return {key: value for key, value in part.items() if key not in _NEWER}
+
+
+def test_kfps_loader_takes_the_file(documents, tmp_path):
+    write(documents, str(tmp_path / "pipeline.yaml"))
+    loaded = components.load_component_from_text((tmp_path / "pipeline.yaml").read_text())
+    assert (loaded.name, set(loaded.component_spec.inputs)) == (
+        "framecast-radar",
+        {"train_data", "eval_data", "train_steps", "push_directory"},
+    )
+    assert json_format.MessageToDict(loaded.platform_spec) == documents[1]
+
+
+def test_every_task_is_a_container_of_the_image_that_starts_through_our_entry(containers):
+    assert set(containers) == {*COMPONENTS, "InputFiles"}
+    for container in containers.values():
+        assert (container["image"], container["command"]) == (_IMAGE, list(ENTRY))
+        assert container["args"][container["args"].index("--json_serialized_invocation_args") + 1] == "{{$}}"
+        assert "lifecycle" not in container
+
+
+def test_each_task_waits_for_what_it_reads_and_for_the_gate(tasks):
+    assert {name: task.get("dependentTasks", []) for name, task in tasks.items()} == {
+        "InputFiles": [],
+        "ClipExampleGen": ["InputFiles"],
+        "ImportSchemaGen": [],
+        "StatisticsGen": ["ClipExampleGen", "ImportSchemaGen"],
+        "SchemaGen": ["StatisticsGen"],
+        "ExampleValidator": ["ImportSchemaGen", "StatisticsGen"],
+        "ValidationGate": ["ExampleValidator", "InputFiles", "StatisticsGen"],
+        "Transform": ["ClipExampleGen", "ImportSchemaGen", "ValidationGate"],
+        "Trainer": ["Transform"],
+        "ServingModel": [],
+        "Evaluator": ["ClipExampleGen", "ServingModel", "Trainer"],
+        "SavedModelInfraValidator": ["Trainer"],
+        "Pusher": ["Evaluator", "SavedModelInfraValidator", "Trainer"],
+        "Report": [
+            "ClipExampleGen", "Evaluator", "Pusher", "SavedModelInfraValidator", "Trainer", "ValidationGate"
+        ],
+    }  # fmt: skip
+
+
+def test_files_and_what_serves_are_never_cached(tasks):
+    uncached = {name for name, task in tasks.items() if not task["cachingOptions"].get("enableCache")}
+    assert uncached == {"InputFiles", "ServingModel"}
+
+
+def test_the_ingest_is_keyed_on_the_files_that_were_found(tasks, documents):
+    files = tasks["ClipExampleGen"]["inputs"]["parameters"]["files"]["taskOutputParameter"]
+    assert files == {"producerTask": "InputFiles", "outputParameterKey": "files"}
+    outputs = documents[0]["components"]["InputFiles"]["outputDefinitions"]["parameters"]
+    assert outputs["files"] == {"parameterType": "STRING"}
+
+
+def test_what_a_run_may_be_given_has_the_configurations_values_as_defaults(documents, tasks):
+    definitions = documents[0]["root"]["inputDefinitions"]["parameters"]
+    assert {name: (own["parameterType"], own["defaultValue"]) for name, own in definitions.items()} == {
+        "train_data": ("STRING", "/mnt/framecast/clips/train/*"),
+        "eval_data": ("STRING", "/mnt/framecast/clips/eval/*"),
+        "train_steps": ("NUMBER_INTEGER", 30),
+        "push_directory": ("STRING", "/mnt/framecast/serving"),
+    }
+    taken = {
+        (task, name): parameter["componentInputParameter"]
+        for task, own in tasks.items()
+        for name, parameter in own["inputs"].get("parameters", {}).items()
+        if "componentInputParameter" in parameter
+    }
+    assert taken == {
+        ("InputFiles", "train"): "train_data",
+        ("InputFiles", "eval"): "eval_data",
+        ("Trainer", "train_steps"): "train_steps",
+        ("ServingModel", "directory"): "push_directory",
+        ("Pusher", "directory"): "push_directory",
+    }
+
+
+def test_resources_are_what_kfps_compiler_writes_for_them(containers, tmp_path):
+    @dsl.container_component
+    def train():
+        return dsl.ContainerSpec(image="image", command=["true"])
+
+    @dsl.pipeline
+    def theirs():
+        task = train()
+        task.set_cpu_request("500m").set_cpu_limit("4").set_memory_request("12Gi").set_memory_limit("16Gi")
+        task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(2)
+
+    compiler.Compiler().compile(theirs, str(tmp_path / "theirs.yaml"))
+    executors = yaml.safe_load((tmp_path / "theirs.yaml").read_text())["deploymentSpec"]["executors"]
+    expected = executors["exec-train"]["container"]["resources"]
+    received = containers["Trainer"]["resources"]
+    if "resourceType" not in expected["accelerator"]:
+        received = json.loads(json.dumps(received), object_hook=_without_newer)
+    assert received == expected
+
+
+def test_newer_and_older_backends_find_the_accelerators(containers):
+    assert containers["Trainer"]["resources"]["accelerator"] == {
+        "type": "nvidia.com/gpu", "count": "2", "resourceType": "nvidia.com/gpu", "resourceCount": "2"
+    }  # fmt: skip
+    assert containers["Transform"]["resources"] == {
+        "cpuRequest": 1, "resourceCpuRequest": "1", "memoryRequest": 4.294967296, "resourceMemoryRequest": "4Gi"
+    }  # fmt: skip
+
+
+def test_what_the_trainer_is_given_stands_in_the_documents_where_kfp_looks_for_it(documents, containers, tasks):
+    """Field names as in kubernetes_executor_config.proto of kubeflow/pipelines."""
+    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    everywhere = {
+        "pvcMount": [{"constant": "framecast", "mountPath": "/mnt/framecast"}],
+        "secretAsEnv": [
+            {"secretName": "store", "keyToEnv": [{"secretKey": "access-key", "envVar": "AWS_ACCESS_KEY_ID"}]}
+        ],
+    }
+    assert executors["Trainer_executor"] == {
+        **everywhere,
+        "nodeSelector": {"labels": {"cloud.google.com/gke-accelerator": "nvidia-l4"}},
+        "tolerations": [
+            {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 60}
+        ],
+    }
+    assert executors["Transform_executor"] == everywhere
+    assert set(executors) == {f"{name}_executor" for name in containers}
+    assert containers["Trainer"]["env"] == [{"name": "TF_FORCE_GPU_ALLOW_GROWTH", "value": "true"}]
+    assert tasks["Trainer"]["retryPolicy"]["maxRetryCount"] == 3
+    assert "retryPolicy" not in tasks["Transform"]
+
+
+def test_spans_are_found_on_the_cluster(folder):
+    (spec, _) = _compile(folder, "data.train=/mnt/framecast/day{SPAN}/*", "data.spans=7")
+    tasks = spec["root"]["dag"]["tasks"]
+    given = tasks["InputFiles"]["inputs"]["parameters"]
+    assert given["newest"] == {"componentInputParameter": "span"}
+    assert given["count"] == {"runtimeValue": {"constant": 7}}
+    assert spec["root"]["inputDefinitions"]["parameters"]["span"]["defaultValue"] == -1
+    gate = tasks["ValidationGate"]
+    assert gate["inputs"]["parameters"]["spans"]["taskOutputParameter"]["producerTask"] == "InputFiles"
+    assert gate["inputs"]["parameters"]["kept"]["runtimeValue"]["constant"].startswith("/mnt/framecast/state/")
+    assert not gate["cachingOptions"].get("enableCache")  # What is kept of earlier spans, no input tells.
+
+
+def test_a_pipeline_compiles_to_the_same_file_again(folder, documents, tmp_path):
+    for name, own in (("a", documents), ("b", _compile(folder))):
+        write(own, str(tmp_path / name))
+    assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text()
+
+
+@pytest.mark.parametrize(
+    ("root", "overrides", "message"),
+    [
+        ("/srv/root", [], r"--pipeline-root: expected gs://, s3://, minio:// and a bucket, received /srv/root"),
+        (_ROOT, ["kubeflow.state=null"], r"kubeflow.state: expected a folder on a volume.*received none"),
+        (
+            _ROOT,
+            ["kubeflow.state=/state"],
+            r"kubeflow.state: .*volume of Trainer .*: /mnt/framecast\), received /state",
+        ),
+        (_ROOT, ["kubeflow.components.Trainer.volumes=[]"], r"kubeflow.state: .*Trainer.volumes: none\), received"),
+        (_ROOT, ["push.directory=/serving"], r"push.directory: .*volume of ServingModel .*received /serving"),
+        (_ROOT, ["kubeflow.components.Pusher={volumes: []}"], r"push.directory: .*volume of Pusher "),
+    ],
+)
+def test_what_cannot_run_on_a_cluster_is_refused(framecast, folder, root, overrides, message):
+    settings = [part for override in overrides for part in ("--set", override)]
+    answer = framecast(
+        "kubeflow", "compile", folder / "radar.yaml", "--image", _IMAGE, "--pipeline-root", root, *settings
+    )
+    assert answer.code == 2
+
+    assert re.search(message, answer.text)
+
+
+def test_names_are_such_as_kfp_takes():
+    assert pipeline_name("configs/KNMI radar_2.yaml") == "framecast-knmi-radar-2"

@@ -1,0 +1,157 @@
+"""`framecast kubeflow submit`: what KFP's own client sends, to a server that stands in for the KFP API."""
+
+import http.server
+import json
+import threading
+
+import pytest
+import yaml
+
+_SPEC = {
+    "pipelineInfo": {"name": "framecast-radar"},
+    "schemaVersion": "2.1.0",
+    "sdkVersion": "tfx-1.16.0",
+    "deploymentSpec": {"executors": {"Trainer_executor": {"container": {"image": "image"}}}},
+    "components": {"Trainer": {"executorLabel": "Trainer_executor"}},
+    "root": {
+        "inputDefinitions": {
+            "parameters": {
+                "train_data": {"parameterType": "STRING", "defaultValue": "/mnt/clips/*", "isOptional": True},
+                "train_steps": {"parameterType": "NUMBER_INTEGER", "defaultValue": 30.0, "isOptional": True},
+            }
+        },
+        "dag": {"tasks": {"Trainer": {"componentRef": {"name": "Trainer"}, "taskInfo": {"name": "Trainer"}}}},
+    },
+}
+_PLATFORM = {
+    "platforms": {
+        "kubernetes": {
+            "deploymentSpec": {"executors": {"Trainer_executor": {"nodeSelector": {"labels": {"gpu": "l4"}}}}}
+        }
+    }
+}
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(yaml.safe_dump_all([_SPEC, _PLATFORM]))
+    return file
+
+
+@pytest.fixture
+def kfp_api():
+    """Answers as KFP's API does; yields its address and the bodies that were posted, by path."""
+    posted = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path.endswith("/healthz"):
+                self._answer({"multi_user": False})
+            else:
+                self._answer({"experiments": [], "total_size": 0})
+
+        def do_POST(self):
+            path = self.path.rpartition("/")[2]
+            posted[path] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self._answer(
+                {
+                    "experiments": {"experiment_id": "e-1", "display_name": "radar"},
+                    "runs": {"run_id": "r-1"},
+                    "recurringruns": {"recurring_run_id": "rr-1"},
+                }[path]
+            )
+
+        def _answer(self, body):
+            text = json.dumps(body).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", posted
+        server.shutdown()
+
+
+def _submit(framecast, pipeline, *arguments):
+    return framecast("kubeflow", "submit", pipeline, "--experiment", "radar", *arguments)
+
+
+def test_a_run_is_sent_with_both_documents_and_its_parameters(framecast, pipeline, kfp_api):
+    address, posted = kfp_api
+    answer = _submit(framecast, pipeline, "--host", address, "--parameter", "train_steps=7", "--json")
+    assert answer.code == 0, answer.text
+    sent = json.loads(answer.text[answer.text.index("{") :])
+    assert (sent["run"], sent["experiment"]) == ("r-1", "e-1")
+    run = posted["runs"]
+    assert run["experiment_id"] == "e-1"
+    assert run["display_name"].startswith("framecast-radar-")
+    assert run["runtime_config"]["parameters"] == {"train_data": "/mnt/clips/*", "train_steps": 7}
+    assert run["pipeline_spec"]["platform_spec"] == _PLATFORM
+    assert run["pipeline_spec"]["pipeline_spec"]["components"] == _SPEC["components"]
+
+
+def test_a_schedule_is_sent_with_seconds(framecast, pipeline, kfp_api):
+    address, posted = kfp_api
+    answer = _submit(framecast, pipeline, "--host", address, "--cron", "0 6 * * *")
+    assert answer.code == 0, answer.text
+    assert "recurring_run: rr-1" in answer.text
+    schedule = posted["recurringruns"]
+    assert schedule["trigger"]["cron_schedule"]["cron"] == "0 0 6 * * *"
+    assert (schedule["max_concurrency"], schedule["no_catchup"]) == ("1", True)
+
+
+def test_a_dry_run_prints_what_would_be_sent_and_needs_no_server(framecast, pipeline):
+    arguments = ["--host", "http://127.0.0.1:1", "--namespace", "team", "--parameter", "train_data=/mnt/day2/*"]
+    answer = _submit(framecast, pipeline, *arguments, "--cron", "0 30 6 * * *", "--dry-run", "--json")
+    sent = json.loads(answer.text)
+    assert answer.code == 0
+    assert sent["parameters"] == {"train_data": "/mnt/day2/*", "train_steps": 30}
+    assert {key: sent[key] for key in ("host", "namespace", "cron", "pipeline", "tasks")} == {
+        "host": "http://127.0.0.1:1",
+        "namespace": "team",
+        "cron": "0 30 6 * * *",
+        "pipeline": "framecast-radar",
+        "tasks": ["Trainer"],
+    }
+    assert "nothing was sent" in _submit(framecast, pipeline, *arguments, "--dry-run").text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--parameter", "steps=7"], "--parameter steps=7: expected NAME=VALUE, NAME one of train_data, train_steps"),
+        (["--parameter", "train_steps"], "--parameter train_steps: expected NAME=VALUE"),
+        (["--parameter", "train_steps=many"], "--parameter train_steps=many: expected NUMBER_INTEGER, received many"),
+        (["--cron", "6 * * *"], "--cron: expected 5 fields, or 6 with seconds first, received 6 * * *"),
+    ],
+)
+def test_what_is_wrong_is_named(framecast, pipeline, arguments, message):
+    answer = _submit(framecast, pipeline, *arguments, "--dry-run")
+    assert answer.code == 2
+    assert message in answer.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [", "expected YAML"), ("train: {steps: 1}", "expected a compiled pipeline"), (None, "No such file")],
+)
+def test_what_is_no_pipeline_is_refused(framecast, tmp_path, text, message):
+    file = tmp_path / "radar.yaml"
+    if text:
+        file.write_text(text)
+    answer = _submit(framecast, file, "--dry-run")
+    assert answer.code == 2
+    assert message in answer.text
+
+
+def test_a_server_that_does_not_answer_is_named(framecast, pipeline):
+    answer = _submit(framecast, pipeline, "--host", "http://127.0.0.1:1")
+    assert answer.code == 1
+    assert "--host http://127.0.0.1:1: expected the API of Kubeflow Pipelines" in answer.text
