@@ -205,7 +205,7 @@ def json_schema() -> str:
     return json.dumps(Config.model_json_schema(), indent=1) + "\n"
 
 
-def unresolved_patterns(config: Config) -> dict[str, Patterns]:
+def unresolved_patterns(config: Config) -> dict[str, str]:
     """Returns `data.train` and, where there is one, `data.eval`, as they are written."""
     data = config.data
     return {"train": data.train} | ({"eval": data.eval} if data.eval is not None else {})

@@ -63,7 +63,7 @@ def create_pipeline(
     given = runtime_parameters(config) if compiled else {}
     # Which files there are: found out now, or by the first component.
     files = _input_files(config, given) if compiled else None
-    patterns = unresolved_patterns(config) if files else input_patterns(config)
+    patterns: dict[str, Patterns] = {**unresolved_patterns(config)} if files else input_patterns(config)
     base, relative = ("", patterns) if files else _common_base(patterns)
     has_spans = spans.SPAN in config.data.train
     numbers = [] if isinstance(patterns["train"], str) else list(patterns["train"])

@@ -104,7 +104,7 @@ def test_a_schedule_is_sent_with_seconds(framecast, pipeline, kfp_api):
     assert "recurring_run: rr-1" in answer.text
     schedule = posted["recurringruns"]
     assert schedule["trigger"]["cron_schedule"]["cron"] == "0 0 6 * * *"
-    assert (schedule["max_concurrency"], schedule["no_catchup"]) == ("1", True)
+    assert (int(schedule["max_concurrency"]), schedule["no_catchup"]) == (1, True)
 
 
 def test_a_dry_run_prints_what_would_be_sent_and_needs_no_server(framecast, pipeline):
