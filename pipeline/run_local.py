@@ -152,6 +152,8 @@ class _Run:
         self._folder.mkdir(parents=True)
         result, started = self._result, time.monotonic()
         self._screen.say(f"{result.pipeline}: {len(self._pipeline.tasks)} tasks, artifacts under {self._store.folder}")
+        for line in _describe_not_enforced(self._pipeline.tasks):
+            self._screen.say(line)
         try:
             for task in self._pipeline.tasks:
                 self._run_task(task)
@@ -274,13 +276,30 @@ def _not_enforced(task: kfp_spec.Task) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value}
 
 
+def _describe_not_enforced(tasks: list[kfp_spec.Task]) -> list[str]:
+    """Returns a line for each thing that is asked of a cluster, with the tasks that ask for it."""
+    asking: dict[str, list[str]] = {}
+    for task in tasks:
+        for name, value in _not_enforced(task).items():
+            asking.setdefault(f"{name} {_brief(value)}", []).append(task.name)
+    return [
+        f"not enforced: {what} ({'every task' if len(names) == len(tasks) else ', '.join(names)})"
+        for what, names in asking.items()
+    ]
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name} {_brief(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_brief, value))
+    return str(value)
+
+
 def _note(run: TaskRun) -> str:
     parts = [f"{run.attempts} attempts"] if run.attempts > 1 else []
     if run.without_files:
         parts.append(f"no files of {', '.join(run.without_files)}")
-    asked = {name: value for name, value in run.not_enforced.items() if name != "image"}
-    if asked:
-        parts.append(f"not enforced: {json.dumps(asked)}")
     return "; ".join(parts)
 
 

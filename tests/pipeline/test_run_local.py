@@ -1,5 +1,6 @@
 """`framecast kubeflow run-local`: tiny pipelines whose tasks are lines of Python."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -260,13 +261,16 @@ def test_an_output_parameter_that_was_not_written_fails_the_task(run):
 
 
 def test_an_importer_gives_what_lies_in_the_store(run, tmp_path):
-    model = tmp_path / "work/store/s3/bucket/model"
-    model.mkdir(parents=True)
-    (model / "weights").write_text("w")
+    variables = tmp_path / "work/store/s3/bucket/model/variables"
+    variables.mkdir(parents=True)
+    (variables / "weights").write_text("w")
     tasks = {
         "bring": kfp.importer("s3://bucket/model", metadata={"kind": "tiny"}),
         "read": kfp.task(
-            "import os, sys; print(os.listdir(sys.argv[1]), sys.argv[2])", _in("model"), "{{$}}", reads=["bring.model"]
+            "import os, sys; print(os.listdir(sys.argv[1] + '/variables'), sys.argv[2])",
+            _in("model"),
+            "{{$}}",
+            reads=["bring.model"],
         ),
     }
     first = run(tasks)
@@ -356,12 +360,25 @@ def test_the_command_prints_tasks_and_ends_with_their_outcome(tmp_path):
     path = kfp.write(tmp_path / "pipeline.yaml", {"a": kfp.task(), "b": kfp.task("exit(1)", after=["a"])})
     told = _invoke(path, "--workdir", tmp_path / "work")
     assert told.exit_code == 1
-    assert [line[:36].split() for line in told.stdout.splitlines()[1:3]] == [["+", "a", "done"], ["x", "b", "failed"]]
+    assert [line[:36].split() for line in told.stdout.splitlines()[2:4]] == [["+", "a", "done"], ["x", "b", "failed"]]
     assert "failed: b: python: exit code 1" in told.stdout
     as_json = json.loads(_invoke(path, "--workdir", tmp_path / "work", "--json").stdout)
     assert [task["state"] for task in as_json["tasks"]] == ["done", "failed"]
     record = json.loads((tmp_path / "work/runs" / as_json["run"] / "run.json").read_text())
     assert record == as_json
+
+
+def test_what_is_not_enforced_is_printed_once_with_the_tasks_that_ask_for_it(tmp_path):
+    mount = {"pvcMount": [{"constant": "models", "mountPath": "/models"}]}
+    tasks = {"a": kfp.task(), "b": kfp.task()}
+    tasks["b"]["executor"]["container"]["resources"] = {"accelerator": {"type": "nvidia.com/gpu", "count": "1"}}
+    path = kfp.write(tmp_path / "pipeline.yaml", tasks, platform={"a": mount, "b": mount})
+    told = _invoke(path, "--workdir", tmp_path / "work").stdout.splitlines()
+    assert told[1:4] == [
+        "not enforced: image image:1 (every task)",
+        "not enforced: pvcMount constant models mountPath /models (every task)",
+        "not enforced: accelerator count 1 type nvidia.com/gpu (b)",
+    ]
 
 
 def test_a_root_outside_object_stores_is_refused(tmp_path):
@@ -379,8 +396,13 @@ def test_whoever_ends_the_run_ends_what_its_task_started(tmp_path):
     with subprocess.Popen([sys.executable, "-W", "ignore", "-c", call, path, str(tmp_path / "work")]) as process:
         task = int(ready.read_text())
         process.send_signal(signal.SIGTERM)
-        assert process.wait() == 128 + signal.SIGTERM
-    with pytest.raises(ProcessLookupError):
-        os.kill(task, 0)
+        try:
+            assert process.wait(timeout=60) == 128 + signal.SIGTERM
+            with pytest.raises(ProcessLookupError):
+                os.kill(task, 0)
+        finally:  # Where the run did not end its task.
+            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(task, signal.SIGKILL)
     (record,) = (tmp_path / "work/runs").glob("*/run.json")
     assert json.loads(record.read_text())["why"] == "interrupted during a"
