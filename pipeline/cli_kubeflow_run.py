@@ -17,7 +17,7 @@ def run_local(
         list[str] | None,
         typer.Option("--parameter", metavar="NAME=VALUE", help="Runtime parameter; lists and structs as JSON."),
     ] = None,
-    workdir: Annotated[str, typer.Option(help="Buckets, cache, logs and records of runs.")] = "run-local",
+    workdir: Annotated[str, typer.Option(help="Buckets, cache, logs and records of runs.")] = "work/run-local",
     root: Annotated[
         str | None,
         typer.Option("--pipeline-root", metavar="URI", help="Where artifacts go; the pipeline's own unless given."),
