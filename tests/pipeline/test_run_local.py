@@ -66,8 +66,7 @@ def test_artifacts_go_up_to_the_store_and_come_down_from_it(run, tmp_path):
     assert not list((tmp_path / "work/runs").rglob("pod"))  # What a task had is gone.
 
 
-def test_the_executor_input_is_what_kfps_own_runtime_reads(run, tmp_path):
-    """kfp's executor takes `{{$}}`, and its file of outputs comes back."""
+def test_a_task_is_given_its_executor_input_and_tells_what_it_put_out(run):
     code = (
         "import json, os, sys\n"
         "given = json.loads(sys.argv[1])\n"
