@@ -1,6 +1,6 @@
 # Everything that a person can do here: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo tensorboard test test-all test-backends soak lint format lock clean
+.PHONY: help setup peers demo tensorboard test test-all test-backends soak image-steps lint format lock clean
 
 PYTHON := .venv/bin/python
 # A file's tests stay together, since they share what takes long; two workers, since each holds 2 GB of imports.
@@ -41,6 +41,10 @@ test-backends: setup peers ## Runs the layers' tests on Keras' other backends, J
 soak: setup ## Asks the embedded server for five minutes, while versions come and go; make test-all does it shortly.
 	@$(PYTHON) -W ignore benchmarks/soak.py
 
+COMMAND ?= framecast --help
+image-steps: ## Runs the steps of kubeflow/Dockerfile in a Debian 13 root, without Docker, then COMMAND as the image's user.
+	@kubeflow/image_steps.py -- sh -c '$(COMMAND)'
+
 lint: setup ## Checks style and types.
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
@@ -52,11 +56,14 @@ format: setup ## Formats the code and mends what ruff can.
 	@.venv/bin/ruff format .
 
 COMPILE := uv pip compile --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q
+IMAGE := $(COMPILE) pyproject.toml -c requirements/stack-b.lock --python-version 3.11 --python-platform x86_64-manylinux_2_39
 EXTRAS := --extra dev --extra kubeflow --extra media
 
 lock: ## Resolves the lock files anew; needs uv.
 	@$(COMPILE) pyproject.toml $(EXTRAS) --python-version 3.10 --python-platform x86_64-manylinux_2_28 -o requirements/stack-a.lock
 	@$(COMPILE) pyproject.toml $(EXTRAS) --python-version 3.11 --python-platform x86_64-manylinux_2_39 -o requirements/stack-b.lock
+	@$(IMAGE) --extra kubeflow -o requirements/image.lock
+	@$(IMAGE) --extra kubeflow --extra gpu -o requirements/image-gpu.lock
 	@$(COMPILE) requirements/peers.in --python-version 3.10 --python-platform x86_64-manylinux_2_28 -o requirements/peers.lock
 
 clean: ## Removes what runs and set-up left behind.
