@@ -1,6 +1,6 @@
 # Everything that a person can do here: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo tensorboard test test-all test-backends soak image-steps lint format lock clean
+.PHONY: help setup peers demo tensorboard test test-all test-backends soak manifests image-steps lint format lock clean
 
 PYTHON := .venv/bin/python
 # A file's tests stay together, since they share what takes long; two workers, since each holds 2 GB of imports.
@@ -41,9 +41,15 @@ test-backends: setup peers ## Runs the layers' tests on Keras' other backends, J
 soak: setup ## Asks the embedded server for five minutes, while versions come and go; make test-all does it shortly.
 	@$(PYTHON) -W ignore benchmarks/soak.py
 
+manifests: setup ## Renders the manifests of kubeflow/ and asks Kubernetes' and KServe's own code about them; needs Go.
+	@command -v go >/dev/null || { echo "make manifests: expected Go 1.24 or newer on PATH, found none" >&2; exit 1; }
+	@cd kubeflow/validate && CGO_ENABLED=0 go build -o ../../build/validate .
+	@build/validate kubeflow
+	@FRAMECAST_VALIDATE=$(CURDIR)/build/validate $(PYTHON) -W ignore -m pytest tests/kubeflow/test_admission.py
+
 COMMAND ?= framecast --help
-image-steps: ## Runs the steps of kubeflow/Dockerfile in a Debian 13 root, without Docker, then COMMAND as the image's user.
-	@kubeflow/image_steps.py -- sh -c '$(COMMAND)'
+image-steps: setup ## Runs the steps of kubeflow/Dockerfile in a Debian 13 root, without Docker, then COMMAND as the image's user.
+	@$(PYTHON) kubeflow/image_steps.py -- sh -c '$(COMMAND)'
 
 lint: setup ## Checks style and types.
 	@.venv/bin/ruff check .

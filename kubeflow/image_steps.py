@@ -4,7 +4,7 @@
     kubeflow/image_steps.py -- framecast --help
     kubeflow/image_steps.py --variant gpu
 
-Each stage is an overlay over the root that `requirements/debian13.sh` makes, with pyenv's Python 3.11 under `/usr/local`
+Each stage is an overlay over the root that `requirements/debian13.sh` makes, with pyenv's Python 3.11 at `/usr/local`
 as in the base image; what stages write goes when the command ends. Needs root. What differs from Docker: the base image
 has fewer Debian packages than the root, labels are read and not kept, and RUN sees the network as the host does.
 """
@@ -178,9 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the steps; returns the command's exit status, or that of the step that failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--variant", choices=("cpu", "gpu"), default="cpu", help="the build argument VARIANT")
-    parser.add_argument(
-        "command", nargs="*", default=["framecast", "--help"], help="what to run in the image, after --"
-    )
+    parser.add_argument("command", nargs="*", default=["framecast", "--help"], help="run in the image; after --")
     options = parser.parse_args(argv)
     instructions = parse((TREE / "kubeflow" / "Dockerfile").read_text())
     patterns = [line for line in (TREE / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
