@@ -21,7 +21,7 @@ def _validate(folder: pathlib.Path) -> tuple[int, str]:
 
 @pytest.fixture
 def manifests(tmp_path: pathlib.Path) -> pathlib.Path:
-    for name in ("serving", "kserve", "storage", "training"):
+    for name in ("serving", "kserve", "storage", "shell", "training"):
         shutil.copytree(_TREE / "kubeflow" / name, tmp_path / name)
     return tmp_path
 
