@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from framecast.pipeline.cli_data import AsJson
+from framecast.pipeline.cli_kubeflow_run import run_local
 
 kubeflow = typer.Typer(no_args_is_help=True, help="Run the pipeline on Kubeflow Pipelines.")
+kubeflow.command("run-local")(run_local)
 
 
 @kubeflow.command("compile")
