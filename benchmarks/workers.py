@@ -1,6 +1,6 @@
 """Steps a second of training by one worker and by two, on the same global batches, and how well that scales.
 
-python benchmarks/workers.py    # 2 minutes on 2 cores
+python benchmarks/workers.py    # 4 minutes on 2 busy cores
 
 Workers are processes of this machine that share its cores, so two of them show the mechanism and its cost, not the gain
 that a second machine brings: on that, each step would take half as long, plus what the exchange of gradients takes.

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import pathlib
 import signal
@@ -205,17 +206,20 @@ def start_workers(folder, doomed=None, states=("state", "state")):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
         command = [sys.executable, __file__, "worker", folder, str(doomed), state]
         environment = {**os.environ, "TF_CONFIG": json.dumps(config)}
-        workers.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+        log = folder / f"{number}.log"  # Of any length: of a pipe that is full, its writer waits.
+        with log.open("w") as file:
+            workers.append((subprocess.Popen(command, env=environment, stderr=file), log))
     return workers
 
 
 def end(worker):
-    """Returns how a worker ended, and its last words."""
+    """Returns how a worker ended, and what it said."""
+    process, log = worker
     try:
-        _, text = worker.communicate(timeout=BOUND)
+        process.wait(timeout=BOUND)
     finally:
-        worker.kill()
-    return worker.returncode, text
+        process.kill()
+    return process.returncode, log.read_text()
 
 
 @pytest.mark.slow
@@ -261,7 +265,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "devices":
         on_two_devices(pathlib.Path(sys.argv[2]))
     else:
-        import logging
-
-        logging.basicConfig(level=logging.INFO)
+        logging.basicConfig()
+        logging.getLogger("framecast").setLevel(logging.INFO)
         as_worker(pathlib.Path(sys.argv[2]), None if sys.argv[3] == "None" else int(sys.argv[3]), sys.argv[4])
