@@ -43,7 +43,7 @@ def compile_command(
         print(json.dumps({"file": output, "pipeline": name, "parameters": parameters}))
         return
     print(f"{output}: pipeline {name}, {len(documents[0]['root']['dag']['tasks'])} tasks")
-    for key, value in parameters.items():
+    for key, value in sorted(parameters.items()):
         print(f"  {key} = {value}")
 
 

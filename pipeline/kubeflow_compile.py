@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from framecast.clips import spans
 from framecast.pipeline import quiet
 from framecast.pipeline.config import Config, ConfigError
 from framecast.pipeline.kubeflow_spec import INPUT_FILES, TaskSpec, quantity
@@ -145,8 +146,6 @@ def _never_cached(config: Config) -> set[str]:
 
 
 def _has_spans(config: Config) -> bool:
-    from framecast.clips import spans
-
     return spans.SPAN in config.data.train
 
 

@@ -264,5 +264,14 @@ def test_what_cannot_run_on_a_cluster_is_refused(framecast, folder, root, overri
     assert re.search(message, answer.text)
 
 
+def test_the_command_writes_the_file_and_says_what_a_run_may_be_given(framecast, folder, documents):
+    output = folder / "radar.pipeline.yaml"
+    arguments = ["--image", _IMAGE, "--pipeline-root", _ROOT, "--output", output, "--json"]
+    answer = framecast("kubeflow", "compile", folder / "radar.yaml", *arguments)
+    assert answer.code == 0, answer.text
+    assert json.loads(answer.text)["parameters"]["train_steps"] == 30
+    assert list(yaml.safe_load_all(output.read_text())) == documents
+
+
 def test_names_are_such_as_kfp_takes():
     assert pipeline_name("configs/KNMI radar_2.yaml") == "framecast-knmi-radar-2"
