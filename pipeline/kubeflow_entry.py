@@ -21,6 +21,7 @@ _FOLDERS = {"minio://": "minio", "s3://": "s3", "gs://": "gcs"}
 _ROOT = "FRAMECAST_LAUNCHER_ROOT"
 _EXECUTOR = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
 _INVOCATION = "--json_serialized_invocation_args"
+_INPUTS = "--json_serialized_inputs_spec_args"
 _LOGS = "executor-logs"  # An output that newer launchers add and keep themselves; TFX would not know its type.
 
 
@@ -38,6 +39,18 @@ def local_path(artifact: dict[str, Any], root: str = "/") -> str:
         if uri.startswith(scheme):
             return os.path.join(root, folder, uri.removeprefix(scheme))
     return uri
+
+
+def add_types(invocation: dict[str, Any], inputs: dict[str, Any]) -> None:
+    """Gives input artifacts the types that the task was compiled with, in place: KFP passes them on without.
+
+    Args:
+        invocation: An ExecutorInput of KFP as JSON.
+        inputs: The task's ComponentInputsSpec as JSON.
+    """
+    for name, specification in inputs.get("artifacts", {}).items():
+        for artifact in invocation.get("inputs", {}).get("artifacts", {}).get(name, {}).get("artifacts", ()):
+            artifact["type"] = specification["artifactType"]
 
 
 def localise(invocation: dict[str, Any], root: str = "/") -> dict[str, str]:
@@ -84,10 +97,12 @@ def main(arguments: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument(_INVOCATION, dest="invocation", required=True)
+    parser.add_argument(_INPUTS, dest="inputs", required=True)
     known, others = parser.parse_known_args(arguments)
     invocation = json.loads(known.invocation)
+    add_types(invocation, json.loads(known.inputs))
     addresses = localise(invocation, os.environ.get(_ROOT) or "/")
-    sys.argv = [_EXECUTOR, *others, _INVOCATION, json.dumps(invocation)]
+    sys.argv = [_EXECUTOR, *others, _INVOCATION, json.dumps(invocation), _INPUTS, known.inputs]
     try:
         runpy.run_module(_EXECUTOR, run_name="__main__", alter_sys=True)
     except SystemExit as end:

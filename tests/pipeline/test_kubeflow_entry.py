@@ -7,7 +7,7 @@ import sys
 import pytest
 from kfp.dsl import types
 
-from framecast.pipeline.kubeflow_entry import local_path, localise, restore
+from framecast.pipeline.kubeflow_entry import add_types, local_path, localise, restore
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,15 @@ def test_artifacts_are_local_and_parameters_as_they_were_given():
         "/root/s3/b/run/examples": "s3://b/run/examples",
         "/root/minio/b/run/blessing": "minio://b/run/blessing",
     }
+
+
+def test_inputs_have_the_types_that_were_compiled():
+    """What KFP tells of an input's type is an empty schema, which TFX finds no class for."""
+    model = {"instanceSchema": "title: tfx.Model\ntype: object\n"}
+    invocation = _invocation()
+    invocation["inputs"]["artifacts"]["model"]["artifacts"][0]["type"] = {"instanceSchema": ""}
+    add_types(invocation, {"artifacts": {"model": {"artifactType": model}}, "parameters": {}})
+    assert invocation["inputs"]["artifacts"]["model"]["artifacts"][0]["type"] == model
 
 
 def test_addresses_come_back_wherever_a_local_path_was_written():
