@@ -1,6 +1,6 @@
 # Everything that a person can do here: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo tensorboard test test-all test-backends soak manifests image-steps lint format lock clean
+.PHONY: help setup peers demo tensorboard test test-all test-backends test-image soak manifests image-steps lint format lock clean
 
 PYTHON := .venv/bin/python
 # A file's tests stay together, since they share what takes long; two workers, since each holds 2 GB of imports.
@@ -47,6 +47,9 @@ manifests: setup ## Renders the manifests of kubeflow/ and asks Kubernetes' and 
 	@cd kubeflow/validate && CGO_ENABLED=0 go build -o ../../build/validate .
 	@build/validate kubeflow
 	@FRAMECAST_VALIDATE=$(CURDIR)/build/validate $(PYTHON) -W ignore -m pytest tests/kubeflow/test_admission.py
+
+test-image: setup ## Runs the Dockerfile's steps in a Debian 13 root, then a compiled pipeline task by task in what they made.
+	@$(PYTHON) kubeflow/image_steps.py -- sh -c "$$(cat tests/kubeflow/run_in_image.sh)"
 
 COMMAND ?= framecast --help
 image-steps: setup ## Runs the steps of kubeflow/Dockerfile in a Debian 13 root, without Docker, then COMMAND as the image's user.

@@ -1,6 +1,5 @@
 """The Pusher's executor: what it pushes, under which number and label, and what a killed push leaves."""
 
-import functools
 import itertools
 import json
 import os
@@ -15,10 +14,7 @@ from framecast.components import pusher
 from framecast.components.serving_model import ServingModel
 from framecast.pipeline import dag
 from framecast.serving import releases, versions
-
-
-class Killed(BaseException):
-    """The process is gone."""
+from tests.killing import Killed, kill_at
 
 
 class _Servers:
@@ -179,7 +175,7 @@ def test_a_push_killed_at_any_step_leaves_stable_loaded_and_is_finished_by_the_n
         push("a", "stable")
         push("b", "canary")
         with monkeypatch.context() as patch:
-            _kill_at(patch, step, done)
+            kill_at(patch, step, done)
             try:
                 push("c", label)
             except Killed:
@@ -197,19 +193,3 @@ def test_a_push_killed_at_any_step_leaves_stable_loaded_and_is_finished_by_the_n
         assert [version.labels for version in serving] == expected, step
         assert len(releases.read_record(str(base))) == 3, step
         assert not list(base.glob(".*.incomplete"))
-
-
-def _kill_at(patch, step, done):
-    """Kills this process at a rename or removal, before it or after it."""
-    steps = itertools.count()
-
-    def killing(own, *arguments, **named):
-        now = next(steps)
-        if now == step and not done:
-            raise Killed
-        own(*arguments, **named)
-        if now == step and done:
-            raise Killed
-
-    for name in ("rename", "replace", "remove"):
-        patch.setattr(os, name, functools.partial(killing, getattr(os, name)))

@@ -1,6 +1,5 @@
 """Releases of pushed versions, and what is left of one that is killed at any of its steps."""
 
-import functools
 import itertools
 import json
 import os
@@ -10,10 +9,7 @@ import pytest
 
 from framecast.serving import releases, tf_serving_config, versions
 from framecast.serving.releases import Push, ReleaseError
-
-
-class Killed(BaseException):
-    """The process is gone: nothing of ours catches it."""
+from tests.killing import Killed, kill_at
 
 
 class Prompt:
@@ -305,7 +301,7 @@ def test_a_release_killed_at_any_step_is_finished_by_the_same_command(tmp_path, 
         for number, label in pushes:
             _push(base, number, label)
         with monkeypatch.context() as patch:
-            _kill_at(patch, step, done)
+            kill_at(patch, step, done)
             try:
                 make(base)()
             except Killed:
@@ -325,26 +321,10 @@ def test_a_release_killed_at_any_step_is_finished_by_the_same_command(tmp_path, 
         assert not (base / "tensorflow_serving" / "pending.json").exists()
 
 
-def _kill_at(patch, step, done):
-    """Kills this process at a rename or removal, before it or after it."""
-    steps = itertools.count()
-
-    def killing(own, *arguments, **named):
-        now = next(steps)
-        if now == step and not done:
-            raise Killed
-        own(*arguments, **named)
-        if now == step and done:
-            raise Killed
-
-    for name in ("rename", "replace", "remove"):
-        patch.setattr(os, name, functools.partial(killing, getattr(os, name)))
-
-
 def test_a_release_that_was_killed_is_finished_before_another(base, monkeypatch):
     _push(base, 3)
     with monkeypatch.context() as patch:
-        _kill_at(patch, 5, False)
+        kill_at(patch, 5, False)
         with pytest.raises(Killed):
             releases.rollback(str(base), Prompt(base))
     assert (base / "tensorflow_serving" / "pending.json").exists()
