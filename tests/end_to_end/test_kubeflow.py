@@ -15,11 +15,12 @@ _TREE = pathlib.Path(__file__).resolve().parents[2]
 
 
 class _Radar:
-    """configs/radar.yaml over the clips in examples/, with few and deterministic steps."""
+    """configs/radar.yaml over half of the clips in examples/, with few and deterministic steps."""
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
-        shutil.copytree(_TREE / "examples" / "radar", folder / "clips")
+        halves = shutil.ignore_patterns("*-00001-of-*")
+        shutil.copytree(_TREE / "examples" / "radar", folder / "clips", ignore=halves)
         (folder / "volume").mkdir()
 
     def settings(self, push):
@@ -30,7 +31,8 @@ class _Radar:
             "train.eval_every=2",
             "train.batch_frames=64",
             "train.deterministic=true",
-            "evaluate.thresholds={mse: {max: 1.0, max_increase_vs_serving: 0.0}}",
+            "export.batch_sizes=[1]",
+            "evaluate.thresholds.skill.min=-1e9",
             f"push.directory={self.folder}/{push}",
             f"kubeflow={{state: {self.folder}/volume/state, "
             f"default: {{volumes: [{{claim: shared, path: {self.folder}/volume}}]}}}}",
@@ -68,7 +70,8 @@ def test_the_compiled_pipeline_pushes_the_model_that_a_local_run_does_and_its_ca
     assert set(states.values()) == {"done"}
 
     config = configuration.load(str(yaml), radar.settings("local")[1::2])
-    assert runs.run(config, str(tmp_path / "local-work"), quiet=True).verdict == "pushed"
+    local = runs.run(config, str(tmp_path / "local-work"), quiet=True)
+    assert local.verdict == "pushed", local.why
     on_cluster, here = radar.model("volume/serving"), radar.model("local")
     for example in radar.examples():
         forecasts = [
