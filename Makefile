@@ -68,13 +68,13 @@ format: setup ## Formats the code and mends what ruff can.
 
 COMPILE := uv pip compile --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q
 IMAGE := $(COMPILE) pyproject.toml -c requirements/stack-b.lock --python-version 3.11 --python-platform x86_64-manylinux_2_39
-EXTRAS := --extra dev --extra kubeflow --extra media
+EXTRAS := --extra dev --extra kubeflow --extra media --extra s3
 
 lock: ## Resolves the lock files anew; needs uv.
 	@$(COMPILE) pyproject.toml $(EXTRAS) --python-version 3.10 --python-platform x86_64-manylinux_2_28 -o requirements/stack-a.lock
 	@$(COMPILE) pyproject.toml $(EXTRAS) --python-version 3.11 --python-platform x86_64-manylinux_2_39 -o requirements/stack-b.lock
-	@$(IMAGE) --extra kubeflow -o requirements/image.lock
-	@$(IMAGE) --extra kubeflow --extra gpu -o requirements/image-gpu.lock
+	@$(IMAGE) --extra kubeflow --extra s3 -o requirements/image.lock
+	@$(IMAGE) --extra kubeflow --extra s3 --extra gpu -o requirements/image-gpu.lock
 	@$(COMPILE) requirements/peers.in --python-version 3.10 --python-platform x86_64-manylinux_2_28 -o requirements/peers.lock
 
 clean: ## Removes what runs and set-up left behind.

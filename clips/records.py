@@ -11,16 +11,16 @@ framing of a record is
 little-endian, see `tensorflow/core/lib/io/record_writer.h`.
 """
 
-import glob
 import gzip
 import os
-import pathlib
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO
 
 import google_crc32c
+
+from framecast.clips import stores
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _HEADER = struct.Struct("<QI")
@@ -53,15 +53,6 @@ class BadFile(ValueError):
         return f"{self.path}, record {self.record}: {self.message}"
 
 
-def open_path(path: str, mode: str) -> IO[bytes]:
-    """Opens a local path, or through TensorFlow's file systems one with a scheme (`gs://...`)."""
-    if "://" in path:
-        import tensorflow as tf
-
-        return tf.io.gfile.GFile(path, mode)
-    return open(path, mode)
-
-
 def find_files(paths: Sequence[str]) -> Iterator[str]:
     """Yields the files that paths name.
 
@@ -72,25 +63,21 @@ def find_files(paths: Sequence[str]) -> Iterator[str]:
         FileNotFoundError: When a path matches nothing.
     """
     for path in paths:
-        if os.path.isdir(path):
-            # Hidden files are being written still: what is whole has its final name.
-            found = (
-                file
-                for file in pathlib.Path(path).rglob("*")
-                if not file.name.startswith(".") and file.name != MANIFEST
-            )
-            matches = [str(file) for file in found if not file.is_dir()]
+        if os.path.lexists(path) and not os.path.isdir(path):
+            matches = [path]
+        elif os.path.isdir(path):
+            matches = _data_below(path)
         else:
-            matches = [path] if os.path.lexists(path) else glob.glob(path)
+            # An object store has no folders: what is no file may be what the names of files begin with.
+            matches = stores.glob(path) or _data_below(path)
         if not matches:
             raise FileNotFoundError(f"{path}: expected files, received none")
-        yield from sorted(matches)
+        yield from matches
 
 
 def read_records(
     path: str | os.PathLike[str],
     *,
-    open_file: Callable[[str, str], IO[bytes]] = open_path,
     on_corrupt: Callable[[BadFile, bytes], None] | None = None,
 ) -> Iterator[tuple[int, bytes]]:
     """Yields `(index, record)` of a TFRecord file, one record in memory at a time.
@@ -100,7 +87,6 @@ def read_records(
 
     Args:
         path: The file.
-        open_file: Opens it, as `open(path, "rb")`.
         on_corrupt: Called with the fault and the bytes of a record that is not what was written, and reading goes on
             with the next. Unless given, such a record is raised.
 
@@ -108,7 +94,7 @@ def read_records(
         BadFile: When the file is damaged or cut; what precedes the damage has been yielded.
     """
     path = os.fspath(path)
-    with open_file(path, "rb") as file:
+    with stores.open_path(path, "rb") as file:
         stream = _decompressed(file, path)
         index = 0
         while True:
@@ -129,24 +115,25 @@ def read_records(
             index += 1
 
 
-def write_records(
-    path: str | os.PathLike[str],
-    records: Iterable[bytes],
-    *,
-    open_file: Callable[[str, str], IO[bytes]] = open_path,
-) -> int:
+def write_records(path: str | os.PathLike[str], records: Iterable[bytes]) -> int:
     """Writes a TFRecord file, gzip when its name ends in `.gz`; the same records give the same bytes.
 
     Returns:
         How many records were written.
     """
     path = os.fspath(path)
-    with open_file(path, "wb") as file:
+    with stores.open_path(path, "wb") as file:
         if not path.endswith(".gz"):
             return _write(file, records)
         # Neither name nor time in the header: they would make equal data differ.
         with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as stream:
             return _write(stream, records)
+
+
+def _data_below(folder: str) -> list[str]:
+    # Hidden files are being written still: what is whole has its final name.
+    names = [(name, os.path.basename(name)) for name in stores.list_below(folder)]
+    return [os.path.join(folder, name) for name, last in names if not last.startswith(".") and last != MANIFEST]
 
 
 class _DamageError(ValueError):

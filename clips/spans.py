@@ -6,15 +6,15 @@ Resolved here and not by TFX: its own spans take no rolling window, and on Kubef
 """
 
 import fnmatch
-import glob
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+
+from framecast.clips import stores
 
 SPAN = "{SPAN}"
 
 Patterns = str | dict[int, str]  # A glob pattern, or one of each span.
-Glob = Callable[[str], list[str]]
 
 # Cannot stand in a path, and means nothing in a pattern.
 _PLACE = "\0"
@@ -32,22 +32,20 @@ def check_pattern(pattern: str) -> None:
         raise ValueError(f"expected no wildcard beside {SPAN}, received {pattern}")
 
 
-def resolve(
-    patterns: Mapping[str, str], count: int, newest: int | None = None, glob: Glob = glob.glob
-) -> dict[str, Patterns]:
+def resolve(patterns: Mapping[str, str], count: int, newest: int | None = None) -> dict[str, Patterns]:
     """Returns the patterns with `{SPAN}` replaced by the newest spans of the first of them that has it.
 
     Args:
         patterns: Glob patterns by key, such as `data.train`.
         count: How many spans are taken.
         newest: No span above this number is taken; None for the newest there is.
-        glob: Finds files.
 
     Returns:
         By key, the pattern; where it has `{SPAN}`, the pattern of each of the spans, lowest first.
 
     Raises:
-        ValueError: When there is no span, one is written in two ways, or a pattern lacks a span of the first.
+        ValueError: When there is no span, one is written in two ways, a pattern lacks a span of the first, or an object
+            store does not answer.
     """
     resolved: dict[str, Patterns] = {}
     window: list[int] = []
@@ -56,8 +54,8 @@ def resolve(
             resolved[key] = pattern
             continue
         try:
-            found = find_spans(pattern, glob)
-        except ValueError as error:
+            found = find_spans(pattern)
+        except (ValueError, OSError) as error:
             raise ValueError(f"{key}: {error}") from error
         taken = [span for span in found if newest is None or span <= newest]
         if not window and not taken:
@@ -73,12 +71,11 @@ def resolve(
     return resolved
 
 
-def find_spans(pattern: str, glob: Glob = glob.glob) -> dict[int, str]:
+def find_spans(pattern: str) -> dict[int, str]:
     """Returns each span's number and its own pattern, lowest first.
 
     Args:
         pattern: A glob pattern with `{SPAN}`, which stands for digits, zero-padded or not.
-        glob: Finds files.
 
     Raises:
         ValueError: When a number is written in two ways, such as `day1` and `day01`.
@@ -87,7 +84,7 @@ def find_spans(pattern: str, glob: Glob = glob.glob) -> dict[int, str]:
     (place,) = (index for index, part in enumerate(parts) if SPAN in part)
     expression = re.compile(fnmatch.translate(parts[place].replace(SPAN, _PLACE)).replace(_PLACE, "([0-9]+)"))
     spans: dict[int, str] = {}
-    for path in sorted(glob(pattern.replace(SPAN, "[0-9]*"))):
+    for path in stores.glob(pattern.replace(SPAN, "[0-9]*")):
         match = expression.match(path.split(os.sep)[place])
         if match is None:
             continue

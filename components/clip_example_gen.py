@@ -13,14 +13,14 @@ from typing import Any
 import apache_beam as beam
 import tensorflow as tf
 from google.protobuf import json_format, struct_pb2
-from tfx.components.example_gen import base_example_gen_executor, component
+from tfx.components.example_gen import base_example_gen_executor, component, driver, utils
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
-from framecast.clips import records
+from framecast.clips import records, stores
 from framecast.clips.check import BadClip, check_clip
 from framecast.clips.codec import frame_size
 from framecast.clips.origin import source_names, tag
@@ -44,7 +44,7 @@ class ClipExampleGen(component.FileBasedExampleGen):
     """A TFX ExampleGen for TFRecords (plain or gzip) of MediaSequence clips.
 
     Args:
-        input_base: Folder that the patterns are relative to.
+        input_base: Folder that the patterns are relative to; empty when they are whole paths.
         clip: The contract that every clip is held to.
         train: Glob pattern of the files for train and val, and for eval too when `eval` is not given. Or a pattern for
             each span, by the span's number, which every clip then carries as `clip/span`.
@@ -59,7 +59,9 @@ class ClipExampleGen(component.FileBasedExampleGen):
         code: Digest of the code behind this component; a part of the cache key.
     """
 
-    EXECUTOR_SPEC: Any = None  # Set below, once the executor is defined.
+    # Set below, once they are defined.
+    EXECUTOR_SPEC: Any = None
+    DRIVER_CLASS: Any = None
 
     def __init__(
         self,
@@ -110,9 +112,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         artifact = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
         artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
         utils_format = exec_properties.get(standard_component_specs.OUTPUT_DATA_FORMAT_KEY)
-        files = [
-            (split.name, path) for split in splits for path in sorted(fileio.glob(os.path.join(base, split.pattern)))
-        ]
+        files = [(split.name, path) for split in splits for path in stores.glob(os.path.join(base, split.pattern))]
         names = collections.Counter(path for _, path in files)
         if twice := sorted(path for path, count in names.items() if count > 1):
             received = " and ".join(name for name, path in files if path == twice[0])
@@ -213,7 +213,21 @@ def _inputs(exec_properties: dict[str, Any]) -> tuple[list[example_gen_pb2.Input
     return list(inputs.splits), exec_properties[standard_component_specs.INPUT_BASE_KEY]
 
 
+class Driver(driver.Driver):
+    """Fingerprints the files before the cache is asked; TFX's own driver opens no `s3://`."""
+
+    def resolve_exec_properties(self, exec_properties: dict[str, Any], *_: Any) -> dict[str, Any]:
+        """Adds what the cache notices new or replaced files by; spans have splits of their own."""
+        splits, base = _inputs(exec_properties)
+        found = [f"{split.name}: {stores.fingerprint(os.path.join(base, split.pattern))}" for split in splits]
+        exec_properties[utils.FINGERPRINT_PROPERTY_NAME] = "\n".join(found)
+        exec_properties[utils.SPAN_PROPERTY_NAME] = 0
+        exec_properties[utils.VERSION_PROPERTY_NAME] = None
+        return exec_properties
+
+
 ClipExampleGen.EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+ClipExampleGen.DRIVER_CLASS = Driver
 
 
 class _CheckFile(beam.DoFn):
@@ -272,7 +286,7 @@ class _CheckFile(beam.DoFn):
 
         count = 0
         try:
-            for index, record in records.read_records(path, open_file=fileio.open, on_corrupt=on_corrupt):
+            for index, record in records.read_records(path, on_corrupt=on_corrupt):
                 count += 1
                 digest.update(len(record).to_bytes(8, "big") + record)
                 while corrupt:

@@ -8,10 +8,8 @@ import json
 
 from tfx.dsl.component.experimental.annotations import OutputDict, Parameter
 from tfx.dsl.component.experimental.decorators import component
-from tfx.dsl.io import fileio
-from tfx.utils import io_utils
 
-from framecast.clips import spans
+from framecast.clips import spans, stores
 
 NEWEST = -1  # In place of a span's number.
 
@@ -38,14 +36,15 @@ def InputFiles(
         ValueError: When there are no files, or as from `framecast.clips.spans.resolve`.
     """
     given = {"data.train": train} | ({"data.eval": eval} if eval else {})
-    resolved = spans.resolve(given, count, None if newest == NEWEST else newest, fileio.glob)
+    resolved = spans.resolve(given, count, None if newest == NEWEST else newest)
     fingerprints = []
     for key, own in resolved.items():
         parts = {"": own} if isinstance(own, str) else own
         for span, pattern in parts.items():
-            if not fileio.glob(pattern):
-                raise ValueError(f"{key}: expected files, received none that match {pattern}")
-            fingerprints.append(io_utils.generate_fingerprint(f"{key}{span}", pattern))
+            try:
+                fingerprints.append(f"{key}{span}: {stores.fingerprint(pattern)}")
+            except OSError as error:
+                raise ValueError(f"{key}: {error}") from error
     files = {
         "patterns": {key.removeprefix("data."): own for key, own in resolved.items()},
         "fingerprint": "\n".join(fingerprints),

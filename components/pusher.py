@@ -1,9 +1,11 @@
 """The executor of TFX's Pusher with a push that TensorFlow Serving can never see half done."""
 
+import hashlib
 import json
 import logging
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +16,7 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
+from framecast.clips import stores
 from framecast.components.evaluator import FIGURES
 from framecast.evaluation import families
 from framecast.serving import releases, versions
@@ -22,7 +25,7 @@ DIRECTORY = "directory"  # Execution property: in place of the push destination,
 
 _POD = "KFP_POD_NAME"  # What Kubeflow Pipelines has for a name of the run, where there is no ML Metadata to ask.
 _INCOMPLETE = ".incomplete"
-_NUMBERED = re.compile(r"\.?(\d+)(\.\w+)?/?")
+_NUMBERED = re.compile(r"\.?(\d+)(\.\w+)?")
 
 
 class Executor(executor.Executor):
@@ -51,8 +54,11 @@ class Executor(executor.Executor):
             label=settings.get("release", releases.STABLE),
             figures=_figures(input_dict, settings.get("task", "")),
         )
-        fileio.makedirs(base)
-        record = _push_remote(model, base, request) if "://" in base else push(model, base, request)
+        if stores.is_remote(base):
+            record = _push_remote(model, base, request)
+        else:
+            os.makedirs(base, exist_ok=True)
+            record = push(model, base, request)
         if record["action"] == "unchanged":
             self._MarkNotPushed(pushed)
             pushed.set_string_custom_property("reason", "unchanged")
@@ -94,9 +100,31 @@ def _push_remote(model: str, base: str, request: releases.Push) -> dict[str, Any
     """Does what `push` does in an object store, where there is nothing to release: servers take the newest version."""
     if (serving := _same(base, request.digest)) is not None:
         return {"action": "unchanged", "version": serving}
-    version = _stage(model, base, request.digest, [])
-    fileio.rename(_sibling(base, version), versions.path(base, version))
-    return {"action": "push", "version": version, "labels": {}, "note": ""}
+    return {"action": "push", "version": _upload(model, base), "labels": {}, "note": ""}
+
+
+def _upload(model: str, base: str) -> int:
+    """Copies `model` to an object store, which renames nothing: what makes it a whole version comes last.
+
+    Returns:
+        The version.
+
+    Raises:
+        OSError: When a file cannot be written, or is read as something else than was written.
+    """
+    there = set(stores.list_below(base))
+    numbers = {name.partition("/")[0] for name in there}
+    killed = {number for number in numbers if number.isdigit() and f"{number}/{versions.MODEL}" not in there}
+    stores.remove(os.path.join(base, name) for name in sorted(there) if name.partition("/")[0] in killed)
+    version = _next_version(numbers)
+    target = versions.path(base, version)
+    for name in sorted(stores.list_below(model), key=lambda name: (name == versions.MODEL, name)):
+        source, copy = os.path.join(model, name), os.path.join(target, name)
+        stores.copy(source, copy)
+        if _sha256(copy) != _sha256(source):
+            stores.remove([copy])
+            raise OSError(f"{copy}: expected the bytes of {source}, received others")
+    return version
 
 
 def _same(base: str, digest: str) -> int | None:
@@ -107,19 +135,31 @@ def _same(base: str, digest: str) -> int | None:
 
 def _stage(model: str, base: str, digest: str, used: Iterable[str]) -> int:
     """Copies `model` to where no server looks, and returns the version that it is to be."""
-    for name in fileio.listdir(base):
-        if name.startswith(".") and name.rstrip("/").endswith(_INCOMPLETE):  # Of a push that was killed.
-            fileio.rmtree(os.path.join(base, name))
-    # Above every number there ever was, complete or not, withdrawn or deleted, and at least the clock.
-    taken = [int(match[1]) for name in [*fileio.listdir(base), *used] if (match := _NUMBERED.fullmatch(name))]
-    version = max(int(time.time()), max(taken, default=0) + 1)
+    for name in os.listdir(base):
+        if name.startswith(".") and name.endswith(_INCOMPLETE):  # Of a push that was killed.
+            shutil.rmtree(os.path.join(base, name))
+    version = _next_version([*os.listdir(base), *used])
     sibling = _sibling(base, version)
     io_utils.copy_dir(model, sibling)
     copied = versions.digest(sibling)
     if copied != digest:
-        fileio.rmtree(sibling)
+        shutil.rmtree(sibling)
         raise OSError(f"pushing {model} to {base}: expected digest {digest} of the copy, received {copied}")
     return version
+
+
+def _next_version(names: Iterable[str]) -> int:
+    """Returns a number above every one there ever was, complete, withdrawn or deleted, and at least the clock."""
+    taken = [int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name))]
+    return max(int(time.time()), max(taken, default=0) + 1)
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with stores.open_path(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _sibling(base: str, version: int) -> str:

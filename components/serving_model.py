@@ -6,8 +6,9 @@ from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
-from tfx.utils import io_utils, path_utils
+from tfx.utils import path_utils
 
+from framecast.clips import stores
 from framecast.serving import versions
 
 PRESENT = "present"
@@ -43,7 +44,8 @@ def ServingModel(
         if contract and serving != contract:
             reason = f"version {version} has another contract: {serving}"
         else:
-            io_utils.copy_dir(source, path_utils.serving_model_path(model.uri))
+            for name in stores.list_below(source):
+                stores.copy(os.path.join(source, name), os.path.join(path_utils.serving_model_path(model.uri), name))
             model.set_string_custom_property("version", str(version))
     model.set_int_custom_property(PRESENT, 0 if reason else 1)
     model.set_string_custom_property("reason", reason)

@@ -3,7 +3,6 @@
 config = load("configs/radar.yaml", overrides=["train.steps=500"])
 """
 
-import glob
 import json
 import os
 import pathlib
@@ -13,7 +12,7 @@ from typing import Any, Literal
 import pydantic
 import yaml
 
-from framecast.clips import spans
+from framecast.clips import spans, stores
 from framecast.clips.spans import Patterns
 from framecast.components.drift_spec import DriftSpec
 from framecast.evaluation import metrics
@@ -77,6 +76,7 @@ class DataSpec(Section):
     @classmethod
     def _unambiguous(cls, pattern: str | None) -> str | None:
         if pattern is not None:
+            stores.check_scheme(pattern)
             spans.check_pattern(pattern)
         return pattern
 
@@ -98,13 +98,19 @@ class PushSpec(Section):
     """Where blessed models are pushed.
 
     Args:
-        directory: The folder that TensorFlow Serving watches.
+        directory: The folder that TensorFlow Serving watches, or one in an object store.
         release: `stable`: a pushed version is what production is answered by at once. `canary`: it is served beside the
             stable one, until `framecast models promote`.
     """
 
     directory: str
     release: Literal["stable", "canary"] = "stable"
+
+    @pydantic.field_validator("directory")
+    @classmethod
+    def _opened(cls, directory: str) -> str:
+        stores.check_scheme(directory)
+        return directory
 
     @pydantic.model_validator(mode="after")
     def _renames(self) -> "PushSpec":
@@ -237,10 +243,14 @@ def matching_files(config: Config) -> dict[str, list[str]]:
     found = {}
     for key, pattern in input_patterns(config).items():
         own = [pattern] if isinstance(pattern, str) else pattern.values()
-        found[key] = [name for part in own for name in sorted(glob.glob(part))]
+        try:
+            found[key] = [name for part in own for name in stores.glob(part)]
+        except OSError as error:
+            raise ConfigError(f"data.{key}: {error}") from error
         if not found[key]:
             raise ConfigError(f"data.{key}: expected files, received none that match {pattern}")
-        for name in found[key] if config.data.on_bad_clip == "fail" else ():
+        local = [name for name in found[key] if not stores.is_remote(name)]
+        for name in local if config.data.on_bad_clip == "fail" else ():
             try:
                 open(name, "rb").close()
             except OSError as error:

@@ -64,17 +64,16 @@ def create_pipeline(
     # Which files there are: found out now, or by the first component.
     files = _input_files(config, given) if compiled else None
     patterns: dict[str, Patterns] = {**unresolved_patterns(config)} if files else input_patterns(config)
-    base, relative = ("", patterns) if files else _common_base(patterns)
     has_spans = spans.SPAN in config.data.train
     numbers = [] if isinstance(patterns["train"], str) else list(patterns["train"])
     kept = os.path.join(workdir, "statistics", _comparable(config))
 
     # Reads clips, checks every frame, splits by recording, writes the facts to slice on.
     examples = ClipExampleGen(
-        input_base=base,
+        input_base="",
         clip=config.clip,
-        train=relative["train"],
-        eval=relative.get("eval"),
+        train=patterns["train"],
+        eval=patterns.get("eval"),
         split_by=config.data.split_by,
         shares={key: value for key, value in config.data.shares.model_dump().items() if value}
         if config.data.shares
@@ -179,7 +178,11 @@ def create_pipeline(
             "release": config.push.release,
             "task": config.task.kind,
             "code": code_digest(
-                "components/pusher.py", "serving/releases.py", "serving/tf_serving_config.py", "serving/versions.py"
+                "clips/stores.py",
+                "components/pusher.py",
+                "serving/releases.py",
+                "serving/tf_serving_config.py",
+                "serving/versions.py",
             ),
         },
         custom_executor_spec=executor_spec.ExecutorClassSpec(pusher.Executor),
@@ -285,23 +288,3 @@ def _comparable(config: Config) -> str:
     """Returns a digest of what the statistics of two spans must share to be compared: clip contract and source."""
     shared = {"clip": config.clip.model_dump(mode="json"), "train": config.data.train}
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _common_base(patterns: dict[str, Patterns]) -> tuple[str, dict[str, Patterns]]:
-    """Splits the patterns into the folder they share and what follows: TFX wants them relative to one base."""
-    every = [part for own in patterns.values() for part in ([own] if isinstance(own, str) else own.values())]
-    base = os.path.commonpath([os.path.dirname(_without_glob(pattern)) for pattern in every])
-    relative: dict[str, Patterns] = {
-        key: os.path.relpath(own, base)
-        if isinstance(own, str)
-        else {span: os.path.relpath(part, base) for span, part in own.items()}
-        for key, own in patterns.items()
-    }
-    return base, relative
-
-
-def _without_glob(pattern: str) -> str:
-    for place, letter in enumerate(pattern):
-        if letter in "*?[":
-            return pattern[:place]
-    return pattern

@@ -6,7 +6,7 @@ from typing import Any
 
 import pydantic
 
-from framecast.clips.records import open_path
+from framecast.clips.stores import open_path
 from framecast.schemas.section import Section
 from framecast.schemas.spec import DType, PixelValue
 from framecast.serving import versions

@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, message_factory, text_format, wrappers_pb2
 
-from framecast.clips.records import open_path
+from framecast.clips.stores import open_path
 
 
 @dataclasses.dataclass(frozen=True)

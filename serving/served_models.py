@@ -19,7 +19,7 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from framecast.clips.records import open_path
+from framecast.clips.stores import open_path
 from framecast.serving.batching import BatchingParameters
 from framecast.serving.loaded import LoadedVersion, ServingError, code_of
 

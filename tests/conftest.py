@@ -1,7 +1,10 @@
 """The command line in this process, so that TFX is imported once for all tests."""
 
 import dataclasses
+import logging
 import sys
+import uuid
+from typing import Any
 
 import pytest
 
@@ -28,3 +31,53 @@ def framecast(capfd, monkeypatch):
         return Answer(caught.value.code, out + err)
 
     return run
+
+
+@dataclasses.dataclass
+class Bucket:
+    """An empty bucket of an S3 that runs here."""
+
+    client: Any
+    name: str
+
+    @property
+    def uri(self):
+        return f"s3://{self.name}"
+
+    def put(self, key, data=b""):
+        self.client.put_object(Bucket=self.name, Key=key, Body=data)
+
+    def get(self, key):
+        return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+
+    def keys(self):
+        return [one["Key"] for one in self.client.list_objects_v2(Bucket=self.name).get("Contents", ())]
+
+
+@pytest.fixture(scope="session")
+def s3_address():
+    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # A line a request.
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_address, monkeypatch):
+    """A bucket, in the environment that its users would set."""
+    import boto3
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_address,
+        "AWS_ACCESS_KEY_ID": "framecast",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    bucket = Bucket(boto3.client("s3"), f"framecast-{uuid.uuid4()}")
+    bucket.client.create_bucket(Bucket=bucket.name)
+    return bucket

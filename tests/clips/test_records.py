@@ -10,7 +10,8 @@ import google_crc32c
 import pytest
 import tensorflow as tf
 
-from framecast.clips.records import BadFile, find_files, open_path, read_records, write_records
+from framecast.clips import stores
+from framecast.clips.records import BadFile, find_files, read_records, write_records
 
 _RECORDS = [b"first", b"", b"\x00" * 5000, bytes(range(256)) * 300]
 
@@ -135,7 +136,7 @@ def test_an_empty_plain_file_has_no_records(tmp_path):
     assert _read(tmp_path / "clips-00001-of-00002") == []
 
 
-def test_records_come_before_the_file_is_read_to_its_end(tmp_path):
+def test_records_come_before_the_file_is_read_to_its_end(tmp_path, monkeypatch):
     path = tmp_path / "clips.tfrecord.gz"
     write_records(path, (random.Random(number).randbytes(100_000) for number in range(20)))
     opened = []
@@ -144,19 +145,23 @@ def test_records_come_before_the_file_is_read_to_its_end(tmp_path):
         opened.append(open(name, mode))  # noqa: SIM115 - read_records closes it
         return opened[0]
 
-    records = read_records(path, open_file=spy)
+    monkeypatch.setattr(stores, "open_path", spy)
+    records = read_records(path)
     next(records)
     assert opened[0].tell() < path.stat().st_size / 2
     records.close()
     assert opened[0].closed
 
 
-def test_tensorflows_file_systems_are_read_and_written():
-    path = "ram://clips.tfrecord.gz"
-    write_records(path, _RECORDS)
-    assert _read(path) == _RECORDS
-    with open_path(path, "rb") as file:
-        assert file.read(2) == b"\x1f\x8b"
+def test_files_in_an_object_store_are_what_they_are_on_a_disk(tmp_path, bucket):
+    for path in (f"{bucket.uri}/clips.tfrecord.gz", tmp_path / "clips.tfrecord.gz"):
+        write_records(path, _RECORDS)
+        assert _read(path) == _RECORDS
+    whole = (tmp_path / "clips.tfrecord.gz").read_bytes()
+    assert bucket.get("clips.tfrecord.gz") == whole
+    bucket.put("cut.tfrecord.gz", whole[:-9])
+    with pytest.raises(BadFile, match=f"{bucket.uri}/cut.tfrecord.gz, record {len(_RECORDS)}: cut gzip file"):
+        _read(f"{bucket.uri}/cut.tfrecord.gz")
 
 
 def test_the_error_survives_the_way_between_processes():
@@ -173,3 +178,17 @@ def test_files_of_folders_and_patterns_are_found_but_for_hidden_ones(tmp_path):
     assert list(find_files([str(tmp_path / "below" / "*"), found[0]])) == [found[1], found[0]]
     with pytest.raises(FileNotFoundError, match="nowhere: expected files, received none"):
         list(find_files([str(tmp_path / "nowhere")]))
+
+
+def test_files_below_a_name_in_an_object_store_are_found_too(bucket):
+    for key in ("day1/b", "day1/below/c", "day1/.open", "day1/manifest.json", "day10/a"):
+        bucket.put(key)
+    found = [f"{bucket.uri}/day1/{name}" for name in ("b", "below/c")]
+    assert list(find_files([f"{bucket.uri}/day1"])) == found
+    assert list(find_files([f"{bucket.uri}/day1/*", found[1]])) == [
+        found[0],
+        f"{bucket.uri}/day1/manifest.json",
+        found[1],
+    ]
+    with pytest.raises(FileNotFoundError, match="day2: expected files, received none"):
+        list(find_files([f"{bucket.uri}/day2"]))

@@ -1,4 +1,4 @@
-"""The folder of numbered versions, by a local path and through TensorFlow's file systems."""
+"""The folder of numbered versions, on a disk and in an object store."""
 
 import json
 
@@ -6,21 +6,29 @@ import pytest
 
 from framecast.serving import versions
 
+_FILES = {
+    **{f"{version}/assets.extra/framecast.json": json.dumps({"version": version}) for version in ("2", "10", "11")},
+    **{f"{version}/saved_model.pb": version for version in ("2", "10", ".12.withdrawn")},
+    "notes/readme": "",
+}
+
 
 @pytest.fixture
 def folder(tmp_path):
-    for version in ("2", "10", "11"):
-        (tmp_path / version / "assets.extra").mkdir(parents=True)
-        (tmp_path / version / "assets.extra" / "framecast.json").write_text(json.dumps({"version": version}))
-    for version in ("2", "10"):
-        (tmp_path / version / "saved_model.pb").write_text(version)
-    (tmp_path / "notes").mkdir()
+    for name, text in _FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
     return tmp_path
 
 
-@pytest.fixture(params=["", "file://"])
+@pytest.fixture(params=["disk", "store"])
 def base(request, folder):
-    return f"{request.param}{folder}"
+    if request.param == "disk":
+        return str(folder)
+    bucket = request.getfixturevalue("bucket")
+    for name, text in _FILES.items():
+        bucket.put(f"serving/{name}", text.encode())
+    return f"{bucket.uri}/serving"
 
 
 def test_the_newest_is_the_highest_number_that_is_whole(base):
@@ -39,4 +47,4 @@ def test_a_digest_is_of_names_and_bytes_wherever_the_folder_lies(base, folder):
     assert digest == versions.digest(str(folder / "2"))
     assert digest != versions.digest(versions.path(base, 10))
     (folder / "2" / "saved_model.pb").rename(folder / "2" / "renamed.pb")
-    assert digest != versions.digest(versions.path(base, 2))
+    assert digest != versions.digest(str(folder / "2"))
