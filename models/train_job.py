@@ -26,14 +26,19 @@ from tfx import v1 as tfx
 from framecast.models import trainer
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains as the Trainer of a pipeline does."""
+def parser() -> argparse.ArgumentParser:
+    """Returns what reads the command line."""
     parser = argparse.ArgumentParser(prog="framecast.models.train_job", description="One worker of the Trainer.")
     parser.add_argument("--examples", required=True, help="folder of Transform's transformed_examples")
     parser.add_argument("--transform-graph", required=True, help="folder of Transform's transform_graph")
     parser.add_argument("--custom-config", required=True, help="JSON file, the Trainer's parameter custom_config")
     parser.add_argument("--output", required=True, help="folder for model and model_run")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains as the Trainer of a pipeline does."""
+    options = parser().parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("framecast").setLevel(logging.INFO)
     with open(options.custom_config) as file:

@@ -142,6 +142,16 @@ class KubeflowSpec(Section):
     default: TaskSpec = TaskSpec()
     components: dict[str, TaskSpec] = {}
 
+    @pydantic.field_validator("state", mode="before")
+    @classmethod
+    def _on_volume(cls, state: object) -> object:
+        if isinstance(state, str) and "://" in state:
+            raise ValueError(
+                f"expected a folder on a volume, received {state}: checkpoints are renamed once they are whole, and an "
+                "object store renames nothing"
+            )
+        return state
+
     @pydantic.field_validator("components")
     @classmethod
     def _known(cls, components: dict[str, TaskSpec]) -> dict[str, TaskSpec]:

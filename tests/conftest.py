@@ -50,7 +50,7 @@ class Bucket:
     def get(self, key):
         return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
 
-    def keys(self):
+    def list(self):
         return [one["Key"] for one in self.client.list_objects_v2(Bucket=self.name).get("Contents", ())]
 
 

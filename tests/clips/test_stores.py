@@ -56,7 +56,7 @@ def test_copies_go_both_ways(bucket, tmp_path):
     stores.copy(f"{bucket.uri}/1/a", str(tmp_path / "below" / "a"))
     assert (bucket.get("1/a"), (tmp_path / "below" / "a").read_bytes()) == (b"model", b"model")
     stores.remove([f"{bucket.uri}/1/a"])
-    assert bucket.keys() == []
+    assert bucket.list() == []
 
 
 def test_a_fingerprint_changes_with_the_files_that_match_and_not_otherwise(both, bucket):

@@ -10,6 +10,7 @@ from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
+from framecast.clips import stores
 from framecast.components import pusher
 from framecast.components.serving_model import ServingModel
 from framecast.pipeline import dag
@@ -62,14 +63,14 @@ def push(model, base):
 def _run(model, base, properties=None, **settings):
     """Runs the executor as TFX does; returns the artifact."""
     candidate, blessing = standard_artifacts.Model(), standard_artifacts.ModelBlessing()
-    candidate.uri = str(base.parent / "artifact")
+    candidate.uri = f"{model}-artifact"
     os.makedirs(candidate.uri, exist_ok=True)
     if not os.path.exists(f"{candidate.uri}/Format-Serving"):
         os.symlink(model, f"{candidate.uri}/Format-Serving")
     blessing.set_int_custom_property("blessed", settings.pop("blessed", 1))
     blessing.set_string_custom_property("figures", json.dumps({"mse": 0.25, "skill": None, "mae": 0.5}))
     pushed = standard_artifacts.PushedModel()
-    pushed.uri = str(base.parent / "pushed")
+    pushed.uri = f"{model}-pushed"
     destination = pusher_pb2.PushDestination(filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(base)))
     executor = pusher.Executor(BaseExecutor.Context(pipeline_run_id="20260101-120000"))
     executor.Do(
@@ -193,3 +194,68 @@ def test_a_push_killed_at_any_step_leaves_stable_loaded_and_is_finished_by_the_n
         assert [version.labels for version in serving] == expected, step
         assert len(releases.read_record(str(base))) == 3, step
         assert not list(base.glob(".*.incomplete"))
+
+
+def _to(bucket, model):
+    """Pushes a model to a bucket; returns the artifact."""
+    return _run(model, f"{bucket.uri}/serving")
+
+
+def _compared(bucket, folder):
+    """Returns the artifact of what serves from a bucket."""
+    artifact = standard_artifacts.Model()
+    artifact.uri = str(folder)
+    function = ServingModel.EXECUTOR_SPEC.executor_class._FUNCTION  # The component without a pipeline.
+    function(model=artifact, directory=f"{bucket.uri}/serving", contract="", fingerprint="")
+    return artifact
+
+
+def test_a_bucket_is_pushed_to_and_compared_with_as_a_folder_is(model, bucket, tmp_path):
+    assert _compared(bucket, tmp_path / "none").get_int_custom_property("present") == 0
+    first, second = (_to(bucket, model(content)) for content in "ab")
+    numbers = [int(pushed.get_string_custom_property("pushed_version")) for pushed in (first, second)]
+    assert numbers[1] > numbers[0]
+    assert second.get_string_custom_property("pushed_destination") == f"{bucket.uri}/serving/{numbers[1]}"
+    assert bucket.get(f"serving/{numbers[1]}/saved_model.pb") == b"b"
+    again = _to(bucket, model("b"))
+    assert again.get_string_custom_property("reason") == "unchanged"
+    assert again.get_string_custom_property("pushed_version") == str(numbers[1])
+    assert dag.serving_fingerprint(f"{bucket.uri}/serving").startswith(f"{numbers[1]}:")
+    compared = _compared(bucket, tmp_path / "compared")
+    assert compared.get_string_custom_property("version") == str(numbers[1])
+    assert versions.digest(f"{compared.uri}/Format-Serving") == versions.digest(model("b"))
+
+
+def test_a_push_to_a_bucket_that_was_killed_is_no_version_and_goes_with_the_next(model, bucket, monkeypatch):
+    first = _to(bucket, model("a")).get_string_custom_property("pushed_version")
+    copy = stores.copy
+    for step in itertools.count():
+        copies = itertools.count()
+
+        def killing(source, target, step=step, copies=copies):
+            if next(copies) == step:
+                raise Killed
+            copy(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(stores, "copy", killing)
+            try:
+                _to(bucket, model("b"))
+            except Killed:
+                assert versions.newest(f"{bucket.uri}/serving") == int(first), step
+            else:
+                assert step > 1
+                break
+    left = {key.split("/")[1] for key in bucket.list()}
+    assert left == {first, str(versions.newest(f"{bucket.uri}/serving"))}
+
+
+def test_what_a_bucket_does_not_give_back_is_no_version(model, bucket, monkeypatch):
+    def spoiling(source, target):
+        with stores.open_path(target, "wb") as file:
+            file.write(b"other")
+
+    monkeypatch.setattr(stores, "copy", spoiling)
+    with pytest.raises(OSError, match=rf"{bucket.uri}/serving/\d+/.*: expected the bytes of .*, received others"):
+        _to(bucket, model("a"))
+    assert bucket.list() == []

@@ -250,6 +250,13 @@ def test_a_pipeline_compiles_to_the_same_file_again(folder, documents, tmp_path)
             r"kubeflow.state: .*volume of Trainer .*: /mnt/framecast\), received /state",
         ),
         (_ROOT, ["kubeflow.components.Trainer.volumes=[]"], r"kubeflow.state: .*Trainer.volumes: none\), received"),
+        (
+            _ROOT,
+            ["kubeflow.state=s3://b/state"],
+            r"kubeflow.state: expected a folder on a volume, received s3://b/state",
+        ),
+        (_ROOT, ["push.directory=minio://b/m"], r"push.directory: .*, s3:// or gs://, received minio://b/m \(MinIO is"),
+        (_ROOT, ["data.train=minio://b/*"], r"data.train: .*, s3:// or gs://, received minio://b/\* \(MinIO is"),
         (_ROOT, ["push.directory=/serving"], r"push.directory: .*volume of ServingModel .*received /serving"),
         (_ROOT, ["kubeflow.components.Pusher={volumes: []}"], r"push.directory: .*volume of Pusher "),
     ],
@@ -262,6 +269,30 @@ def test_what_cannot_run_on_a_cluster_is_refused(framecast, folder, root, overri
     assert answer.code == 2
 
     assert re.search(message, answer.text)
+
+
+def test_clips_and_models_in_an_object_store_need_no_volume(folder):
+    given = {
+        "train_data": "s3://clips/day{SPAN}/*",
+        "eval_data": "s3://clips/eval/*",
+        "push_directory": "s3://models/a",
+    }
+    spec, platform = _compile(
+        folder,
+        f"data.train={given['train_data']}",
+        f"data.eval={given['eval_data']}",
+        f"push.directory={given['push_directory']}",
+        "kubeflow.default.volumes=[]",
+        "kubeflow.components.Trainer.volumes=[{claim: framecast, path: /mnt/framecast}]",
+        "kubeflow.components.ValidationGate.volumes=[{claim: framecast, path: /mnt/framecast}]",
+    )
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert {name: parameters[name]["defaultValue"] for name in given} == given
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for name in ("InputFiles", "ClipExampleGen", "ServingModel", "Pusher"):
+        # Where its credentials come from.
+        assert executors[f"{name}_executor"]["secretAsEnv"][0]["keyToEnv"][0]["envVar"] == "AWS_ACCESS_KEY_ID"
+        assert "pvcMount" not in executors[f"{name}_executor"]
 
 
 def test_the_command_writes_the_file_and_says_what_a_run_may_be_given(framecast, folder, documents):

@@ -105,3 +105,16 @@ def test_a_number_written_in_two_ways_is_refused(folder):
         ConfigError, match=r"data.train: expected one way of writing span 3, received .*/day03/.*/day3/"
     ):
         input_patterns(load(str(folder / "config.yaml")))
+
+
+def test_spans_in_an_object_store_are_found_too(folder, bucket):
+    for day in (3, 9, 10):
+        bucket.put(f"day{day}/train/a")
+    bucket.put("day10/eval/a")
+    overrides = [f"data.train={bucket.uri}/day{{SPAN}}/train/*", f"data.eval={bucket.uri}/day{{SPAN}}/eval/*"]
+    found = matching_files(load(str(folder / "config.yaml"), overrides))
+    assert found == {"train": [f"{bucket.uri}/day10/train/a"], "eval": [f"{bucket.uri}/day10/eval/a"]}
+    with pytest.raises(ConfigError, match=r"data.train: s3://nowhere/.*NoSuchBucket"):
+        matching_files(load(str(folder / "config.yaml"), ["data.train=s3://nowhere/day{SPAN}/*"]))
+    with pytest.raises(ConfigError, match=r"data.train: s3://nowhere/.*NoSuchBucket"):
+        matching_files(load(str(folder / "config.yaml"), ["data.train=s3://nowhere/*"]))

@@ -1,0 +1,131 @@
+"""Clips in an S3 that runs here are ingested as those on a disk are."""
+
+import gzip
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from tfx import v1 as tfx
+from tfx.orchestration import metadata
+from tfx.types import standard_artifacts
+
+from framecast.clips.codec import encode_clip
+from framecast.clips.records import write_records
+from framecast.components.clip_example_gen import FILES, BadClipsError, ClipExampleGen, Driver, Executor
+from framecast.components.input_files import InputFiles
+from framecast.pipeline.runner import BEAM_FLAGS
+from framecast.schemas.spec import ClipSpec, FrameRange
+
+_SPEC = ClipSpec(frames=FrameRange(min=8, max=24))
+_SHARES = {"train": 2, "val": 1, "eval": 1}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Two days of clips on a disk."""
+    folder = tmp_path_factory.mktemp("clips")
+    random = np.random.default_rng(0)
+    for day in (3, 20):
+        (folder / f"day{day}").mkdir()
+        for part in range(2):
+            names = [f"{day}-{part}-{number}" for number in range(8)]
+            frames = random.integers(0, 256, (len(names), 8, 12, 12, 1), np.uint8)
+            clips = [
+                encode_clip(own, example_id=name, media_id=name, frame_rate=10.0) for name, own in zip(names, frames)
+            ]
+            path = folder / f"day{day}" / f"part-{day}-{part}.tfrecord.gz"
+            write_records(path, [clip.SerializeToString(deterministic=True) for clip in clips])
+    return folder
+
+
+@pytest.fixture
+def store(clips, bucket):
+    """The same in a bucket."""
+    for path in clips.glob("*/*.gz"):
+        bucket.put(str(path.relative_to(clips)), path.read_bytes())
+    return bucket
+
+
+def _component(base, train="*/*.gz"):
+    return ClipExampleGen(input_base=base, clip=_SPEC, train=train, shares=_SHARES)
+
+
+def _ingest(properties, folder):
+    """Runs the executor; returns what it wrote, by name."""
+    artifact = standard_artifacts.Examples()
+    artifact.uri = str(folder / "output")
+    for split in ("train", "val", "eval"):
+        (folder / "output" / f"Split-{split}").mkdir(parents=True)
+    (folder / "temporary").mkdir()
+    context = Executor.Context(list(BEAM_FLAGS), tmp_dir=str(folder / "temporary"), unique_id="1")
+    Executor(context).Do({}, {"examples": [artifact]}, properties)
+    return {
+        str(path.relative_to(folder)): gzip.decompress(path.read_bytes()) for path in sorted(folder.rglob("clips*.gz"))
+    }
+
+
+def _find(train, count):
+    return InputFiles.EXECUTOR_SPEC.executor_class._FUNCTION(train=train, count=count)["files"]
+
+
+def test_what_is_ingested_from_a_bucket_is_byte_for_byte_what_is_from_a_disk(clips, store, tmp_path):
+    local = _ingest(_component(str(clips)).exec_properties, tmp_path / "local")
+    assert {name.split("/")[1] for name in local} == {"Split-train", "Split-val", "Split-eval"}
+    assert _ingest(_component(store.uri).exec_properties, tmp_path / "remote") == local
+
+
+def test_a_compiled_pipeline_reads_the_newest_days_of_a_bucket(clips, store, tmp_path):
+    store.put("day1/a.gz", b"too old to be looked at")
+
+    def ingest(base, folder):
+        files = _find(f"{base}/day{{SPAN}}/*.gz", count=2)
+        return _ingest({**_component("", "none").exec_properties, FILES: files}, tmp_path / folder)
+
+    local = ingest(clips, "local")
+    assert ingest(store.uri, "remote") == local
+    assert json.loads(_find(f"{store.uri}/day{{SPAN}}/*.gz", 2))["patterns"] == {
+        "train": {"3": f"{store.uri}/day3/*.gz", "20": f"{store.uri}/day20/*.gz"}
+    }
+
+
+def test_a_cut_file_is_named_by_its_address(store, tmp_path):
+    (key, *_) = store.list()
+    store.put("day3/cut.gz", store.get(key)[:-20])
+    expected = re.escape(f"{store.uri}/day3/cut.gz, record ") + r"\d+: cut gzip file: expected its end-of-stream marker"
+    with pytest.raises(BadClipsError, match=expected):
+        _ingest(_component(store.uri).exec_properties, tmp_path)
+
+
+def test_one_more_object_changes_what_the_ingest_is_cached_by(store):
+    def keys():
+        properties = Driver(None).resolve_exec_properties(dict(_component(store.uri).exec_properties), None, None)
+        return properties["input_fingerprint"], _find(f"{store.uri}/*/*.gz", 1)
+
+    first = keys()
+    store.put("day3/readme")
+    assert keys() == first
+    store.put("day3/more.gz")
+    second = keys()
+    assert second[0] != first[0]
+    assert second[1] != first[1]
+
+
+def test_a_pipeline_takes_a_bucket_from_its_cache_until_it_changes(store, tmp_path):
+    def ingested():
+        pipeline = tfx.dsl.Pipeline(
+            "bucket",
+            str(tmp_path / "root"),
+            components=[_component(store.uri)],
+            metadata_connection_config=metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite")),
+            beam_pipeline_args=list(BEAM_FLAGS),
+            enable_cache=True,
+        )
+        tfx.orchestration.LocalDagRunner().run(pipeline)
+        return len(list(pathlib.Path(tmp_path / "root").glob("ClipExampleGen/examples/*/ingest.json")))
+
+    assert [ingested(), ingested()] == [1, 1]
+    (key, *_) = store.list()
+    store.client.delete_object(Bucket=store.name, Key=key)
+    assert ingested() == 2

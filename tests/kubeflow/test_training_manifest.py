@@ -1,0 +1,32 @@
+"""The TFJob starts the Trainer by the command line that it has."""
+
+import pathlib
+
+import pytest
+import yaml
+
+from framecast.models import train_job
+
+_MANIFEST = pathlib.Path(__file__).resolve().parents[2] / "kubeflow" / "training" / "tfjob.yaml"
+
+
+def _container(replica):
+    pods = yaml.safe_load(_MANIFEST.read_text())["spec"]["tfReplicaSpecs"]
+    (container,) = pods[replica]["template"]["spec"]["containers"]
+    return container
+
+
+@pytest.mark.parametrize("replica", ["Chief", "Worker"])
+def test_the_job_gives_every_flag_of_the_trainer_and_no_other(replica):
+    container = _container(replica)
+    assert container["command"] == ["python", "-m", train_job.__name__]
+    given = [argument.partition("=")[0] for argument in container["args"]]
+    known = {option for action in train_job.parser()._actions for option in action.option_strings}
+    assert sorted(given) == sorted(known - {"-h", "--help"})
+
+
+def test_what_the_job_gives_lies_on_its_volume():
+    container = _container("Chief")
+    (mount,) = container["volumeMounts"]
+    for value in vars(train_job.parser().parse_args(container["args"])).values():
+        assert value.startswith(f"{mount['mountPath']}/")
