@@ -88,7 +88,13 @@ def glob(pattern: str) -> list[str]:
 
 def exists(path: str) -> bool:
     """Returns whether there is such a file, or locally such a folder: object stores have none."""
-    return bool(_match(path)) if is_remote(path) else os.path.exists(path)
+    if not is_remote(path):
+        return os.path.exists(path)
+    system = _file_system(path)
+    with _naming(path):
+        if path.startswith(_S3):
+            _ask(path)
+        return system.exists(path)
 
 
 def list_below(folder: str) -> list[str]:
