@@ -238,7 +238,9 @@ def runtime_parameters(config: Config) -> dict[str, tfx.dsl.experimental.Runtime
     values: dict[str, Any] = {
         TRAIN_DATA: config.data.train,
         EVAL_DATA: config.data.eval,
-        SPAN: NEWEST if spans.SPAN in config.data.train else None,
+        SPAN: (NEWEST if config.data.newest_span is None else config.data.newest_span)
+        if spans.SPAN in config.data.train
+        else None,
         TRAIN_STEPS: config.train.steps,
         PUSH_DIRECTORY: config.push.directory,
     }
@@ -251,6 +253,8 @@ def runtime_parameters(config: Config) -> dict[str, tfx.dsl.experimental.Runtime
 
 def _input_files(config: Config, given: dict[str, tfx.dsl.experimental.RuntimeParameter]) -> Any:
     optional = {key: given[name] for key, name in (("eval", EVAL_DATA), ("newest", SPAN)) if name in given}
+    if config.data.span_done is not None:
+        optional["marker"] = config.data.span_done
     return InputFiles(train=given[TRAIN_DATA], count=config.data.spans, **optional)
 
 
