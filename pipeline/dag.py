@@ -130,12 +130,19 @@ def create_pipeline(
         disable_statistics=True,
     )
     transform.add_upstream_node(gate)
+    # What is serving now, to be compared with, and to go on from.
+    serving = ServingModel(
+        directory=given.get(PUSH_DIRECTORY, config.push.directory),
+        contract=contract(config),
+        fingerprint="" if compiled else serving_fingerprint(config.push.directory),
+    )
     # Trains, and exports one SavedModel with all signatures.
     trainer = tfx.components.Trainer(
         run_fn="framecast.models.trainer.run_fn",
         custom_executor_spec=executor_spec.ExecutorClassSpec(trainer_executor.Executor),
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
+        base_model=serving.outputs["model"] if config.train.warm_start else None,
         train_args=tfx.proto.TrainArgs(splits=["train"]),
         eval_args=tfx.proto.EvalArgs(splits=["val"]),
         custom_config={
@@ -147,12 +154,6 @@ def create_pipeline(
             "code": code_digest("schemas", "clips/codec.py", "clips/images.py", "evaluation", "models"),
             "builder": module_digest(config.model.builder.rpartition(":")[0]) if config.model.builder else None,
         },
-    )
-    # What is serving now, to be compared with.
-    serving = ServingModel(
-        directory=given.get(PUSH_DIRECTORY, config.push.directory),
-        contract=contract(config),
-        fingerprint="" if compiled else serving_fingerprint(config.push.directory),
     )
     evaluator = Evaluator(
         examples=examples.outputs["examples"],

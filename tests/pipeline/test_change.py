@@ -119,6 +119,7 @@ def test_nothing_edited_runs_nothing(project):
         # Models that count other events are not to be compared.
         ("evaluate.events={thresholds: [0.5]}", _FROM_TRAINER | _FROM_SERVING),
         ("train.learning_rate=0.5", _FROM_TRAINER),
+        ("train.warm_start=true", _FROM_TRAINER),
         ("export.precision=mixed_bfloat16", _FROM_TRAINER),
         ("export.batch_sizes=[1]", _FROM_TRAINER),
         ("model={builder: null, preset: convlstm-tiny}", _FROM_TRAINER),
@@ -146,6 +147,7 @@ def test_an_edit_of_the_configuration_runs_what_depends_on_it(project, override,
         ("code/models/preprocessing.py", _FROM_TRANSFORM),
         ("code/models/convlstm.py", _FROM_TRAINER),
         ("code/models/losses.py", _FROM_TRAINER),
+        ("code/models/warm_start.py", _FROM_TRAINER),
         ("code/evaluation/metrics.py", _FROM_TRAINER),
         ("code/components/evaluator.py", {"Evaluator", "Pusher"}),
         ("code/serving/server.py", {"SavedModelInfraValidator", "Pusher"}),
@@ -190,3 +192,13 @@ def test_a_new_serving_model_is_compared_with(project):
     version.mkdir(parents=True)
     (version / "saved_model.pb").write_bytes(b"")
     assert project.run() == {*_FROM_SERVING, "Report"}
+
+
+def test_a_warm_start_trains_again_from_a_new_serving_model(project):
+    warm = "train.warm_start=true"
+    project.run(warm)
+    assert project.run(warm) == set()
+    version = project.folder / "serving" / "2"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"")
+    assert project.run(warm) == {*_FROM_SERVING, *_FROM_TRAINER, "Report"}
