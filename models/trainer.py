@@ -17,6 +17,7 @@ from framecast.evaluation import references
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.models import (
     builders,
+    checkpoint_users,
     distribution,
     export,
     export_anomaly,
@@ -83,6 +84,9 @@ def run_fn(fn_args: Any) -> None:
         start = warm_start.begin(model, fn_args.base_model) if train.warm_start else warm_start.Start()
         if start.note:
             logging.getLogger("framecast.train").info(start.note)
+        state = os.path.join(settings["state"], _state_digest(settings, train_files, start.digest))
+        if distribution.is_chief(strategy):
+            checkpoint_users.add(state, fn_args.model_run_dir)
         fitted = training.fit(
             model,
             pipeline.training(train_files),
@@ -91,7 +95,7 @@ def run_fn(fn_args: Any) -> None:
             steps=train.steps,
             learning_rate=train.learning_rate,
             eval_every=train.eval_every,
-            state_dir=os.path.join(settings["state"], _state_digest(settings, train_files, start.digest)),
+            state_dir=state,
             log_dir=fn_args.model_run_dir,
             draw=_images(model, pipeline, val_files),
         )

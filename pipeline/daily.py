@@ -12,8 +12,6 @@ from framecast.pipeline.config import Config, ConfigError, unresolved_patterns
 
 LATEST = "latest"
 
-_ENDED = ("pushed", "unchanged", "lost")
-
 
 def take_span(config: Config, span: str) -> tuple[Config | None, str]:
     """Returns the configuration of a run whose newest span is a given one.
@@ -47,19 +45,10 @@ def take_span(config: Config, span: str) -> tuple[Config | None, str]:
 
 
 def run_of_span(config: Config, workdir: pathlib.Path) -> records.Run | None:
-    """Returns the newest run that ended with `data.newest_span` of the same `data.train`; None when there is none.
-
-    A run ended when the Pusher decided, whatever it decided. One that failed, was killed or stopped earlier as asked
-    did not.
-    """
+    """Returns the newest run that ended with `data.newest_span` of the same `data.train`; None when there is none."""
     for folder in records.folders(workdir):
         run = records.read(folder)
-        spans_used = run.record.get("spans") or [None]
-        if (
-            run.record.get("verdict") in _ENDED
-            and any(part["name"] == "Pusher" for part in run.record["components"])
-            and spans_used[-1] == config.data.newest_span
-            and run.config.get("data.train") == config.data.train
-        ):
+        of_span = records.newest_span(run) == config.data.newest_span
+        if of_span and records.ended(run) and run.config.get("data.train") == config.data.train:
             return run
     return None

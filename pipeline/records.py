@@ -83,6 +83,17 @@ def folders(workdir: str | os.PathLike) -> list[pathlib.Path]:
     return sorted((path for path in (pathlib.Path(workdir) / "runs").glob("*") if path.is_dir()), reverse=True)
 
 
+def ended(run: Run) -> bool:
+    """Tells whether the Pusher decided, whatever it decided: not so when a run failed, was killed or stopped early."""
+    decided = any(part["name"] == "Pusher" for part in run.record.get("components", ()))
+    return decided and run.record["verdict"] in ("pushed", "unchanged", "lost")
+
+
+def newest_span(run: Run) -> int | None:
+    """Returns the number of the newest span whose clips a run used; None when it knew none."""
+    return max(run.record.get("spans") or [None])
+
+
 def read(folder: pathlib.Path) -> Run:
     """Reads the run of a folder."""
     record, config = folder / "run.json", folder / "config.yaml"

@@ -1,6 +1,7 @@
 """Edit -> components that run again: TFX's own drivers and cache, executors replaced by TFX's stubs."""
 
 import itertools
+import json
 import pathlib
 import shutil
 import sys
@@ -10,7 +11,7 @@ from tfx.experimental.pipeline_testing import pipeline_mock
 from tfx.orchestration import metadata
 
 from framecast.clips.demo import make_demo
-from framecast.pipeline import code_digest, config, dag, runner
+from framecast.pipeline import cleanup, code_digest, config, dag, runner
 from framecast.pipeline.names import COMPONENTS
 
 _PACKAGES = ("schemas", "clips", "evaluation", "models", "serving", "components", "pipeline")
@@ -62,6 +63,7 @@ class Project:
     def __init__(self, folder, monkeypatch):
         self.folder = folder
         self._names = itertools.count()
+        self.last = ""  # Name of the newest run.
         make_demo(folder / "clips", clips=14, seed=0, size=32)
         (folder / "config.yaml").write_text(_CONFIG)
         (folder / "edited_builder.py").write_text("build = None\n")
@@ -92,7 +94,8 @@ class Project:
         observer = _Observer()
         stubbed = _StubbedRunner()
         stubbed.outputs = str(self.folder / "outputs")
-        stubbed.run_watched(pipeline, str(next(self._names)), observer)
+        self.last = f"{next(self._names):03}"
+        stubbed.run_watched(pipeline, self.last, observer)
         return observer.ran
 
     def edit(self, path):
@@ -202,3 +205,14 @@ def test_a_warm_start_trains_again_from_a_new_serving_model(project):
     version.mkdir(parents=True)
     (version / "saved_model.pb").write_bytes(b"")
     assert project.run(warm) == {*_FROM_SERVING, *_FROM_TRAINER, "Report"}
+
+
+def test_what_is_cleaned_up_is_made_anew_and_nothing_else(project):
+    for override in (["train.steps=2"], []):
+        project.run(*override)
+        run = project.folder / "runs" / project.last
+        run.mkdir(parents=True)
+        (run / "run.json").write_text(json.dumps({"verdict": "failed", "components": []}))
+    cleanup.remove(project.folder, cleanup.make_plan(project.folder, keep=1))
+    assert project.run() == set()
+    assert project.run("train.steps=2") == {*_FROM_TRAINER, "Report"}
