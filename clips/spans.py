@@ -116,7 +116,7 @@ def newest_whole(
     first = next(iter(found))
     if not found[first]:
         raise ValueError(f"{first}: expected files, received none that match {patterns[first]}")
-    reasons = []
+    reasons: list[str] = []
     for span in sorted(found[first], reverse=True):
         lacking = [
             reason

@@ -70,7 +70,9 @@ def run_fn(fn_args: Any) -> None:
     pipeline = InputPipeline(clip, task, train)
     train_files, val_files = _files(fn_args.train_files), _files(fn_args.eval_files)
     clips: dict[int, tuple[np.ndarray, int]] = {}
-    summary = {split: _survey(pipeline, files, clips) for split, files in (("train", train_files), ("val", val_files))}
+    summary: dict[str, Any] = {
+        split: _survey(pipeline, files, clips) for split, files in (("train", train_files), ("val", val_files))
+    }
     for split, found in summary.items():
         if found["clips"] == found["short"]:
             raise ValueError(
