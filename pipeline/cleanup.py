@@ -93,7 +93,7 @@ def make_plan(workdir: pathlib.Path, keep: int, versions: int | None = None) -> 
     items += [_item("checkpoints", path) for path in _checkpoints(workdir) if _unused(path, executions)]
     directories = pushed_to if versions is not None else []
     items += [
-        Item("version", os.path.join(directory, str(version.number)), version.bytes)
+        Item("version", releases.folder_of(directory, version.number), version.bytes)
         for directory in directories
         for version in retention.removable(directory, versions or 0)
     ]

@@ -122,7 +122,7 @@ def cleaned(plan: "Plan", removed: bool) -> str:
         items = [item for item in plan.items if item.kind == kind]
         names = ", ".join(os.path.basename(item.path) for item in items) if kind in ("run", "version") else ""
         rows.append([f"{len(items)} {several}", _tenths(sum(item.bytes for item in items)), names])
-    kept = columns([["stays", "because it is, or has"], *([name, why] for name, why in plan.kept.items())])
+    kept = columns([["stays", "why"], *([name, why] for name, why in plan.kept.items())])
     total = f"{_tenths(plan.bytes)} MiB " + ("removed" if removed else "would be removed; with --yes they are")
     return f"{kept}\n\n{columns(rows)}\n\n{total}"
 

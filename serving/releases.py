@@ -296,13 +296,18 @@ def rollback_target(base: str) -> int | None:
         return None
 
 
+def folder_of(base: str, number: int) -> str:
+    """Returns the folder of a version, withdrawn or not."""
+    return _Folder(base).path(number)
+
+
 def hide(base: str, number: int) -> str:
     """Makes a version one that was never whole, which the next push removes; returns where its files are.
 
     To be called within `exclusive`, of a version that no server loads.
     """
     hidden = os.path.join(base, f".{number}.incomplete")
-    os.rename(_Folder(base).path(number), hidden)
+    os.rename(folder_of(base, number), hidden)
     return hidden
 
 

@@ -83,7 +83,7 @@ class Project:
             beam_flags=list(runner.BEAM_FLAGS),
         )
 
-    def run(self, *overrides):
+    def run(self, *overrides, from_node=None, to_node=None):
         """Returns the components that were not taken from the cache."""
         pipeline = self.pipeline(*overrides)
         for component in pipeline.components:
@@ -95,8 +95,15 @@ class Project:
         stubbed = _StubbedRunner()
         stubbed.outputs = str(self.folder / "outputs")
         self.last = f"{next(self._names):03}"
-        stubbed.run_watched(pipeline, self.last, observer)
+        stubbed.run_watched(pipeline, self.last, observer, from_node, to_node)
         return observer.ran
+
+    def clean_up(self):
+        """Removes what the last run does not need."""
+        run = self.folder / "runs" / self.last
+        run.mkdir(parents=True)
+        (run / "run.json").write_text(json.dumps({"verdict": "failed", "components": []}))
+        cleanup.remove(self.folder, cleanup.make_plan(self.folder, keep=1))
 
     def edit(self, path):
         file = self.folder / path
@@ -208,11 +215,25 @@ def test_a_warm_start_trains_again_from_a_new_serving_model(project):
 
 
 def test_what_is_cleaned_up_is_made_anew_and_nothing_else(project):
-    for override in (["train.steps=2"], []):
-        project.run(*override)
-        run = project.folder / "runs" / project.last
-        run.mkdir(parents=True)
-        (run / "run.json").write_text(json.dumps({"verdict": "failed", "components": []}))
-    cleanup.remove(project.folder, cleanup.make_plan(project.folder, keep=1))
+    project.run("train.steps=2")
+    project.run()
+    project.clean_up()
     assert project.run() == set()
     assert project.run("train.steps=2") == {*_FROM_TRAINER, "Report"}
+
+
+def test_what_a_part_of_the_pipeline_went_on_from_is_not_cleaned_up(project):
+    project.run()
+    project.run("evaluate.thresholds.mse.max=0.25", from_node="Evaluator")
+    project.clean_up()
+    assert project.run() == {"Evaluator", "Pusher", "Report"}
+
+
+def test_a_run_whose_artifacts_are_gone_is_not_gone_on_from(project):
+    project.run()
+    project.run(to_node="Transform")
+    project.clean_up()
+    with pytest.raises(
+        LookupError, match=r"expected an earlier run in this workdir that finished .*Trainer.*found none"
+    ):
+        project.run(from_node="Evaluator")
