@@ -63,6 +63,14 @@ def test_what_is_stable_below_a_canary_stays_and_what_a_rollback_goes_back_to(ba
     assert releases.rollback(str(base), Prompt())["version"] == 5
 
 
+def test_with_versions_copied_there_by_hand_all_that_may_be_asked_for_stay(base):
+    for number in (9, 10):
+        (base / str(number)).mkdir()
+        (base / str(number) / "saved_model.pb").touch()
+    # Servers load 9 and 10; 6 is stable, a rollback goes back to 5.
+    assert _removable(base, 0) == [4, 3, 2, 1]
+
+
 def test_after_a_rollback_withdrawn_versions_go_and_what_comes_next_in_line_stays(base):
     for expected in (5, 4):
         assert releases.rollback(str(base), Prompt())["version"] == expected
