@@ -35,8 +35,8 @@ def main() -> None:
     """Trains and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=560, help="of a day")
-    parser.add_argument("--first", type=int, default=600, help="steps on day 1")
-    parser.add_argument("--steps", type=int, nargs="+", default=[50, 100, 200, 400], help="steps on day 2")
+    parser.add_argument("--first", type=int, default=400, help="steps on day 1")
+    parser.add_argument("--steps", type=int, nargs="+", default=[50, 200], help="steps on day 2")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)

@@ -156,7 +156,8 @@ class TrainSpec(Section):
             0.5 to 1, after it with half of that of `scheduled`.
         warm_start: Start from the weights of the model now serving, where it has the same; otherwise, and by default,
             from random ones. The schedule is the same: its slow rise matters more, since Adam's averages start anew
-            while the weights are good already. A new serving model means training again.
+            while the weights are good already, and a peak of a third loses less of them where steps are few
+            (benchmarks/RESULTS.md). A new serving model means training again.
         learning_rate: Peak of the one-cycle schedule.
         eval_every: Steps between evaluations on the val split.
         seed: Seed of weights, order, crops and augmentation.
