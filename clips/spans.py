@@ -18,6 +18,9 @@ Patterns = str | dict[int, str]  # A glob pattern, or one of each span.
 
 # Cannot stand in a path, and means nothing in a pattern.
 _PLACE = "\0"
+# What writers call a file that is not whole yet, before they give it its name: beside hidden ones, as rsync's.
+_SUFFIXES = (".part", ".tmp", ".incomplete")
+_FOLDERS = ("beam-temp-*", "_temporary*")  # Beam's and Hadoop's, in a span's own folder.
 
 
 def check_pattern(pattern: str) -> None:
@@ -30,6 +33,19 @@ def check_pattern(pattern: str) -> None:
         raise ValueError(f"expected {SPAN} once, received {pattern}")
     if re.search(r"[*?\]]\{SPAN\}|\{SPAN\}[*?\[]", pattern):
         raise ValueError(f"expected no wildcard beside {SPAN}, received {pattern}")
+
+
+def check_marker(pattern: str, marker: str) -> None:
+    """Refuses a pattern of which no file of its own could say that a span is whole.
+
+    Raises:
+        ValueError: When `{SPAN}` does not name a folder, or the pattern takes the marker for data.
+    """
+    folder, name = os.path.split(pattern)
+    if SPAN not in folder:
+        raise ValueError(f"expected a folder of its own for each span, received {pattern}")
+    if SPAN in os.path.basename(folder) and fnmatch.fnmatch(marker, name):
+        raise ValueError(f"expected a pattern that {marker} does not match, received {pattern}")
 
 
 def resolve(patterns: Mapping[str, str], count: int, newest: int | None = None) -> dict[str, Patterns]:
@@ -69,6 +85,62 @@ def resolve(patterns: Mapping[str, str], count: int, newest: int | None = None) 
             )
         resolved[key] = {span: found[span] for span in window}
     return resolved
+
+
+def newest_whole(patterns: Mapping[str, str], marker: str | None = None) -> tuple[int | None, str]:
+    """Finds the newest span that is whole: each pattern with `{SPAN}` matches files of it, none is still being written.
+
+    Args:
+        patterns: Glob patterns by key; the first has `{SPAN}`.
+        marker: Name of the file that says, in the folder of a span, that it is whole; without, a span is when no
+            hidden or unfinished file (`.name`, `name.part`, `name.tmp`, ...) lies beside its files.
+
+    Returns:
+        `(span, why_not)`: None when no span is whole; and why newer spans are not, empty when there is none.
+
+    Raises:
+        ValueError: When there is no span at all, or one is written in two ways.
+    """
+    found: dict[str, dict[int, str]] = {}
+    for key, pattern in patterns.items():
+        if SPAN in pattern:
+            try:
+                found[key] = find_spans(pattern)
+            except (ValueError, OSError) as error:
+                raise ValueError(f"{key}: {error}") from error
+    first = next(iter(found))
+    if not found[first]:
+        raise ValueError(f"{first}: expected files, received none that match {patterns[first]}")
+    reasons: list[str] = []
+    for span in sorted(found[first], reverse=True):
+        lacking = [
+            reason
+            for key, own in found.items()
+            if (reason := _lacking(key, patterns[key], own.get(span), marker)) is not None
+        ]
+        if not lacking:
+            return span, "; ".join(reasons)
+        reasons.append(f"span {span} is not whole: {lacking[0]}")
+    return None, "; ".join(reasons)
+
+
+def _lacking(key: str, pattern: str, own: str | None, marker: str | None) -> str | None:
+    """Returns what a span lacks to be whole; None when it lacks nothing."""
+    if own is None:
+        return f"{key}: there is no file that matches {pattern}"
+    if marker is not None:
+        depth = next(place for place, part in enumerate(pattern.split(os.sep)) if SPAN in part)
+        expected = os.path.join(os.sep.join(own.split(os.sep)[: depth + 1]), marker)
+        return None if stores.exists(expected) else f"{key}: there is no {expected}"
+    folder, name = os.path.split(own)
+    if SPAN in os.path.basename(pattern):  # The folder holds other spans too.
+        unfinished = [f".{name}*", *(name + suffix for suffix in _SUFFIXES)]
+    else:
+        unfinished = [".*", *(f"*{suffix}" for suffix in _SUFFIXES), *_FOLDERS]
+    for part in unfinished:
+        if paths := stores.glob(os.path.join(folder, part)):
+            return f"{key}: {paths[0]} is still being written"
+    return None
 
 
 def find_spans(pattern: str) -> dict[int, str]:

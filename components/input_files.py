@@ -11,12 +11,16 @@ from tfx.dsl.component.experimental.decorators import component
 
 from framecast.clips import spans, stores
 
-NEWEST = -1  # In place of a span's number.
+NEWEST = -1  # In place of a span's number: the newest that is whole.
 
 
 @component
 def InputFiles(
-    train: Parameter[str], eval: Parameter[str] = "", count: Parameter[int] = 1, newest: Parameter[int] = NEWEST
+    train: Parameter[str],
+    eval: Parameter[str] = "",
+    count: Parameter[int] = 1,
+    newest: Parameter[int] = NEWEST,
+    marker: Parameter[str] = "",
 ) -> OutputDict(files=str, spans=str):  # type: ignore[valid-type] # TFX reads the annotation's value
     """Resolves `{SPAN}` and fingerprints the files, so that what reads them notices new ones by its parameters.
 
@@ -26,16 +30,21 @@ def InputFiles(
         train: `data.train` of the configuration.
         eval: `data.eval`; empty when there is none.
         count: `data.spans`.
-        newest: Number of the newest span that is taken; -1 for the newest there is.
+        newest: Number of the newest span that is taken; -1 for the newest that is whole.
+        marker: `data.span_done`; empty when there is none.
 
     Returns:
         `files`: JSON with `patterns`, by `train` and `eval` a glob pattern or one by span, and the `fingerprint` of
         number, names, sizes and times of the files; `spans`: JSON list of the spans, lowest first.
 
     Raises:
-        ValueError: When there are no files, or as from `framecast.clips.spans.resolve`.
+        ValueError: When there are no files, no span is whole, or as from `framecast.clips.spans.resolve`.
     """
     given = {"data.train": train} | ({"data.eval": eval} if eval else {})
+    if newest == NEWEST and spans.SPAN in train:
+        newest, why_not = spans.newest_whole(given, marker or None)
+        if newest is None:
+            raise ValueError(why_not)
     resolved = spans.resolve(given, count, None if newest == NEWEST else newest)
     fingerprints = []
     for key, own in resolved.items():

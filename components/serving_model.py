@@ -9,6 +9,7 @@ from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from framecast.clips import stores
+from framecast.models import warm_start
 from framecast.serving import versions
 
 PRESENT = "present"
@@ -50,5 +51,5 @@ def ServingModel(
     model.set_int_custom_property(PRESENT, 0 if reason else 1)
     model.set_string_custom_property("reason", reason)
     # Even an absent model leaves a file: an empty folder is lost in object stores.
-    with fileio.open(os.path.join(model.uri, "serving.txt"), "w") as file:
+    with fileio.open(os.path.join(model.uri, warm_start.NOTE), "w") as file:
         file.write(f"{reason or f'version {version}'}\n")

@@ -48,6 +48,7 @@ class ExportModule(tf.Module, abc.ABC):
     ):
         super().__init__()
         # The variables alone: of a Keras model, TensorFlow would export a signature of its own, with one input.
+        # A warm start reads them back by this name.
         self._variables = [weight.value for weight in model.weights]
         self.call_model = lambda *args, **kwargs: model(*args, **kwargs)
         self.transform = transform

@@ -154,6 +154,10 @@ class TrainSpec(Section):
             `scheduled` (Bengio et al. 2015): after the context too, with a probability that falls from 1 to 0, as
             1 - (share of the steps)**2. `reverse` (Wang et al. 2022): in the context with a probability that rises from
             0.5 to 1, after it with half of that of `scheduled`.
+        warm_start: Start from the weights of the model now serving, where it has the same; otherwise, and by default,
+            from random ones. The schedule is the same: its slow rise matters more, since Adam's averages start anew
+            while the weights are good already, and a peak of a third loses less of them where steps are few
+            (benchmarks/RESULTS.md). A new serving model means training again.
         learning_rate: Peak of the one-cycle schedule.
         eval_every: Steps between evaluations on the val split.
         seed: Seed of weights, order, crops and augmentation.
@@ -167,6 +171,7 @@ class TrainSpec(Section):
     precision: Precision = "float32"
     loss: Literal["mse", "mae_mse", "weighted"] = "mse"
     sampling: Literal["none", "scheduled", "reverse"] = "none"
+    warm_start: bool = False
     learning_rate: float = pydantic.Field(default=1e-3, ge=0)
     eval_every: int = pydantic.Field(default=200, ge=1)
     seed: int = 0

@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--examples", required=True, help="folder of Transform's transformed_examples")
     parser.add_argument("--transform-graph", required=True, help="folder of Transform's transform_graph")
     parser.add_argument("--custom-config", required=True, help="JSON file, the Trainer's parameter custom_config")
+    parser.add_argument("--base-model", help="exported model that train.warm_start starts from")
     parser.add_argument("--output", required=True, help="folder for model and model_run")
     return parser
 
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             transform_graph_path=options.transform_graph,
             serving_model_dir=os.path.join(options.output, "model", "Format-Serving"),
             model_run_dir=os.path.join(options.output, "model_run"),
+            base_model=options.base_model,
             custom_config=settings,
         )
     )

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -16,12 +17,14 @@ from framecast.evaluation import references
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.models import (
     builders,
+    checkpoint_users,
     distribution,
     export,
     export_anomaly,
     export_forecast,
     export_labels,
     training,
+    warm_start,
     warmup,
 )
 from framecast.models.forecast_images import ForecastImages
@@ -46,8 +49,9 @@ def run_fn(fn_args: Any) -> None:
     chief exports.
 
     Args:
-        fn_args: TFX's FnArgs; `custom_config` holds the sections `clip`, `task`, `model`, `train`, `export` and
-            `evaluate.events`, the `contract`, the `state` folder and the `code` digest.
+        fn_args: TFX's FnArgs; `base_model` is where a model may be that `train.warm_start` starts from;
+            `custom_config` holds the sections `clip`, `task`, `model`, `train`, `export` and `evaluate.events`, the
+            `contract`, the `state` folder and the `code` digest.
 
     Raises:
         ValueError: When a split holds no clip that is long enough.
@@ -66,7 +70,9 @@ def run_fn(fn_args: Any) -> None:
     pipeline = InputPipeline(clip, task, train)
     train_files, val_files = _files(fn_args.train_files), _files(fn_args.eval_files)
     clips: dict[int, tuple[np.ndarray, int]] = {}
-    summary = {split: _survey(pipeline, files, clips) for split, files in (("train", train_files), ("val", val_files))}
+    summary: dict[str, Any] = {
+        split: _survey(pipeline, files, clips) for split, files in (("train", train_files), ("val", val_files))
+    }
     for split, found in summary.items():
         if found["clips"] == found["short"]:
             raise ValueError(
@@ -77,6 +83,12 @@ def run_fn(fn_args: Any) -> None:
     model_spec = ModelSpec.model_validate(settings["model"])
     with strategy.scope():
         model = builders.build(model_spec, task, clip, keras.DTypePolicy(train.precision))
+        start = warm_start.begin(model, fn_args.base_model) if train.warm_start else warm_start.Start()
+        if start.note:
+            logging.getLogger("framecast.train").info(start.note)
+        state = os.path.join(settings["state"], _state_digest(settings, train_files, start.digest))
+        if distribution.is_chief(strategy):
+            checkpoint_users.add(state, fn_args.model_run_dir)
         fitted = training.fit(
             model,
             pipeline.training(train_files),
@@ -85,12 +97,13 @@ def run_fn(fn_args: Any) -> None:
             steps=train.steps,
             learning_rate=train.learning_rate,
             eval_every=train.eval_every,
-            state_dir=os.path.join(settings["state"], _state_digest(settings, train_files)),
+            state_dir=state,
             log_dir=fn_args.model_run_dir,
             draw=_images(model, pipeline, val_files),
         )
     if distribution.is_chief(strategy):
         summary["best"] = dataclasses.asdict(fitted)
+        summary["start"] = start.note
         with tf.io.gfile.GFile(os.path.join(fn_args.model_run_dir, SUMMARY), "w") as file:
             file.write(json.dumps(summary, indent=1))
         exported = _with_precision(model, model_spec, clip, task, ExportSpec.model_validate(settings["export"]))
@@ -199,13 +212,13 @@ def _normalised(clips: tf.data.Dataset, spec: ClipSpec) -> Iterator[dict[str, tf
         yield {"frames": frames, "known": known, "length": clip["length"][None]}
 
 
-def _state_digest(settings: dict[str, Any], files: list[str]) -> str:
+def _state_digest(settings: dict[str, Any], files: list[str], start: str | None) -> str:
     """Names the checkpoints by everything that decides them, so that a restarted run finds its own and no other's.
 
     What is made or measured of the weights decides none: with other events, a trained model is only exported anew.
     """
     sections = {key: value for key, value in settings.items() if key not in ("state", "events", "export", "contract")}
-    return hashlib.sha256(json.dumps([sections, files], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([sections, files, start], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _with_precision(

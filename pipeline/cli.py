@@ -54,6 +54,14 @@ def run(
     overrides: Overrides = None,
     from_: Annotated[str | None, typer.Option("--from", metavar="COMPONENT", help="First component to run.")] = None,
     to: Annotated[str | None, typer.Option("--to", metavar="COMPONENT", help="Last component to run.")] = None,
+    span: Annotated[
+        str | None,
+        typer.Option(
+            metavar="latest|N",
+            help="Of {SPAN} in data.train: the newest span that is whole, nothing to do if a run ended with it before; "
+            "or span N, run again if need be.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the pipeline: ingest, validate, transform, train, evaluate, push.
@@ -69,7 +77,7 @@ def run(
             check_component(name)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-    result = runs.run(configuration.load(config, overrides or []), workdir, from_, to, quiet=as_json)
+    result = runs.run(configuration.load(config, overrides or []), workdir, from_, to, as_json, span)
     if as_json:
         print(json.dumps(dataclasses.asdict(result)))
     raise typer.Exit(result.exit_code)

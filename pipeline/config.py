@@ -46,6 +46,10 @@ class DataSpec(Section):
         eval: Pattern of the files that only the Evaluator sees; without it, `shares` cuts all splits from `train`.
             With `{SPAN}`, the files of the same spans.
         spans: How many of the newest spans are used, where `train` has `{SPAN}`.
+        newest_span: No span above this number is used, where `train` has `{SPAN}`; `framecast run --span` sets it.
+        span_done: Name of the file that says, in the folder of a span, that it is whole, such as `_SUCCESS`; without,
+            a span is whole when `train` and `eval` have files of it and none is hidden or ends with `.part`, `.tmp` or
+            `.incomplete`. `framecast run --span latest` waits for it, and a pipeline on Kubeflow.
         drift: How far a span may lie from the one before it, where `train` has `{SPAN}`.
         split_by: Context feature whose equal values share a split: neighbours in two splits leak.
         shares: Relative sizes; `eval` must be 0 exactly when `data.eval` is given.
@@ -57,6 +61,8 @@ class DataSpec(Section):
     train: str
     eval: str | None = None
     spans: int = pydantic.Field(default=1, ge=1)
+    newest_span: int | None = pydantic.Field(default=None, ge=0)
+    span_done: str | None = pydantic.Field(default=None, pattern=r"^[^/]+$")
     drift: DriftSpec = DriftSpec()
     split_by: str = features.MEDIA_ID
     shares: Shares | None = None
@@ -83,9 +89,17 @@ class DataSpec(Section):
     @pydantic.model_validator(mode="after")
     def _spans_of_train(self) -> "DataSpec":
         if spans.SPAN in self.train:
+            for key, pattern in (("train", self.train), ("eval", self.eval)):
+                if self.span_done is not None and pattern is not None and spans.SPAN in pattern:
+                    try:
+                        spans.check_marker(pattern, self.span_done)
+                    except ValueError as error:
+                        raise ValueError(f"span_done: {key}: {error}") from error
             return self
         for key, used in (
             ("spans", self.spans > 1),
+            ("newest_span", self.newest_span is not None),
+            ("span_done", self.span_done is not None),
             ("drift", self.drift != DriftSpec()),
             ("eval", self.eval is not None and spans.SPAN in self.eval),
         ):
@@ -228,7 +242,8 @@ def input_patterns(config: Config) -> dict[str, Patterns]:
     """
     given = {f"data.{key}": pattern for key, pattern in unresolved_patterns(config).items()}
     try:
-        return {key.removeprefix("data."): own for key, own in spans.resolve(given, config.data.spans).items()}
+        resolved = spans.resolve(given, config.data.spans, config.data.newest_span)
+        return {key.removeprefix("data."): own for key, own in resolved.items()}
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -129,12 +129,19 @@ def create_pipeline(
         disable_statistics=True,
     )
     transform.add_upstream_node(gate)
+    # What is serving now, to be compared with, and to go on from.
+    serving = ServingModel(
+        directory=given.get(PUSH_DIRECTORY, config.push.directory),
+        contract=contract(config),
+        fingerprint="" if compiled else serving_fingerprint(config.push.directory),
+    )
     # Trains, and exports one SavedModel with all signatures.
     trainer = tfx.components.Trainer(
         run_fn="framecast.models.trainer.run_fn",
         custom_executor_spec=executor_spec.ExecutorClassSpec(trainer_executor.Executor),
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
+        base_model=serving.outputs["model"] if config.train.warm_start else None,
         train_args=tfx.proto.TrainArgs(splits=["train"]),
         eval_args=tfx.proto.EvalArgs(splits=["val"]),
         custom_config={
@@ -146,12 +153,6 @@ def create_pipeline(
             "code": code_digest("schemas", "clips/codec.py", "clips/images.py", "evaluation", "models"),
             "builder": module_digest(config.model.builder.rpartition(":")[0]) if config.model.builder else None,
         },
-    )
-    # What is serving now, to be compared with.
-    serving = ServingModel(
-        directory=given.get(PUSH_DIRECTORY, config.push.directory),
-        contract=contract(config),
-        fingerprint="" if compiled else serving_fingerprint(config.push.directory),
     )
     evaluator = Evaluator(
         examples=examples.outputs["examples"],
@@ -241,7 +242,9 @@ def runtime_parameters(config: Config) -> dict[str, tfx.dsl.experimental.Runtime
     values: dict[str, Any] = {
         TRAIN_DATA: config.data.train,
         EVAL_DATA: config.data.eval,
-        SPAN: NEWEST if spans.SPAN in config.data.train else None,
+        SPAN: (NEWEST if config.data.newest_span is None else config.data.newest_span)
+        if spans.SPAN in config.data.train
+        else None,
         TRAIN_STEPS: config.train.steps,
         PUSH_DIRECTORY: config.push.directory,
     }
@@ -254,6 +257,8 @@ def runtime_parameters(config: Config) -> dict[str, tfx.dsl.experimental.Runtime
 
 def _input_files(config: Config, given: dict[str, tfx.dsl.experimental.RuntimeParameter]) -> Any:
     optional = {key: given[name] for key, name in (("eval", EVAL_DATA), ("newest", SPAN)) if name in given}
+    if config.data.span_done is not None:
+        optional["marker"] = config.data.span_done
     return InputFiles(train=given[TRAIN_DATA], count=config.data.spans, **optional)
 
 

@@ -22,7 +22,7 @@ _GIGABYTE = 1e9
 _DESCRIPTIONS = {
     "train_data": "Glob pattern of the TFRecords to learn from",
     "eval_data": "Glob pattern of the TFRecords that only the Evaluator sees",
-    "span": "Number of the newest span; -1 for the newest there is",
+    "span": "Number of the newest span; -1 for the newest that is whole",
     "train_steps": "Training steps",
     "push_directory": "Folder of versions that TensorFlow Serving watches",
 }

@@ -8,6 +8,7 @@ find_run("work", "latest")
 import dataclasses
 import difflib
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -42,7 +43,7 @@ def read_runs(workdir: str) -> list[Run]:
     Raises:
         ConfigError: When there is none.
     """
-    return [_read(folder) for folder in _folders(workdir)]
+    return [read(folder) for folder in _some_folders(workdir)]
 
 
 def find_run(workdir: str, name: str) -> Run:
@@ -55,31 +56,46 @@ def find_run(workdir: str, name: str) -> Run:
     Raises:
         ConfigError: Naming the closest when there is no such run.
     """
-    folders = {folder.name: folder for folder in _folders(workdir)}
+    found = {folder.name: folder for folder in _some_folders(workdir)}
     if name == LATEST:
-        return _read(next(iter(folders.values())))
-    if name in folders:
-        return _read(folders[name])
-    begin = [own for own in folders if own.startswith(name)]
+        return read(next(iter(found.values())))
+    if name in found:
+        return read(found[name])
+    begin = [own for own in found if own.startswith(name)]
     if len(begin) == 1:
-        return _read(folders[begin[0]])
+        return read(found[begin[0]])
     if begin:
         raise ConfigError(f"run: expected one run, received {name}, with which {', '.join(begin)} begin")
-    close = difflib.get_close_matches(name, folders, n=1)
-    known = f"did you mean {close[0]}?" if close else f"there are {', '.join(folders)}"
+    close = difflib.get_close_matches(name, found, n=1)
+    known = f"did you mean {close[0]}?" if close else f"there are {', '.join(found)}"
     raise ConfigError(f"run: expected {LATEST} or a run of {workdir}, received {name}; {known}")
 
 
-def _folders(workdir: str) -> list[pathlib.Path]:
+def _some_folders(workdir: str) -> list[pathlib.Path]:
+    found = folders(workdir)
+    if not found:
+        raise ConfigError(f"--workdir: expected a work directory of framecast run, found no run in {workdir}/runs")
+    return found
+
+
+def folders(workdir: str | os.PathLike) -> list[pathlib.Path]:
     """Returns the runs' folders, the newest first: their names are times."""
-    base = pathlib.Path(workdir) / "runs"
-    folders = sorted((path for path in base.glob("*") if path.is_dir()), reverse=True)
-    if not folders:
-        raise ConfigError(f"--workdir: expected a work directory of framecast run, found no run in {base}")
-    return folders
+    return sorted((path for path in (pathlib.Path(workdir) / "runs").glob("*") if path.is_dir()), reverse=True)
 
 
-def _read(folder: pathlib.Path) -> Run:
+def ended(run: Run) -> bool:
+    """Tells whether the Pusher decided, whatever it decided: not so when a run failed, was killed or stopped early."""
+    decided = any(part["name"] == "Pusher" for part in run.record.get("components", ()))
+    return decided and run.record["verdict"] in ("pushed", "unchanged", "lost")
+
+
+def newest_span(run: Run) -> int | None:
+    """Returns the number of the newest span whose clips a run used; None when it knew none."""
+    return max(run.record.get("spans") or [None])
+
+
+def read(folder: pathlib.Path) -> Run:
+    """Reads the run of a folder."""
     record, config = folder / "run.json", folder / "config.yaml"
     return Run(
         folder.name,

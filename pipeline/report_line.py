@@ -136,8 +136,9 @@ def _gate(outputs: dict[str, Any]) -> str:
 def _training(outputs: dict[str, Any]) -> str:
     summary = _read_json(outputs["model_run"].uri, trainer.SUMMARY)
     train = summary["train"]
+    start = f"{summary['start']}, " if summary["start"] else ""
     return (
-        f"val loss {summary['best']['val_loss']:.5f}, padded frames {100 * train['padding_share']:.1f} %, "
+        f"{start}val loss {summary['best']['val_loss']:.5f}, padded frames {100 * train['padding_share']:.1f} %, "
         f"{train['bytes_per_pixel']:.2f} bytes a pixel"
     )
 

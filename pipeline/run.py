@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from framecast.pipeline import config as configuration
-from framecast.pipeline import provenance
+from framecast.pipeline import daily, provenance
 from framecast.pipeline.screen import Screen, logged_to
 from framecast.pipeline.workdir_lock import exclusive
 
@@ -75,8 +75,12 @@ def run(
     from_node: str | None = None,
     to_node: str | None = None,
     quiet: bool = False,
+    span: str | None = None,
 ) -> Result:
     """Runs the pipeline and returns what became of the candidate.
+
+    With the latest span, there is nothing to do when a run in this work directory ended with it before, or none is
+    whole: nothing is recorded, and the verdict is `unchanged`.
 
     Args:
         config: The run's contract.
@@ -84,17 +88,34 @@ def run(
         from_node: First component to run, on the artifacts of the newest run that finished everything before it.
         to_node: Last component to run.
         quiet: Print nothing.
+        span: The newest span that is used, a number or `latest`; see `framecast.pipeline.daily.take_span`.
 
     Raises:
-        ConfigError: When there are no input files, or the model's builder cannot be imported.
+        ConfigError: When there are no input files, no such span, or the model's builder cannot be imported.
         WorkdirBusyError: When another run is in this work directory.
     """
+    why_not = ""
+    if span is not None:
+        chosen, why_not = daily.take_span(config, span)
+        if chosen is None:
+            return _nothing_to_do(why_not, quiet)
+        config = chosen
     configuration.matching_files(config)
-    configuration.check_builder(config)
     base = pathlib.Path(workdir).resolve()
     base.mkdir(parents=True, exist_ok=True)
     with exclusive(base):
+        if span == daily.LATEST and (before := daily.run_of_span(config, base)) is not None:
+            done = f"span {config.data.newest_span} is what run {before.name} ended with: {before.record['verdict']}"
+            return _nothing_to_do("; ".join(filter(None, (done, why_not))), quiet)
+        configuration.check_builder(config)
         return _recorded_run(config, base, from_node, to_node, quiet)
+
+
+def _nothing_to_do(why: str, quiet: bool) -> Result:
+    result = Result(verdict="unchanged", why=f"nothing to do: {why}")
+    if not quiet:
+        print(f"{result.verdict}: {result.why}")
+    return result
 
 
 def _recorded_run(

@@ -1,11 +1,15 @@
 """Past runs told to people, and two of them side by side."""
 
+import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from framecast.evaluation import families, metrics
 from framecast.pipeline.records import Run
 from framecast.pipeline.tables import cell, columns
+
+if TYPE_CHECKING:
+    from framecast.pipeline.cleanup import Plan
 
 _UNRECORDED = "no record"  # In place of a verdict.
 _OVERVIEW = ("verdict", "why", "version", "seconds", "data", "code")
@@ -109,6 +113,22 @@ def compared(found: dict[str, Any]) -> str:
         title = {"config": "configuration", "packages": "packages"}[what]
         lines += [columns([[title, *found["runs"]], *rows]) if rows else f"The {title} are the same.", ""]
     return "\n".join(lines).rstrip()
+
+
+def cleaned(plan: "Plan", removed: bool) -> str:
+    """Returns what stays and what goes, or went: runs and versions by name, artifacts and checkpoints counted."""
+    rows = [["", "MiB", "which"]]
+    for kind, several in (("run", "runs"), ("artifact", "artifacts"), ("checkpoints",) * 2, ("version", "versions")):
+        items = [item for item in plan.items if item.kind == kind]
+        names = ", ".join(os.path.basename(item.path) for item in items) if kind in ("run", "version") else ""
+        rows.append([f"{len(items)} {several}", _tenths(sum(item.bytes for item in items)), names])
+    kept = columns([["stays", "why"], *([name, why] for name, why in plan.kept.items())])
+    total = f"{_tenths(plan.bytes)} MiB " + ("removed" if removed else "would be removed; with --yes they are")
+    return f"{kept}\n\n{columns(rows)}\n\n{total}"
+
+
+def _tenths(count: int) -> str:
+    return f"{count / 2**20:.1f}"
 
 
 def _figures(figures: dict[str, float | None]) -> Iterable[str]:

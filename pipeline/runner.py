@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 from apache_beam.options.pipeline_options import StandardOptions
 from ml_metadata.proto import metadata_store_pb2
@@ -24,6 +24,9 @@ BEAM_FLAGS = (
     # component: 45 MB in the temporary directory that nothing removes.
     "--sdk_container_image=in-process",
 )
+
+
+_DELETED = metadata_store_pb2.Artifact.DELETED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +131,7 @@ def _base_run(pipeline: tfx_pipeline.Pipeline, from_nodes: list[str] | None, to_
             done = {
                 ids.get(context.id)
                 for execution in store.get_executions_by_context(run.id)
-                if execution_lib.is_execution_successful(execution)
+                if execution_lib.is_execution_successful(execution) and _outputs_exist(store, execution.id)
                 for context in store.get_contexts_by_execution(execution.id)
             }
             if required <= done:
@@ -137,6 +140,16 @@ def _base_run(pipeline: tfx_pipeline.Pipeline, from_nodes: list[str] | None, to_
         f"a run from {' '.join(from_nodes or ())}: expected an earlier run in this workdir that finished "
         f"{', '.join(sorted(required))}; found none"
     )
+
+
+def _outputs_exist(store: Any, execution: int) -> bool:
+    """Tells whether `framecast runs gc` has left an execution's outputs."""
+    outputs = [
+        event.artifact_id
+        for event in store.get_events_by_execution_ids([execution])
+        if event.type == metadata_store_pb2.Event.OUTPUT
+    ]
+    return all(artifact.state != _DELETED for artifact in store.get_artifacts_by_id(outputs))
 
 
 class _WatchedNode(beam_dag_runner.PipelineNodeAsDoFn):

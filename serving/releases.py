@@ -277,6 +277,40 @@ def rollback(base: str, servers: Servers) -> dict[str, Any]:
         return _begin(folder, "rollback", version, STABLE, _user(), servers)
 
 
+def has_versions(base: str) -> bool:
+    """Tells whether a local folder holds any version, whole or not.
+
+    Raises:
+        ReleaseError: When `base` is no local folder.
+    """
+    _check_local(base)
+    folder = _Folder(base)
+    return bool(folder.visible or folder.hidden)
+
+
+def rollback_target(base: str) -> int | None:
+    """Returns the version that `rollback` would make stable; None when there is none."""
+    try:
+        return _stable_before(_Folder(base), read_record(base))
+    except ReleaseError:
+        return None
+
+
+def folder_of(base: str, number: int) -> str:
+    """Returns the folder of a version, withdrawn or not."""
+    return _Folder(base).path(number)
+
+
+def hide(base: str, number: int) -> str:
+    """Makes a version one that was never whole, which the next push removes; returns where its files are.
+
+    To be called within `exclusive`, of a version that no server loads.
+    """
+    hidden = os.path.join(base, f".{number}.incomplete")
+    os.rename(folder_of(base, number), hidden)
+    return hidden
+
+
 class _Folder:
     """What lies in a folder of versions.
 

@@ -63,6 +63,18 @@ def test_the_newest_spans_are_taken(find, write, tmp_path):
     assert find("day{SPAN}/*", count=2, newest=9)[1] == [3, 9]
 
 
+def test_a_span_that_is_still_being_written_waits_for_the_next_run(find, write):
+    for name in ("day1/a", "day2/a", "day2/b.part"):
+        write(name)
+    assert find("day{SPAN}/*")[1] == [1]
+    assert find("day{SPAN}/*", newest=2)[1] == [2]
+    write("day2/_SUCCESS")
+    assert find("day{SPAN}/a", marker="_SUCCESS")[1] == [2]
+    write("day1/a.part")
+    with pytest.raises(ValueError, match=r"span 2 is not whole: .*/day2/b.part is still being written; span 1 is not"):
+        find("day{SPAN}/*")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

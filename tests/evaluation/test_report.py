@@ -76,6 +76,7 @@ _PUSHED = Evidence(
     training={
         "train": {"padding_share": 0.125, "bytes_per_pixel": 1.05},
         "best": {"step": 50, "val_loss": 0.0135},
+        "start": "warm start from version 6",
     },
     curves={
         "loss": [[1, 0.5], [100, 0.02]], "val_loss": [[50, 0.03]], "learning_rate": [[1, 0.0], [100, 0.001]],
@@ -199,7 +200,8 @@ def test_a_pushed_run_shows_what_it_was_made_from_and_how(tmp_path):
         "convlstm-tiny for the task forecast, 3 frames ahead, run of 2026-01-01T12:00:00+00:00",
         "version 7 at serving/7", "Every threshold of the configuration was met",
         "Compared with the serving model (version 6) and the reference forecasts", "one frame every 5 minutes",
-        "Best weights after step 50 of 150", "12.5 %", "1.05", "128x96 (52 clips)", "frame-count", "0.94 > 0.3",
+        "Best weights after step 50 of 150", "; warm start from version 6.",
+        "12.5 %", "1.05", "128x96 (52 clips)", "frame-count", "0.94 > 0.3",
         "None: the statistics of every split keep the schema", "137.5", "d1d1", "c0de", "2.16.2", "train.steps",
         "ServingModel cached 0.1 version 6", "Trainer done 137.5 2300 val loss 0.1",
         "ClipExampleGen 4 cached 1 examples 20251231-120000-000001", "Trainer 5 failed 1",

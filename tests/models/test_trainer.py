@@ -13,6 +13,11 @@ _SETTINGS = {
 
 def test_what_is_made_of_the_weights_decides_no_checkpoint():
     for changed in ({"export": {"precision": "float32", "batch_sizes": [1]}}, {"events": {}}, {"contract": "b"}):
-        assert _state_digest({**_SETTINGS, **changed}, ["a"]) == _state_digest(_SETTINGS, ["a"])
-    assert _state_digest({**_SETTINGS, "train": {"steps": 11}}, ["a"]) != _state_digest(_SETTINGS, ["a"])
-    assert _state_digest(_SETTINGS, ["a", "b"]) != _state_digest(_SETTINGS, ["a"])
+        assert _state_digest({**_SETTINGS, **changed}, ["a"], None) == _state_digest(_SETTINGS, ["a"], None)
+    assert _state_digest({**_SETTINGS, "train": {"steps": 11}}, ["a"], None) != _state_digest(_SETTINGS, ["a"], None)
+    assert _state_digest(_SETTINGS, ["a", "b"], None) != _state_digest(_SETTINGS, ["a"], None)
+
+
+def test_what_training_starts_from_decides_its_checkpoints():
+    digests = {_state_digest(_SETTINGS, ["a"], start) for start in (None, "weights of one model", "of another")}
+    assert len(digests) == 3

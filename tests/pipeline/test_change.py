@@ -1,6 +1,7 @@
 """Edit -> components that run again: TFX's own drivers and cache, executors replaced by TFX's stubs."""
 
 import itertools
+import json
 import pathlib
 import shutil
 import sys
@@ -10,7 +11,7 @@ from tfx.experimental.pipeline_testing import pipeline_mock
 from tfx.orchestration import metadata
 
 from framecast.clips.demo import make_demo
-from framecast.pipeline import code_digest, config, dag, runner
+from framecast.pipeline import cleanup, code_digest, config, dag, runner
 from framecast.pipeline.names import COMPONENTS
 
 _PACKAGES = ("schemas", "clips", "evaluation", "models", "serving", "components", "pipeline")
@@ -62,6 +63,7 @@ class Project:
     def __init__(self, folder, monkeypatch):
         self.folder = folder
         self._names = itertools.count()
+        self.last = ""  # Name of the newest run.
         make_demo(folder / "clips", clips=14, seed=0, size=32)
         (folder / "config.yaml").write_text(_CONFIG)
         (folder / "edited_builder.py").write_text("build = None\n")
@@ -81,7 +83,7 @@ class Project:
             beam_flags=list(runner.BEAM_FLAGS),
         )
 
-    def run(self, *overrides):
+    def run(self, *overrides, from_node=None, to_node=None):
         """Returns the components that were not taken from the cache."""
         pipeline = self.pipeline(*overrides)
         for component in pipeline.components:
@@ -92,8 +94,16 @@ class Project:
         observer = _Observer()
         stubbed = _StubbedRunner()
         stubbed.outputs = str(self.folder / "outputs")
-        stubbed.run_watched(pipeline, str(next(self._names)), observer)
+        self.last = f"{next(self._names):03}"
+        stubbed.run_watched(pipeline, self.last, observer, from_node, to_node)
         return observer.ran
+
+    def clean_up(self):
+        """Removes what the last run does not need."""
+        run = self.folder / "runs" / self.last
+        run.mkdir(parents=True)
+        (run / "run.json").write_text(json.dumps({"verdict": "failed", "components": []}))
+        cleanup.remove(self.folder, cleanup.make_plan(self.folder, keep=1))
 
     def edit(self, path):
         file = self.folder / path
@@ -119,6 +129,7 @@ def test_nothing_edited_runs_nothing(project):
         # Models that count other events are not to be compared.
         ("evaluate.events={thresholds: [0.5]}", _FROM_TRAINER | _FROM_SERVING),
         ("train.learning_rate=0.5", _FROM_TRAINER),
+        ("train.warm_start=true", _FROM_TRAINER),
         ("export.precision=mixed_bfloat16", _FROM_TRAINER),
         ("export.batch_sizes=[1]", _FROM_TRAINER),
         ("model={builder: null, preset: convlstm-tiny}", _FROM_TRAINER),
@@ -146,6 +157,7 @@ def test_an_edit_of_the_configuration_runs_what_depends_on_it(project, override,
         ("code/models/preprocessing.py", _FROM_TRANSFORM),
         ("code/models/convlstm.py", _FROM_TRAINER),
         ("code/models/losses.py", _FROM_TRAINER),
+        ("code/models/warm_start.py", _FROM_TRAINER),
         ("code/evaluation/metrics.py", _FROM_TRAINER),
         ("code/components/evaluator.py", {"Evaluator", "Pusher"}),
         ("code/serving/server.py", {"SavedModelInfraValidator", "Pusher"}),
@@ -190,3 +202,38 @@ def test_a_new_serving_model_is_compared_with(project):
     version.mkdir(parents=True)
     (version / "saved_model.pb").write_bytes(b"")
     assert project.run() == {*_FROM_SERVING, "Report"}
+
+
+def test_a_warm_start_trains_again_from_a_new_serving_model(project):
+    warm = "train.warm_start=true"
+    project.run(warm)
+    assert project.run(warm) == set()
+    version = project.folder / "serving" / "2"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"")
+    assert project.run(warm) == {*_FROM_SERVING, *_FROM_TRAINER, "Report"}
+
+
+def test_what_is_cleaned_up_is_made_anew_and_nothing_else(project):
+    project.run("train.steps=2")
+    project.run()
+    project.clean_up()
+    assert project.run() == set()
+    assert project.run("train.steps=2") == {*_FROM_TRAINER, "Report"}
+
+
+def test_what_a_part_of_the_pipeline_went_on_from_is_not_cleaned_up(project):
+    project.run()
+    project.run("evaluate.thresholds.mse.max=0.25", from_node="Evaluator")
+    project.clean_up()
+    assert project.run() == {"Evaluator", "Pusher", "Report"}
+
+
+def test_a_run_whose_artifacts_are_gone_is_not_gone_on_from(project):
+    project.run()
+    project.run(to_node="Transform")
+    project.clean_up()
+    with pytest.raises(
+        LookupError, match=r"expected an earlier run in this workdir that finished .*Trainer.*found none"
+    ):
+        project.run(from_node="Evaluator")

@@ -233,6 +233,22 @@ def test_spans_are_found_on_the_cluster(folder):
     assert not gate["cachingOptions"].get("enableCache")  # What is kept of earlier spans, no input tells.
 
 
+def test_the_marker_of_a_whole_span_is_looked_for_on_the_cluster(folder):
+    settings = ["data.train=/mnt/framecast/day{SPAN}/*.gz", "data.span_done=_SUCCESS", "data.newest_span=7"]
+    (spec, _) = _compile(folder, *settings)
+    given = spec["root"]["dag"]["tasks"]["InputFiles"]["inputs"]["parameters"]
+    assert given["marker"] == {"runtimeValue": {"constant": "_SUCCESS"}}
+    assert spec["root"]["inputDefinitions"]["parameters"]["span"]["defaultValue"] == 7
+
+
+def test_a_warm_start_waits_for_what_serves(folder):
+    (spec, _) = _compile(folder, "train.warm_start=true")
+    trainer = spec["root"]["dag"]["tasks"]["Trainer"]
+    assert trainer["dependentTasks"] == ["ServingModel", "Transform"]
+    base = trainer["inputs"]["artifacts"]["base_model"]["taskOutputArtifact"]
+    assert base == {"producerTask": "ServingModel", "outputArtifactKey": "model"}
+
+
 def test_a_pipeline_compiles_to_the_same_file_again(folder, documents, tmp_path):
     for name, own in (("a", documents), ("b", _compile(folder))):
         write(own, str(tmp_path / name))

@@ -3,48 +3,9 @@
 import dataclasses
 
 import pytest
-from ml_metadata import metadata_store
-from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from framecast.pipeline.lineage import Artifact, Execution, read_lineage
-
-
-class Store:
-    """Runs of two components, the second taking what the first put out."""
-
-    def __init__(self):
-        connection = mlmd.ConnectionConfig()
-        connection.fake_database.SetInParent()
-        self.store = metadata_store.MetadataStore(connection)
-        self.contexts = {
-            kind: self.store.put_context_type(mlmd.ContextType(name=kind)) for kind in ("pipeline_run", "node")
-        }
-        self.execution_type = self.store.put_execution_type(mlmd.ExecutionType(name="component"))
-        self.artifact_type = self.store.put_artifact_type(mlmd.ArtifactType(name="Model"))
-
-    def context(self, kind, name):
-        found = self.store.get_context_by_type_and_name(kind, name)
-        return found or mlmd.Context(type_id=self.contexts[kind], name=name)
-
-    def artifact(self, uri):
-        (number,) = self.store.put_artifacts([mlmd.Artifact(type_id=self.artifact_type, uri=uri)])
-        return number
-
-    def execute(self, run, component, state, inputs=(), outputs=()):
-        """Puts an execution with `(key, artifact)` pairs, and returns its number."""
-        links = [(mlmd.Event.INPUT, *pair) for pair in inputs] + [(mlmd.Event.OUTPUT, *pair) for pair in outputs]
-        (number,) = self.store.put_executions(
-            [mlmd.Execution(type_id=self.execution_type, last_known_state=getattr(mlmd.Execution, state))]
-        )
-        for kind, key, artifact in links:
-            path = mlmd.Event.Path(steps=[mlmd.Event.Path.Step(key=key), mlmd.Event.Path.Step(index=0)])
-            self.store.put_events([mlmd.Event(execution_id=number, artifact_id=artifact, type=kind, path=path)])
-        contexts = [self.context("pipeline_run", run), self.context("node", f"framecast.{component}")]
-        for context in contexts:
-            identity = context.id or self.store.put_contexts([context])[0]
-            association = mlmd.Association(execution_id=number, context_id=identity)
-            self.store.put_attributions_and_associations([], [association])
-        return number
+from tests.pipeline.mlmd_store import Store
 
 
 @pytest.fixture

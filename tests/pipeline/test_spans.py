@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from framecast.clips.spans import find_spans
+from framecast.clips.spans import find_spans, newest_whole
 from framecast.pipeline.config import ConfigError, input_patterns, load, matching_files
 
 _TEXT = """
@@ -69,6 +69,19 @@ def test_eval_takes_the_spans_of_train(folder):
         (["data.train=day3/*", "data.spans=2"], r"data: spans: expected \{SPAN\} in data.train, received .*/day3/\*"),
         (["data.train=day3/*", "data.drift.threshold=0.5"], r"data: drift: expected \{SPAN\} in data.train, received"),
         (["data.train=day3/*", "data.eval=day{SPAN}/*"], r"data: eval: expected \{SPAN\} in data.train, received"),
+        (["data.train=day3/*", "data.newest_span=3"], r"data: newest_span: expected \{SPAN\} in data.train, received"),
+        (
+            ["data.train=day3/*", "data.span_done=_SUCCESS"],
+            r"data: span_done: expected \{SPAN\} in data.train, received",
+        ),
+        (
+            ["data.train=day{SPAN}.gz", "data.span_done=_SUCCESS"],
+            r"data: span_done: train: expected a folder of its own for each span, received .*/day\{SPAN\}.gz",
+        ),
+        (
+            ["data.train=day{SPAN}/*", "data.span_done=_SUCCESS"],
+            r"data: span_done: train: expected a pattern that _SUCCESS does not match, received .*/day\{SPAN\}/\*",
+        ),
         (["data.spans=0"], r"data.spans: .*greater than or equal to 1, received 0"),
         (["data.drift.action=stop"], r"data.drift.action: .*'fail' or 'warn', received 'stop'"),
         (["data.drift.threshold=1.5"], r"data.drift.threshold: .*less than or equal to 1, received 1.5"),
@@ -118,3 +131,46 @@ def test_spans_in_an_object_store_are_found_too(folder, bucket):
         matching_files(load(str(folder / "config.yaml"), ["data.train=s3://nowhere/day{SPAN}/*"]))
     with pytest.raises(ConfigError, match=r"data.train: s3://nowhere/.*NoSuchBucket"):
         matching_files(load(str(folder / "config.yaml"), ["data.train=s3://nowhere/*"]))
+
+
+def test_no_span_above_the_newest_one_wanted_is_used(folder):
+    expected = [f"day{day}/train/{name}" for day in (3, 9) for name in "ab"]
+    assert _files(folder, "data.spans=2", "data.newest_span=9") == {"train": expected}
+
+
+@pytest.mark.parametrize(
+    "name", ["day10/train/.a.X7q", "day10/train/c.part", "day10/train/c.tmp", "day10/train/beam-temp-c-1/c"]
+)
+def test_a_span_is_whole_when_nothing_is_still_being_written(folder, name):
+    patterns = {"data.train": f"{folder}/day{{SPAN}}/train/*", "data.eval": f"{folder}/day{{SPAN}}/eval/*"}
+    lacking = f"span 20261124 is not whole: data.eval: there is no file that matches {folder}/day{{SPAN}}/eval/*"
+    assert newest_whole(patterns) == (10, lacking)
+    _touch(folder, name)
+    unfinished = folder / "/".join(name.split("/")[:3])
+    written = f"span 10 is not whole: data.train: {unfinished} is still being written"
+    assert newest_whole(patterns) == (9, f"{lacking}; {written}")
+    assert newest_whole({**patterns, "data.eval": f"{folder}/today/train/*"})[0] == 20261124
+    os.unlink(folder / "day9" / "eval" / "a")
+    assert newest_whole(patterns)[0] is None
+
+
+def test_what_is_written_of_one_span_holds_up_no_other_in_the_same_folder(tmp_path):
+    _touch(tmp_path, "day3.gz", "day4.gz", "day5.gz", ".day4.gz.X7q", "day5.gz.part", ".day6.gz")
+    span, why_not = newest_whole({"data.train": f"{tmp_path}/day{{SPAN}}.gz"})
+    assert span == 3
+    assert why_not == (
+        f"span 5 is not whole: data.train: {tmp_path}/day5.gz.part is still being written; "
+        f"span 4 is not whole: data.train: {tmp_path}/.day4.gz.X7q is still being written"
+    )
+
+
+def test_with_a_marker_a_span_is_whole_when_it_has_one(folder):
+    patterns = {"data.train": f"{folder}/day{{SPAN}}/train/*"}
+    _touch(folder, "day9/_SUCCESS", "day9/train/a.part", "day10/train/_SUCCESS")
+    lacking = [f"span {day} is not whole: data.train: there is no {folder}/day{day}/_SUCCESS" for day in (20261124, 10)]
+    assert newest_whole(patterns, "_SUCCESS") == (9, "; ".join(lacking))
+
+
+def test_without_any_span_the_pattern_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"data.train: expected files, received none that match .*/week\{SPAN\}"):
+        newest_whole({"data.train": f"{tmp_path}/week{{SPAN}}/*"})

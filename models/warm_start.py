@@ -1,0 +1,139 @@
+"""Warm start: training goes on from the weights of an exported model, where the new one has the same.
+
+    start = begin(model, "artifacts/ServingModel/model/7/Format-Serving")
+    start.note  # warm start from version 1795526739
+
+An exported model is a plain `tf.Module` without our code. Its checkpoint has the values in the order of
+`keras.Model.weights`, its object graph the names.
+"""
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+NOTE = "serving.txt"  # Beside a copy of what is serving: its version, or why there is none.
+VARIABLES = "_variables"  # Attribute of an exported module: the variables of `keras.Model.weights`.
+
+_COUNTER = re.compile(r"_\d+$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Weight:
+    """A weight of an exported model.
+
+    Args:
+        path: Keras' path of it, without the numbers by which a process tells two layers of a kind apart.
+        value: Its value.
+    """
+
+    path: str
+    value: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What training starts from.
+
+    Args:
+        note: For people: `warm start from ...`, or `cold start: ...` and why; empty when no warm start was asked for.
+        digest: Of the weights that were given to the model; None for a cold start.
+    """
+
+    note: str = ""
+    digest: str | None = None
+
+
+def begin(model: keras.Model, exported: str | None) -> Start:
+    """Gives a model the weights of an exported one, if it has the same.
+
+    Args:
+        model: A built model.
+        exported: Folder of a SavedModel, such as that in an artifact of ServingModel; nothing need be there.
+
+    Returns:
+        What the model starts from.
+    """
+    name = _name(exported)
+    if exported is None or not tf.io.gfile.exists(os.path.join(exported, "saved_model.pb")):
+        return Start(f"cold start: {name}")
+    try:
+        weights = read_weights(exported)
+    except ValueError as error:
+        return Start(f"cold start: {error}")
+    if difference := describe_difference(model, weights):
+        return Start(f"cold start: {name} is of another architecture: {difference}")
+    model.set_weights([weight.value for weight in weights])
+    total = hashlib.sha256()
+    for weight in weights:
+        total.update(weight.value.tobytes())
+    return Start(f"warm start from {name}", total.hexdigest()[:16])
+
+
+def read_weights(exported: str) -> list[Weight]:
+    """Reads the weights of an exported model, in the order of `keras.Model.weights`.
+
+    Raises:
+        ValueError: When the SavedModel was not exported by framecast.
+    """
+    saved = saved_model_pb2.SavedModel()
+    with tf.io.gfile.GFile(os.path.join(exported, "saved_model.pb"), "rb") as file:
+        saved.ParseFromString(file.read())
+    nodes = saved.meta_graphs[0].object_graph_def.nodes
+    lists = [child.node_id for child in nodes[0].children if child.local_name == VARIABLES] if nodes else []
+    if not lists:
+        raise ValueError(f"{exported}: expected a model that framecast exported, found no {VARIABLES} in it")
+    names = {child.local_name: nodes[child.node_id].variable.name for child in nodes[lists[0]].children}
+    checkpoint = tf.train.load_checkpoint(os.path.join(exported, "variables", "variables"))
+    return [
+        Weight(
+            _without_counters(names[str(number)]),
+            checkpoint.get_tensor(f"{VARIABLES}/{number}/.ATTRIBUTES/VARIABLE_VALUE"),
+        )
+        for number in range(len(names))
+    ]
+
+
+def describe_difference(model: keras.Model, weights: Sequence[Weight]) -> str:
+    """Returns the first weight in which a model differs from others, what is expected there and what came.
+
+    Names count as shapes do: two layers may hold weights of the same shapes. Empty when none differs.
+    """
+    own = [(_without_counters(weight.path), tuple(weight.shape)) for weight in model.weights]
+    others = [(weight.path, weight.value.shape) for weight in weights]
+    for expected, received in zip(own, others):
+        if expected != received:
+            return f"expected {_describe(expected)}, received {_describe(received)}"
+    if len(own) != len(others):
+        return f"expected {len(own)} weights, received {len(others)}"
+    return ""
+
+
+def _name(exported: str | None) -> str:
+    """Returns what an exported model is called, or why there is none."""
+    if exported is None:
+        return "no serving model was given"
+    note = os.path.join(os.path.dirname(exported), NOTE)
+    if not tf.io.gfile.exists(note):
+        return exported
+    with tf.io.gfile.GFile(note) as file:
+        return file.read().strip()
+
+
+def _without_counters(path: str) -> str:
+    """Returns a path such as `rnn/conv_lstm_cell/kernel` of `rnn_3/conv_lstm_cell_4/kernel`.
+
+    Keras counts by process: a model built second is called otherwise.
+    """
+    return "/".join(_COUNTER.sub("", part) for part in path.partition(":")[0].split("/"))
+
+
+def _describe(weight: tuple[str, tuple[int, ...]]) -> str:
+    path, shape = weight
+    return f"{path} {'x'.join(map(str, shape)) or 'scalar'}"
