@@ -249,8 +249,8 @@ def query(
         list[str] | None,
         typer.Option(
             metavar="FILE",
-            help="Write the answers here, in place of what is there: .gif, .npz, .tfrecord, .tfrecord.gz or .nc (CF "
-            "NetCDF). May be given several times.",
+            help="Write the answers here, in place of what is there: .gif, .npz, .tfrecord, .tfrecord.gz, .parquet or "
+            ".nc (CF NetCDF). May be given several times.",
         ),
     ] = None,
     card: Annotated[

@@ -202,7 +202,7 @@ class _AnswerFile(beam.DoFn):
             except ValueError as error:
                 message = f"{path}, record {index}: {error}"
                 if not self._skip_bad:
-                    raise ValueError(f"{message} (--skip-bad leaves it out)") from error
+                    raise ValueError(message) from error
                 progress.bad.append(message)
                 continue
             if len(clip.context) < self._exported.shortest:
@@ -258,7 +258,7 @@ class _AnswerFile(beam.DoFn):
 def _refuse(faults: Sequence[str]) -> None:
     if not faults:
         return
-    lines = [f"{len(faults)} bad clips or files (--skip-bad leaves them out):", *faults[:_SHOWN]]
+    lines = [f"{len(faults)} bad clips or files:", *faults[:_SHOWN]]
     more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
     raise ValueError("\n".join([*lines, *more]))
 

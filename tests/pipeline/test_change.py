@@ -190,3 +190,18 @@ def test_a_new_serving_model_is_compared_with(project):
     version.mkdir(parents=True)
     (version / "saved_model.pb").write_bytes(b"")
     assert project.run() == {*_FROM_SERVING, "Report"}
+
+
+def test_clips_are_answered_anew_when_they_or_the_model_change(project):
+    asked = project.folder / "asked"
+    shutil.copytree(project.folder / "clips" / "eval", asked)
+    infer = f"infer={{data: {asked}, to: {project.folder}/answers}}"
+    project.run()
+    assert project.run(infer) == {"BulkInference", "Report"}
+    assert project.run(infer) == set()
+    path = next(asked.iterdir())
+    path.write_bytes(path.read_bytes() * 2)
+    assert project.run(infer) == {"BulkInference"}
+    project.edit("code/components/bulk_inference.py")
+    assert project.run(infer) == {"BulkInference"}
+    assert project.run(infer, "train.learning_rate=0.25") == {*_FROM_TRAINER, "BulkInference", "Report"}
