@@ -5,7 +5,7 @@
 
 A file of clips is answered part after part by one worker, and a part is one file of answers, so that memory holds one
 part. Beam's `RunInference` would pass every batch on as an element: what becomes of the batches of a file would meet
-again only in a `GroupByKey`, which holds payloads, and it was no faster (`benchmarks/infer.py`).
+again only in a `GroupByKey`, which holds payloads. Nor does it gain speed: `benchmarks/infer.py` has it beside this.
 """
 
 import dataclasses
