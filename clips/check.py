@@ -12,12 +12,12 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import message as protobuf_message
 
-from framecast.clips.codec import BadClip, clip_name, context_value, frame_values, iterate_frames
+from framecast.clips.codec import BadClip, clip_name, context_value, decode_frames, frame_values, iterate_frames
 from framecast.clips.records import BadFile, read_records
 from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec, LabelSpec
 
-__all__ = ["BadClip", "check_clip", "read_clips"]
+__all__ = ["BadClip", "check_clip", "read_clips", "read_frames"]
 
 # Content by the share of zeros among the known pixels: `empty` above the first, `sparse` above the second.
 _EMPTY_ABOVE = 0.99
@@ -94,6 +94,42 @@ def check_clip(serialized: bytes, spec: ClipSpec, label: LabelSpec | None = None
     Raises:
         BadClip: When it breaks the contract.
     """
+    example, count = _check_features(serialized, spec, label)
+    facts = _check_pixels(example, spec)
+    context = example.context.feature
+    # A clip may come from an earlier ingest: what it says of itself is replaced, not appended to.
+    context[features.LENGTH].CopyFrom(tf.train.Feature(int64_list=tf.train.Int64List(value=[count])))
+    zeros = facts[features.EMPTY_SHARE]
+    content = "empty" if zeros > _EMPTY_ABOVE else "sparse" if zeros > _SPARSE_ABOVE else "dense"
+    movement = "moving" if facts[features.MOTION] > _MOVING_ABOVE * facts[features.DEVIATION] else "still"
+    for name, word in (
+        (features.CONTENT, content), (features.MOVEMENT, movement), (features.CLASS, _class_of(example))
+    ):  # fmt: skip
+        context[name].CopyFrom(tf.train.Feature(bytes_list=tf.train.BytesList(value=[word.encode()])))
+    for name, value in facts.items():
+        context[name].CopyFrom(tf.train.Feature(float_list=tf.train.FloatList(value=[value])))
+    return example
+
+
+def read_frames(serialized: bytes, spec: ClipSpec) -> tuple[tf.train.SequenceExample, np.ndarray]:
+    """Checks a serialized clip as `check_clip` does, for whoever wants its pixels rather than facts of them.
+
+    Returns:
+        The clip as it is, and its frames `(time, height, width, channel)` in the clips' dtype.
+
+    Raises:
+        BadClip: When it breaks the contract.
+    """
+    example, _ = _check_features(serialized, spec, label=None)
+    frames = decode_frames(example, spec)
+    if spec.dtype == "float32":
+        for index, frame in enumerate(frames):
+            _check_values(frame, _known(frame, spec), clip_name(example), index)
+    return example, frames
+
+
+def _check_features(serialized: bytes, spec: ClipSpec, label: LabelSpec | None) -> tuple[tf.train.SequenceExample, int]:
+    """Checks all but the pixels; returns the clip and its number of frames."""
     example = _parse(serialized)
     clip = clip_name(example)
     for name in _IDENTITY:
@@ -109,20 +145,7 @@ def check_clip(serialized: bytes, spec: ClipSpec, label: LabelSpec | None = None
     _check_value(example, spec, clip)
     if label is not None:
         _check_labels(example, label, count, clip)
-    facts = _check_pixels(example, spec, clip)
-    context = example.context.feature
-    # A clip may come from an earlier ingest: what it says of itself is replaced, not appended to.
-    context[features.LENGTH].CopyFrom(tf.train.Feature(int64_list=tf.train.Int64List(value=[count])))
-    zeros = facts[features.EMPTY_SHARE]
-    content = "empty" if zeros > _EMPTY_ABOVE else "sparse" if zeros > _SPARSE_ABOVE else "dense"
-    movement = "moving" if facts[features.MOTION] > _MOVING_ABOVE * facts[features.DEVIATION] else "still"
-    for name, word in (
-        (features.CONTENT, content), (features.MOVEMENT, movement), (features.CLASS, _class_of(example))
-    ):  # fmt: skip
-        context[name].CopyFrom(tf.train.Feature(bytes_list=tf.train.BytesList(value=[word.encode()])))
-    for name, value in facts.items():
-        context[name].CopyFrom(tf.train.Feature(float_list=tf.train.FloatList(value=[value])))
-    return example
+    return example, count
 
 
 def _parse(serialized: bytes) -> tf.train.SequenceExample:
@@ -222,16 +245,16 @@ def _check_labels(example: tf.train.SequenceExample, label: LabelSpec, frames: i
             raise BadClip("label-range", message, clip, frame)
 
 
-def _check_pixels(example: tf.train.SequenceExample, spec: ClipSpec, clip: str | None) -> dict[str, float]:
+def _check_pixels(example: tf.train.SequenceExample, spec: ClipSpec) -> dict[str, float]:
     """Decodes every frame, one or two in memory at a time; returns the facts of the content."""
     pixels = zeros = pairs = 0
     total = squares = motion = 0.0
     before: tuple[np.ndarray, np.ndarray] | None = None
     largest = 1.0 if spec.dtype == "float32" else float(np.iinfo(spec.dtype).max)
     for index, frame in enumerate(iterate_frames(example, spec)):
-        known = np.ones(frame.shape, bool) if spec.missing is None else frame != frame.dtype.type(spec.missing)
+        known = _known(frame, spec)
         if spec.dtype == "float32":
-            _check_values(frame, known, clip, index)
+            _check_values(frame, known, clip_name(example), index)
         shares = np.where(known, frame, 0) / largest
         pixels += np.count_nonzero(known)
         zeros += np.count_nonzero(known & (frame == 0))
@@ -249,6 +272,10 @@ def _check_pixels(example: tf.train.SequenceExample, spec: ClipSpec, clip: str |
         features.EMPTY_SHARE: zeros / pixels if pixels else 1.0,
         features.MOTION: motion / max(pairs, 1),
     }
+
+
+def _known(frame: np.ndarray, spec: ClipSpec) -> np.ndarray:
+    return np.ones(frame.shape, bool) if spec.missing is None else frame != frame.dtype.type(spec.missing)
 
 
 def _check_values(frame: np.ndarray, known: np.ndarray, clip: str | None, index: int) -> None:

@@ -182,6 +182,20 @@ def frame_size(example: tf.train.SequenceExample) -> tuple[int, int]:
     return height, width
 
 
+def own_value(example: tf.train.SequenceExample) -> PixelValue | None:
+    """Returns what a clip says that its pixels stand for; None when it does not."""
+    unit = context_value(example, features.VALUE_UNIT, "bytes_list")
+    scale = context_value(example, features.VALUE_SCALE, "float_list")
+    offset = context_value(example, features.VALUE_OFFSET, "float_list")
+    if unit is None and scale is None and offset is None:
+        return None
+    return PixelValue(
+        unit="1" if unit is None else unit.decode(errors="replace"),
+        scale=1.0 if scale is None else scale,
+        offset=offset or 0.0,
+    )
+
+
 def context_value(example: tf.train.SequenceExample, name: str, kind: str):
     """Returns the only value of a context feature of `kind` (`bytes_list`, ...); None when there is no such feature.
 

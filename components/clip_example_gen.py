@@ -25,6 +25,7 @@ from framecast.clips.check import BadClip, check_clip
 from framecast.clips.codec import frame_size
 from framecast.clips.origin import source_names, tag
 from framecast.clips.quarantine import Fault, encode_fault
+from framecast.clips.survey import shared_names
 from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec, LabelSpec
 
@@ -312,12 +313,8 @@ class _CheckFile(beam.DoFn):
 
 def _duplicate_facts(entry: tuple[bytes, Iterable[tuple[str, int]]]) -> Iterator[str]:
     """Yields a fact for each clip but the first that carries this name."""
-    name, places = entry
-    (path, index), *others = sorted(places)
-    expected = f"clip {name.decode(errors='replace')}: expected an {features.EXAMPLE_ID} of its own"
-    for other, record in others:
-        message = f"{other}, record {record}: {expected}, received that of {path}, record {index}"
-        yield json.dumps([_DUPLICATE, other, record, message])
+    for fact in shared_names(*entry):
+        yield json.dumps([_DUPLICATE, *fact])
 
 
 def split_of(group: bytes, shares: dict[str, int]) -> str:

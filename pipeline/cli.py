@@ -14,6 +14,7 @@ import typer
 
 from framecast.pipeline import quiet
 from framecast.pipeline.cli_data import AsJson, data
+from framecast.pipeline.cli_infer import infer
 from framecast.pipeline.cli_kubeflow import kubeflow
 from framecast.pipeline.cli_models import models
 from framecast.pipeline.cli_runs import runs as past_runs
@@ -32,6 +33,7 @@ app.add_typer(data, name="data")
 app.add_typer(past_runs, name="runs")
 app.add_typer(models, name="models")
 app.add_typer(kubeflow, name="kubeflow")
+app.command()(infer)
 
 ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file such as configs/radar.yaml.")]
 Overrides = Annotated[
@@ -126,9 +128,10 @@ def evaluate(
     """
     from framecast.clips.records import find_files
     from framecast.pipeline import exported
+    from framecast.serving.exported import find_model
 
-    subject = exported.find_model(model)
-    other = exported.find_model(against) if against else None
+    subject = find_model(model)
+    other = find_model(against) if against else None
     if other:
         exported.check_comparable(subject, other)
     spec = exported.read_spec(config, subject) if config else None
@@ -254,8 +257,8 @@ def query(
         list[str] | None,
         typer.Option(
             metavar="FILE",
-            help="Write the answers here, in place of what is there: .gif, .npz, .tfrecord, .tfrecord.gz or .nc (CF "
-            "NetCDF). May be given several times.",
+            help="Write the answers here, in place of what is there: .gif, .npz, .tfrecord, .tfrecord.gz, .parquet or "
+            ".nc (CF NetCDF). May be given several times.",
         ),
     ] = None,
     card: Annotated[

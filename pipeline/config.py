@@ -23,6 +23,7 @@ from framecast.pipeline.kubeflow_spec import KubeflowSpec
 from framecast.schemas import features
 from framecast.schemas.section import Section
 from framecast.schemas.spec import ClipSpec
+from framecast.serving.infer_spec import InferSpec
 
 
 class ConfigError(ValueError):
@@ -156,6 +157,7 @@ class Config(Section):
     export: ExportSpec = ExportSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
     push: PushSpec
+    infer: InferSpec | None = None
     beam: BeamSpec = BeamSpec()
     kubeflow: KubeflowSpec = KubeflowSpec()
 
@@ -166,6 +168,10 @@ class Config(Section):
                 f"task: expected clips of at most {self.clip.frames.max} frames (clip.frames.max), "
                 f"received a task that needs {self.task.min_frames}"
             )
+        forecasts = self.task.kind == "forecast"
+        if self.infer is not None and self.infer.format == ("parquet" if forecasts else "nc"):
+            expected = "scores or labels" if forecasts else "forecasts"
+            raise ValueError(f"infer.format: expected a task of {expected} for {self.infer.format}")
         events = self.evaluate.events
         if events is not None:
             if self.task.kind != "forecast":
@@ -188,8 +194,8 @@ class Config(Section):
 def load(path: str, overrides: Sequence[str] = ()) -> Config:
     """Reads a YAML file and applies `key.path=value` overrides.
 
-    Relative patterns in the `data` section, `push.directory` and the file of a `model.builder` are taken from the
-    folder of the file; those given as overrides from the current folder.
+    Relative patterns in the `data` section, `push.directory`, the paths of the `infer` section and the file of a
+    `model.builder` are taken from the folder of the file; those given as overrides from the current folder.
 
     Raises:
         ConfigError: Naming key, expected and received for everything that is wrong.
@@ -291,7 +297,8 @@ def check_builder(config: Config) -> None:
 
 
 def _anchor(values: dict[str, Any], folder: pathlib.Path) -> None:
-    for section, key in (("data", "train"), ("data", "eval"), ("push", "directory")):
+    paths = (("data", "train"), ("data", "eval"), ("push", "directory"), ("infer", "data"), ("infer", "to"))
+    for section, key in paths:
         part = values.get(section)
         if isinstance(part, dict) and isinstance(part.get(key), str) and "://" not in part[key]:
             part[key] = os.path.normpath(folder / part[key])

@@ -11,7 +11,7 @@ from tfx.dsl.components.base import executor_spec
 
 from framecast.clips import spans
 from framecast.clips.spans import Patterns
-from framecast.components import pusher, span_statistics
+from framecast.components import bulk_inference, pusher, span_statistics
 from framecast.components import trainer as trainer_executor
 from framecast.components.clip_example_gen import FILES, ClipExampleGen
 from framecast.components.evaluator import Evaluator
@@ -212,6 +212,19 @@ def create_pipeline(
             "components/report.py",
         ),
     )
+    # What the blessed model answers about clips that the configuration names.
+    inference = (
+        bulk_inference.BulkInference(
+            pushed_model=push.outputs["pushed_model"],
+            directory=given.get(PUSH_DIRECTORY, config.push.directory),
+            infer=config.infer,
+            skip_bad=config.data.on_bad_clip == "quarantine",
+            fingerprint="" if compiled else bulk_inference.fingerprint(config.infer.data),
+            code=code_digest("schemas", "clips", "serving", "components/bulk_inference.py"),
+        )
+        if config.infer
+        else None
+    )
     return tfx.dsl.Pipeline(
         pipeline_name=name,
         pipeline_root=root,
@@ -230,6 +243,7 @@ def create_pipeline(
             infra,
             push,
             report,
+            *([inference] if inference else []),
         ],
         enable_cache=True,
         metadata_connection_config=metadata,

@@ -17,6 +17,7 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from tfx_bsl.tfxio import raw_tf_record
 
+from framecast.clips.beam_errors import original_error
 from framecast.clips.beam_runner import BEAM_RUNNER
 from framecast.clips.check import read_clips
 from framecast.clips.origin import source_names, tag
@@ -26,10 +27,10 @@ from framecast.evaluation.forecast_metrics import REFERENCES
 from framecast.evaluation.spec import EvaluateSpec
 from framecast.evaluation.thresholds import build_eval_config
 from framecast.evaluation.verdict import Figures, Intervals, Verdict, read_intervals, read_verdict
-from framecast.pipeline.exported import Exported
 from framecast.pipeline.tables import cell, columns
 from framecast.schemas import features
 from framecast.serving.beside_extrapolation import Comparison, compare
+from framecast.serving.exported import Exported
 
 _COUNTED, _SHORT = "clips", "left_out"
 
@@ -195,7 +196,7 @@ def _run_tfma(
         result = pipeline.run()
         result.wait_until_finish()
     except Exception as error:
-        raise _original(error) from None
+        raise original_error(error) from None
     return {counter: _count(result, counter) for counter in (_COUNTED, _SHORT)}
 
 
@@ -237,10 +238,3 @@ def _ends(interval: tuple[float, float] | None) -> str:
 def _count(result: Any, counter: str) -> int:
     found = result.metrics().query(MetricsFilter().with_namespace(__name__).with_name(counter))["counters"]
     return sum(entry.committed for entry in found)
-
-
-def _original(error: BaseException) -> BaseException:
-    """Returns what was raised: Beam raises it once more, with the name of its step in the message."""
-    while " [while running '" in str(error) and error.__context__ is not None:
-        error = error.__context__
-    return error

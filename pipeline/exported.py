@@ -1,83 +1,8 @@
-"""An exported model found again: its folder, and the contract that its card says it was made under.
+"""What an exported model is held against: another one of the same contract, and the thresholds of a configuration."""
 
-model = find_model("work/serving/radar")
-model.version, model.clip, model.task
-"""
-
-import dataclasses
-import json
-import os
-from typing import Any
-
-from framecast.evaluation import metrics
-from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.spec import EvaluateSpec
-from framecast.models.spec import parse_task
 from framecast.pipeline.config import ConfigError, load
-from framecast.schemas import features
-from framecast.schemas.spec import ClipSpec
-from framecast.serving import versions
-
-
-@dataclasses.dataclass(frozen=True)
-class Exported:
-    """An exported model.
-
-    Args:
-        folder: Of the SavedModel.
-        clip: The clip contract.
-        task: What it was trained for (`framecast.models.spec.TaskSpec`).
-        events: The events that its `evaluate` signature counts.
-        contract: What two models must share to be compared, these three and what is summed, as the card has it.
-        frame_rate: Frames a second; None when unknown.
-    """
-
-    folder: str
-    clip: ClipSpec
-    task: Any
-    events: EventsSpec | None
-    contract: dict[str, Any]
-    frame_rate: float | None
-
-    @property
-    def horizon(self) -> int:
-        """Lead times of a forecast; 0 for another task."""
-        return getattr(self.task, "horizon", 0)
-
-
-def find_model(path: str) -> Exported:
-    """Finds a model and reads its card.
-
-    Args:
-        path: An exported model, such as one version of it, or a folder of numbered versions, of which the newest
-            complete one is taken.
-
-    Raises:
-        FileNotFoundError: When there is no model.
-        ValueError: When its card lacks the contract, or it sums or is sliced by something else than this framecast is.
-    """
-    folder = path
-    if not versions.is_model(path):
-        version = versions.newest(path)
-        if version is None:
-            raise FileNotFoundError(f"{path}: expected an exported model or a folder of versions, received none")
-        folder = versions.path(path, version)
-    card = versions.read_card(folder)
-    where = os.path.join(folder, versions.CARD)
-    if "contract" not in card:
-        raise ValueError(f"{where}: expected the contract of a model exported by framecast, received none")
-    contract = json.loads(card["contract"])
-    clip, task = ClipSpec.model_validate(contract["clip"]), parse_task(contract["task"])
-    events = EventsSpec.model_validate(contract["events"]) if contract["events"] else None
-    for key, expected in (("outputs", metrics.outputs_of(task.kind, events)), ("slices", features.SLICES)):
-        received = contract.get(key, [])
-        if received != list(expected):
-            differing = sorted(set(expected) ^ set(received))
-            raise ValueError(
-                f"{where}: {key}: expected a model that is evaluated as this framecast does, received one of another "
-                f"framecast: {', '.join(differing) or 'another order'}"
-            )
-    return Exported(folder, clip, task, events, contract, card.get("frame_rate"))
+from framecast.serving.exported import Exported
 
 
 def check_comparable(model: Exported, other: Exported) -> None:

@@ -99,6 +99,9 @@ def _check(config: Config, root: str) -> None:
     _on_volume(config, "kubeflow.state", state, ("Trainer", *(("ValidationGate",) if _has_spans(config) else ())))
     if "://" not in config.push.directory:
         _on_volume(config, "push.directory", config.push.directory, ("ServingModel", "Pusher"))
+    if config.infer is not None:
+        for key, path in (("push.directory", config.push.directory), ("infer.to", config.infer.to)):
+            _on_volume(config, key, path, ("BulkInference",))
 
 
 def _on_volume(config: Config, key: str, path: str, components: tuple[str, ...]) -> None:
@@ -142,7 +145,7 @@ def _compile(config: Config, name: str, image: str) -> tuple[dict[str, Any], dic
 
 def _never_cached(config: Config) -> set[str]:
     """Returns the tasks that look at what their inputs do not tell: files, what serves, statistics kept of spans."""
-    return {INPUT_FILES, "ServingModel"} | ({"ValidationGate"} if _has_spans(config) else set())
+    return {INPUT_FILES, "ServingModel", "BulkInference"} | ({"ValidationGate"} if _has_spans(config) else set())
 
 
 def _has_spans(config: Config) -> bool:

@@ -5,13 +5,13 @@ from typing import Literal
 
 import pydantic
 
-from framecast.pipeline.names import COMPONENTS, check_component
+from framecast.pipeline.names import COMPONENTS, OPTIONAL, check_component
 from framecast.schemas.section import Section
 
 # Where input files are looked for on a cluster; the local runner has no such component.
 INPUT_FILES = "InputFiles"
 
-_TASKS = (INPUT_FILES, *COMPONENTS)
+_TASKS = (INPUT_FILES, *COMPONENTS, *OPTIONAL)
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|[kMGTPE]|[KMGTPE]i)?")
 _SCALES = {
     "m": 1e-3,

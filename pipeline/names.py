@@ -17,9 +17,11 @@ COMPONENTS = (
     "Pusher",
     "Report",
 )
+# Those that a configuration may ask for.
+OPTIONAL = ("BulkInference",)
 
 
-def check_component(name: str, names: tuple[str, ...] = COMPONENTS) -> None:
+def check_component(name: str, names: tuple[str, ...] = (*COMPONENTS, *OPTIONAL)) -> None:
     """Refuses what is no component's name.
 
     Raises:

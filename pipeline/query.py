@@ -11,16 +11,13 @@ import tensorflow as tf
 from framecast.clips import codec
 from framecast.clips.colours import unit_range
 from framecast.pipeline.query_card import Card, Cards
-from framecast.pipeline.query_sources import Media, own_missing, own_value, read_sources
+from framecast.pipeline.query_sources import Media, own_missing, read_sources
 from framecast.schemas import features
-from framecast.schemas.spec import ClipSpec, FrameRange
+from framecast.schemas.spec import ANY_LENGTH, ClipSpec
 from framecast.serving import write_answers
 from framecast.serving.answer import FORECAST, Answer
 from framecast.serving.client import Forecaster
 from framecast.serving.declaration import SIGNATURE, Metadata, TensorSpec
-
-# A query takes clips of any length: the server says which contexts are too short for its model.
-_ANY_LENGTH = FrameRange(min=1, max=2**31 - 1)
 
 
 def query(
@@ -95,7 +92,7 @@ def query(
                     forecaster.version,
                     series=series,
                     missing=own_missing(example) if said is None or said.missing is None else said.missing,
-                    value=(said.value if said else None) or own_value(example),
+                    value=(said.value if said else None) or codec.own_value(example),
                     frame_rate=said.frame_rate if said else None,
                 )
             )
@@ -151,7 +148,10 @@ def _describe_answer(clip: dict[str, Any], classes: dict[int, str]) -> str:
 
 
 def _clip_spec(model: str, metadata: Metadata, card: Card | None) -> ClipSpec:
-    """Returns what clips must be: dtype and channels as the server declares, the meaning of pixels as the card says."""
+    """Returns what clips must be: dtype and channels as the server declares, the meaning of pixels as the card says.
+
+    They may have any length: the server says which contexts are too short for its model.
+    """
     signature = metadata.signatures.get(SIGNATURE)
     frames = signature.inputs.get("frames") if signature else None
     if frames is None or frames.shape is None or frames.shape[-1] is None:
@@ -168,7 +168,7 @@ def _clip_spec(model: str, metadata: Metadata, card: Card | None) -> ClipSpec:
                 f"received {of_card}"
             )
         declared |= {"missing": card.missing, "value": card.value}
-    return ClipSpec.model_validate({**declared, "frames": _ANY_LENGTH})
+    return ClipSpec.model_validate({**declared, "frames": ANY_LENGTH})
 
 
 def _horizon(model: str, forecast: TensorSpec) -> int:

@@ -16,7 +16,7 @@ from framecast.clips.records import find_files, read_records
 from framecast.clips.sources.find import find_sources, kind_of
 from framecast.clips.sources.labels import Label
 from framecast.schemas import features
-from framecast.schemas.spec import ClipSpec, PixelValue
+from framecast.schemas.spec import ClipSpec
 
 _MEDIA = {"video", "images", "arrays"}
 _LONGEST = 24  # Frames of a clip cut from media, unless said otherwise: as `framecast data convert` has it.
@@ -88,20 +88,6 @@ def read_sources(
             f"{', '.join(paths)}"
         )
     return _from_records(files, spec)
-
-
-def own_value(example: tf.train.SequenceExample) -> PixelValue | None:
-    """Returns what a clip says that its pixels stand for; None when it does not."""
-    unit = context_value(example, features.VALUE_UNIT, "bytes_list")
-    scale = context_value(example, features.VALUE_SCALE, "float_list")
-    offset = context_value(example, features.VALUE_OFFSET, "float_list")
-    if unit is None and scale is None and offset is None:
-        return None
-    return PixelValue(
-        unit="1" if unit is None else unit.decode(errors="replace"),
-        scale=1.0 if scale is None else scale,
-        offset=offset or 0.0,
-    )
 
 
 def own_missing(example: tf.train.SequenceExample) -> float | None:

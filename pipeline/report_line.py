@@ -105,6 +105,7 @@ class Watcher:
             "ServingModel": _serving,
             "SavedModelInfraValidator": _infra,
             "Pusher": _push,
+            "BulkInference": _answers,
         }.get(run.name)
         if run.name == "Evaluator":
             assert self._verdict is not None
@@ -158,3 +159,12 @@ def _push(outputs: dict[str, Any]) -> str:
     if property_of(pushed, "pushed"):
         return f"version {property_of(pushed, 'pushed_version')}"
     return f"not pushed: {property_of(pushed, 'reason')}"
+
+
+def _answers(outputs: dict[str, Any]) -> str:
+    answers = outputs["answers"]
+    if reason := property_of(answers, "reason"):
+        return f"no answers: {reason}"
+    clips, left_out, bad = (property_of(answers, name) for name in ("clips", "left_out", "bad"))
+    skipped = f", {bad} bad skipped" if bad else ""
+    return f"{clips} clips answered, {left_out} too short left out{skipped}, in {property_of(answers, 'folder')}"

@@ -43,6 +43,9 @@ SOURCE = "clip/source"
 RECORDING = "clip/recording"  # The value of the feature that splits are made by: clips of one depend on each other.
 SPAN = "clip/span"  # The number in place of `{SPAN}` in the file's path; only where the configuration names one.
 
+# Context of a clip that a model answered: the version of the model.
+MODEL_VERSION = "model/version"
+
 # The words of facts that have few.
 WORDS = {CONTENT: ("empty", "sparse", "dense"), MOVEMENT: ("still", "moving")}
 

@@ -26,6 +26,10 @@ class FrameRange(Section):
         return self
 
 
+# Of clips of which every frame is context: what is legal of training clips, context and horizon, says nothing of them.
+ANY_LENGTH = FrameRange(min=1, max=2**31 - 1)
+
+
 class PixelValue(Section):
     """The physical value of a pixel: `pixel * scale + offset`, in `unit`."""
 

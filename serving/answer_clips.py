@@ -26,7 +26,7 @@ def answer_clip(answer: Answer) -> tf.train.SequenceExample:
     Of a forecast the clip holds the frames that were forecast, in the clip's dtype and without loss (PNG or RAW; a JPEG
     clip gets PNG), at the times after its own. Of another task it is the clip itself with the outputs by their names:
     one entry a frame in a feature list of floats, one a clip in the context. Context features are kept, and what a
-    pixel stands for is in it.
+    pixel stands for is in it, and `model/version`.
 
     Raises:
         ValueError: When the times of a forecast cannot be told.
@@ -79,6 +79,8 @@ def _context(answer: Answer) -> tf.train.Features:
     for name, feature in said.items():
         if name not in context.feature:
             context.feature[name].CopyFrom(feature)
+    version = tf.train.Int64List(value=[answer.version])
+    context.feature[features.MODEL_VERSION].CopyFrom(tf.train.Feature(int64_list=version))
     return context
 
 

@@ -121,19 +121,36 @@ def _versions(answers: Sequence[Answer]) -> str:
     return ", ".join(map(str, sorted({answer.version for answer in answers})))
 
 
+def alike(answers: Sequence[Answer]) -> list[list[Answer]]:
+    """Returns the answers in groups of which each fits into one file."""
+    groups: list[list[Answer]] = []
+    for answer in answers:
+        for group in groups:
+            if _difference(answer, group[0]) is None:
+                group.append(answer)
+                break
+        else:
+            groups.append([answer])
+    return groups
+
+
 def _check_alike(answer: Answer, first: Answer) -> None:
     """Raises ValueError when two clips do not fit the same dimensions."""
+    if (difference := _difference(answer, first)) is not None:
+        expected, received = difference
+        raise ValueError(
+            f"clip {answer.name}: expected {expected}, as clip {first.name} has, since one NetCDF file has one, "
+            f"received {received}"
+        )
+
+
+def _difference(answer: Answer, first: Answer) -> tuple[str, str] | None:
     shape, expected = answer.outputs["forecast"].shape, first.outputs["forecast"].shape
     unit, expected_unit = _value_attributes(answer)["units"], _value_attributes(first)["units"]
     if shape != expected:
-        difference = f"a forecast (lead time, height, width, channel) {expected}", f"{shape}"
-    elif unit != expected_unit:
-        difference = f"the unit {expected_unit}", unit
-    elif abs(answer.interval - first.interval) > 1:  # Microsecond: what times as integers are rounded by.
-        difference = f"an interval of {first.interval / 1e6:g} s", f"{answer.interval / 1e6:g} s"
-    else:
-        return
-    raise ValueError(
-        f"clip {answer.name}: expected {difference[0]}, as clip {first.name} has, since one NetCDF file has one, "
-        f"received {difference[1]}"
-    )
+        return f"a forecast (lead time, height, width, channel) {expected}", f"{shape}"
+    if unit != expected_unit:
+        return f"the unit {expected_unit}", unit
+    if abs(answer.interval - first.interval) > 1:  # Microsecond: what times as integers are rounded by.
+        return f"an interval of {first.interval / 1e6:g} s", f"{answer.interval / 1e6:g} s"
+    return None

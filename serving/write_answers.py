@@ -16,7 +16,8 @@ from framecast.clips.records import write_records
 from framecast.serving.animation import Row, write_gif
 from framecast.serving.answer import FORECAST, Answer
 from framecast.serving.answer_clips import answer_clip
-from framecast.serving.netcdf import check_installed, write_netcdf
+from framecast.serving.netcdf import alike, check_installed, write_netcdf
+from framecast.serving.parquet import write_parquet
 
 _DRAWN = 3  # Clips of an animation.
 _MINUTE = 60_000_000  # Microseconds: lead times of what moves faster are told by frames.
@@ -41,11 +42,22 @@ def needs_forecasts(path: str | os.PathLike[str]) -> bool:
     return _writer(path) in (_write_gif, _write_netcdf)
 
 
+def takes_forecasts(path: str | os.PathLike[str]) -> bool:
+    """Returns whether the kind of file that `path` names holds forecasts at all."""
+    return _writer(path) is not _write_parquet
+
+
+def in_files(path: str | os.PathLike[str], answers: Sequence[Answer]) -> list[list[Answer]]:
+    """Returns the answers in groups of which each fits into one file of the kind that `path` names."""
+    return alike(answers) if _writer(path) is _write_netcdf else [list(answers)]
+
+
 def write_answers(path: str | os.PathLike[str], answers: Sequence[Answer], *, model: str) -> None:
     """Writes answers: whole, in place of a file that is there, or not at all.
 
     `.gif`: an animation of the first forecasts. `.npz`: see `_write_npz`. `.tfrecord` and `.tfrecord.gz`: see
-    `framecast.serving.answer_clips`. `.nc`: see `framecast.serving.netcdf`.
+    `framecast.serving.answer_clips`. `.nc`: see `framecast.serving.netcdf`. `.parquet`: see
+    `framecast.serving.parquet`.
 
     Args:
         path: File to write.
@@ -94,12 +106,17 @@ def _write_netcdf(path: pathlib.Path, answers: Sequence[Answer], model: str) -> 
     write_netcdf(path, answers, model=model)
 
 
+def _write_parquet(path: pathlib.Path, answers: Sequence[Answer], model: str) -> None:
+    write_parquet(path, answers, model=model)
+
+
 _WRITERS: dict[str, Callable[[pathlib.Path, Sequence[Answer], str], None]] = {
     ".gif": _write_gif,
     ".npz": _write_npz,
     ".tfrecord": _write_clips,
     ".tfrecord.gz": _write_clips,
     ".nc": _write_netcdf,
+    ".parquet": _write_parquet,
 }
 
 

@@ -237,3 +237,18 @@ def test_a_run_whose_artifacts_are_gone_is_not_gone_on_from(project):
         LookupError, match=r"expected an earlier run in this workdir that finished .*Trainer.*found none"
     ):
         project.run(from_node="Evaluator")
+
+
+def test_clips_are_answered_anew_when_they_or_the_model_change(project):
+    asked = project.folder / "asked"
+    shutil.copytree(project.folder / "clips" / "eval", asked)
+    infer = f"infer={{data: {asked}, to: {project.folder}/answers}}"
+    project.run()
+    assert project.run(infer) == {"BulkInference", "Report"}
+    assert project.run(infer) == set()
+    path = next(asked.iterdir())
+    path.write_bytes(path.read_bytes() * 2)
+    assert project.run(infer) == {"BulkInference"}
+    project.edit("code/components/bulk_inference.py")
+    assert project.run(infer) == {"BulkInference"}
+    assert project.run(infer, "train.learning_rate=0.25") == {*_FROM_TRAINER, "BulkInference", "Report"}

@@ -16,11 +16,12 @@ from framecast.evaluation import extrapolation
 from framecast.evaluation.forecast_metrics import REFERENCES
 from framecast.evaluation.metrics import Sums
 from framecast.models import builders, export
-from framecast.pipeline import check, dag, exported
+from framecast.pipeline import check, dag
 from framecast.pipeline import config as configuration
 from framecast.pipeline import evaluate as evaluation
 from framecast.schemas import features
 from framecast.serving import beside_extrapolation
+from framecast.serving.exported import find_model
 
 _CONFIG = """
 data: {train: "clips/train/*", eval: "clips/eval/*"}
@@ -99,7 +100,7 @@ def test_missed_thresholds_of_a_configuration_exit_with_3_and_are_named(evaluate
 
 def test_the_table_sets_model_and_references_side_by_side(folder, monkeypatch):
     monkeypatch.setattr(extrapolation, "available", lambda: False)
-    model, other = exported.find_model(str(folder / "other")), exported.find_model(str(folder / "serving"))
+    model, other = find_model(str(folder / "other")), find_model(str(folder / "serving"))
     found = evaluation.evaluate(model, list(map(str, (folder / "clips" / "eval").iterdir())), other)
     lines = found.describe().splitlines()
     header = next(line for line in lines if "persistence" in line)

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from kfp import compiler, components, dsl
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from framecast.pipeline.config import load
+from framecast.pipeline.config import ConfigError, load
 from framecast.pipeline.kubeflow_compile import ENTRY, compile_pipeline, pipeline_name, write
 from framecast.pipeline.names import COMPONENTS
 
@@ -322,3 +322,16 @@ def test_the_command_writes_the_file_and_says_what_a_run_may_be_given(framecast,
 
 def test_names_are_such_as_kfp_takes():
     assert pipeline_name("configs/KNMI radar_2.yaml") == "framecast-knmi-radar-2"
+
+
+def test_bulk_inference_follows_the_push_and_is_never_cached(folder):
+    infer = "infer={data: /mnt/framecast/clips/day/*, to: /mnt/framecast/answers}"
+    root = _compile(folder, infer)[0]["root"]["dag"]["tasks"]
+    task = root["BulkInference"]
+    assert task["dependentTasks"] == ["Pusher"]
+    assert not task["cachingOptions"].get("enableCache")
+    assert task["inputs"]["parameters"]["directory"] == {"componentInputParameter": "push_directory"}
+    assert root["Pusher"]["cachingOptions"]["enableCache"]
+    elsewhere = infer.replace("/mnt/framecast/answers", "/tmp/answers")
+    with pytest.raises(ConfigError, match=r"infer\.to: expected a folder on a volume of BulkInference"):
+        _compile(folder, elsewhere)

@@ -5,6 +5,7 @@ import os
 
 import netCDF4
 import numpy as np
+import pyarrow.parquet
 import pytest
 import tensorflow as tf
 import xarray as xr
@@ -242,6 +243,32 @@ def test_npz_has_each_output_as_the_model_gave_it(tmp_path):
     with np.load(tmp_path / "scores.npz") as data:
         assert data["value/0"].tolist() == [1, 2, 3]
         assert data["time/0"].tolist() == [0, 100_000, 200_000]
+
+
+def test_parquet_is_a_table_with_a_row_a_clip(tmp_path):
+    scored = {
+        "anomaly_score": np.array([0, 0.5, 2], np.float32),
+        "probabilities": np.array([[0.25, 0.75]] * 3, np.float32),
+        "clip_anomaly_score": np.float32(2),
+    }
+    path = tmp_path / "scores.parquet"
+    write_answers(path, [scores("a", scored, {"anomaly_score"}), scores("b", scored, {"anomaly_score"})], model="radar")
+    file = pyarrow.parquet.ParquetFile(path)
+    assert file.schema_arrow.metadata[b"model"] == b"radar"
+    assert file.read().to_pylist() == [
+        {
+            "example_id": name,
+            "media_id": "m",
+            "model_version": 7,
+            "time": [0, 100_000, 200_000],
+            "anomaly_score": [0, 0.5, 2],
+            "clip_anomaly_score": 2,
+            "probabilities": [[0.25, 0.75]] * 3,
+        }
+        for name in "ab"
+    ]
+    with pytest.raises(ValueError, match="clip storm-1: expected scores, probabilities or values, received forecast"):
+        write_answers(path, [make_answer()], model="radar")
 
 
 def test_an_animation_has_a_frame_for_each_frame_sent_and_forecast(tmp_path):

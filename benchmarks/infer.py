@@ -1,0 +1,275 @@
+"""Speed and memory of bulk inference: `python benchmarks/infer.py`.
+
+Forecasts moving digits with the demo's model, exported as it was initialised, as `framecast infer` does: files are
+surveyed, clips checked, forecasts written as clips, names read back. Beside it, each in a process of its own, the bare
+model: `serving_default` in a loop at the batch size that is best for it, over frames that are in memory. It runs before
+and after, because the machine may have become busier. For few clips there are, too, the bare model over clips read and
+decoded by `tf.data` (`bare, reading`), and Beam's `RunInference` on clips read, checked and batched as `infer` does it.
+None of these writes anything. Last, a run over many clips is killed (SIGKILL) when half of the files of answers are
+there, and started again.
+"""
+
+import argparse
+import collections
+import json
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from framecast.pipeline import quiet
+
+_FRAMES, _SIZE = 10, 64
+_BATCHES = (1, 2, 4, 8, 16, 32, 64)
+_CHOSEN_OVER = 256  # Clips.
+_BARE = "bare model"
+_MANY = (_BARE, "infer", _BARE)
+_FEW = (_BARE, "bare, reading", "RunInference", "infer", _BARE)
+_CONFIG = pathlib.Path(__file__).resolve().parent.parent / "configs/demo.yaml"
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, nargs=2, default=[500, 5000], help="few and many clips")
+    parser.add_argument("--preset", default="convlstm-coarse", help="the model (default: %(default)s)")
+    parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    quiet.settle()
+    if arguments.measure:
+        what, folder, *rest = arguments.measure
+        print(json.dumps(_STEPS[what](pathlib.Path(folder), *rest)))
+        return
+    print(f"{'':<16}{'clips':>7}{'batch':>7}{'seconds':>9}{'CPU seconds':>13}{'clips/s':>9}{'MiB above imports':>19}")
+    above = []
+    for clips in arguments.clips:
+        with tempfile.TemporaryDirectory() as folder:
+            _run("prepare", folder, str(clips), arguments.preset)
+            above.append(_compare(folder, clips, _FEW if clips == arguments.clips[0] else _MANY))
+            if clips == arguments.clips[-1]:
+                _kill(pathlib.Path(folder), clips)
+    few, many = arguments.clips
+    print(f"memory of infer: x {above[1] / above[0]:.2f} for x {many / few:.0f} the clips")
+
+
+def _compare(folder: str, clips: int, steps: Sequence[str]) -> int:
+    """Prints what each takes, and how `infer` compares; returns its peak memory above the imports."""
+    batch = str(_run("choose", folder))
+    speed: dict[str, list[float]] = collections.defaultdict(list)
+    for what in steps:
+        found = _run(what, folder, batch)
+        speed[what].append(clips / found["seconds"])
+        size = found["peak"] - found["imports"]
+        print(
+            f"{what:<16}{clips:>7}{batch:>7}{found['seconds']:>9.1f}{found['cpu']:>13.1f}{speed[what][-1]:>9.1f}"
+            f"{round(size / 2**20):>19}",
+            flush=True,
+        )
+        if what == "infer":
+            peak = size
+    for what in speed.keys() - {_BARE}:
+        print(f"{what}: x {np.mean(speed[what]) / np.mean(speed[_BARE]):.2f} of the clips/s of the {_BARE}")
+    return peak
+
+
+def _kill(folder: pathlib.Path, clips: int) -> None:
+    """Kills `framecast infer` half-way, starts it again, and prints what came of it."""
+    from framecast.serving.answer_names import answer_names
+
+    to = folder / "killed"
+    command = [sys.executable, "-W", "ignore", "-m", "framecast.pipeline.cli", "infer", str(folder / "model/1")]
+    command += [str(folder / "clips"), "--to", str(to), "--json"]
+    answers = lambda: sorted(to.glob("answers-*"))  # noqa: E731 - asked again and again
+    every = len(list((folder / "clips").glob("*/*")))
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        while len(answers()) < every // 2:
+            assert first.poll() is None, "it ended before it was killed"
+            time.sleep(0.01)
+        first.send_signal(signal.SIGKILL)
+    before = {path: path.stat().st_mtime_ns for path in answers()}
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    kept = sum(path.stat().st_mtime_ns == written for path, written in before.items())
+    counts = collections.Counter(name for path in answers() for name in answer_names(str(path)))
+    print(
+        f"killed when {len(before)} of {every} files were there, started again: {kept} of them kept, "
+        f"{len(counts)} of {clips} clips answered, {sum(count > 1 for count in counts.values())} more than once"
+    )
+
+
+def _prepare(folder: pathlib.Path, clips: str, preset: str) -> None:
+    import keras
+
+    from framecast.clips.demo import make_demo
+    from framecast.models import builders, export
+    from framecast.pipeline import check, config, dag
+
+    resolved = config.load(str(_CONFIG), [f"model.preset={preset}"])
+    make_demo(folder / "clips", clips=int(clips), seed=0, size=_SIZE, frames=(_FRAMES, _FRAMES))
+    keras.utils.set_random_seed(0)
+    model = builders.build(resolved.model, resolved.task, resolved.clip, keras.DTypePolicy("float32"))
+    card = {"contract": dag.contract(resolved), "frame_rate": 10.0}
+    export.save(check.untrained_module(model, resolved), str(folder / "model/1"), card)
+
+
+def _run(*step: str) -> Any:
+    """Runs a step in a process of its own, which inherits the peak of this one: that stays small."""
+    command = [sys.executable, "-W", "ignore", __file__, "--measure", *step]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _choose(folder: pathlib.Path) -> int:
+    """Returns the batch size at which the bare model answers most clips a second."""
+    import tensorflow as tf
+
+    model = tf.saved_model.load(str(folder / "model/1"))
+    frames = np.concatenate(list(_batches(folder, 1).take(_CHOSEN_OVER)))
+    seconds: dict[int, list[float]] = collections.defaultdict(list)
+    for _ in range(3):
+        for size in _BATCHES:
+            started = time.perf_counter()
+            for start in range(0, len(frames), size):
+                _ask(model, frames[start : start + size])
+            seconds[size].append(time.perf_counter() - started)
+    return min(_BATCHES, key=lambda size: min(seconds[size]))
+
+
+def _bare_model(folder: pathlib.Path, batch: str) -> dict[str, Any]:
+    import tensorflow as tf
+
+    batches = list(_batches(folder, int(batch)).as_numpy_iterator())
+    done = _measuring()
+    model = tf.saved_model.load(str(folder / "model/1"))
+    for frames in batches:
+        _ask(model, frames)
+    return done()
+
+
+def _bare_reading(folder: pathlib.Path, batch: str) -> dict[str, Any]:
+    import tensorflow as tf
+
+    done = _measuring()
+    model = tf.saved_model.load(str(folder / "model/1"))
+    for frames in _batches(folder, int(batch)):
+        _ask(model, frames)
+    return done()
+
+
+def _run_inference(folder: pathlib.Path, batch: str) -> dict[str, Any]:
+    import apache_beam as beam
+    from apache_beam.ml.inference.base import ModelHandler, RunInference
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from framecast.clips.beam_runner import BEAM_RUNNER
+    from framecast.clips.check import read_frames
+    from framecast.clips.records import read_records
+    from framecast.serving.bulk_model import BulkModel
+    from framecast.serving.exported import find_model
+
+    model = find_model(str(folder / "model/1"))
+
+    class Handler(ModelHandler):
+        def load_model(self):
+            return BulkModel(model.folder, int(batch))
+
+        def run_inference(self, batch, model, inference_args=None):  # noqa: ARG002 - Beam's signature
+            return (model.answer(clips) for clips in batch)
+
+        def batch_elements_kwargs(self):
+            return {"min_batch_size": 1, "max_batch_size": 1}
+
+    def batches(path: str) -> Iterator[list[np.ndarray]]:
+        clips: list[np.ndarray] = []
+        for _, record in read_records(path):
+            clips.append(read_frames(record, model.clip)[1])
+            if len(clips) == int(batch):
+                yield clips
+                clips = []
+        if clips:
+            yield clips
+
+    done = _measuring()
+    with beam.Pipeline(options=PipelineOptions([f"--runner={BEAM_RUNNER}"])) as pipeline:
+        files = sorted(map(str, (folder / "clips").glob("*/*")))
+        clips = pipeline | beam.Create(files) | beam.Reshuffle() | "Read" >> beam.FlatMap(batches)
+        _ = clips | RunInference(Handler()) | beam.Map(lambda _: None)
+    return done()
+
+
+def _infer(folder: pathlib.Path, batch: str) -> dict[str, Any]:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from framecast.clips.beam_runner import BEAM_RUNNER
+    from framecast.clips.records import find_files
+    from framecast.serving import bulk_inference
+    from framecast.serving.exported import find_model
+
+    done = _measuring()
+    bulk_inference.infer(
+        find_model(str(folder / "model")),
+        list(find_files([str(folder / "clips")])),
+        str(folder / "answers"),
+        make_pipeline=lambda: beam.Pipeline(options=PipelineOptions([f"--runner={BEAM_RUNNER}"])),
+        batch=int(batch),
+    )
+    return done()
+
+
+_STEPS: dict[str, Callable[..., Any]] = {
+    "prepare": _prepare,
+    "choose": _choose,
+    _BARE: _bare_model,
+    "bare, reading": _bare_reading,
+    "RunInference": _run_inference,
+    "infer": _infer,
+}
+
+
+def _batches(folder: pathlib.Path, size: int) -> Any:
+    """Returns a `tf.data.Dataset` of batches `(batch, time, height, width, 1)` uint8."""
+    import tensorflow as tf
+
+    def frames(example: tf.Tensor) -> tf.Tensor:
+        spec = {"image/encoded": tf.io.FixedLenSequenceFeature([], tf.string)}
+        _, lists = tf.io.parse_single_sequence_example(example, sequence_features=spec)
+        decode = lambda image: tf.io.decode_png(image, channels=1)  # noqa: E731 - a name for the line's sake
+        return tf.map_fn(decode, lists["image/encoded"], fn_output_signature=tf.uint8)
+
+    files = sorted(map(str, (folder / "clips").glob("*/*")))
+    examples = tf.data.TFRecordDataset(files, "GZIP").map(frames, num_parallel_calls=tf.data.AUTOTUNE)
+    return examples.batch(size).prefetch(tf.data.AUTOTUNE)
+
+
+def _ask(model: Any, frames: Any) -> None:
+    import tensorflow as tf
+
+    length = tf.fill([len(frames)], _FRAMES)
+    model.signatures["serving_default"](frames=tf.constant(frames), length=length)["forecast"].numpy()
+
+
+def _measuring() -> Callable[[], dict[str, Any]]:
+    """Starts measuring; what is returned tells what was measured since."""
+    imports, cpu, started = _peak(), time.process_time(), time.monotonic()
+    return lambda: {
+        "seconds": time.monotonic() - started,
+        "cpu": time.process_time() - cpu,
+        "imports": imports,
+        "peak": _peak(),
+    }
+
+
+def _peak() -> int:
+    """Returns the peak resident memory of this process in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""BulkInference: what the model that was blessed answers about a set of clips, in a folder of its own."""
+
+import hashlib
+import json
+import os
+import shutil
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.types.experimental import simple_artifacts
+
+from framecast.clips.records import MANIFEST, find_files
+from framecast.components.outcome import property_of
+from framecast.serving import bulk_inference, versions
+from framecast.serving.exported import find_model
+from framecast.serving.infer_spec import InferSpec
+
+
+class BulkInferenceSpec(component_spec.ComponentSpec):
+    """What it takes and puts out."""
+
+    PARAMETERS = {
+        "directory": component_spec.ExecutionParameter(type=str),
+        "infer": component_spec.ExecutionParameter(type=str),
+        "skip_bad": component_spec.ExecutionParameter(type=int),
+        "fingerprint": component_spec.ExecutionParameter(type=str),
+        "code": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {"pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}
+    OUTPUTS = {"answers": component_spec.ChannelParameter(type=simple_artifacts.File)}
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Answers by the version that was pushed, or that serves already because the candidate is the same."""
+
+    def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
+        """Writes the answers; or none, with the property `reason`, when the candidate lost."""
+        self._log_startup(input_dict, output_dict, exec_properties)
+        pushed = artifact_utils.get_single_instance(input_dict["pushed_model"])
+        answers = artifact_utils.get_single_instance(output_dict["answers"])
+        fileio.makedirs(answers.uri)
+        record = os.path.join(answers.uri, MANIFEST)
+        version = property_of(pushed.mlmd_artifact, "pushed_version")
+        if version is None:
+            answers.set_string_custom_property("reason", "the candidate lost")
+            # Even no answers leave a file: an empty folder is lost in object stores.
+            with fileio.open(record, "w") as file:
+                file.write("{}\n")
+            return
+        spec = InferSpec.model_validate_json(exec_properties["infer"])
+        files = list(find_files([spec.data]))
+        to = os.path.join(spec.to, f"{version}-{fingerprint(spec.data)}")
+        manifest = bulk_inference.infer(
+            find_model(versions.path(exec_properties["directory"], int(version))),
+            files,
+            to,
+            make_pipeline=self._make_beam_pipeline,
+            kind=spec.format,
+            batch=spec.batch,
+            skip_bad=bool(exec_properties["skip_bad"]),
+        )
+        shutil.copy(os.path.join(to, MANIFEST), record)
+        answers.set_string_custom_property("folder", to)
+        for name in ("clips", "left_out"):
+            answers.set_int_custom_property(name, manifest[name])
+        answers.set_int_custom_property("bad", len(manifest["bad"]))
+
+
+class BulkInference(base_beam_component.BaseBeamComponent):
+    """A component that runs the blessed model on clips.
+
+    Args:
+        pushed_model: The Pusher's output.
+        directory: Where versions are pushed to.
+        infer: Which clips, and where answers go.
+        skip_bad: Whether bad clips are left out, and named in the manifest, instead of ending the run.
+        fingerprint: Of the files of clips, a part of the cache key; empty when they are not known yet.
+        code: Digest of the code behind this component; a part of the cache key.
+    """
+
+    SPEC_CLASS = BulkInferenceSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(
+        self,
+        pushed_model: types.BaseChannel,
+        directory: Any,
+        infer: InferSpec,
+        skip_bad: bool,
+        fingerprint: str,
+        code: str,
+    ):
+        spec = BulkInferenceSpec(
+            pushed_model=pushed_model,
+            directory=directory,
+            infer=infer.model_dump_json(),
+            skip_bad=int(skip_bad),
+            fingerprint=fingerprint,
+            code=code,
+            answers=types.Channel(type=simple_artifacts.File),
+        )
+        super().__init__(spec=spec)
+
+
+def fingerprint(pattern: str) -> str:
+    """Returns a digest of names, sizes and times of the files that `pattern` names."""
+    found = []
+    for path in find_files([pattern]):
+        status = os.stat(path)
+        found.append([path, status.st_size, status.st_mtime_ns])
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:8]

@@ -1,0 +1,61 @@
+"""What a survey of clip files tells before anything is done with them."""
+
+import apache_beam as beam
+import numpy as np
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from framecast.clips.beam_runner import BEAM_RUNNER
+from framecast.clips.codec import encode_clip
+from framecast.clips.records import write_records
+from framecast.clips.survey import survey_files
+
+
+def _clip(name):
+    frames = np.zeros((2, 4, 4, 1), np.uint8)
+    return encode_clip(frames, example_id=name, media_id="m", frame_rate=1.0).SerializeToString(deterministic=True)
+
+
+@pytest.fixture
+def survey(tmp_path):
+    def run(**files):
+        paths = []
+        for name, records in files.items():
+            paths.append(str(tmp_path / name))
+            write_records(paths[-1], records)
+        pipeline = lambda: beam.Pipeline(options=PipelineOptions([f"--runner={BEAM_RUNNER}"]))  # noqa: E731
+        (tmp_path / "work").mkdir(exist_ok=True)
+        return survey_files(paths, pipeline, str(tmp_path / "work"))
+
+    return run
+
+
+def test_files_are_told_apart_by_their_records(survey, tmp_path):
+    found = survey(a=[_clip("x"), _clip("y")], b=[_clip("z")], c=[])
+    facts = [found.files[str(tmp_path / name)] for name in "abc"]
+    assert [own.records for own in facts] == [2, 1, 0]
+    assert len({own.digest for own in facts}) == 3
+    assert (found.faults, found.duplicates) == ([], {})
+    again = survey(a=[_clip("x"), _clip("y")], b=[_clip("w")])
+    assert again.files[str(tmp_path / "a")] == facts[0]
+    assert again.files[str(tmp_path / "b")] != facts[1]
+
+
+def test_all_but_the_first_of_a_name_are_told_with_their_places(survey, tmp_path):
+    found = survey(a=[_clip("x"), b"no clip", _clip("y")], b=[_clip("y"), _clip("x"), _clip("x")])
+    assert set(found.duplicates) == {(str(tmp_path / "b"), record) for record in range(3)}
+    assert found.duplicates[str(tmp_path / "b"), 2] == (
+        f"{tmp_path}/b, record 2: clip x: expected an example/id of its own, received that of {tmp_path}/a, record 0"
+    )
+
+
+def test_damage_is_told_and_what_is_whole_is_counted(survey, tmp_path):
+    survey(a=[_clip("x"), _clip("y"), _clip("z")])
+    path = tmp_path / "a"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3])
+    pipeline = lambda: beam.Pipeline(options=PipelineOptions([f"--runner={BEAM_RUNNER}"]))  # noqa: E731
+    found = survey_files([str(path)], pipeline, str(tmp_path / "work"))
+    assert found.files[str(path)].records == 2
+    assert len(found.faults) == 1
+    assert found.faults[0].startswith(f"{path}, record 2: cut in its data")
