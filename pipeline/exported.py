@@ -11,9 +11,8 @@ from typing import Any
 
 from framecast.evaluation import metrics
 from framecast.evaluation.events_spec import EventsSpec
-from framecast.evaluation.spec import EvaluateSpec
 from framecast.models.spec import parse_task
-from framecast.pipeline.config import ConfigError, load
+from framecast.pipeline.config import Config, ConfigError, load
 from framecast.schemas import features
 from framecast.schemas.spec import ClipSpec
 from framecast.serving import versions
@@ -95,8 +94,8 @@ def check_comparable(model: Exported, other: Exported) -> None:
         raise ConfigError(f"--against {other.folder}: expected the contract of {model.folder}: {'; '.join(differing)}")
 
 
-def read_spec(path: str, model: Exported) -> EvaluateSpec:
-    """Returns what a configuration file holds a model to.
+def read_config(path: str, model: Exported) -> Config:
+    """Returns a configuration file that a model can be held to.
 
     Raises:
         ConfigError: When the file is refused, or is of another task or other events than the model.
@@ -108,4 +107,4 @@ def read_spec(path: str, model: Exported) -> EvaluateSpec:
     ):
         if received != expected:
             raise ConfigError(f"{path}: {key}: expected that of {model.folder}, {expected!r}, received {received!r}")
-    return config.evaluate
+    return config

@@ -121,7 +121,7 @@ def _compile(config: Config, name: str, image: str) -> tuple[dict[str, Any], dic
             f"framecast kubeflow compile: expected framecast[kubeflow] to be installed: {error}"
         ) from error
 
-    from framecast.pipeline import dag, runner
+    from framecast.pipeline import dag
 
     assert config.kubeflow.state is not None
     pipeline = dag.create_pipeline(
@@ -129,7 +129,7 @@ def _compile(config: Config, name: str, image: str) -> tuple[dict[str, Any], dic
         name=name,
         root="",
         workdir=config.kubeflow.state,
-        beam_flags=[*runner.BEAM_FLAGS, *config.beam.flags],
+        beam_flags=config.beam.beam_flags(),
         compiled=True,
     )
     settings = tfx_runner.KubeflowV2DagRunnerConfig(

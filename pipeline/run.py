@@ -175,6 +175,9 @@ def _run(
     from framecast.pipeline import dag, runner
     from framecast.pipeline.report_line import Watcher
 
+    size = _input_bytes(config)
+    if where := config.beam.describe(size):
+        screen.say(where)
     watcher = Watcher(screen, result, config.task.kind)
     connection = metadata.sqlite_metadata_connection_config(str(base / "metadata.sqlite"))
     started = time.monotonic()
@@ -185,7 +188,7 @@ def _run(
             root=str(base / "artifacts"),
             workdir=str(base),
             metadata=connection,
-            beam_flags=[*runner.BEAM_FLAGS, *config.beam.flags],
+            beam_flags=config.beam.beam_flags(size),
         )
         runner.LocalRunner().run_watched(pipeline, name, watcher, from_node, to_node)
     except Exception as error:
@@ -195,6 +198,11 @@ def _run(
     watcher.conclude()
     result.lineage = _lineage(connection, name)
     return watcher.folders
+
+
+def _input_bytes(config: configuration.Config) -> int:
+    files = [path for own in configuration.matching_files(config).values() for path in own]
+    return sum(os.path.getsize(path) for path in files if os.path.exists(path))
 
 
 def _lineage(connection: Any, name: str) -> list[dict[str, Any]]:
