@@ -90,7 +90,7 @@ class BeamSpec(Section):
     @pydantic.model_validator(mode="after")
     def _of_the_engine(self) -> "BeamSpec":
         for key in ("job_endpoint", "artifact_endpoint", "worker_pool", "slots"):
-            if key in self.model_fields_set and self.engine not in _PORTABLE:
+            if self.engine not in _PORTABLE and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key}: expected engine {' or '.join(_PORTABLE)}, received {self.engine}")
         if self.engine == "spark" and self.parallelism is not None:
             raise ValueError("parallelism: expected none where engine is spark, which takes spark.default.parallelism")
