@@ -6,6 +6,7 @@ BeamSpec(engine="flink", parallelism=8, job_endpoint="flink-job-server:8099").be
 import os
 from typing import Literal
 
+import psutil
 import pydantic
 
 from framecast.clips.beam_runner import BEAM_RUNNER
@@ -21,6 +22,8 @@ _WORKERS_KEPT_MS = 5000
 
 # PLACEHOLDER measured
 WORTH_PROCESSES_BYTES = 1 << 40
+# What a process of Transform holds at its peak, clips of 128x128 (benchmarks/engines.py).
+_PROCESS_BYTES = 2 << 30
 
 # No container is used. Without a name here TFX packs its own sources for workers elsewhere, once for each component:
 # 45 MB in the temporary directory that nothing removes.
@@ -59,7 +62,7 @@ class BeamSpec(Section):
         engine: `local`: on this machine. `flink`, `spark`: by a job server of Beam, on a cluster whose workers see the
             same files under the same names; how much memory they have is the cluster's. `dataflow`: on Google Cloud.
         parallelism: Processes (`local`), subtasks (`flink`) or at most so many workers (`dataflow`). Unless given,
-            `local` takes as many as the data are worth, the others what they are set to.
+            `local` takes as many as data, cores and memory bear, the others what they are set to.
         job_endpoint: HOST:PORT of the job server; localhost:8099 unless given.
         artifact_endpoint: HOST:PORT where it takes what a job brings along; port 8098 of the job server unless given.
         worker_pool: HOST:PORT of the pool of Python workers, as a task manager or executor sees the one beside it;
@@ -109,7 +112,7 @@ class BeamSpec(Section):
         """
         if self.engine != "local":
             return 1
-        return self.parallelism or (_cores() if input_bytes >= WORTH_PROCESSES_BYTES else 1)
+        return self.parallelism or (_fitting() if input_bytes >= WORTH_PROCESSES_BYTES else 1)
 
     def describe(self, input_bytes: int) -> str:
         """Returns where the Beam components run, for a person; empty for one process of this machine.
@@ -170,5 +173,9 @@ def _dataflow_flags(spec: DataflowSpec, parallelism: int | None) -> list[str]:
     ]
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+def _fitting() -> int:
+    """Returns how many processes this machine has cores and memory for.
+
+    Of all its memory, not of what is free now: the flags are part of the key of TFX's cache.
+    """
+    return max(1, min(len(os.sched_getaffinity(0)), psutil.virtual_memory().total // _PROCESS_BYTES))

@@ -1,7 +1,9 @@
 """The `beam` section becomes the flags that Beam itself reads, and what contradicts itself is refused by name."""
 
 import os
+import types
 
+import psutil
 import pydantic
 import pytest
 import yaml
@@ -25,14 +27,28 @@ def test_this_machine_is_the_engine_unless_another_is_named():
     assert (read["direct_num_workers"], read["direct_running_mode"]) == (1, "in_memory")
 
 
-def test_few_data_stay_in_one_process_and_many_take_all_cores(monkeypatch):
+@pytest.fixture
+def machine(monkeypatch):
+    """One of three cores and 64 GiB."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(total=64 << 30))
+    return monkeypatch
+
+
+@pytest.mark.usefixtures("machine")
+def test_few_data_stay_in_one_process_and_many_take_all_cores():
     threshold = beam_spec.WORTH_PROCESSES_BYTES
     assert _read(threshold - 1)["direct_num_workers"] == 1
     read = _read(threshold)
     assert (read["direct_num_workers"], read["direct_running_mode"]) == (3, "multi_processing")
     assert BeamSpec().describe(threshold - 1) == ""
     assert "3 processes" in BeamSpec().describe(threshold)
+
+
+@pytest.mark.parametrize(("gibibytes", "processes"), [(5, 2), (1, 1)])
+def test_no_more_processes_than_there_is_memory_for(machine, gibibytes, processes):
+    machine.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(total=gibibytes << 30))
+    assert BeamSpec().processes(beam_spec.WORTH_PROCESSES_BYTES) == processes
 
 
 def test_parallelism_is_what_was_asked_for_whatever_the_size():
