@@ -20,10 +20,12 @@ _PORTABLE = ("flink", "spark")
 # dead one is forgotten with the others, which must be before the job starts again.
 _WORKERS_KEPT_MS = 5000
 
-# PLACEHOLDER measured
-WORTH_PROCESSES_BYTES = 1 << 40
-# What a process of Transform holds at its peak, clips of 128x128 (benchmarks/engines.py).
-_PROCESS_BYTES = 2 << 30
+# From how many bytes of clips on several processes are quicker than one. benchmarks/engines.py, on 2 busy cores: their
+# imports cost the four components 250 s a run, and a frame of 128x128 takes 1.8 ms in one process, of which a second
+# saves half at best. That is even at 275,000 frames, 1.2 GB of radar; more cores save more.
+WORTH_PROCESSES_BYTES = 1 << 30
+# What a process holds, and its share of the one that feeds it: 2.8 GB for two in Transform, by the same benchmark.
+_PROCESS_BYTES = 3 << 29
 
 # No container is used. Without a name here TFX packs its own sources for workers elsewhere, once for each component:
 # 45 MB in the temporary directory that nothing removes.

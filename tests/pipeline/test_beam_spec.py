@@ -45,7 +45,7 @@ def test_few_data_stay_in_one_process_and_many_take_all_cores():
     assert "3 processes" in BeamSpec().describe(threshold)
 
 
-@pytest.mark.parametrize(("gibibytes", "processes"), [(5, 2), (1, 1)])
+@pytest.mark.parametrize(("gibibytes", "processes"), [(4, 2), (1, 1)])
 def test_no_more_processes_than_there_is_memory_for(machine, gibibytes, processes):
     machine.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(total=gibibytes << 30))
     assert BeamSpec().processes(beam_spec.WORTH_PROCESSES_BYTES) == processes
