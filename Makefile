@@ -1,6 +1,6 @@
 # Everything that a person can do here: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo tensorboard test test-all test-backends test-image soak manifests image-steps lint format lock clean
+.PHONY: help setup peers demo tensorboard test test-all test-backends test-flink test-image soak manifests image-steps lint format lock clean
 
 PYTHON := .venv/bin/python
 # A file's tests stay together, since they share what takes long; two workers, since each holds 2 GB of imports.
@@ -24,10 +24,10 @@ tensorboard: setup ## Shows the training runs of WORKDIR (work unless given), th
 	@$(PYTHON) -W ignore -m tensorboard.main --logdir $(WORKDIR)/artifacts/Trainer/model_run --host localhost
 
 test: setup ## Runs the tests, without those that take minutes each.
-	@$(PYTEST) -m "not slow"
+	@$(PYTEST) -m "not slow and not flink"
 
 test-all: setup ## Runs all tests on this machine's stack and, where that is A, on B in a Debian 13 root.
-	@$(PYTEST)
+	@$(PYTEST) -m "not flink"
 	@case "$$(requirements/setup.sh --which)" in \
 	  "stack a"*) requirements/debian13.sh make test-all;; \
 	esac
@@ -37,6 +37,9 @@ test-backends: setup peers ## Runs the layers' tests on Keras' other backends, J
 	@KERAS_BACKEND=torch .venv-peers/bin/python -W ignore -m pytest tests/models/test_convlstm.py
 	@.venv-peers/bin/python -W ignore -m pytest tests/evaluation/test_extrapolation.py
 	@FRAMECAST_PEERS=.venv-peers/bin/python $(PYTHON) -W ignore -m pytest tests/evaluation/test_pysteps.py
+
+test-flink: setup ## Runs the pipeline on a real Flink cluster of this machine, and kills parts of it; needs Java 17, Maven, stack A.
+	@$(PYTHON) -W ignore -m pytest -x -m flink tests/flink
 
 soak: setup ## Asks the embedded server for five minutes, while versions come and go; make test-all does it shortly.
 	@$(PYTHON) -W ignore benchmarks/soak.py

@@ -114,7 +114,7 @@ def _evaluator(folder: pathlib.Path) -> dict[str, Any]:
     from framecast.components.evaluator import Executor
     from framecast.evaluation.thresholds import build_eval_config
     from framecast.evaluation.verdict import read_verdict
-    from framecast.pipeline import config, runner
+    from framecast.pipeline import config
 
     resolved = config.Config.model_validate_json((folder / "config.json").read_text())
     assert resolved.task.kind == "forecast"
@@ -129,7 +129,7 @@ def _evaluator(folder: pathlib.Path) -> dict[str, Any]:
     artifacts["examples"].split_names = '["eval"]'
     artifacts["examples"].set_string_custom_property("payload_format", "FORMAT_TF_SEQUENCE_EXAMPLE")
     done = _measuring()
-    Executor(BaseBeamExecutor.Context(beam_pipeline_args=list(runner.BEAM_FLAGS), tmp_dir=str(folder))).Do(
+    Executor(BaseBeamExecutor.Context(beam_pipeline_args=resolved.beam.beam_flags(), tmp_dir=str(folder))).Do(
         {name: [artifacts[name]] for name in ("examples", "model")},
         {name: [artifacts[name]] for name in ("evaluation", "blessing")},
         {

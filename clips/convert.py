@@ -69,7 +69,7 @@ def convert(
     spec: ConvertSpec,
     *,
     skip_bad: bool = False,
-    workers: int = 1,
+    beam_flags: Sequence[str] = (f"--runner={BEAM_RUNNER}",),
 ) -> dict[str, Any]:
     """Converts sources into clip files in `directory`.
 
@@ -79,7 +79,8 @@ def convert(
         spec: What is wanted.
         skip_bad: Whether a source that cannot be read on is left there, and named in the manifest, instead of ending
             the conversion.
-        workers: Processes; each imports TensorFlow.
+        beam_flags: Of the Beam pipeline, whose workers must see sources and directory under the same names; one
+            process of this machine unless given.
 
     Returns:
         The manifest, as it stands in `manifest.json`.
@@ -98,10 +99,7 @@ def convert(
     state = _begin(base, plan)
     labels = Labels(spec.read.labels, [source.name for source in found.sources]) if spec.read.labels else None
     units = _units(found.sources)
-    flags = [f"--runner={BEAM_RUNNER}"]
-    if workers > 1:
-        flags += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
-    with beam.Pipeline(argv=flags) as pipeline:
+    with beam.Pipeline(argv=list(beam_flags)) as pipeline:
         (
             pipeline
             | "Units" >> beam.Create(units)

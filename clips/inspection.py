@@ -19,7 +19,7 @@ import tensorflow as tf
 from google.protobuf import message as protobuf_message
 from PIL import Image
 
-from framecast.clips import images
+from framecast.clips import images, stores
 from framecast.clips.codec import RAW, BadClip, clip_name, context_value, decode_frames, frame_values
 from framecast.clips.records import BadFile, find_files, read_records
 from framecast.schemas import features
@@ -100,7 +100,7 @@ def inspect(paths: Sequence[str]) -> Inspection:
     for path in find_files(paths):
         found.files += 1
         try:
-            found.bytes += os.path.getsize(path)
+            found.bytes += stores.total_size([path])
             for index, record in read_records(path, on_corrupt=lambda error, _: found.faults.append(str(error))):
                 try:
                     example = _add(record, found, recordings)

@@ -125,6 +125,17 @@ def fingerprint(pattern: str) -> str:
     return f"{len(files)} files of {size} bytes, {digest.hexdigest()[:16]}"
 
 
+def total_size(files: Iterable[str]) -> int:
+    """Returns how many bytes files have together; what is not there has none."""
+    size = 0
+    for path in files:
+        if is_remote(path):
+            size += sum(file.size for file in _match(path))
+        elif os.path.exists(path):
+            size += os.path.getsize(path)
+    return size
+
+
 def copy(source: str, target: str) -> None:
     """Copies a file; the folder that it is copied to is made where there are folders."""
     if not is_remote(target):

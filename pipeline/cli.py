@@ -118,7 +118,8 @@ def evaluate(
         str | None, typer.Option(metavar="MODEL", help="Another exported model, to be compared with.")
     ] = None,
     config: Annotated[
-        str | None, typer.Option(metavar="CONFIG", help="Hold the model to the thresholds of this configuration.")
+        str | None,
+        typer.Option(metavar="CONFIG", help="Hold the model to the thresholds of this configuration, on its engine."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -126,21 +127,25 @@ def evaluate(
 
     Exits with 0 when every threshold was met, 3 when one was missed, 2 on bad usage, 1 on failure.
     """
+    from framecast.clips import stores
     from framecast.clips.records import find_files
     from framecast.pipeline import exported
+    from framecast.pipeline.beam_spec import BeamSpec
     from framecast.serving.exported import find_model
 
     subject = find_model(model)
     other = find_model(against) if against else None
     if other:
         exported.check_comparable(subject, other)
-    spec = exported.read_spec(config, subject) if config else None
+    given = exported.read_config(config, subject) if config else None
     files = list(dict.fromkeys(find_files(clips)))
+    beam = given.beam if given else BeamSpec()
+    flags = beam.beam_flags(stores.total_size(files))
     with quiet.heavy_imports():
         from framecast.pipeline import evaluate as evaluation
 
         # What TensorFlow and Beam log of every pipeline, and of an error that is told below.
-        found = evaluation.evaluate(subject, files, other, spec)
+        found = evaluation.evaluate(subject, files, other, given.evaluate if given else None, flags)
     print(json.dumps(found.to_json()) if as_json else found.describe())
     raise typer.Exit(0 if found.verdict.blessed else 3)
 

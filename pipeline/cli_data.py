@@ -8,6 +8,7 @@ import pydantic
 import typer
 
 from framecast.pipeline import quiet
+from framecast.pipeline.beam_spec import BeamSpec
 from framecast.pipeline.config import ConfigError
 
 data = typer.Typer(no_args_is_help=True, help="Make clip files, look into them, compare requests with them.")
@@ -109,6 +110,9 @@ def convert(
         bool, typer.Option("--skip-bad", help="Leave bad sources out, named in the manifest.", rich_help_panel=_OUTPUT)
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes.", rich_help_panel=_OUTPUT)] = 1,
+    beam_flag: Annotated[
+        list[str] | None, typer.Option(help="Raw flag of Beam, after ours; repeatable.", rich_help_panel=_OUTPUT)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make clip files of videos, folders of images, NumPy arrays, NetCDF, HDF5, Zarr, MNIST digits or TFDS videos.
@@ -153,12 +157,13 @@ def convert(
             "gzip": gzip,
         }
     )
+    beam = BeamSpec(parallelism=workers, flags=tuple(beam_flag or ()))
     with quiet.heavy_imports():
         from framecast.clips import convert as conversion
         from framecast.pipeline import convert_screen
 
     with convert_screen.shown(to, quiet=as_json):
-        manifest = conversion.convert(sources, to, spec, skip_bad=skip_bad, workers=workers)
+        manifest = conversion.convert(sources, to, spec, skip_bad=skip_bad, beam_flags=beam.beam_flags())
     if as_json:
         print(json.dumps({name: value for name, value in manifest.items() if name not in ("plan", "sources")}))
     else:

@@ -34,7 +34,9 @@ def infer(
 
     The same command goes on with an inference that was stopped. DIR/manifest.json says what came of it.
     """
+    from framecast.clips import stores
     from framecast.clips.records import find_files
+    from framecast.pipeline.beam_spec import BeamSpec
     from framecast.serving.exported import find_model
 
     if kind is not None and kind not in KINDS:
@@ -45,10 +47,9 @@ def infer(
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        from framecast.clips.beam_runner import BEAM_RUNNER
         from framecast.serving import bulk_inference
 
-        flags = [f"--runner={BEAM_RUNNER}"]
+        flags = BeamSpec().beam_flags(stores.total_size(files))
         manifest = bulk_inference.infer(
             subject,
             files,

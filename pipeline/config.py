@@ -19,6 +19,7 @@ from framecast.evaluation import metrics
 from framecast.evaluation.spec import EvaluateSpec
 from framecast.models.spec import ExportSpec, ModelSpec, TaskSpec, TrainSpec
 from framecast.pipeline import quiet
+from framecast.pipeline.beam_spec import BeamSpec
 from framecast.pipeline.kubeflow_spec import KubeflowSpec
 from framecast.schemas import features
 from framecast.schemas.section import Section
@@ -135,15 +136,6 @@ class PushSpec(Section):
                 "version at once"
             )
         return self
-
-
-class BeamSpec(Section):
-    """How Beam runs the data components: raw pipeline flags, after our defaults.
-
-    Another runner's workers need an image with framecast: `--sdk_container_image`.
-    """
-
-    flags: tuple[str, ...] = ()
 
 
 class Config(Section):

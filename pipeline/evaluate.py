@@ -139,6 +139,7 @@ def evaluate(
     files: Sequence[str],
     against: Exported | None = None,
     spec: EvaluateSpec | None = None,
+    beam_flags: Sequence[str] = (f"--runner={BEAM_RUNNER}",),
 ) -> Evaluation:
     """Evaluates a model as the pipeline's Evaluator does, one batch of clips in memory at a time.
 
@@ -146,14 +147,16 @@ def evaluate(
         model: The model.
         files: TFRecords of clips, plain or gzip.
         against: Another model of the same contract, see `exported.check_comparable`.
-        spec: What it must reach, see `exported.read_spec`; unless given, that its error is a finite number.
+        spec: What it must reach, see `exported.read_config`; unless given, that its error is a finite number.
+        beam_flags: Of the Beam pipeline, whose workers must see model, files and the temporary directory under the same
+            names; one process of this machine unless given.
 
     Raises:
         ValueError: When a clip breaks the model's contract or a file is damaged, naming file and record; when no clip
             is long enough.
     """
     with tempfile.TemporaryDirectory() as folder:
-        counts = _run_tfma(model, against, files, spec or EvaluateSpec(events=model.events), folder)
+        counts = _run_tfma(model, against, files, spec or EvaluateSpec(events=model.events), folder, beam_flags)
         if not counts[_COUNTED]:
             raise ValueError(
                 f"{', '.join(files)}: expected a clip of at least {model.task.min_frames} frames, "
@@ -166,7 +169,12 @@ def evaluate(
 
 
 def _run_tfma(
-    model: Exported, against: Exported | None, files: Sequence[str], spec: EvaluateSpec, folder: str
+    model: Exported,
+    against: Exported | None,
+    files: Sequence[str],
+    spec: EvaluateSpec,
+    folder: str,
+    beam_flags: Sequence[str],
 ) -> dict[str, int]:
     """Writes the results to a folder as TFX's Evaluator would, and returns how many clips were counted as what."""
     config = tfma.utils.update_eval_config_with_defaults(
@@ -180,7 +188,7 @@ def _run_tfma(
         if own is not None
     ]
     records = raw_tf_record.RawBeamRecordTFXIO("tfrecord", tfma.ARROW_INPUT_COLUMN, ["framecast", "evaluate"])
-    pipeline = beam.Pipeline(options=PipelineOptions([f"--runner={BEAM_RUNNER}"]))
+    pipeline = beam.Pipeline(options=PipelineOptions(list(beam_flags)))
     with few_clips():
         _ = (
             pipeline

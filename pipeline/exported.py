@@ -1,7 +1,6 @@
 """What an exported model is held against: another one of the same contract, and the thresholds of a configuration."""
 
-from framecast.evaluation.spec import EvaluateSpec
-from framecast.pipeline.config import ConfigError, load
+from framecast.pipeline.config import Config, ConfigError, load
 from framecast.serving.exported import Exported
 
 
@@ -20,8 +19,8 @@ def check_comparable(model: Exported, other: Exported) -> None:
         raise ConfigError(f"--against {other.folder}: expected the contract of {model.folder}: {'; '.join(differing)}")
 
 
-def read_spec(path: str, model: Exported) -> EvaluateSpec:
-    """Returns what a configuration file holds a model to.
+def read_config(path: str, model: Exported) -> Config:
+    """Returns a configuration file that a model can be held to.
 
     Raises:
         ConfigError: When the file is refused, or is of another task or other events than the model.
@@ -33,4 +32,4 @@ def read_spec(path: str, model: Exported) -> EvaluateSpec:
     ):
         if received != expected:
             raise ConfigError(f"{path}: {key}: expected that of {model.folder}, {expected!r}, received {received!r}")
-    return config.evaluate
+    return config

@@ -13,11 +13,13 @@ import yaml
 from framecast.clips import spans
 from framecast.pipeline import quiet
 from framecast.pipeline.config import Config, ConfigError
+from framecast.pipeline.kubeflow_entry import FOLDERS
 from framecast.pipeline.kubeflow_spec import INPUT_FILES, TaskSpec, quantity
 
 ENTRY = ("python", "-m", "framecast.pipeline.kubeflow_entry")
 
 _SCHEMES = ("gs://", "s3://", "minio://")
+_BEAM_COMPONENTS = ("ClipExampleGen", "StatisticsGen", "Transform", "Evaluator")
 _GIGABYTE = 1e9
 _DESCRIPTIONS = {
     "train_data": "Glob pattern of the TFRecords to learn from",
@@ -97,11 +99,24 @@ def _check(config: Config, root: str) -> None:
             "kubeflow.state: expected a folder on a volume where the Trainer's checkpoints outlive pods, received none"
         )
     _on_volume(config, "kubeflow.state", state, ("Trainer", *(("ValidationGate",) if _has_spans(config) else ())))
+    _check_engine(config, root)
     if "://" not in config.push.directory:
         _on_volume(config, "push.directory", config.push.directory, ("ServingModel", "Pusher"))
     if config.infer is not None:
         for key, path in (("push.directory", config.push.directory), ("infer.to", config.infer.to)):
             _on_volume(config, key, path, ("BulkInference",))
+
+
+def _check_engine(config: Config, root: str) -> None:
+    """Workers elsewhere must see what the launcher keeps in a task's own folders."""
+    if config.beam.engine == "dataflow":
+        raise ConfigError(
+            "beam.engine: expected local, flink or spark, received dataflow: its workers mount no volume, and tasks on "
+            "Kubeflow keep artifacts in folders"
+        )
+    if config.beam.engine != "local":
+        folder = f"/{FOLDERS[root.partition('://')[0] + '://']}"
+        _on_volume(config, f"beam.engine {config.beam.engine}: --pipeline-root", folder, _BEAM_COMPONENTS)
 
 
 def _on_volume(config: Config, key: str, path: str, components: tuple[str, ...]) -> None:
@@ -124,7 +139,7 @@ def _compile(config: Config, name: str, image: str) -> tuple[dict[str, Any], dic
             f"framecast kubeflow compile: expected framecast[kubeflow] to be installed: {error}"
         ) from error
 
-    from framecast.pipeline import dag, runner
+    from framecast.pipeline import dag
 
     assert config.kubeflow.state is not None
     pipeline = dag.create_pipeline(
@@ -132,7 +147,7 @@ def _compile(config: Config, name: str, image: str) -> tuple[dict[str, Any], dic
         name=name,
         root="",
         workdir=config.kubeflow.state,
-        beam_flags=[*runner.BEAM_FLAGS, *config.beam.flags],
+        beam_flags=config.beam.beam_flags(),
         compiled=True,
     )
     settings = tfx_runner.KubeflowV2DagRunnerConfig(

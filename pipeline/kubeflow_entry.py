@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 # `localPathForURI` of the launcher, backend/src/v2/component/launcher_v2.go in kubeflow/pipelines.
-_FOLDERS = {"minio://": "minio", "s3://": "s3", "gs://": "gcs"}
+FOLDERS = {"minio://": "minio", "s3://": "s3", "gs://": "gcs"}
 # Where those folders are; only a launcher that is not KFP's has another place than the root.
 _ROOT = "FRAMECAST_LAUNCHER_ROOT"
 _EXECUTOR = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
@@ -35,7 +35,7 @@ def local_path(artifact: dict[str, Any], root: str = "/") -> str:
     if custom := artifact.get("customPath"):
         return custom
     uri = artifact.get("uri", "")
-    for scheme, folder in _FOLDERS.items():
+    for scheme, folder in FOLDERS.items():
         if uri.startswith(scheme):
             return os.path.join(root, folder, uri.removeprefix(scheme))
     return uri

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from framecast.clips import stores
 from framecast.pipeline import config as configuration
 from framecast.pipeline import daily, provenance
 from framecast.pipeline.screen import Screen, logged_to
@@ -196,6 +197,9 @@ def _run(
     from framecast.pipeline import dag, runner
     from framecast.pipeline.report_line import Watcher
 
+    size = stores.total_size(path for own in configuration.matching_files(config).values() for path in own)
+    if where := config.beam.describe(size):
+        screen.say(where)
     watcher = Watcher(screen, result, config.task.kind)
     connection = metadata.sqlite_metadata_connection_config(str(base / "metadata.sqlite"))
     started = time.monotonic()
@@ -206,7 +210,7 @@ def _run(
             root=str(base / "artifacts"),
             workdir=str(base),
             metadata=connection,
-            beam_flags=[*runner.BEAM_FLAGS, *config.beam.flags],
+            beam_flags=config.beam.beam_flags(size),
         )
         runner.LocalRunner().run_watched(pipeline, name, watcher, from_node, to_node)
     except Exception as error:

@@ -17,15 +17,6 @@ from tfx.proto.orchestration import pipeline_pb2
 from framecast.clips.beam_runner import BEAM_RUNNER
 from framecast.pipeline.peak_memory import PeakMemory
 
-BEAM_FLAGS = (
-    f"--runner={BEAM_RUNNER}",
-    "--tfxio_use_byte_size_batching",
-    # No container is used. Without a name here TFX packs its own sources for workers elsewhere, once for each
-    # component: 45 MB in the temporary directory that nothing removes.
-    "--sdk_container_image=in-process",
-)
-
-
 _DELETED = metadata_store_pb2.Artifact.DELETED
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from framecast.clips import convert as conversion
 from framecast.clips import images
+from framecast.clips.beam_runner import BEAM_RUNNER
 from framecast.clips.check import check_clip
 from framecast.clips.codec import decode_frames
 from framecast.clips.convert import BadSourcesError, convert, read_progress
@@ -21,8 +22,8 @@ from framecast.schemas.spec import ClipSpec
 _RNG = np.random.default_rng(0)
 
 
-def _convert(source, to, skip_bad=False, workers=1, **spec):
-    return convert([str(source)], to, ConvertSpec.model_validate(spec), skip_bad=skip_bad, workers=workers)
+def _convert(source, to, skip_bad=False, **spec):
+    return convert([str(source)], to, ConvertSpec.model_validate(spec), skip_bad=skip_bad)
 
 
 def _records(folder):
@@ -287,7 +288,9 @@ def test_workers_write_what_one_process_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(conversion, "_UNIT_BYTES", 1)
     one = _convert(str(tmp_path / "*.npy"), tmp_path / "one", **spec)
     assert len(one["shards"]) == 3
-    assert _convert(str(tmp_path / "*.npy"), tmp_path / "two", workers=2, **spec) == one
+    flags = [f"--runner={BEAM_RUNNER}", "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    sources = [str(tmp_path / "*.npy")]
+    assert convert(sources, tmp_path / "two", ConvertSpec.model_validate(spec), beam_flags=flags) == one
     assert _records(tmp_path / "one") == _records(tmp_path / "two")
 
 

@@ -39,6 +39,13 @@ def test_what_lies_below_is_listed_alike(both):
     assert not stores.exists(f"{remote}/day1/none.gz")
 
 
+def test_sizes_add_up_and_what_is_not_there_has_none(both):
+    for base in both:
+        files = [f"{base}/{key}" for key in _KEYS]
+        assert stores.total_size([*files, f"{base}/none"]) == sum(map(len, _KEYS))
+    assert stores.total_size([]) == 0
+
+
 def test_bytes_are_written_and_read_as_they_are(bucket):
     data = bytes(range(256)) * 60_000  # More than one part of an upload.
     with stores.open_path(f"{bucket.uri}/a.gz", "wb") as file:

@@ -9,7 +9,7 @@ from tfx.types import standard_artifacts
 from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
 from framecast.components.clip_example_gen import ClipExampleGen, Executor
-from framecast.pipeline.runner import BEAM_FLAGS
+from framecast.pipeline.beam_spec import BeamSpec
 from framecast.schemas.spec import ClipSpec
 
 
@@ -38,7 +38,7 @@ def _ingest(folder, files):
     artifact.uri = str(folder / "output")
     for split in ("train", "val", "eval"):
         (folder / "output" / f"Split-{split}").mkdir(parents=True)
-    context = Executor.Context(list(BEAM_FLAGS), tmp_dir=str(folder), unique_id="1")
+    context = Executor.Context(BeamSpec().beam_flags(), tmp_dir=str(folder), unique_id="1")
     Executor(context).Do({}, {"examples": [artifact]}, component.exec_properties)
     return json.loads((folder / "output" / "ingest.json").read_text())
 

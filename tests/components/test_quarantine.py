@@ -14,7 +14,7 @@ from framecast.clips.codec import encode_clip
 from framecast.clips.quarantine import read_quarantine
 from framecast.clips.records import read_records, write_records
 from framecast.components.clip_example_gen import BadClipsError, ClipExampleGen, Executor
-from framecast.pipeline.runner import BEAM_FLAGS
+from framecast.pipeline.beam_spec import BeamSpec
 from framecast.schemas.spec import ClipSpec, LabelSpec
 
 _SPEC = ClipSpec(frames={"min": 4, "max": 8}, height=12, width=12)
@@ -58,7 +58,7 @@ def _execute(component, folder):
     artifact = standard_artifacts.Examples()
     artifact.uri = str(output)
     (folder / "temporary").mkdir(exist_ok=True)
-    context = Executor.Context(list(BEAM_FLAGS), tmp_dir=str(folder / "temporary"), unique_id="1")
+    context = Executor.Context(BeamSpec().beam_flags(), tmp_dir=str(folder / "temporary"), unique_id="1")
     Executor(context).Do({}, {"examples": [artifact]}, component.exec_properties)
     return output
 

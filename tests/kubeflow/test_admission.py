@@ -21,7 +21,7 @@ def _validate(folder: pathlib.Path) -> tuple[int, str]:
 
 @pytest.fixture
 def manifests(tmp_path: pathlib.Path) -> pathlib.Path:
-    for name in ("serving", "kserve", "storage", "shell", "training"):
+    for name in ("serving", "kserve", "storage", "shell", "training", "flink"):
         shutil.copytree(_TREE / "kubeflow" / name, tmp_path / name)
     return tmp_path
 
@@ -104,6 +104,30 @@ _WRONG = {
         {"kind": "TFJob"},
         {"op": "replace", "path": "/spec/tfReplicaSpecs/Chief/template/spec/volumes/0/name", "value": "else"},
         "spec.tfReplicaSpecs.Chief",
+    ),
+    "an unknown field of the FlinkDeployment": (
+        "flink",
+        {"kind": "FlinkDeployment"},
+        {"op": "add", "path": "/spec/taskManager/slots", "value": 2},
+        'unknown field "spec.taskManager.slots"',
+    ),
+    "a Flink that the operator does not know": (
+        "flink",
+        {"kind": "FlinkDeployment"},
+        {"op": "replace", "path": "/spec/flinkVersion", "value": "1.20"},
+        "spec.flinkVersion: expected one of",
+    ),
+    "a number where Flink's configuration has text": (
+        "flink",
+        {"kind": "FlinkDeployment"},
+        {"op": "replace", "path": "/spec/flinkConfiguration/taskmanager.numberOfTaskSlots", "value": 1},
+        "flinkConfiguration",
+    ),
+    "a pod of Flink that Kubernetes refuses": (
+        "flink",
+        {"kind": "FlinkDeployment"},
+        {"op": "replace", "path": "/spec/taskManager/podTemplate/spec/containers/1/volumeMounts/0/name", "value": "x"},
+        'spec.taskManager.podTemplate: PodTemplate "pod" is invalid',
     ),
 }
 

@@ -74,13 +74,14 @@ class Project:
         monkeypatch.delitem(sys.modules, "edited_builder", raising=False)
 
     def pipeline(self, *overrides):
+        resolved = config.load(str(self.folder / "config.yaml"), overrides)
         return dag.create_pipeline(
-            config.load(str(self.folder / "config.yaml"), overrides),
+            resolved,
             name="framecast",
             root=str(self.folder / "artifacts"),
             workdir=str(self.folder),
             metadata=metadata.sqlite_metadata_connection_config(str(self.folder / "metadata.sqlite")),
-            beam_flags=list(runner.BEAM_FLAGS),
+            beam_flags=resolved.beam.beam_flags(),
         )
 
     def run(self, *overrides, from_node=None, to_node=None):

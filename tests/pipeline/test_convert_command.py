@@ -43,6 +43,7 @@ def test_json_is_one_object(framecast, tmp_path, array):
         (["--fps", 0], 2, "framecast: --fps: Input should be greater than 0, received 0.0"),
         ([], 1, "a.npy: expected frames with times, or their number a second (--fps), received neither"),
         (["--fps", 1, "--tile", 64], 1, "a.npy, frame 0: expected frames of at least 64x64 (--tile), received 12x16"),
+        (["--fps", 1, "--beam-flag=--runner=Nowhere"], 1, "Unexpected pipeline runner: Nowhere"),
         (["--fps", 1, "--crop", 0, 0, 13, 4], 1, "expected at least 13x4 pixels to crop from, received 12x16"),
     ],
 )

@@ -275,6 +275,16 @@ def test_a_pipeline_compiles_to_the_same_file_again(folder, documents, tmp_path)
         (_ROOT, ["data.train=minio://b/*"], r"data.train: .*, s3:// or gs://, received minio://b/\* \(MinIO is"),
         (_ROOT, ["push.directory=/serving"], r"push.directory: .*volume of ServingModel .*received /serving"),
         (_ROOT, ["kubeflow.components.Pusher={volumes: []}"], r"push.directory: .*volume of Pusher "),
+        (
+            _ROOT,
+            ["beam.engine=flink"],
+            r"beam.engine flink: --pipeline-root: .*volume of ClipExampleGen .*received /minio$",
+        ),
+        (
+            _ROOT,
+            ["beam={engine: dataflow, dataflow: {project: p, region: r, temp_location: gs://b, image: i}}"],
+            r"beam.engine: expected local, flink or spark, received dataflow",
+        ),
     ],
 )
 def test_what_cannot_run_on_a_cluster_is_refused(framecast, folder, root, overrides, message):

@@ -1,0 +1,203 @@
+"""Time and memory of every Beam component on each engine: `python benchmarks/engines.py`.
+
+Makes moving digits of 128x128, as many frames as asked for each data set, and runs `ClipExampleGen`, `StatisticsGen`,
+`Transform` and the Evaluator's executor, a process each, in one and in two processes of this machine and on a Flink
+cluster of one and of two task managers (that of `tests/flink`: Java 17 and Maven). The smallest data set shows what a
+job costs however little it has to do; the peak is what all processes of a job held together, Flink's Java included.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from framecast.pipeline import quiet
+
+_TREE = pathlib.Path(__file__).resolve().parent.parent
+_COMPONENTS = ("ClipExampleGen", "StatisticsGen", "Transform", "Evaluator")
+_ENGINES = ("local 1", "local 2", "flink 1", "flink 2")
+_LENGTHS = (8, 24)
+_CONFIG = """
+data: {{train: "{folder}/clips/train/*", eval: "{folder}/clips/eval/*"}}
+clip: {{frames: {{min: 8, max: 24}}}}
+task: {{horizon: 5, context: {{min: 3}}}}
+model: {{preset: convlstm-coarse}}
+train: {{steps: 1}}
+push: {{directory: "{folder}/serving"}}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """What a component took on an engine; the peak in bytes, of all processes of the job."""
+
+    seconds: float
+    peak: int
+
+    def cell(self) -> str:
+        """Returns it as the table has it."""
+        return f"{self.seconds:>8.0f} s{self.peak / 2**20:>7.0f} MiB"
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, nargs="+", default=[400, 10_000, 100_000], help="about as many frames")
+    parser.add_argument("--size", type=int, default=128, help="side of a frame in pixels")
+    parser.add_argument("--engines", nargs="+", default=_ENGINES, choices=_ENGINES)
+    parser.add_argument("--measure", nargs=3, metavar=("FOLDER", "COMPONENT", "BEAM"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    quiet.settle()
+    if arguments.measure:
+        folder, component, beam = arguments.measure
+        print(json.dumps(_measure(pathlib.Path(folder), component, json.loads(beam))))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = [pathlib.Path(temporary) / str(frames) for frames in sorted(arguments.frames)]
+        frames = [_prepare(folder, arguments.size) for folder in folders]
+        print(f"{'':<9}{'':<16}" + "".join(f"{f'{count} frames':>22}" for count in frames))
+        for engine in arguments.engines:
+            with _running(engine, pathlib.Path(temporary)) as (beam, cluster):
+                for component in _COMPONENTS:
+                    cells = []
+                    for folder in folders:
+                        cells.append(_run(folder, component, beam, cluster).cell())
+                        print(f"# {engine} {component} {folder.name}: {cells[-1]}", file=sys.stderr, flush=True)
+                    print(f"{engine:<9}{component:<16}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
+
+
+def _prepare(folder: pathlib.Path, size: int) -> int:
+    """Makes a data set of as many frames as the folder is called and a model for it; returns how many there are."""
+    command = [sys.executable, "-W", "ignore", __file__, "--measure", str(folder), "prepare", json.dumps(size)]
+    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+
+
+def _make(folder: pathlib.Path, size: int) -> int:
+    import keras
+
+    from framecast.clips.check import read_clips
+    from framecast.clips.demo import make_demo
+    from framecast.models import builders, export
+    from framecast.pipeline import check, config
+
+    make_demo(folder / "clips", clips=int(folder.name) * 2 // sum(_LENGTHS), seed=0, size=size, frames=_LENGTHS)
+    (folder / "config.yaml").write_text(_CONFIG.format(folder=folder))
+    resolved = config.load(str(folder / "config.yaml"))
+    keras.utils.set_random_seed(0)
+    model = builders.build(resolved.model, resolved.task, resolved.clip, keras.DTypePolicy("float32"))
+    export.save(check.untrained_module(model, resolved), str(folder / "model/Format-Serving"), {})
+    files = sorted((folder / "clips").glob("*/*"))
+    return sum(
+        len(clip.feature_lists.feature_list["image/encoded"].feature)
+        for file in files
+        for clip in read_clips(str(file), resolved.clip)
+    )
+
+
+@contextlib.contextmanager
+def _running(engine: str, folder: pathlib.Path) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Yields the `beam` section of an engine, and the cluster if it is one."""
+    name, count = engine.split()
+    if name == "local":
+        yield {"engine": "local", "parallelism": int(count)}, None
+        return
+    sys.path.insert(0, str(_TREE / "tests/flink"))
+    from cluster import FlinkCluster
+
+    with FlinkCluster(folder / engine.replace(" ", "-"), int(count)) as cluster:
+        yield cluster.section, cluster
+
+
+def _run(folder: pathlib.Path, component: str, beam: dict[str, Any], cluster: Any) -> Measure:
+    """Measures a component in a process of its own; on a cluster, the memory of its processes is added."""
+    command = [sys.executable, "-W", "ignore", __file__, "--measure", str(folder), component, json.dumps(beam)]
+    over, largest = threading.Event(), 0
+
+    def watch() -> None:
+        nonlocal largest
+        while not over.wait(0.5):
+            largest = max(largest, cluster.memory())
+
+    thread = threading.Thread(target=watch)
+    if cluster:
+        thread.start()
+    try:
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    finally:
+        over.set()
+        if cluster:
+            thread.join()
+    found = json.loads(done.stdout.splitlines()[-1])
+    return Measure(found["seconds"], found["peak"] + largest)
+
+
+def _measure(folder: pathlib.Path, component: str, beam: Any) -> Any:
+    if component == "prepare":
+        return _make(folder, beam)
+    if component == "Evaluator":
+        return _evaluate(folder, beam)
+    from framecast.pipeline import config, run
+
+    resolved = config.load(str(folder / "config.yaml"), [f"beam={yaml.safe_dump(beam, default_flow_style=True)}"])
+    result = run.run(resolved, str(_work(folder, beam)), None, component, quiet=True)
+    if result.verdict == "failed":
+        raise RuntimeError(result.why)
+    (found,) = (one for one in result.components if one["name"] == component)
+    return {"seconds": found["seconds"], "peak": found["peak_memory"]}
+
+
+def _evaluate(folder: pathlib.Path, beam: dict[str, Any]) -> dict[str, Any]:
+    """Runs the Evaluator's executor on what ClipExampleGen wrote and the model that was not trained."""
+    from google.protobuf import json_format
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+    from tfx.types import standard_artifacts
+
+    from framecast.components.evaluator import Executor
+    from framecast.evaluation.thresholds import build_eval_config
+    from framecast.pipeline import config
+    from framecast.pipeline.beam_spec import BeamSpec
+    from framecast.pipeline.peak_memory import PeakMemory
+
+    resolved = config.load(str(folder / "config.yaml"))
+    work = _work(folder, beam)
+    artifacts = {
+        "examples": standard_artifacts.Examples(),
+        "model": standard_artifacts.Model(),
+        "evaluation": standard_artifacts.ModelEvaluation(),
+        "blessing": standard_artifacts.ModelBlessing(),
+    }
+    for name, artifact in artifacts.items():
+        artifact.uri = str(work / name)
+    (examples,) = work.glob("artifacts/ClipExampleGen/examples/*")
+    artifacts["examples"].uri, artifacts["model"].uri = str(examples), str(folder / "model")
+    artifacts["examples"].split_names = '["eval"]'
+    artifacts["examples"].set_string_custom_property("payload_format", "FORMAT_TF_SEQUENCE_EXAMPLE")
+    flags = BeamSpec.model_validate(beam).beam_flags()
+    executor = Executor(BaseBeamExecutor.Context(beam_pipeline_args=flags, tmp_dir=str(work)))
+    evaluated = build_eval_config(resolved.evaluate, horizon=resolved.task.horizon)
+    started = time.monotonic()
+    with PeakMemory() as memory:
+        executor.Do(
+            {name: [artifacts[name]] for name in ("examples", "model")},
+            {name: [artifacts[name]] for name in ("evaluation", "blessing")},
+            {"eval_config": json_format.MessageToJson(evaluated), "example_splits": '["eval"]'},
+        )
+    return {"seconds": time.monotonic() - started, "peak": memory.bytes}
+
+
+def _work(folder: pathlib.Path, beam: dict[str, Any]) -> pathlib.Path:
+    return folder / f"work-{beam['engine']}-{beam['parallelism']}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The pipeline on a real Flink cluster learns and writes what one process does, whatever dies on the way."""
+
+import math
+
+import pytest
+
+from framecast.clips.records import find_files
+from framecast.pipeline import config as configuration
+from framecast.pipeline import evaluate as evaluation
+from framecast.serving.exported import find_model
+
+pytestmark = pytest.mark.flink
+
+_SPLITS = {
+    ("ClipExampleGen", "examples"): ("train", "val", "eval"),
+    ("Transform", "transformed_examples"): ("train", "val"),
+}
+# The step of Transform's job that pads clips and writes them.
+_WRITING = "{Transform[TransformIndex0], EncodeAndWrite[TransformIndex0]}"
+
+
+def _assert_same_records(run, expected):
+    for (component, output), splits in _SPLITS.items():
+        for split in splits:
+            received = run.records(component, output, split)
+            assert received
+            assert received == expected.records(component, output, split), (component, split)
+
+
+def _assert_same_figures(received, expected):
+    assert received.keys() == expected.keys()
+    for name, value in expected.items():
+        assert received[name] == value or math.isclose(received[name], value, rel_tol=1e-6, abs_tol=1e-6), name
+
+
+def test_records_and_metrics_are_those_of_one_process(cluster, start, local_run):
+    run = start("flink", cluster.section)
+    record = run.wait()
+    assert record["verdict"] == "pushed", record
+    _assert_same_records(run, local_run)
+    # Trained on the same records in another order, it is another model: here the same one is evaluated in one process.
+    model = find_model(str(run.serving))
+    spec = configuration.load(str(run.config)).evaluate
+    found = evaluation.evaluate(model, find_files([str(run.config.parent / "clips/eval")]), spec=spec)
+    _assert_same_figures(record["figures"], found.verdict.figures)
+
+
+def test_evaluate_on_flink_finds_the_same(cluster, local_run):
+    model = find_model(str(local_run.serving))
+    resolved = configuration.load(str(local_run.config), [f"beam={cluster.section}"])
+    files = find_files([str(local_run.config.parent / "clips/eval")])
+    found = evaluation.evaluate(model, files, spec=resolved.evaluate, beam_flags=resolved.beam.beam_flags())
+    assert found.clips == sum(1 for _ in local_run.records("ClipExampleGen", "examples", "eval"))
+    _assert_same_figures(found.verdict.figures, local_run.record()["figures"])
+
+
+def _kill_task_manager(cluster):
+    cluster.kill_task_manager(0)
+    cluster.replace_task_manager(0)
+
+
+def _kill_worker(cluster):
+    for worker in cluster.workers(0):
+        worker.kill()
+
+
+@pytest.mark.parametrize("kill", [_kill_task_manager, _kill_worker])
+def test_a_loss_in_the_middle_of_transform_costs_no_record_and_doubles_none(cluster, start, local_run, kill, await_):
+    name = kill.__name__.strip("_")
+    run = start(name, cluster.section, to="Transform")
+    await_("clips to be written", lambda: _WRITING in " ".join(cluster.running_steps()), run.check, 600)
+    kill(cluster)
+    record = run.wait()
+    cluster.await_task_managers()
+    if record["verdict"] == "failed":
+        assert record["why"].startswith("Transform: ")
+        record = start(name, cluster.section, to="Transform").wait()
+    assert record["verdict"] == "unchanged", record
+    _assert_same_records(run, local_run)
