@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -22,6 +22,7 @@ from framecast.models import (
     export_forecast,
     export_labels,
     training,
+    tune_spec,
     warmup,
 )
 from framecast.models.forecast_images import ForecastImages
@@ -47,7 +48,8 @@ def run_fn(fn_args: Any) -> None:
 
     Args:
         fn_args: TFX's FnArgs; `custom_config` holds the sections `clip`, `task`, `model`, `train`, `export` and
-            `evaluate.events`, the `contract`, the `state` folder and the `code` digest.
+            `evaluate.events`, the `contract`, the `state` folder and the `code` digest. `hyperparameters`, where a
+            Tuner found some, replace what `train` and `model` say.
 
     Raises:
         ValueError: When a split holds no clip that is long enough.
@@ -56,39 +58,26 @@ def run_fn(fn_args: Any) -> None:
     """
     strategy = distribution.from_environment()  # First, since it connects the workers.
     settings = fn_args.custom_config
+    if fn_args.hyperparameters:
+        settings = tune_spec.with_values(settings, tune_spec.read_values(fn_args.hyperparameters))
     clip = ClipSpec.model_validate(settings["clip"])
     task = parse_task(settings["task"])
     train = TrainSpec.model_validate(settings["train"])
-    keras.utils.set_random_seed(train.seed)
-    if train.deterministic:
-        tf.config.experimental.enable_op_determinism()
-
     pipeline = InputPipeline(clip, task, train)
-    train_files, val_files = _files(fn_args.train_files), _files(fn_args.eval_files)
+    train_files, val_files = list_files(fn_args.train_files), list_files(fn_args.eval_files)
     clips: dict[int, tuple[np.ndarray, int]] = {}
-    summary = {split: _survey(pipeline, files, clips) for split, files in (("train", train_files), ("val", val_files))}
-    for split, found in summary.items():
-        if found["clips"] == found["short"]:
-            raise ValueError(
-                f"split {split}: expected clips of at least {task.min_frames} frames, "
-                f"received {found['clips']} clips, all of them shorter"
-            )
-
+    summary = survey(pipeline, train_files, val_files, clips)
     model_spec = ModelSpec.model_validate(settings["model"])
-    with strategy.scope():
-        model = builders.build(model_spec, task, clip, keras.DTypePolicy(train.precision))
-        fitted = training.fit(
-            model,
-            pipeline.training(train_files),
-            pipeline.evaluation(val_files),
-            make_objective(task, train),
-            steps=train.steps,
-            learning_rate=train.learning_rate,
-            eval_every=train.eval_every,
-            state_dir=os.path.join(settings["state"], _state_digest(settings, train_files)),
-            log_dir=fn_args.model_run_dir,
-            draw=_images(model, pipeline, val_files),
-        )
+    model, fitted = build_and_fit(
+        strategy,
+        model_spec,
+        pipeline,
+        train_files,
+        pipeline.evaluation(val_files),
+        state_dir=os.path.join(settings["state"], _state_digest(settings, train_files)),
+        log_dir=fn_args.model_run_dir,
+        draw=lambda model: _images(model, pipeline, val_files),
+    )
     if distribution.is_chief(strategy):
         summary["best"] = dataclasses.asdict(fitted)
         with tf.io.gfile.GFile(os.path.join(fn_args.model_run_dir, SUMMARY), "w") as file:
@@ -96,6 +85,53 @@ def run_fn(fn_args: Any) -> None:
         exported = _with_precision(model, model_spec, clip, task, ExportSpec.model_validate(settings["export"]))
         _export(exported, pipeline, fn_args, summary, clips)
     distribution.wait_for_all(strategy)
+
+
+def build_and_fit(
+    strategy: tf.distribute.Strategy,
+    spec: ModelSpec,
+    pipeline: InputPipeline,
+    train_files: list[str],
+    val_dataset: tf.data.Dataset,
+    *,
+    state_dir: str,
+    log_dir: str,
+    draw: Callable[[keras.Model], ForecastImages | None] | None = None,
+    evaluated: Callable[[int, float], None] | None = None,
+) -> tuple[keras.Model, training.Fitted]:
+    """Builds a model and trains it by `pipeline.train`, the same weights for the same seed.
+
+    Args:
+        strategy: Where.
+        spec: Which model.
+        pipeline: Clip contract, task and training settings.
+        train_files: Transformed clips to learn from.
+        val_dataset: See `framecast.models.training.fit`, as the arguments below.
+        state_dir: Folder of the checkpoints.
+        log_dir: Folder of the TensorBoard summaries.
+        draw: Returns what draws the model as it trains, or None.
+        evaluated: Is told of every evaluation.
+    """
+    train = pipeline.train
+    keras.utils.set_random_seed(train.seed)
+    if train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    with strategy.scope():
+        model = builders.build(spec, pipeline.task, pipeline.clip, keras.DTypePolicy(train.precision))
+        fitted = training.fit(
+            model,
+            pipeline.training(train_files),
+            val_dataset,
+            make_objective(pipeline.task, train),
+            steps=train.steps,
+            learning_rate=train.learning_rate,
+            eval_every=train.eval_every,
+            state_dir=state_dir,
+            log_dir=log_dir,
+            draw=draw(model) if draw else None,
+            evaluated=evaluated,
+        )
+    return model, fitted
 
 
 def _export(
@@ -107,7 +143,7 @@ def _export(
 ) -> None:
     """Writes the SavedModel with what else it needs of the data, and its warm-up requests."""
     settings, clip, task = fn_args.custom_config, pipeline.clip, pipeline.task
-    train_files, val_files = _files(fn_args.train_files), _files(fn_args.eval_files)
+    train_files, val_files = list_files(fn_args.train_files), list_files(fn_args.eval_files)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
     events = EventsSpec.model_validate(settings["events"]) if settings["events"] else None
     module, learned = _make_module(model, transform, pipeline, events, train_files, val_files)
@@ -148,8 +184,31 @@ def _make_module(
     return export_labels.LabelModule(model, transform, clip, task), {"label": task.label.model_dump(mode="json")}
 
 
-def _files(patterns: list[str]) -> list[str]:
+def list_files(patterns: list[str]) -> list[str]:
+    """Returns the files that match, sorted."""
     return sorted(name for pattern in patterns for name in tf.io.gfile.glob(pattern))
+
+
+def survey(
+    pipeline: InputPipeline,
+    train_files: list[str],
+    val_files: list[str],
+    longest: dict[int, tuple[np.ndarray, int]],
+) -> dict[str, Any]:
+    """Counts what Transform materialised, by split; `longest` takes a clip for each padded length, see `_survey`.
+
+    Raises:
+        ValueError: When a split holds no clip that is long enough.
+    """
+    found = {}
+    for split, files in (("train", train_files), ("val", val_files)):
+        found[split] = _survey(pipeline, files, longest)
+        if found[split]["clips"] == found[split]["short"]:
+            raise ValueError(
+                f"split {split}: expected clips of at least {pipeline.task.min_frames} frames, "
+                f"received {found[split]['clips']} clips, all of them shorter"
+            )
+    return found
 
 
 def _survey(pipeline: InputPipeline, files: list[str], longest: dict[int, tuple[np.ndarray, int]]) -> dict[str, Any]:

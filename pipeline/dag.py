@@ -21,8 +21,10 @@ from framecast.components.input_files import NEWEST, InputFiles
 from framecast.components.report import Report
 from framecast.components.serving_model import ServingModel
 from framecast.components.transform import Transform
+from framecast.components.tuner import Tuner
 from framecast.components.validation_gate import ValidationGate
 from framecast.evaluation import metrics, thresholds
+from framecast.models.tune_spec import TuneSpec
 from framecast.pipeline.code_digest import code_digest, module_digest
 from framecast.pipeline.config import Config, input_patterns, unresolved_patterns
 from framecast.schemas import features
@@ -50,7 +52,7 @@ def create_pipeline(
         config: The run's contract.
         name: Pipeline name; runs of one name share a cache.
         root: Where artifacts are written.
-        workdir: Where statistics of spans and the trainer's state are kept between runs.
+        workdir: Where statistics of spans, the Trainer's state and the Tuner's are kept between runs.
         metadata: Connection to ML Metadata, for runners that need one.
         beam_flags: Flags of every Beam component.
         compiled: The pipeline is made now and run elsewhere, perhaps more than once: it has `runtime_parameters`, and
@@ -130,6 +132,15 @@ def create_pipeline(
         disable_statistics=True,
     )
     transform.add_upstream_node(gate)
+    trained_by = {
+        "clip": clip,
+        **{key: getattr(config, key).model_dump(mode="json") for key in ("task", "model", "train")},
+        "state": os.path.join(workdir, "state"),
+        "code": code_digest("schemas", "clips/codec.py", "clips/images.py", "evaluation", "models"),
+        "builder": module_digest(config.model.builder.rpartition(":")[0]) if config.model.builder else None,
+    }
+    # Searches settings, trained as the Trainer trains.
+    tuner = _tuner(config.tune, trained_by, transform.outputs["transformed_examples"]) if config.tune else None
     # Trains, and exports one SavedModel with all signatures.
     trainer = tfx.components.Trainer(
         run_fn="framecast.models.trainer.run_fn",
@@ -138,14 +149,12 @@ def create_pipeline(
         transform_graph=transform.outputs["transform_graph"],
         train_args=tfx.proto.TrainArgs(splits=["train"]),
         eval_args=tfx.proto.EvalArgs(splits=["val"]),
+        hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
         custom_config={
-            "clip": clip,
-            **{key: getattr(config, key).model_dump(mode="json") for key in ("task", "model", "train", "export")},
+            **trained_by,
+            "export": config.export.model_dump(mode="json"),
             "events": _events(config),
             "contract": contract(config),
-            "state": os.path.join(workdir, "state"),
-            "code": code_digest("schemas", "clips/codec.py", "clips/images.py", "evaluation", "models"),
-            "builder": module_digest(config.model.builder.rpartition(":")[0]) if config.model.builder else None,
         },
     )
     # What is serving now, to be compared with.
@@ -196,6 +205,7 @@ def create_pipeline(
         evaluation=evaluator.outputs["evaluation"],
         infra_blessing=infra.outputs["blessing"],
         pushed_model=push.outputs["pushed_model"],
+        **({"tuner_results": tuner.outputs["tuner_results"]} if tuner else {}),
         config=config.model_dump_json(),
         code=code_digest(
             "evaluation",
@@ -203,9 +213,11 @@ def create_pipeline(
             "serving/beside_extrapolation.py",
             "serving/showcase.py",
             "models/training_log.py",
+            "models/tune_spec.py",
             "components/evidence.py",
             "components/outcome.py",
             "components/report.py",
+            "components/tuner.py",
         ),
     )
     return tfx.dsl.Pipeline(
@@ -220,6 +232,7 @@ def create_pipeline(
             anomalies,
             gate,
             transform,
+            *([tuner] if tuner else []),
             trainer,
             serving,
             evaluator,
@@ -252,6 +265,22 @@ def runtime_parameters(config: Config) -> dict[str, tfx.dsl.experimental.Runtime
 def _input_files(config: Config, given: dict[str, tfx.dsl.experimental.RuntimeParameter]) -> Any:
     optional = {key: given[name] for key, name in (("eval", EVAL_DATA), ("newest", SPAN)) if name in given}
     return InputFiles(train=given[TRAIN_DATA], count=config.data.spans, **optional)
+
+
+def _tuner(tune: TuneSpec, trained_by: dict[str, Any], examples: Any) -> Tuner:
+    """Returns the component of a search, which no setting of the Trainer's makes run again that trials do not have."""
+    return Tuner(
+        tuner_fn="framecast.models.tuner.tuner_fn",
+        examples=examples,
+        train_args=tfx.proto.TrainArgs(splits=["train"]),
+        eval_args=tfx.proto.EvalArgs(splits=["val"]),
+        custom_config={
+            **trained_by,
+            "train": tune.of_trials(trained_by["train"]),
+            "tune": tune.model_dump(mode="json"),
+            "component": code_digest("components/tuner.py"),
+        },
+    )
 
 
 def _take_from_run(component: Any, **properties: Any) -> None:

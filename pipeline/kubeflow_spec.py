@@ -5,13 +5,13 @@ from typing import Literal
 
 import pydantic
 
-from framecast.pipeline.names import COMPONENTS, check_component
+from framecast.pipeline.names import COMPONENTS, OPTIONAL, check_component
 from framecast.schemas.section import Section
 
 # Where input files are looked for on a cluster; the local runner has no such component.
 INPUT_FILES = "InputFiles"
 
-_TASKS = (INPUT_FILES, *COMPONENTS)
+_TASKS = (INPUT_FILES, *COMPONENTS, *OPTIONAL)
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|[kMGTPE]|[KMGTPE]i)?")
 _SCALES = {
     "m": 1e-3,
@@ -133,7 +133,8 @@ class KubeflowSpec(Section):
     """How a compiled pipeline runs on Kubeflow Pipelines; the local runner reads none of it.
 
     Args:
-        state: Folder on a volume, where the Trainer's checkpoints and the statistics of spans outlive runs.
+        state: Folder on a volume, where the Trainer's checkpoints, the Tuner's trials and the statistics of spans
+            outlive runs.
         default: What every task is given.
         components: What single tasks are given in place of that, by component, such as `Trainer`.
     """

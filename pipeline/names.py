@@ -17,9 +17,11 @@ COMPONENTS = (
     "Pusher",
     "Report",
 )
+# In the DAG only where the configuration asks for it.
+OPTIONAL = ("Tuner",)
 
 
-def check_component(name: str, names: tuple[str, ...] = COMPONENTS) -> None:
+def check_component(name: str, names: tuple[str, ...] = (*COMPONENTS, *OPTIONAL)) -> None:
     """Refuses what is no component's name.
 
     Raises:
