@@ -245,5 +245,5 @@ def test_arguments_stand_in_place_of_the_presets_own():
     model = presets.build("convlstm-tiny", channels=1, dtype="float32", arguments={"filters": [8, 4]})
     assert (model.filters, model.kernel_size, model.patch) == ((8, 4), 3, 4)
     for wrong in ({"filter": [8]}, {"filters": 8}, {"channels": 2}):
-        with pytest.raises(ValueError, match="model.arguments: expected what Forecaster takes, received"):
+        with pytest.raises(ValueError, match=r"model\.arguments: expected what Forecaster takes, received"):
             presets.build("convlstm-tiny", channels=1, dtype="float32", arguments=wrong)
