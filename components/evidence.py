@@ -13,13 +13,13 @@ import tensorflow as tf
 from tfx.dsl.io import fileio
 from tfx.utils import path_utils
 
-from framecast.components import clip_example_gen, validation_gate
+from framecast.components import clip_example_gen, tuner, validation_gate
 from framecast.evaluation import extrapolation
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.evidence import Evidence
 from framecast.evaluation.metrics import Sums
 from framecast.evaluation.verdict import read_intervals, read_verdict
-from framecast.models import trainer, training_log
+from framecast.models import trainer, training_log, tune_spec
 from framecast.models.spec import ForecastTask
 from framecast.schemas.spec import ClipSpec
 from framecast.serving import beside_extrapolation, showcase, versions
@@ -35,7 +35,11 @@ def gather(config: dict[str, Any], record: dict[str, Any], folders: Mapping[str,
         config: The resolved configuration.
         record: What is known of the run besides, see `Evidence`.
         folders: Of the artifacts that there are, by the component that wrote them: `ClipExampleGen`, `ValidationGate`,
-            `Trainer` (the model run), `model` (the exported model), `Evaluator` (the evaluation).
+            `Trainer` (the model run), `model` (the exported model), `Evaluator` (the evaluation), `Tuner` (its
+            results).
+
+    Returns:
+        Evidence whose configuration is that of the best trial, where there were trials.
     """
     record = dict(record)
     found: dict[str, Any] = {}
@@ -44,6 +48,9 @@ def gather(config: dict[str, Any], record: dict[str, Any], folders: Mapping[str,
     if folder := folders.get("ValidationGate"):
         record["drift"] = _read_json(folder, validation_gate.DRIFT)
         found["validated"] = True
+    if folder := folders.get("Tuner"):
+        record["trials"] = tuner.read_trials(folder)
+        config = tune_spec.with_values(config, tuner.best_values(record["trials"]))
     if folder := folders.get("Trainer"):
         found["training"] = _read_json(folder, trainer.SUMMARY)
         found["curves"] = training_log.read_curves(folder)

@@ -28,6 +28,7 @@ def Report(
     pushed_model: InputArtifact[standard_artifacts.PushedModel],
     report: OutputArtifact[simple_artifacts.File],
     config: Parameter[str],
+    tuner_results: InputArtifact[standard_artifacts.TunerResults] = None,  # To TFX, optional.
     code: Parameter[str] = "",  # noqa: ARG001 - a part of the cache key
 ) -> None:
     """Writes `index.html`, `model_card.md` and `evidence.json`.
@@ -44,6 +45,7 @@ def Report(
         pushed_model: Whether it was pushed.
         report: The report.
         config: JSON of the resolved configuration.
+        tuner_results: The trials of a search; None where there was none.
         code: Digest of the code behind this component.
     """
     folders = {
@@ -52,6 +54,7 @@ def Report(
         "Trainer": model_run.uri,
         "model": model.uri,
         "Evaluator": evaluation.uri,
+        **({"Tuner": tuner_results.uri} if tuner_results else {}),
     }
     end = outcome(pushed_model.mlmd_artifact, infra_blessing.mlmd_artifact, read_verdict(evaluation.uri))
     record = {"verdict": end.verdict, "why": end.why, "version": end.version}

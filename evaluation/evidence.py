@@ -20,7 +20,7 @@ class Evidence:
     Args:
         config: The resolved configuration.
         record: What `run.json` holds, or as much of it as is known: `verdict`, `why`, `version`, `figures`, `misses`,
-            `components`, `code`, `packages`, `seconds`, `time`, `drift`, `bad_clips`.
+            `components`, `code`, `packages`, `seconds`, `time`, `drift`, `bad_clips`, `trials`.
         ingest: ClipExampleGen's summary.
         validated: Whether ValidationGate let the data pass.
         training: The Trainer's summary.

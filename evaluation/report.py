@@ -95,6 +95,8 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "slices": list(sliced.items())[:_SLICES],
         "slices_left_out": max(0, len(sliced) - _SLICES),
         "slice_metrics": _slice_metrics(evidence),
+        "trials": _ranked(record.get("trials", [])),
+        "trial_settings": list(record["trials"][0]["values"]) if record.get("trials") else [],
         "training": _training_charts(evidence.curves),
         "lengths": _lengths_chart(evidence.ingest),
         "roc": _roc_chart(evidence.sample.get("sums", {})),
@@ -190,6 +192,11 @@ def _against(evidence: Evidence) -> str:
     if evidence.serving:
         return f"Compared with the serving model{note}{' and ' if references else ''}{references}."
     return f"Compared with no serving model{note}{', but with ' if references else ''}{references}."
+
+
+def _ranked(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the trials by val loss, the failed ones last."""
+    return sorted(trials, key=lambda trial: (trial["val_loss"] is None, trial["val_loss"]))
 
 
 def _training_charts(curves: dict[str, list[list[float]]]) -> list[tuple[str, list[charts.Line], Any]]:

@@ -26,15 +26,15 @@ def build(spec: ModelSpec, task: Any, clip: ClipSpec, dtype: keras.DTypePolicy) 
         dtype: Keras dtype policy to compute in.
 
     Raises:
-        ValueError: When there is no such preset, or the builder cannot be imported.
+        ValueError: When there is no such preset, the builder cannot be imported, or `arguments` do not fit.
     """
     outputs = {}
     if task.kind in ("classify", "regress"):
         outputs = {"outputs": task.label.classes or 1}
     if spec.preset is not None:
         per = {"per": task.per} if outputs else {}
-        return presets.build(spec.preset, clip.channels, dtype, **outputs, **per)
-    model = load(spec)(channels=clip.channels, dtype=dtype, **outputs)
+        return presets.build(spec.preset, clip.channels, dtype, spec.arguments, **outputs, **per)
+    model = presets.call(load(spec), spec.arguments, channels=clip.channels, dtype=dtype, **outputs)
     # A model of the user's may make its weights only when it is called.
     frames = keras.ops.zeros((1, task.min_frames, clip.height or _SIDE, clip.width or _SIDE, clip.channels))
     length = keras.ops.full((1,), task.min_frames, "int32")

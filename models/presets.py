@@ -1,5 +1,6 @@
 """Named models: what `model.preset` in the configuration chooses from."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -25,20 +26,45 @@ LABELLERS: dict[str, dict[str, Any]] = {
 PRESETS = {**FORECASTERS, **LABELLERS}
 
 
-def build(name: str, channels: int, dtype: str | keras.DTypePolicy, **outputs: Any) -> keras.Model:
+def build(
+    name: str,
+    channels: int,
+    dtype: str | keras.DTypePolicy,
+    arguments: Mapping[str, Any] | None = None,
+    **outputs: Any,
+) -> keras.Model:
     """Returns a new model of the preset `name`.
 
     Args:
         name: A key of `PRESETS`.
         channels: Channels of a frame.
         dtype: Keras dtype policy of the computation.
+        arguments: Of the model, in place of the preset's.
         **outputs: `outputs` and `per` of a `Labeller`; nothing for a `Forecaster`.
 
     Raises:
-        ValueError: When there is no such preset of that kind of model.
+        ValueError: When there is no such preset of that kind of model, or the model does not take the arguments.
     """
     known = LABELLERS if outputs else FORECASTERS
     if name not in known:
         raise ValueError(f"model.preset: expected one of {', '.join(known)}, received {name!r}")
     model = Labeller if outputs else Forecaster
-    return model(channels=channels, dtype=dtype, **known[name], **outputs)
+    fixed = {"channels": channels, "dtype": dtype, **outputs}
+    preset = {key: value for key, value in known[name].items() if key not in (arguments or {})}
+    return call(model, arguments or {}, **preset, **fixed)
+
+
+def call(function: Callable[..., keras.Model], arguments: Mapping[str, Any], **fixed: Any) -> keras.Model:
+    """Calls what makes a model with `fixed` and with the arguments of the configuration.
+
+    Raises:
+        ValueError: When it does not take the arguments.
+    """
+    try:
+        return function(**arguments, **fixed)
+    except (TypeError, ValueError) as error:
+        if not arguments:
+            raise
+        raise ValueError(
+            f"model.arguments: expected what {function.__name__} takes, received {dict(arguments)}: {error}"
+        ) from error

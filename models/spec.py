@@ -127,10 +127,17 @@ class ModelSpec(Section):
 
     A forecast model that has `Forecaster`'s methods `initial_states` and `forecast_next` as well is exported with the
     signature `step`, which forecasts a stream frame by frame; see `framecast.models.export_step.Step`.
+
+    Args:
+        preset: Name of the preset.
+        builder: The builder.
+        arguments: Further keyword arguments: of the builder, or of the preset's model in place of the preset's own,
+            such as `{filters: [64, 64]}`.
     """
 
     preset: str | None = None
     builder: str | None = None
+    arguments: dict[str, Any] = {}
 
     @pydantic.model_validator(mode="after")
     def _one(self) -> "ModelSpec":

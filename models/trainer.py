@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -24,6 +24,7 @@ from framecast.models import (
     export_forecast,
     export_labels,
     training,
+    tune_spec,
     warm_start,
     warmup,
 )
@@ -50,8 +51,9 @@ def run_fn(fn_args: Any) -> None:
 
     Args:
         fn_args: TFX's FnArgs; `base_model` is where a model may be that `train.warm_start` starts from;
-            `custom_config` holds the sections `clip`, `task`, `model`, `train`, `export` and `evaluate.events`, the
-            `contract`, the `state` folder and the `code` digest.
+            `hyperparameters`, where a Tuner found some, replace what `train` and `model` say; `custom_config` holds the
+            sections `clip`, `task`, `model`, `train`, `export` and `evaluate.events`, the `contract`, the `state`
+            folder and the `code` digest.
 
     Raises:
         ValueError: When a split holds no clip that is long enough.
@@ -60,47 +62,34 @@ def run_fn(fn_args: Any) -> None:
     """
     strategy = distribution.from_environment()  # First, since it connects the workers.
     settings = fn_args.custom_config
+    if fn_args.hyperparameters:
+        settings = tune_spec.with_values(settings, tune_spec.read_values(fn_args.hyperparameters))
     clip = ClipSpec.model_validate(settings["clip"])
     task = parse_task(settings["task"])
     train = TrainSpec.model_validate(settings["train"])
-    keras.utils.set_random_seed(train.seed)
-    if train.deterministic:
-        tf.config.experimental.enable_op_determinism()
-
     pipeline = InputPipeline(clip, task, train)
-    train_files, val_files = _files(fn_args.train_files), _files(fn_args.eval_files)
+    train_files, val_files = list_files(fn_args.train_files), list_files(fn_args.eval_files)
     clips: dict[int, tuple[np.ndarray, int]] = {}
-    summary: dict[str, Any] = {
-        split: _survey(pipeline, files, clips) for split, files in (("train", train_files), ("val", val_files))
-    }
-    for split, found in summary.items():
-        if found["clips"] == found["short"]:
-            raise ValueError(
-                f"split {split}: expected clips of at least {task.min_frames} frames, "
-                f"received {found['clips']} clips, all of them shorter"
-            )
-
+    summary = survey(pipeline, train_files, val_files, clips)
     model_spec = ModelSpec.model_validate(settings["model"])
+    model = build_model(strategy, model_spec, pipeline)
     with strategy.scope():
-        model = builders.build(model_spec, task, clip, keras.DTypePolicy(train.precision))
         start = warm_start.begin(model, fn_args.base_model) if train.warm_start else warm_start.Start()
-        if start.note:
-            logging.getLogger("framecast.train").info(start.note)
-        state = os.path.join(settings["state"], _state_digest(settings, train_files, start.digest))
-        if distribution.is_chief(strategy):
-            checkpoint_users.add(state, fn_args.model_run_dir)
-        fitted = training.fit(
-            model,
-            pipeline.training(train_files),
-            pipeline.evaluation(val_files),
-            make_objective(task, train),
-            steps=train.steps,
-            learning_rate=train.learning_rate,
-            eval_every=train.eval_every,
-            state_dir=state,
-            log_dir=fn_args.model_run_dir,
-            draw=_images(model, pipeline, val_files),
-        )
+    if start.note:
+        logging.getLogger("framecast.train").info(start.note)
+    state = os.path.join(settings["state"], _state_digest(settings, train_files, start.digest))
+    if distribution.is_chief(strategy):
+        checkpoint_users.add(state, fn_args.model_run_dir)
+    fitted = fit(
+        strategy,
+        model,
+        pipeline,
+        train_files,
+        pipeline.evaluation(val_files),
+        state_dir=state,
+        log_dir=fn_args.model_run_dir,
+        draw=_images(model, pipeline, val_files),
+    )
     if distribution.is_chief(strategy):
         summary["best"] = dataclasses.asdict(fitted)
         summary["start"] = start.note
@@ -109,6 +98,58 @@ def run_fn(fn_args: Any) -> None:
         exported = _with_precision(model, model_spec, clip, task, ExportSpec.model_validate(settings["export"]))
         _export(exported, pipeline, fn_args, summary, clips)
     distribution.wait_for_all(strategy)
+
+
+def build_model(strategy: tf.distribute.Strategy, spec: ModelSpec, pipeline: InputPipeline) -> keras.Model:
+    """Builds a model to be trained by `pipeline.train`, the same weights for the same seed."""
+    train = pipeline.train
+    keras.utils.set_random_seed(train.seed)
+    if train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    with strategy.scope():
+        return builders.build(spec, pipeline.task, pipeline.clip, keras.DTypePolicy(train.precision))
+
+
+def fit(
+    strategy: tf.distribute.Strategy,
+    model: keras.Model,
+    pipeline: InputPipeline,
+    train_files: list[str],
+    val_dataset: tf.data.Dataset,
+    *,
+    state_dir: str,
+    log_dir: str,
+    draw: ForecastImages | None = None,
+    evaluated: Callable[[int, float], None] | None = None,
+) -> training.Fitted:
+    """Trains a model by `pipeline.train`.
+
+    Args:
+        strategy: Where.
+        model: From `build_model`.
+        pipeline: Clip contract, task and training settings.
+        train_files: Transformed clips to learn from.
+        val_dataset: See `framecast.models.training.fit`, as the arguments below.
+        state_dir: Folder of the checkpoints.
+        log_dir: Folder of the TensorBoard summaries.
+        draw: Draws the model as it trains.
+        evaluated: Is told of every evaluation.
+    """
+    train = pipeline.train
+    with strategy.scope():
+        return training.fit(
+            model,
+            pipeline.training(train_files),
+            val_dataset,
+            make_objective(pipeline.task, train),
+            steps=train.steps,
+            learning_rate=train.learning_rate,
+            eval_every=train.eval_every,
+            state_dir=state_dir,
+            log_dir=log_dir,
+            draw=draw,
+            evaluated=evaluated,
+        )
 
 
 def _export(
@@ -120,7 +161,7 @@ def _export(
 ) -> None:
     """Writes the SavedModel with what else it needs of the data, and its warm-up requests."""
     settings, clip, task = fn_args.custom_config, pipeline.clip, pipeline.task
-    train_files, val_files = _files(fn_args.train_files), _files(fn_args.eval_files)
+    train_files, val_files = list_files(fn_args.train_files), list_files(fn_args.eval_files)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
     events = EventsSpec.model_validate(settings["events"]) if settings["events"] else None
     module, learned = _make_module(model, transform, pipeline, events, train_files, val_files)
@@ -161,8 +202,31 @@ def _make_module(
     return export_labels.LabelModule(model, transform, clip, task), {"label": task.label.model_dump(mode="json")}
 
 
-def _files(patterns: list[str]) -> list[str]:
+def list_files(patterns: list[str]) -> list[str]:
+    """Returns the files that match, sorted."""
     return sorted(name for pattern in patterns for name in tf.io.gfile.glob(pattern))
+
+
+def survey(
+    pipeline: InputPipeline,
+    train_files: list[str],
+    val_files: list[str],
+    longest: dict[int, tuple[np.ndarray, int]],
+) -> dict[str, Any]:
+    """Counts what Transform materialised, by split; `longest` takes a clip for each padded length, see `_survey`.
+
+    Raises:
+        ValueError: When a split holds no clip that is long enough.
+    """
+    found = {}
+    for split, files in (("train", train_files), ("val", val_files)):
+        found[split] = _survey(pipeline, files, longest)
+        if found[split]["clips"] == found[split]["short"]:
+            raise ValueError(
+                f"split {split}: expected clips of at least {pipeline.task.min_frames} frames, "
+                f"received {found[split]['clips']} clips, all of them shorter"
+            )
+    return found
 
 
 def _survey(pipeline: InputPipeline, files: list[str], longest: dict[int, tuple[np.ndarray, int]]) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def fit(
     state_dir: str | os.PathLike,
     log_dir: str | os.PathLike,
     draw: Callable[[], Mapping[str, np.ndarray]] | None = None,
+    evaluated: Callable[[int, float], None] | None = None,
 ) -> Fitted:
     """Trains `model` in place, from the last checkpoint in `state_dir` if there is one, and leaves the best weights.
 
@@ -107,6 +108,8 @@ def fit(
         log_dir: Folder of the TensorBoard summaries: `loss`, `gradient_norm` (the global norm of a batch's gradients
             before clipping), `val_loss`, `learning_rate`, and the images of `draw`.
         draw: Called at every evaluation for images of what the model does by then: `(height, width, 3)` uint8, by tag.
+        evaluated: Called at every evaluation with the step and its val loss, before the checkpoint: a training that is
+            resumed evaluates again what it has told but not saved. What it raises ends the training.
 
     Raises:
         FloatingPointError: When a loss is not finite; the message names the step.
@@ -187,6 +190,8 @@ def fit(
                     best_step.assign(done)
                     for kept, weight in zip(best_weights, model.weights):
                         kept.assign(tf.convert_to_tensor(weight))
+                if evaluated:
+                    evaluated(done, val_loss)
                 manager.save(done)
             if evaluate or time.monotonic() - reported >= _REPORT_SECONDS:
                 progress = {

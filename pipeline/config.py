@@ -17,7 +17,9 @@ from framecast.clips.spans import Patterns
 from framecast.components.drift_spec import DriftSpec
 from framecast.evaluation import metrics
 from framecast.evaluation.spec import EvaluateSpec
+from framecast.models import tune_spec
 from framecast.models.spec import ExportSpec, ModelSpec, TaskSpec, TrainSpec
+from framecast.models.tune_spec import TuneSpec
 from framecast.pipeline import quiet
 from framecast.pipeline.beam_spec import BeamSpec
 from framecast.pipeline.kubeflow_spec import KubeflowSpec
@@ -146,6 +148,7 @@ class Config(Section):
     task: TaskSpec
     model: ModelSpec
     train: TrainSpec
+    tune: TuneSpec | None = None
     export: ExportSpec = ExportSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
     push: PushSpec
@@ -181,6 +184,30 @@ class Config(Section):
         if self.train.crop and self.clip.height and self.train.crop > min(self.clip.height, self.clip.width or 0):
             raise ValueError(f"train.crop: expected at most clip.height and clip.width, received {self.train.crop}")
         return self
+
+    @pydantic.model_validator(mode="after")
+    def _every_trial_valid(self) -> "Config":
+        if self.tune is None:
+            return self
+        if self.train.warm_start:
+            raise ValueError(
+                "tune: expected train.warm_start: false, received true: what trials find holds for cold starts"
+            )
+        for values in self.tune.space.corners():
+            try:
+                self.with_values(values)
+            except pydantic.ValidationError as error:
+                given = ", ".join(f"{name}: {value}" for name, value in values.items())
+                raise ValueError(f"tune.space: {given}: {_say(error.errors()[0])}") from error
+        return self
+
+    def with_values(self, values: dict[str, Any]) -> "Config":
+        """Returns this configuration without a search, some settings replaced: `{"train.learning_rate": 0.01}`.
+
+        Raises:
+            pydantic.ValidationError: When they do not fit.
+        """
+        return Config.model_validate(tune_spec.with_values({**self.model_dump(mode="json"), "tune": None}, values))
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> Config:
@@ -327,11 +354,15 @@ def _explain(path: str, problem: Any) -> str:
     if len(parts) > 1 and parts[0] == "task":
         del parts[1]  # Which kind of task pydantic tried: the key itself says it.
     key = ".".join(parts) or "configuration"
+    return f"{path}: {key}: {_say(problem)}"
+
+
+def _say(problem: Any) -> str:
     received = problem["input"]
     if problem["type"] == "extra_forbidden":
-        return f"{path}: {key}: unknown key (received {received!r})"
+        return f"unknown key (received {received!r})"
     if problem["type"] == "missing":
-        return f"{path}: {key}: expected a value, received none"
+        return "expected a value, received none"
     if problem["type"] == "value_error":
-        return f"{path}: {key}: {problem['ctx']['error']}"
-    return f"{path}: {key}: {problem['msg']}, received {received!r}"
+        return str(problem["ctx"]["error"])
+    return f"{problem['msg']}, received {received!r}"

@@ -21,8 +21,10 @@ from framecast.components.input_files import NEWEST, InputFiles
 from framecast.components.report import Report
 from framecast.components.serving_model import ServingModel
 from framecast.components.transform import Transform
+from framecast.components.tuner import Tuner
 from framecast.components.validation_gate import ValidationGate
 from framecast.evaluation import metrics, thresholds
+from framecast.models.tune_spec import TuneSpec
 from framecast.pipeline.code_digest import code_digest, module_digest
 from framecast.pipeline.config import Config, input_patterns, unresolved_patterns
 from framecast.schemas import features
@@ -50,7 +52,7 @@ def create_pipeline(
         config: The run's contract.
         name: Pipeline name; runs of one name share a cache.
         root: Where artifacts are written.
-        workdir: Where statistics of spans and the trainer's state are kept between runs.
+        workdir: Where statistics of spans, the Trainer's state and the Tuner's are kept between runs.
         metadata: Connection to ML Metadata, for runners that need one.
         beam_flags: Flags of every Beam component.
         compiled: The pipeline is made now and run elsewhere, perhaps more than once: it has `runtime_parameters`, and
@@ -129,6 +131,15 @@ def create_pipeline(
         disable_statistics=True,
     )
     transform.add_upstream_node(gate)
+    trained_by = {
+        "clip": clip,
+        **{key: getattr(config, key).model_dump(mode="json") for key in ("task", "model", "train")},
+        "state": os.path.join(workdir, "state"),
+        "code": code_digest("schemas", "clips/codec.py", "clips/images.py", "evaluation", "models"),
+        "builder": module_digest(config.model.builder.rpartition(":")[0]) if config.model.builder else None,
+    }
+    # Searches settings, trained as the Trainer trains.
+    tuner = _tuner(config.tune, trained_by, transform.outputs["transformed_examples"]) if config.tune else None
     # What is serving now, to be compared with, and to go on from.
     serving = ServingModel(
         directory=given.get(PUSH_DIRECTORY, config.push.directory),
@@ -144,14 +155,12 @@ def create_pipeline(
         base_model=serving.outputs["model"] if config.train.warm_start else None,
         train_args=tfx.proto.TrainArgs(splits=["train"]),
         eval_args=tfx.proto.EvalArgs(splits=["val"]),
+        hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
         custom_config={
-            "clip": clip,
-            **{key: getattr(config, key).model_dump(mode="json") for key in ("task", "model", "train", "export")},
+            **trained_by,
+            "export": config.export.model_dump(mode="json"),
             "events": _events(config),
             "contract": contract(config),
-            "state": os.path.join(workdir, "state"),
-            "code": code_digest("schemas", "clips/codec.py", "clips/images.py", "evaluation", "models"),
-            "builder": module_digest(config.model.builder.rpartition(":")[0]) if config.model.builder else None,
         },
     )
     evaluator = Evaluator(
@@ -200,6 +209,7 @@ def create_pipeline(
         evaluation=evaluator.outputs["evaluation"],
         infra_blessing=infra.outputs["blessing"],
         pushed_model=push.outputs["pushed_model"],
+        **({"tuner_results": tuner.outputs["tuner_results"]} if tuner else {}),
         config=config.model_dump_json(),
         code=code_digest(
             "evaluation",
@@ -207,9 +217,11 @@ def create_pipeline(
             "serving/beside_extrapolation.py",
             "serving/showcase.py",
             "models/training_log.py",
+            "models/tune_spec.py",
             "components/evidence.py",
             "components/outcome.py",
             "components/report.py",
+            "components/tuner.py",
         ),
     )
     # What the blessed model answers about clips that the configuration names.
@@ -237,6 +249,7 @@ def create_pipeline(
             anomalies,
             gate,
             transform,
+            *([tuner] if tuner else []),
             trainer,
             serving,
             evaluator,
@@ -274,6 +287,22 @@ def _input_files(config: Config, given: dict[str, tfx.dsl.experimental.RuntimePa
     if config.data.span_done is not None:
         optional["marker"] = config.data.span_done
     return InputFiles(train=given[TRAIN_DATA], count=config.data.spans, **optional)
+
+
+def _tuner(tune: TuneSpec, trained_by: dict[str, Any], examples: Any) -> Tuner:
+    """Returns the component of a search, which no setting of the Trainer's makes run again that trials do not have."""
+    return Tuner(
+        tuner_fn="framecast.models.tuner.tuner_fn",
+        examples=examples,
+        train_args=tfx.proto.TrainArgs(splits=["train"]),
+        eval_args=tfx.proto.EvalArgs(splits=["val"]),
+        custom_config={
+            **trained_by,
+            "train": tune.of_trials(trained_by["train"]),
+            "tune": tune.model_dump(mode="json"),
+            "component": code_digest("components/tuner.py"),
+        },
+    )
 
 
 def _take_from_run(component: Any, **properties: Any) -> None:

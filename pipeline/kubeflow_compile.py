@@ -98,7 +98,8 @@ def _check(config: Config, root: str) -> None:
         raise ConfigError(
             "kubeflow.state: expected a folder on a volume where the Trainer's checkpoints outlive pods, received none"
         )
-    _on_volume(config, "kubeflow.state", state, ("Trainer", *(("ValidationGate",) if _has_spans(config) else ())))
+    keeping = {"Trainer": True, "Tuner": config.tune is not None, "ValidationGate": _has_spans(config)}
+    _on_volume(config, "kubeflow.state", state, tuple(name for name, keeps in keeping.items() if keeps))
     _check_engine(config, root)
     if "://" not in config.push.directory:
         _on_volume(config, "push.directory", config.push.directory, ("ServingModel", "Pusher"))

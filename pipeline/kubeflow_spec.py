@@ -133,7 +133,8 @@ class KubeflowSpec(Section):
     """How a compiled pipeline runs on Kubeflow Pipelines; the local runner reads none of it.
 
     Args:
-        state: Folder on a volume, where the Trainer's checkpoints and the statistics of spans outlive runs.
+        state: Folder on a volume, where the Trainer's checkpoints, the Tuner's trials and the statistics of spans
+            outlive runs.
         default: What every task is given.
         components: What single tasks are given in place of that, by component, such as `Trainer`.
     """

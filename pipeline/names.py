@@ -17,8 +17,8 @@ COMPONENTS = (
     "Pusher",
     "Report",
 )
-# Those that a configuration may ask for.
-OPTIONAL = ("BulkInference",)
+# In the DAG only where the configuration asks for it.
+OPTIONAL = ("Tuner", "BulkInference")
 
 
 def check_component(name: str, names: tuple[str, ...] = (*COMPONENTS, *OPTIONAL)) -> None:

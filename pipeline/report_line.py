@@ -5,10 +5,11 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from framecast.components import clip_example_gen, drift, validation_gate
+from framecast.components import clip_example_gen, drift, tuner, validation_gate
 from framecast.components.outcome import outcome, property_of
 from framecast.evaluation.verdict import Verdict, read_verdict
 from framecast.models import trainer
+from framecast.pipeline import run_texts
 from framecast.pipeline.runner import NodeRun
 from framecast.pipeline.screen import Screen
 
@@ -41,6 +42,9 @@ class Watcher:
         self._line(run.name, "cached" if run.cached else "done", run.seconds, run.peak_memory, self._note(run))
         if run.name == "ValidationGate":
             self._result.drift = _read_json(run.outputs["gate"].uri, validation_gate.DRIFT)
+        if run.name == "Tuner":
+            self._result.trials = tuner.read_trials(run.outputs["tuner_results"].uri)
+            self._screen.say(f"  {run_texts.as_options(tuner.best_values(self._result.trials))}")
         if run.name == "ClipExampleGen":
             summary = _read_json(run.outputs["examples"].uri, clip_example_gen.SUMMARY)
             self._result.spans, self._result.bad_clips = summary["spans"], summary["reasons"]
@@ -84,6 +88,7 @@ class Watcher:
             "Trainer": ("Trainer", "model_run"),
             "model": ("Trainer", "model"),
             "Evaluator": ("Evaluator", "evaluation"),
+            "Tuner": ("Tuner", "tuner_results"),
             "Report": ("Report", "report"),
         }
         return {
@@ -101,6 +106,7 @@ class Watcher:
         describe = {
             "ClipExampleGen": _clips,
             "ValidationGate": _gate,
+            "Tuner": _search,
             "Trainer": _training,
             "ServingModel": _serving,
             "SavedModelInfraValidator": _infra,
@@ -132,6 +138,18 @@ def _clips(outputs: dict[str, Any]) -> str:
 def _gate(outputs: dict[str, Any]) -> str:
     compared = _read_json(outputs["gate"].uri, validation_gate.DRIFT)
     return "; ".join(["no anomalies", *(drift.Comparison(**comparison).describe() for comparison in compared)])
+
+
+def _search(outputs: dict[str, Any]) -> str:
+    trials = tuner.read_trials(outputs["tuner_results"].uri)
+    (best,) = (trial for trial in trials if trial["best"])
+    counts = [
+        f"{sum(trial['status'] == status for trial in trials)} {status}"
+        for status in ("finished", "stopped", "failed")
+        if any(trial["status"] == status for trial in trials)
+    ]
+    counted = f"{len(trials)} trials, {', '.join(counts)}"
+    return f"{counted}; the best, trial {best['trial']}: val loss {best['val_loss']:.5f}"
 
 
 def _training(outputs: dict[str, Any]) -> str:

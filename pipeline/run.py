@@ -35,6 +35,7 @@ class Result:
         bad_clips: How many clips and files are in quarantine, by reason.
         spans: The spans whose clips were used, lowest first.
         drift: What the ValidationGate compared, span by span (`framecast.components.drift.Comparison`).
+        trials: Every trial of a search for settings (`framecast.models.tuner.Tuner.records`).
         version: The version that is serving after the run.
         log: The full log.
         report: The HTML page; empty when there is none.
@@ -54,6 +55,7 @@ class Result:
     bad_clips: dict[str, int] = dataclasses.field(default_factory=dict)
     spans: list[int] = dataclasses.field(default_factory=list)
     drift: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    trials: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     version: str | None = None
     log: str = ""
     report: str = ""

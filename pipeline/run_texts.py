@@ -1,6 +1,8 @@
 """Past runs told to people, and two of them side by side."""
 
+import json
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -61,10 +63,23 @@ def description(run: Run) -> str:
         [part["name"], part["state"], str(part["seconds"]), _mebibytes(part.get("peak_memory")), part["note"]]
         for part in record["components"]
     ]
-    lines += ["", columns(rows), "", *_lineage(record.get("lineage")), "", "configuration:"]
+    lines += [
+        "",
+        columns(rows),
+        "",
+        *_trials(record.get("trials")),
+        *_lineage(record.get("lineage")),
+        "",
+        "configuration:",
+    ]
     lines += [f"  {key}: {value}" for key, value in run.config.items()]
     lines += ["", f"log: {record['log']}", f"report: {record.get('report') or 'none was written'}"]
     return "\n".join(lines)
+
+
+def as_options(values: dict[str, Any]) -> str:
+    """Returns values of settings as the options of `framecast run` that set them, to be pasted into a shell."""
+    return " ".join(f"--set {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in values.items())
 
 
 def comparison(a: Run, b: Run) -> dict[str, Any]:
@@ -139,6 +154,19 @@ def _figures(figures: dict[str, float | None]) -> Iterable[str]:
     for name, value in families.overall(figures).items():
         rows.append([name, cell(value), *(cell(figures.get(metrics.key(name, lead), "")) for lead in leads)])
     return [columns(rows)]
+
+
+def _trials(trials: list[dict[str, Any]] | None) -> Iterable[str]:
+    """Yields a table of a trial a row, the best ones first, and how to run with the best values again."""
+    if not trials:
+        return []
+    names = list(trials[0]["values"])
+    rows = [["trial", *names, "val loss", "step", "steps", "status", "seconds"]]
+    for trial in sorted(trials, key=lambda trial: (trial["val_loss"] is None, trial["val_loss"])):
+        found = (trial[key] for key in ("val_loss", "step", "steps", "status", "seconds"))
+        rows.append([str(trial["trial"]), *(cell(trial["values"][name]) for name in names), *map(cell, found)])
+    (best,) = (trial["values"] for trial in trials if trial["best"])
+    return [columns(rows), f"the best again, without a search: --set tune=null {as_options(best)}", ""]
 
 
 def _lineage(lineage: list[dict[str, Any]] | None) -> Iterable[str]:

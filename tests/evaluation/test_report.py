@@ -268,6 +268,35 @@ def test_training_is_drawn_as_loss_learning_rate_and_gradient_norm(tmp_path):
     assert all(f">{tick}</text>" in figure for tick in ("0.1", "1", "10"))
 
 
+def test_trials_are_listed_by_val_loss_with_the_best_marked(tmp_path):
+    def trial(number, rate, loss, **changes):
+        found = {"trial": number, "values": {"train.learning_rate": rate, "train.crop": None}, "val_loss": loss}
+        return {
+            **found,
+            "step": 6,
+            "steps": 6,
+            "status": "finished",
+            "why": "",
+            "seconds": 2.5,
+            "best": False,
+            **changes,
+        }
+
+    trials = [
+        trial(1, 0.1, None, status="failed", why="loss at step 3: <nan>"),
+        trial(2, 0.0123456, 0.0345678, best=True),
+        trial(3, 1e-5, 0.25, status="stopped", why="above the median"),
+    ]
+    path = write_report(tmp_path, dataclasses.replace(_PUSHED, record={**_PUSHED.record, "trials": trials}))
+    section = re.search(r'<section id="trials">.*?</section>', pathlib.Path(path).read_text(), re.S)[0]
+    rows = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr>.*?</tr>", section, re.S)]
+    assert [row[0] for row in rows] == ["trial", "2", "3", "1"]
+    assert rows[0][1:3] == ["train.learning_rate", "train.crop"]
+    assert rows[1][:5] == ["2", "(best)", "0.01235", "null", "0.03457"]
+    assert "stopped: above the median" in section
+    assert "failed: loss at step 3: &lt;nan&gt;" in section
+
+
 def test_what_a_clip_is_called_is_no_markup(tmp_path):
     assert "Best: <script>alert(1)</script>" in _page(tmp_path, _PUSHED).text
 

@@ -239,3 +239,11 @@ def test_presets_build_and_forecast(name):
 def test_unknown_preset_is_refused_by_name():
     with pytest.raises(ValueError, match=r"model.preset: expected one of convlstm-tiny, .*, received 'huge'"):
         presets.build("huge", channels=1, dtype="float32")
+
+
+def test_arguments_stand_in_place_of_the_presets_own():
+    model = presets.build("convlstm-tiny", channels=1, dtype="float32", arguments={"filters": [8, 4]})
+    assert (model.filters, model.kernel_size, model.patch) == ((8, 4), 3, 4)
+    for wrong in ({"filter": [8]}, {"filters": 8}, {"channels": 2}):
+        with pytest.raises(ValueError, match=r"model\.arguments: expected what Forecaster takes, received"):
+            presets.build("convlstm-tiny", channels=1, dtype="float32", arguments=wrong)

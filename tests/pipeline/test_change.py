@@ -197,6 +197,19 @@ def test_a_new_span_runs_what_depends_on_it_once(project):
     assert project.run(spans) == {"ValidationGate", "Report"}
 
 
+def test_a_search_runs_again_for_what_its_trials_have(project):
+    tune = "tune={space: {train: {learning_rate: {min: 0.1, max: 1}}}, trials: 2, steps: 1}"
+    assert project.run(tune) == {"Tuner", *_FROM_TRAINER, "Report"}
+    assert project.run(tune) == set()
+    # Trials have steps of their own, and export nothing.
+    assert project.run(tune, "train.steps=2") == {*_FROM_TRAINER, "Report"}
+    assert project.run(tune, "export.batch_sizes=[2]") == {*_FROM_TRAINER, "Report"}
+    assert project.run(tune, "tune.trials=3") == {"Tuner", *_FROM_TRAINER, "Report"}
+    assert project.run(tune, "train.batch_frames=90") == {"Tuner", *_FROM_TRAINER, "Report"}
+    project.edit("code/components/tuner.py")
+    assert project.run(tune) == {"Tuner", *_FROM_TRAINER, "Report"}
+
+
 def test_a_new_serving_model_is_compared_with(project):
     project.run()
     version = project.folder / "serving" / "1"

@@ -85,6 +85,41 @@ def test_paths_of_the_file_are_relative_to_it_and_those_of_overrides_to_the_curr
         ),
         (["evaluate.thresholds={mse: {}}"], r"expected at least one of min, max and max_increase_vs_serving"),
         (["train.steps"], r"--set train.steps: expected KEY=VALUE"),
+        # A search whose trials the configuration would refuse, or whose val losses would not compare.
+        (
+            ["tune={space: {train: {crop: {min: 4, max: 32}}}, trials: 3}"],
+            r"tune.space: train.crop: 4: .*greater than or equal to 8, received 4",
+        ),
+        (
+            ["tune={space: {train: {crop: {values: [null, 8]}, augment: {values: [[], [rotate90]]}}}, trials: 3}"],
+            r"tune.space: train.crop: None, train.augment: \['rotate90'\]: augment: rotate90 needs square frames",
+        ),
+        (
+            ["tune={space: {train: {precision: {values: [float32, float8]}}}, trials: 3}"],
+            r"tune.space: train.precision: float8: .*mixed_bfloat16.*received 'float8'",
+        ),
+        (
+            ["tune={space: {train: {learning_rate: {min: 0.1, max: 1}}}, trials: 3}", "train.warm_start=true"],
+            r"tune: expected train.warm_start: false, received true",
+        ),
+        (["tune={space: {train: {loss: {values: [mse, mae_mse]}}}, trials: 3}"], r"tune.space.train.loss: unknown key"),
+        (
+            ["tune={space: {train: {learning_rate: {min: 0, max: 1, sampling: log}}}, trials: 3}"],
+            r"tune.space.train.learning_rate: min: expected a number above 0 where sampling is log, received 0",
+        ),
+        (
+            ["tune={space: {train: {learning_rate: {min: 1}}}, trials: 3}"],
+            r"tune.space.train.learning_rate: expected either values, or min and max",
+        ),
+        (
+            ["tune={space: {train: {batch_frames: {values: [3, 3]}}}, trials: 3}"],
+            r"values: expected at least 2, all different, received \[3, 3\]",
+        ),
+        (["tune={space: {}, trials: 3}"], r"tune.space: expected settings of train or model, received none"),
+        (
+            ["tune={space: {train: {batch_frames: {values: [3, 4]}}}}"],
+            r"tune: expected trials, minutes or both, received none",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_what_was_expected_and_what_came(path, overrides, message):
@@ -130,8 +165,11 @@ def test_events_are_of_forecasts(tmp_path):
         load(str(file))
 
 
-def test_the_resolved_configuration_reads_back_as_itself(path, tmp_path):
-    config = load(path)
+@pytest.mark.parametrize(
+    "overrides", [[], ["tune={space: {train: {crop: {values: [null, 8]}, batch_frames: {min: 8, max: 9}}}, trials: 3}"]]
+)
+def test_the_resolved_configuration_reads_back_as_itself(path, tmp_path, overrides):
+    config = load(path, overrides)
     copy = tmp_path / "copy.yaml"
     copy.write_text(to_yaml(config))
     assert load(str(copy)) == config

@@ -104,6 +104,21 @@ def test_kfps_loader_takes_the_file(documents, tmp_path):
     assert json_format.MessageToDict(loaded.platform_spec) == documents[1]
 
 
+def test_a_search_is_a_task_of_its_own_whose_best_settings_the_trainer_takes(folder):
+    tune = "tune={space: {train: {learning_rate: {min: 0.001, max: 0.1, sampling: log}}}, trials: 3}"
+    spec, platform = _compile(folder, tune, "kubeflow.components.Tuner.gpus=1")
+    tasks = spec["root"]["dag"]["tasks"]
+    assert tasks["Tuner"]["dependentTasks"] == ["Transform"]
+    given = {name: artifact["taskOutputArtifact"] for name, artifact in tasks["Trainer"]["inputs"]["artifacts"].items()}
+    assert given["hyperparameters"] == {"outputArtifactKey": "best_hyperparameters", "producerTask": "Tuner"}
+    assert tasks["Report"]["inputs"]["artifacts"]["tuner_results"]["taskOutputArtifact"]["producerTask"] == "Tuner"
+    executors = spec["deploymentSpec"]["executors"]
+    assert executors["Tuner_executor"]["container"]["resources"]["accelerator"]["resourceCount"] == "1"
+    assert "pvcMount" in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["Tuner_executor"]
+    with pytest.raises(ConfigError, match=r"kubeflow\.state: expected a folder on a volume of Tuner"):
+        _compile(folder, tune, "kubeflow.components.Tuner.volumes=[]")
+
+
 def test_every_task_is_a_container_of_the_image_that_starts_through_our_entry(containers):
     assert set(containers) == {*COMPONENTS, "InputFiles"}
     for container in containers.values():
