@@ -41,14 +41,14 @@ def test_records_and_metrics_are_those_of_one_process(cluster, start, local_run)
     # Trained on the same records in another order, it is another model: here the same one is evaluated in one process.
     model = find_model(str(run.serving))
     spec = configuration.load(str(run.config)).evaluate
-    found = evaluation.evaluate(model, find_files([str(run.config.parent / "clips/eval")]), spec=spec)
+    found = evaluation.evaluate(model, list(find_files([str(run.config.parent / "clips/eval")])), spec=spec)
     _assert_same_figures(record["figures"], found.verdict.figures)
 
 
 def test_evaluate_on_flink_finds_the_same(cluster, local_run):
     model = find_model(str(local_run.serving))
     resolved = configuration.load(str(local_run.config), [f"beam={cluster.section}"])
-    files = find_files([str(local_run.config.parent / "clips/eval")])
+    files = list(find_files([str(local_run.config.parent / "clips/eval")]))
     found = evaluation.evaluate(model, files, spec=resolved.evaluate, beam_flags=resolved.beam.beam_flags())
     assert found.clips == sum(1 for _ in local_run.records("ClipExampleGen", "examples", "eval"))
     _assert_same_figures(found.verdict.figures, local_run.record()["figures"])
