@@ -15,7 +15,7 @@ from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
 from framecast.components.clip_example_gen import FILES, BadClipsError, ClipExampleGen, Driver, Executor
 from framecast.components.input_files import InputFiles
-from framecast.pipeline.runner import BEAM_FLAGS
+from framecast.pipeline.beam_spec import BeamSpec
 from framecast.schemas.spec import ClipSpec, FrameRange
 
 _SPEC = ClipSpec(frames=FrameRange(min=8, max=24))
@@ -59,7 +59,7 @@ def _ingest(properties, folder):
     for split in ("train", "val", "eval"):
         (folder / "output" / f"Split-{split}").mkdir(parents=True)
     (folder / "temporary").mkdir()
-    context = Executor.Context(list(BEAM_FLAGS), tmp_dir=str(folder / "temporary"), unique_id="1")
+    context = Executor.Context(BeamSpec().beam_flags(), tmp_dir=str(folder / "temporary"), unique_id="1")
     Executor(context).Do({}, {"examples": [artifact]}, properties)
     return {
         str(path.relative_to(folder)): gzip.decompress(path.read_bytes()) for path in sorted(folder.rglob("clips*.gz"))
@@ -119,7 +119,7 @@ def test_a_pipeline_takes_a_bucket_from_its_cache_until_it_changes(store, tmp_pa
             str(tmp_path / "root"),
             components=[_component(store.uri)],
             metadata_connection_config=metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite")),
-            beam_pipeline_args=list(BEAM_FLAGS),
+            beam_pipeline_args=BeamSpec().beam_flags(),
             enable_cache=True,
         )
         tfx.orchestration.LocalDagRunner().run(pipeline)

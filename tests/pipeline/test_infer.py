@@ -20,8 +20,9 @@ from framecast.clips.codec import decode_frames, encode_clip
 from framecast.clips.records import write_records
 from framecast.components.bulk_inference import Executor
 from framecast.models import builders, export
-from framecast.pipeline import check, dag, runner
+from framecast.pipeline import check, dag
 from framecast.pipeline import config as configuration
+from framecast.pipeline.beam_spec import BeamSpec
 from framecast.schemas import features
 from framecast.schemas.spec import ANY_LENGTH
 from framecast.serving import bulk_inference
@@ -332,7 +333,7 @@ def _component(tmp_path, folder, spec, **properties):
     pushed.uri, answers.uri = str(tmp_path / "pushed"), str(tmp_path / "component")
     for name, value in properties.items():
         pushed.set_string_custom_property(name, value)
-    context = Executor.Context(beam_pipeline_args=list(runner.BEAM_FLAGS), tmp_dir=str(tmp_path))
+    context = Executor.Context(beam_pipeline_args=BeamSpec().beam_flags(), tmp_dir=str(tmp_path))
     parameters = {"directory": str(folder / "forecast"), "infer": spec.model_dump_json(), "skip_bad": 0}
     Executor(context).Do({"pushed_model": [pushed]}, {"answers": [answers]}, parameters)
     return answers
