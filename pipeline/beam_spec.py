@@ -20,9 +20,10 @@ _PORTABLE = ("flink", "spark")
 # dead one is forgotten with the others, which must be before the job starts again.
 _WORKERS_KEPT_MS = 5000
 
-# From how many bytes of clips on several processes are quicker than one. benchmarks/engines.py, on 2 busy cores: their
-# imports cost the four components 250 s a run, and a frame of 128x128 takes 1.8 ms in one process, of which a second
-# saves half at best. That is even at 275,000 frames, 1.2 GB of radar; more cores save more.
+# From how many bytes of clips on several processes may be quicker than one: an estimate. By benchmarks/engines.py, on 2
+# busy cores, one was quicker at all sizes tried, up to 10,000 frames of 128x128. The imports of two cost the four
+# components 250 s a run, and a frame takes 1.8 ms in one process, of which a second saves half at best: even at 275,000
+# frames, 1.2 GB of radar. More cores save more.
 WORTH_PROCESSES_BYTES = 1 << 30
 # What a process holds, and its share of the one that feeds it: 2.8 GB for two in Transform, by the same benchmark.
 _PROCESS_BYTES = 3 << 29
