@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
@@ -48,8 +50,14 @@ const flinkContainer = "flink-main-container"
 
 // admitFlink holds the object against the operator's fields, and its pods against Kubernetes.
 func admitFlink(text []byte) error {
+	// Without a Go type to aim at: given one, numbers would be taken for text where text is expected.
+	plain, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
+		return err
+	}
 	var object flinkObject
-	if err := yaml.UnmarshalStrict(text, &object); err != nil {
+	unknown, err := json.UnmarshalStrict(plain, &object)
+	if err = errors.Join(append(unknown, err)...); err != nil {
 		return err
 	}
 	spec := object.Spec
