@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
+from measuring import mib, run_evaluator, run_step
 
 from framecast.pipeline import quiet
 
@@ -46,7 +46,7 @@ class Measure:
 
     def cell(self) -> str:
         """Returns it as the table has it."""
-        return f"{self.seconds:>8.0f} s{self.peak / 2**20:>7.0f} MiB"
+        return f"{self.seconds:>8.0f} s{mib(self.peak):>7} MiB"
 
 
 def main() -> None:
@@ -78,8 +78,7 @@ def main() -> None:
 
 def _prepare(folder: pathlib.Path, size: int) -> int:
     """Makes a data set of as many frames as the folder is called and a model for it; returns how many there are."""
-    command = [sys.executable, "-W", "ignore", __file__, "--measure", str(folder), "prepare", json.dumps(size)]
-    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+    return int(run_step(str(folder), "prepare", json.dumps(size)))
 
 
 def _make(folder: pathlib.Path, size: int) -> int:
@@ -120,7 +119,6 @@ def _running(engine: str, folder: pathlib.Path) -> Iterator[tuple[dict[str, Any]
 
 def _run(folder: pathlib.Path, component: str, beam: dict[str, Any], cluster: Any) -> Measure:
     """Measures a component in a process of its own; on a cluster, the memory of its processes is added."""
-    command = [sys.executable, "-W", "ignore", __file__, "--measure", str(folder), component, json.dumps(beam)]
     over, largest = threading.Event(), 0
 
     def watch() -> None:
@@ -132,12 +130,11 @@ def _run(folder: pathlib.Path, component: str, beam: dict[str, Any], cluster: An
     if cluster:
         thread.start()
     try:
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        found = run_step(str(folder), component, json.dumps(beam))
     finally:
         over.set()
         if cluster:
             thread.join()
-    found = json.loads(done.stdout.splitlines()[-1])
     return Measure(found["seconds"], found["peak"] + largest)
 
 
@@ -158,40 +155,17 @@ def _measure(folder: pathlib.Path, component: str, beam: Any) -> Any:
 
 def _evaluate(folder: pathlib.Path, beam: dict[str, Any]) -> dict[str, Any]:
     """Runs the Evaluator's executor on what ClipExampleGen wrote and the model that was not trained."""
-    from google.protobuf import json_format
-    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
-    from tfx.types import standard_artifacts
-
-    from framecast.components.evaluator import Executor
-    from framecast.evaluation.thresholds import build_eval_config
+    from framecast.components import evaluator  # noqa: F401 - with the imports, not with what is measured
     from framecast.pipeline import config
     from framecast.pipeline.beam_spec import BeamSpec
     from framecast.pipeline.peak_memory import PeakMemory
 
     resolved = config.load(str(folder / "config.yaml"))
     work = _work(folder, beam)
-    artifacts = {
-        "examples": standard_artifacts.Examples(),
-        "model": standard_artifacts.Model(),
-        "evaluation": standard_artifacts.ModelEvaluation(),
-        "blessing": standard_artifacts.ModelBlessing(),
-    }
-    for name, artifact in artifacts.items():
-        artifact.uri = str(work / name)
     (examples,) = work.glob("artifacts/ClipExampleGen/examples/*")
-    artifacts["examples"].uri, artifacts["model"].uri = str(examples), str(folder / "model")
-    artifacts["examples"].split_names = '["eval"]'
-    artifacts["examples"].set_string_custom_property("payload_format", "FORMAT_TF_SEQUENCE_EXAMPLE")
-    flags = BeamSpec.model_validate(beam).beam_flags()
-    executor = Executor(BaseBeamExecutor.Context(beam_pipeline_args=flags, tmp_dir=str(work)))
-    evaluated = build_eval_config(resolved.evaluate, horizon=resolved.task.horizon)
     started = time.monotonic()
     with PeakMemory() as memory:
-        executor.Do(
-            {name: [artifacts[name]] for name in ("examples", "model")},
-            {name: [artifacts[name]] for name in ("evaluation", "blessing")},
-            {"eval_config": json_format.MessageToJson(evaluated), "example_splits": '["eval"]'},
-        )
+        run_evaluator(work, examples, folder / "model", resolved, BeamSpec.model_validate(beam))
     return {"seconds": time.monotonic() - started, "peak": memory.bytes}
 
 

@@ -11,13 +11,10 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import resource
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
 from typing import Any
+
+from measuring import measuring, mib, run_evaluator, run_step
 
 from framecast.pipeline import quiet
 
@@ -38,7 +35,7 @@ class Measure:
     def row(self, name: str) -> str:
         """Returns a line of the table."""
         times = f"{self.seconds:>9.1f}{self.cpu:>13.1f}"
-        return f"{name:<12}{self.clips:>7}{times}{_mib(self.peak):>10}{_mib(self.above):>15}"
+        return f"{name:<12}{self.clips:>7}{times}{mib(self.peak):>10}{mib(self.above):>15}"
 
     @property
     def above(self) -> int:
@@ -62,9 +59,9 @@ def main() -> None:
     print(f"{'':<12}{'clips':>7}{'seconds':>9}{'CPU seconds':>13}{'peak MiB':>10}{'above imports':>15}")
     for clips in arguments.clips:
         with tempfile.TemporaryDirectory() as folder:
-            _run("prepare", folder, str(clips), arguments.preset)
+            run_step("prepare", folder, str(clips), arguments.preset)
             for what, found in measures.items():
-                found.append(Measure(clips, **_run(what, folder)))
+                found.append(Measure(clips, **run_step(what, folder)))
                 print(found[-1].row(what), flush=True)
     steady = {name: _steady(*found) for name, found in measures.items()}
     few, many = measures["Evaluator"]
@@ -98,47 +95,15 @@ def _prepare(folder: pathlib.Path, clips: str, preset: str) -> None:
     (folder / "config.json").write_text(resolved.model_dump_json())
 
 
-def _run(*step: str) -> Any:
-    """Runs a step in a process of its own, which inherits the peak of this one: that stays small."""
-    command = [sys.executable, "-W", "ignore", __file__, "--measure", *step]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def _evaluator(folder: pathlib.Path) -> dict[str, Any]:
     """Runs the component's executor on artifacts made by hand."""
-    from google.protobuf import json_format
-    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
-    from tfx.types import standard_artifacts
-
-    from framecast.components.evaluator import Executor
-    from framecast.evaluation.thresholds import build_eval_config
+    from framecast.components import evaluator  # noqa: F401 - with the imports, not with what is measured
     from framecast.evaluation.verdict import read_verdict
     from framecast.pipeline import config
 
     resolved = config.Config.model_validate_json((folder / "config.json").read_text())
-    assert resolved.task.kind == "forecast"
-    artifacts = {
-        "examples": standard_artifacts.Examples(),
-        "model": standard_artifacts.Model(),
-        "evaluation": standard_artifacts.ModelEvaluation(),
-        "blessing": standard_artifacts.ModelBlessing(),
-    }
-    for name, artifact in artifacts.items():
-        artifact.uri = str(folder / name)
-    artifacts["examples"].split_names = '["eval"]'
-    artifacts["examples"].set_string_custom_property("payload_format", "FORMAT_TF_SEQUENCE_EXAMPLE")
-    done = _measuring()
-    Executor(BaseBeamExecutor.Context(beam_pipeline_args=resolved.beam.beam_flags(), tmp_dir=str(folder))).Do(
-        {name: [artifacts[name]] for name in ("examples", "model")},
-        {name: [artifacts[name]] for name in ("evaluation", "blessing")},
-        {
-            "eval_config": json_format.MessageToJson(
-                build_eval_config(resolved.evaluate, horizon=resolved.task.horizon)
-            ),
-            "example_splits": '["eval"]',
-        },
-    )
+    done = measuring()
+    run_evaluator(folder, folder / "examples", folder / "model", resolved, resolved.beam)
     read_verdict(str(folder / "evaluation"))
     return done()
 
@@ -155,7 +120,7 @@ def _bare_model(folder: pathlib.Path) -> dict[str, Any]:
         context = lists["image/encoded"][:-horizon]
         return tf.map_fn(lambda image: tf.io.decode_png(image, channels=1), context, fn_output_signature=tf.uint8)
 
-    done = _measuring()
+    done = measuring()
     files = sorted(str(path) for path in (folder / "examples/Split-eval").iterdir())
     model = tf.saved_model.load(str(folder / "model/Format-Serving"))
     examples = tf.data.TFRecordDataset(files, "GZIP").map(frames, num_parallel_calls=tf.data.AUTOTUNE)
@@ -168,30 +133,10 @@ _MEASURED = {"bare model": _bare_model, "Evaluator": _evaluator}
 _STEPS = {"prepare": _prepare, **_MEASURED}
 
 
-def _measuring() -> Callable[[], dict[str, Any]]:
-    """Starts measuring; what is returned tells what was measured since."""
-    imports, cpu, started = _peak(), time.process_time(), time.monotonic()
-    return lambda: {
-        "seconds": time.monotonic() - started,
-        "cpu": time.process_time() - cpu,
-        "imports": imports,
-        "peak": _peak(),
-    }
-
-
 def _steady(few: Measure, many: Measure) -> tuple[float, float]:
     """Returns seconds and CPU seconds a clip, without what an evaluation of any size takes."""
     clips = many.clips - few.clips
     return (many.seconds - few.seconds) / clips, (many.cpu - few.cpu) / clips
-
-
-def _peak() -> int:
-    """Returns the peak resident memory of this process in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _mib(size: int) -> int:
-    return round(size / 2**20)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import collections
 import json
 import pathlib
-import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from measuring import measuring, mib, run_step
 
 from framecast.pipeline import quiet
 
@@ -51,7 +51,7 @@ def main() -> None:
     above = []
     for clips in arguments.clips:
         with tempfile.TemporaryDirectory() as folder:
-            _run("prepare", folder, str(clips), arguments.preset)
+            run_step("prepare", folder, str(clips), arguments.preset)
             above.append(_compare(folder, clips, _FEW if clips == arguments.clips[0] else _MANY))
             if clips == arguments.clips[-1]:
                 _kill(pathlib.Path(folder), clips)
@@ -61,15 +61,15 @@ def main() -> None:
 
 def _compare(folder: str, clips: int, steps: Sequence[str]) -> int:
     """Prints what each takes, and how `infer` compares; returns its peak memory above the imports."""
-    batch = str(_run("choose", folder))
+    batch = str(run_step("choose", folder))
     speed: dict[str, list[float]] = collections.defaultdict(list)
     for what in steps:
-        found = _run(what, folder, batch)
+        found = run_step(what, folder, batch)
         speed[what].append(clips / found["seconds"])
         size = found["peak"] - found["imports"]
         print(
             f"{what:<16}{clips:>7}{batch:>7}{found['seconds']:>9.1f}{found['cpu']:>13.1f}{speed[what][-1]:>9.1f}"
-            f"{round(size / 2**20):>19}",
+            f"{mib(size):>19}",
             flush=True,
         )
         if what == "infer":
@@ -118,13 +118,6 @@ def _prepare(folder: pathlib.Path, clips: str, preset: str) -> None:
     export.save(check.untrained_module(model, resolved), str(folder / "model/1"), card)
 
 
-def _run(*step: str) -> Any:
-    """Runs a step in a process of its own, which inherits the peak of this one: that stays small."""
-    command = [sys.executable, "-W", "ignore", __file__, "--measure", *step]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def _choose(folder: pathlib.Path) -> int:
     """Returns the batch size at which the bare model answers most clips a second."""
     import tensorflow as tf
@@ -145,7 +138,7 @@ def _bare_model(folder: pathlib.Path, batch: str) -> dict[str, Any]:
     import tensorflow as tf
 
     batches = list(_batches(folder, int(batch)).as_numpy_iterator())
-    done = _measuring()
+    done = measuring()
     model = tf.saved_model.load(str(folder / "model/1"))
     for frames in batches:
         _ask(model, frames)
@@ -155,7 +148,7 @@ def _bare_model(folder: pathlib.Path, batch: str) -> dict[str, Any]:
 def _bare_reading(folder: pathlib.Path, batch: str) -> dict[str, Any]:
     import tensorflow as tf
 
-    done = _measuring()
+    done = measuring()
     model = tf.saved_model.load(str(folder / "model/1"))
     for frames in _batches(folder, int(batch)):
         _ask(model, frames)
@@ -195,7 +188,7 @@ def _run_inference(folder: pathlib.Path, batch: str) -> dict[str, Any]:
         if clips:
             yield clips
 
-    done = _measuring()
+    done = measuring()
     with beam.Pipeline(options=PipelineOptions([f"--runner={BEAM_RUNNER}"])) as pipeline:
         files = sorted(map(str, (folder / "clips").glob("*/*")))
         clips = pipeline | beam.Create(files) | beam.Reshuffle() | "Read" >> beam.FlatMap(batches)
@@ -212,7 +205,7 @@ def _infer(folder: pathlib.Path, batch: str) -> dict[str, Any]:
     from framecast.serving import bulk_inference
     from framecast.serving.exported import find_model
 
-    done = _measuring()
+    done = measuring()
     bulk_inference.infer(
         find_model(str(folder / "model")),
         list(find_files([str(folder / "clips")])),
@@ -253,22 +246,6 @@ def _ask(model: Any, frames: Any) -> None:
 
     length = tf.fill([len(frames)], _FRAMES)
     model.signatures["serving_default"](frames=tf.constant(frames), length=length)["forecast"].numpy()
-
-
-def _measuring() -> Callable[[], dict[str, Any]]:
-    """Starts measuring; what is returned tells what was measured since."""
-    imports, cpu, started = _peak(), time.process_time(), time.monotonic()
-    return lambda: {
-        "seconds": time.monotonic() - started,
-        "cpu": time.process_time() - cpu,
-        "imports": imports,
-        "peak": _peak(),
-    }
-
-
-def _peak() -> int:
-    """Returns the peak resident memory of this process in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

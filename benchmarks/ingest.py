@@ -11,12 +11,11 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from typing import Any
+
+from measuring import mib, peak, run_step
 
 from framecast.pipeline import quiet
 
@@ -57,7 +56,7 @@ class Measure:
         line = (
             f"{self.name:<16}{self.frames:>8}{self.seconds:>9.1f}{rate:>10.0f}{rate * bare.seconds / bare.frames:>9.2f}"
         )
-        return f"{line}{_mib(self.peak):>10}{_mib(self.above):>15}" if self.peak else line
+        return f"{line}{mib(self.peak):>10}{mib(self.above):>15}" if self.peak else line
 
 
 def main() -> None:
@@ -103,22 +102,16 @@ def _measure(folder: pathlib.Path, frames: int, size: int) -> list[Measure]:
     seconds = time.monotonic() - started
     files = sorted((folder / "clips").glob("*/*"))
     (folder / "config.yaml").write_text(_CONFIG.format(folder=folder))
-    bare = _run("tf.data", folder)
+    bare = run_step(str(folder), "tf.data")
     encoded = sum(file.stat().st_size for file in files) / bare["frames"]
     print(f"{clips} clips made in {seconds:.1f} s; a frame takes {encoded:.0f} bytes encoded, {size * size} decoded")
     found = [Measure("tf.data", bare["frames"], bare["seconds"])]
     for component, splits in _COMPONENTS.items():
-        took = _run(component, folder)
+        took = run_step(str(folder), component)
         (summary,) = folder.glob("work/artifacts/ClipExampleGen/examples/*/ingest.json")
         counts = json.loads(summary.read_text())["splits"]
         found.append(Measure(component, sum(counts[split]["frames"] for split in splits), **took))
     return found
-
-
-def _run(name: str, folder: pathlib.Path) -> dict[str, Any]:
-    """Returns what `_run_component` does, from a process of its own."""
-    command = [sys.executable, "-W", "ignore", __file__, "--measure", str(folder), name]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
 def _run_component(folder: str, name: str) -> dict[str, Any]:
@@ -127,12 +120,12 @@ def _run_component(folder: str, name: str) -> dict[str, Any]:
         return _read_clips(sorted(str(file) for file in pathlib.Path(folder).glob("clips/*/*")))
     from framecast.pipeline import config, dag, report_line, run, runner  # noqa: F401 - all that a run imports
 
-    imports = _peak()
+    imports = peak()
     result = run.run(config.load(f"{folder}/config.yaml"), f"{folder}/work", None, name, quiet=True)
     if result.verdict == "failed":
         raise RuntimeError(result.why)
     (component,) = (component for component in result.components if component["name"] == name)
-    return {"seconds": component["seconds"], "imports": imports, "peak": _peak()}
+    return {"seconds": component["seconds"], "imports": imports, "peak": peak()}
 
 
 def _read_clips(files: list[str]) -> dict[str, Any]:
@@ -155,15 +148,6 @@ def _steady(measures: list[Measure]) -> float:
     """Returns frames a second between the smallest and the largest data set."""
     first, *_, last = measures
     return (last.frames - first.frames) / (last.seconds - first.seconds)
-
-
-def _peak() -> int:
-    """Returns the peak resident memory of this process in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _mib(size: int) -> int:
-    return round(size / 2**20)
 
 
 if __name__ == "__main__":

@@ -105,14 +105,16 @@ def run(
         config = chosen
     configuration.matching_files(config)
     base = pathlib.Path(workdir).resolve()
-    if not base.exists():  # Nothing was done before.
+    first = not base.exists()
+    if first:  # A builder that cannot be imported leaves no work directory behind.
         configuration.check_builder(config)
     base.mkdir(parents=True, exist_ok=True)
     with exclusive(base):
         if span == daily.LATEST and (before := daily.run_of_span(config, base)) is not None:
             done = f"span {config.data.newest_span} is what run {before.name} ended with: {before.record['verdict']}"
             return _nothing_to_do("; ".join(filter(None, (done, why_not))), quiet)
-        configuration.check_builder(config)  # Not sooner: it imports Keras.
+        if not first:  # Not sooner: it imports Keras, and there may be nothing to do.
+            configuration.check_builder(config)
         return _recorded_run(config, base, from_node, to_node, quiet)
 
 
