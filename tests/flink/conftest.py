@@ -59,12 +59,7 @@ class Run:
         """All records of a split of a component's newest output, sorted."""
         folders = (self.folder / "artifacts" / component / output).iterdir()
         files = sorted(map(str, (max(folders, key=lambda path: int(path.name)) / f"Split-{split}").glob("*.gz")))
-        records = tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator()
-        if component == "Transform":
-            # Transform writes the features of each record in an order of its own: protobuf's maps have none.
-            parsed = map(tf.train.Example.FromString, records)
-            records = (example.SerializeToString(deterministic=True) for example in parsed)
-        return sorted(records)
+        return sorted(tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator())
 
 
 @pytest.fixture(scope="session")
