@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
+import apache_beam as beam
 import keras
 import numpy as np
 import pyarrow.parquet
 import pytest
 import tensorflow as tf
 import xarray as xr
+from apache_beam.options.pipeline_options import PipelineOptions
 from tfx.types import standard_artifacts
 from tfx.types.experimental import simple_artifacts
 
@@ -238,6 +241,32 @@ def test_a_run_that_was_killed_goes_on_and_answers_each_clip_once(infer, folder,
     code, again = infer("forecast")
     assert (code, again) == (0, found)
     assert {path.name: path.stat().st_mtime_ns for path in to.iterdir()} == written
+
+
+def test_workers_of_one_process_open_the_model_once_between_them(folder, tmp_path, monkeypatch):
+    opened, threads = [], set()
+
+    class Watched(bulk_inference.BulkModel):
+        def __init__(self, *arguments):
+            opened.append(arguments)
+            super().__init__(*arguments)
+
+        def answer(self, clips):
+            threads.add(threading.get_ident())
+            return super().answer(clips)
+
+    monkeypatch.setattr(bulk_inference, "BulkModel", Watched)
+    files = [str(_write(tmp_path / "clips" / f"{number}.tfrecord", [_clip(number)])) for number in range(12)]
+    flags = [*BeamSpec().beam_flags(), "--direct_running_mode=multi_threading", "--direct_num_workers=3"]
+    found = bulk_inference.infer(
+        find_model(str(folder / "forecast")),
+        files,
+        str(tmp_path / "out"),
+        make_pipeline=lambda: beam.Pipeline(options=PipelineOptions(flags)),
+    )
+    assert found["clips"] == 12
+    assert len(threads) > 1
+    assert len(opened) == 1
 
 
 def test_a_folder_of_other_answers_is_refused(infer, folder, tmp_path):
