@@ -1,4 +1,4 @@
-"""A Flink cluster for the tests of this folder, and the demo's chain, run on it by the command line."""
+"""A Flink cluster for the tests of this folder, and the radar pipeline, run on it by the command line."""
 
 import importlib.util
 import json
@@ -9,34 +9,33 @@ import sys
 import pytest
 import tensorflow as tf
 
-from framecast.clips.demo import make_demo
+from framecast.pipeline import config as configuration
 
 _SPEC = importlib.util.spec_from_file_location("flink_cluster", pathlib.Path(__file__).with_name("cluster.py"))
 cluster_module = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(cluster_module)
 
-_CONFIG = """
-data: {{train: "{folder}/clips/train/*", eval: "{folder}/clips/eval/*"}}
-clip: {{frames: {{min: 8, max: 24}}}}
-task: {{horizon: 5, context: {{min: 4}}}}
-model: {{preset: convlstm-tiny}}
-train: {{steps: 40, batch_frames: 96, learning_rate: 0.005, eval_every: 20}}
-evaluate:
-  events: {{thresholds: [0.2, 0.8], scales: [1, 5]}}
-  thresholds: {{mse: {{max: 1.0}}}}
-push: {{directory: "{folder}/serving"}}
-"""
+_TREE = pathlib.Path(__file__).resolve().parents[2]
+_CONFIG = _TREE / "configs/radar.yaml"
+# Few steps, of which no skill can be asked.
+_SETTINGS = [
+    "train.steps=4",
+    "train.eval_every=2",
+    "train.batch_frames=64",
+    "export.batch_sizes=[1]",
+    "evaluate.thresholds.skill.min=-1e9",
+]
 
 
 class Run:
-    """A run of the pipeline in a process of its own, in a work directory of its own."""
+    """A run of the radar pipeline in a process of its own, in a work directory of its own."""
 
-    def __init__(self, folder, config, beam, to):
+    def __init__(self, folder, beam, to):
         self.folder = folder
-        self.config = config
         self.serving = folder / "serving"
-        command = [pathlib.Path(sys.executable).with_name("framecast"), "run", config, "--workdir", folder]
-        command += ["--set", f"beam={json.dumps(beam)}", "--set", f"push.directory={self.serving}"]
+        command = [pathlib.Path(sys.executable).with_name("framecast"), "run", _CONFIG, "--workdir", folder]
+        for setting in (*_SETTINGS, f"beam={json.dumps(beam)}", f"push.directory={self.serving}"):
+            command += ["--set", setting]
         command += ["--to", to] if to else []
         folder.mkdir(exist_ok=True)
         with open(folder / "screen.txt", "a") as screen:
@@ -69,20 +68,24 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def resolved():
+    """The configuration of every run, as `resolved(*overrides)`."""
+    return lambda *overrides: configuration.load(str(_CONFIG), [*_SETTINGS, *overrides])
+
+
+@pytest.fixture(scope="session")
 def await_():
     return cluster_module.await_
 
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory):
-    """Starts a run of the demo's chain: `start(name, beam section, to=component)`."""
+    """Starts a run of the radar pipeline: `start(name, beam section, to=component)`."""
     folder = tmp_path_factory.mktemp("runs")
-    make_demo(folder / "clips", clips=63, seed=3, size=32)
-    (folder / "config.yaml").write_text(_CONFIG.format(folder=folder))
     runs = []
 
     def starting(name, beam, to=None):
-        runs.append(Run(folder / name, folder / "config.yaml", beam, to))
+        runs.append(Run(folder / name, beam, to))
         return runs[-1]
 
     yield starting

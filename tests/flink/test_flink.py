@@ -4,9 +4,8 @@ import math
 
 import pytest
 
-from framecast.clips.records import find_files
-from framecast.pipeline import config as configuration
 from framecast.pipeline import evaluate as evaluation
+from framecast.pipeline.config import matching_files
 from framecast.serving.exported import find_model
 
 pytestmark = pytest.mark.flink
@@ -33,24 +32,24 @@ def _assert_same_figures(received, expected):
         assert received[name] == value or math.isclose(received[name], value, rel_tol=1e-6, abs_tol=1e-6), name
 
 
-def test_records_and_metrics_are_those_of_one_process(cluster, start, local_run):
+def test_records_and_metrics_are_those_of_one_process(cluster, start, local_run, resolved):
     run = start("flink", cluster.section)
     record = run.wait()
     assert record["verdict"] == "pushed", record
     _assert_same_records(run, local_run)
     # Trained on the same records in another order, it is another model: here the same one is evaluated in one process.
     model = find_model(str(run.serving))
-    spec = configuration.load(str(run.config)).evaluate
-    found = evaluation.evaluate(model, list(find_files([str(run.config.parent / "clips/eval")])), spec=spec)
+    config = resolved()
+    found = evaluation.evaluate(model, matching_files(config)["eval"], spec=config.evaluate)
     _assert_same_figures(record["figures"], found.verdict.figures)
 
 
-def test_evaluate_on_flink_finds_the_same(cluster, local_run):
+def test_evaluate_on_flink_finds_the_same(cluster, local_run, resolved):
     model = find_model(str(local_run.serving))
-    resolved = configuration.load(str(local_run.config), [f"beam={cluster.section}"])
-    files = list(find_files([str(local_run.config.parent / "clips/eval")]))
-    found = evaluation.evaluate(model, files, spec=resolved.evaluate, beam_flags=resolved.beam.beam_flags())
-    assert found.clips == sum(1 for _ in local_run.records("ClipExampleGen", "examples", "eval"))
+    config = resolved(f"beam={cluster.section}")
+    files = matching_files(config)["eval"]
+    found = evaluation.evaluate(model, files, spec=config.evaluate, beam_flags=config.beam.beam_flags())
+    assert found.clips == len(local_run.records("ClipExampleGen", "examples", "eval"))
     _assert_same_figures(found.verdict.figures, local_run.record()["figures"])
 
 
