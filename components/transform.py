@@ -28,7 +28,12 @@ class StableEncoder:
     """
 
     def __init__(self, schema: schema_pb2.Schema):
+        self._schema = schema
         self._encoder = _RecordBatchToExamplesEncoder(schema)
+
+    def __reduce__(self) -> tuple[type["StableEncoder"], tuple[schema_pb2.Schema]]:
+        # TFX's own is not pickled: its class does not go by its name while this one stands there.
+        return StableEncoder, (self._schema,)
 
     def encode(self, batch: pa.RecordBatch) -> list[bytes]:
         """Returns a serialised `tf.train.Example` for each row."""

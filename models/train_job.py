@@ -21,7 +21,7 @@ import logging
 import os
 from collections.abc import Sequence
 
-from tfx import v1 as tfx
+from tfx.components.trainer.fn_args_utils import FnArgs
 
 from framecast.models import trainer
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with open(options.custom_config) as file:
         settings = json.load(file)
     trainer.run_fn(
-        tfx.components.FnArgs(
+        FnArgs(
             train_files=[os.path.join(options.examples, "Split-train", "*")],
             eval_files=[os.path.join(options.examples, "Split-val", "*")],
             transform_graph_path=options.transform_graph,

@@ -6,8 +6,14 @@ import os
 from typing import Any
 
 from google.protobuf import text_format
-from tfx import v1 as tfx
+from ml_metadata.proto import metadata_store_pb2
+
+# Not `tfx.v1`: it imports Google Cloud's AI Platform, which takes as long as TensorFlow does.
+from tfx.components import ExampleValidator, Pusher, SchemaGen, StatisticsGen, Trainer
 from tfx.dsl.components.base import executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 
 from framecast.clips import spans
 from framecast.clips.spans import Patterns
@@ -42,10 +48,10 @@ def create_pipeline(
     name: str,
     root: str,
     workdir: str,
-    metadata: tfx.orchestration.metadata.ConnectionConfigType | None = None,
+    metadata: metadata_store_pb2.ConnectionConfig | None = None,
     beam_flags: list[str] | None = None,
     compiled: bool = False,
-) -> tfx.dsl.Pipeline:
+) -> Pipeline:
     """Builds the pipeline of a configuration.
 
     Args:
@@ -91,15 +97,13 @@ def create_pipeline(
     schema = ImportSchemaGen(text=text_format.MessageToString(build_schema(config.clip, config.task.label)))
     # Statistics over the ingested clips, and the schema they imply: for review, not for the chain. Without the schema
     # TFDV would take frames for words, and hold every one of them to count which is the most frequent.
-    statistics = tfx.components.StatisticsGen(
+    statistics = StatisticsGen(
         examples=examples.outputs["examples"],
         schema=schema.outputs["schema"],
         stats_options=span_statistics.stats_options() if has_spans else None,
     )
-    inferred = tfx.components.SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=False)
-    anomalies = tfx.components.ExampleValidator(
-        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
-    )
+    inferred = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=False)
+    anomalies = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
     # Stops the run on anomalies, and on a span that lies too far from the one before it.
     gate = ValidationGate(
         anomalies=anomalies.outputs["anomalies"],
@@ -120,7 +124,7 @@ def create_pipeline(
         examples=examples.outputs["examples"],
         schema=schema.outputs["schema"],
         preprocessing_fn="framecast.models.preprocessing.preprocessing_fn",
-        splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "val"]),
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "val"]),
         custom_config={
             "clip": clip,
             "label": config.task.label.model_dump(mode="json") if config.task.label else None,
@@ -147,14 +151,14 @@ def create_pipeline(
         fingerprint="" if compiled else serving_fingerprint(config.push.directory),
     )
     # Trains, and exports one SavedModel with all signatures.
-    trainer = tfx.components.Trainer(
+    trainer = Trainer(
         run_fn="framecast.models.trainer.run_fn",
         custom_executor_spec=executor_spec.ExecutorClassSpec(trainer_executor.Executor),
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         base_model=serving.outputs["model"] if config.train.warm_start else None,
-        train_args=tfx.proto.TrainArgs(splits=["train"]),
-        eval_args=tfx.proto.EvalArgs(splits=["val"]),
+        train_args=trainer_pb2.TrainArgs(splits=["train"]),
+        eval_args=trainer_pb2.EvalArgs(splits=["val"]),
         hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
         custom_config={
             **trained_by,
@@ -177,12 +181,12 @@ def create_pipeline(
     infra = SavedModelInfraValidator(
         model=trainer.outputs["model"], code=code_digest("serving", "components/infra_validator.py")
     )
-    push = tfx.components.Pusher(
+    push = Pusher(
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=infra.outputs["blessing"],
-        push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=config.push.directory)
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.push.directory)
         ),
         custom_config={
             "release": config.push.release,
@@ -237,7 +241,7 @@ def create_pipeline(
         if config.infer
         else None
     )
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name=name,
         pipeline_root=root,
         components=[
@@ -264,7 +268,7 @@ def create_pipeline(
     )
 
 
-def runtime_parameters(config: Config) -> dict[str, tfx.dsl.experimental.RuntimeParameter]:
+def runtime_parameters(config: Config) -> dict[str, RuntimeParameter]:
     """Returns what a run of a compiled pipeline may be given in place of what the configuration says, by name."""
     values: dict[str, Any] = {
         TRAIN_DATA: config.data.train,
@@ -276,13 +280,13 @@ def runtime_parameters(config: Config) -> dict[str, tfx.dsl.experimental.Runtime
         PUSH_DIRECTORY: config.push.directory,
     }
     return {
-        name: tfx.dsl.experimental.RuntimeParameter(name=name, ptype=type(value), default=value)
+        name: RuntimeParameter(name=name, ptype=type(value), default=value)
         for name, value in values.items()
         if value is not None
     }
 
 
-def _input_files(config: Config, given: dict[str, tfx.dsl.experimental.RuntimeParameter]) -> Any:
+def _input_files(config: Config, given: dict[str, RuntimeParameter]) -> Any:
     optional = {key: given[name] for key, name in (("eval", EVAL_DATA), ("newest", SPAN)) if name in given}
     if config.data.span_done is not None:
         optional["marker"] = config.data.span_done
@@ -294,8 +298,8 @@ def _tuner(tune: TuneSpec, trained_by: dict[str, Any], examples: Any) -> Tuner:
     return Tuner(
         tuner_fn="framecast.models.tuner.tuner_fn",
         examples=examples,
-        train_args=tfx.proto.TrainArgs(splits=["train"]),
-        eval_args=tfx.proto.EvalArgs(splits=["val"]),
+        train_args=trainer_pb2.TrainArgs(splits=["train"]),
+        eval_args=trainer_pb2.EvalArgs(splits=["val"]),
         custom_config={
             **trained_by,
             "train": tune.of_trials(trained_by["train"]),

@@ -7,8 +7,9 @@ import re
 
 import numpy as np
 import pytest
-from tfx import v1 as tfx
 from tfx.orchestration import metadata
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
 from framecast.clips.codec import encode_clip
@@ -114,7 +115,7 @@ def test_one_more_object_changes_what_the_ingest_is_cached_by(store):
 
 def test_a_pipeline_takes_a_bucket_from_its_cache_until_it_changes(store, tmp_path):
     def ingested():
-        pipeline = tfx.dsl.Pipeline(
+        pipeline = Pipeline(
             "bucket",
             str(tmp_path / "root"),
             components=[_component(store.uri)],
@@ -122,7 +123,7 @@ def test_a_pipeline_takes_a_bucket_from_its_cache_until_it_changes(store, tmp_pa
             beam_pipeline_args=BeamSpec().beam_flags(),
             enable_cache=True,
         )
-        tfx.orchestration.LocalDagRunner().run(pipeline)
+        LocalDagRunner().run(pipeline)
         return len(list(pathlib.Path(tmp_path / "root").glob("ClipExampleGen/examples/*/ingest.json")))
 
     assert [ingested(), ingested()] == [1, 1]

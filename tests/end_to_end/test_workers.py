@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from tfx import v1 as tfx
 from tfx.orchestration import metadata
 
 from framecast.clips.demo import make_demo
@@ -28,7 +27,7 @@ push: {{directory: {folder}/serving}}
 
 def trainers_parameter(workdir):
     """The `custom_config` that the pipeline's Trainer was given."""
-    connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workdir / "metadata.sqlite"))
+    connection = metadata.sqlite_metadata_connection_config(str(workdir / "metadata.sqlite"))
     with metadata.Metadata(connection) as handle:
         (execution,) = handle.store.get_executions_by_type("tfx.components.trainer.component.Trainer")
     return json.loads(execution.custom_properties["custom_config"].string_value)

@@ -8,8 +8,6 @@ import json
 import os
 import sys
 
-import tfx.v1  # noqa: F401
-
 from framecast.models import trainer  # noqa: F401
 from framecast.pipeline import cli, dag, report_line  # noqa: F401
 
