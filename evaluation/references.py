@@ -115,7 +115,9 @@ def fit_blur(
     """
     frames_spec = tf.TensorSpec([None] * 5, tf.float32)
 
-    @tf.function(input_signature=[frames_spec, tf.TensorSpec([None] * 5, tf.bool), tf.TensorSpec([None], tf.int32)])
+    known_spec, length_spec = tf.TensorSpec([None] * 5, tf.bool), tf.TensorSpec([None], tf.int32)
+
+    @tf.function(input_signature=[frames_spec, known_spec, length_spec], autograph=False)
     def errors(frames, known, length):
         context = length - horizon
         future = context[:, None] + tf.range(horizon)[None]

@@ -82,10 +82,10 @@ class ExportModule(tf.Module, abc.ABC):
         length = tf.TensorSpec([None], tf.int32, "length")
         examples = tf.TensorSpec([None], tf.string, "examples")
         return {
-            "serving_default": tf.function(self.serve).get_concrete_function(frames, length),
-            "serve_examples": tf.function(self.serve_examples).get_concrete_function(examples),
-            "transform_features": tf.function(self.transform_features).get_concrete_function(examples),
-            "evaluate": tf.function(self.evaluate).get_concrete_function(examples),
+            "serving_default": trace(self.serve, frames, length),
+            "serve_examples": trace(self.serve_examples, examples),
+            "transform_features": trace(self.transform_features, examples),
+            "evaluate": trace(self.evaluate, examples),
         }
 
     def serve(self, frames: tf.Tensor, length: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -218,6 +218,15 @@ class ExportModule(tf.Module, abc.ABC):
     def _decode(self, serialized: tf.Tensor) -> tf.Tensor:
         frames = tf.io.parse_tensor(serialized, tf.dtypes.as_dtype(self._clip.dtype))
         return tf.ensure_shape(frames, [None, None, None, self._clip.channels])
+
+
+def trace(function: Callable[..., Any], *specs: tf.TensorSpec, **named: Any) -> Any:
+    """Returns the concrete function to export.
+
+    Without AutoGraph, as Keras exports: nothing of ours branches in Python on a tensor, and to convert what is called,
+    Transform's layer most of all, takes longer than to trace it.
+    """
+    return tf.function(function, autograph=False).get_concrete_function(*specs, **named)
 
 
 def save(module: ExportModule, directory: str, card: dict[str, Any]) -> None:

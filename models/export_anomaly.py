@@ -84,7 +84,7 @@ def calibrate(model: keras.Model, batches: Iterable[dict[str, tf.Tensor]], task:
         task: The wanted share.
     """
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def errors(frames, known, length):
         return frame_errors(model, frames, known, length, task.context.min)
 

@@ -47,7 +47,7 @@ class Step:
     def signature(self) -> Any:
         """Returns the concrete function to export."""
         frames = tf.TensorSpec([None, None, None, None, self._clip.channels], self._clip.dtype, "frames")
-        return tf.function(self.__call__).get_concrete_function(frames, **self.states_spec())
+        return tf.function(self.__call__, autograph=False).get_concrete_function(frames, **self.states_spec())
 
     def states_spec(self) -> dict[str, tf.TensorSpec]:
         """Returns the states that go in and out, by name: only the number of channels is fixed."""

@@ -233,7 +233,7 @@ def _train_step(model, optimizer, objective, strategy, spec):
         optimizer.apply_gradients(zip(parts, model.trainable_variables))
         return tf.stack([value, norm])
 
-    @tf.function(input_signature=[spec, tf.TensorSpec([], tf.int64)])
+    @tf.function(input_signature=[spec, tf.TensorSpec([], tf.int64)], autograph=False)
     def step(batch, number):
         share, weight = distribution.share_out(strategy, batch)
         return strategy.experimental_local_results(strategy.run(replica_step, (share, weight, number)))[0]
@@ -246,7 +246,7 @@ def _val_step(model, objective, strategy, spec):
         value = objective(model, share, tf.zeros([], tf.int64), False) * weight
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
-    @tf.function(input_signature=[spec])
+    @tf.function(input_signature=[spec], autograph=False)
     def step(batch):
         share, weight = distribution.share_out(strategy, batch)
         return strategy.experimental_local_results(strategy.run(replica_step, (share, weight)))[0]
