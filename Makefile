@@ -26,10 +26,10 @@ tensorboard: setup ## Shows the training runs of WORKDIR (work unless given), th
 test: setup ## Runs the tests, without those that take minutes each.
 	@$(PYTEST) -m "not slow and not flink"
 
-test-all: setup ## Runs all tests on this machine's stack and, where that is A, on B in a Debian 13 root.
+test-all: setup ## Runs all tests on this machine's stack and, where that is A, those of `make test` on B in a Debian 13 root.
 	@$(PYTEST) -m "not flink"
 	@case "$$(requirements/setup.sh --which)" in \
-	  "stack a"*) requirements/debian13.sh make test-all;; \
+	  "stack a"*) requirements/debian13.sh make test;; \
 	esac
 
 test-backends: setup peers ## Runs the layers' tests on Keras' other backends, JAX and PyTorch, and what needs pySTEPS.
