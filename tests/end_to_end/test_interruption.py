@@ -154,6 +154,7 @@ def _checkpointed(folder):
     return any((folder / "work").glob("state/*/checkpoint"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_by_name_and_the_next_run_resumes_training(zygote, folder):
     run = zygote.start(folder)
     assert run.wait_for(lambda: _checkpointed(folder))

@@ -78,6 +78,7 @@ def _card(folder):
     return json.loads((version / "assets.extra" / "framecast.json").read_text()), tf.saved_model.load(str(version))
 
 
+@pytest.mark.slow
 def test_a_foreign_model_classifies(tmp_path):
     (tmp_path / "builder.py").write_text(_BUILDER)
     result = _run(tmp_path, _CLASSIFY, demo_tasks.make_motion)
@@ -96,6 +97,7 @@ def test_a_foreign_model_classifies(tmp_path):
         _query(tmp_path, holdout=True)
 
 
+@pytest.mark.slow
 def test_anomalies_are_scored_against_the_calibrated_threshold(tmp_path):
     result = _run(tmp_path, _ANOMALY, demo_tasks.make_anomaly)
     assert result.verdict == "pushed", result.why
