@@ -1,7 +1,5 @@
 """TFX's Transform, in batches of few clips, its records the same bytes in every run."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -41,19 +39,13 @@ class StableEncoder:
         return [example.SerializeToString(deterministic=True) for example in examples]
 
 
-@contextlib.contextmanager
-def _stable_records() -> Iterator[None]:
-    # TFX has no setting for it. The encoder is made where a pipeline is built and travels to the workers with it.
-    with mock.patch.object(example_coder, "RecordBatchToExamplesEncoder", StableEncoder):
-        yield
-
-
 class Executor(executor.Executor):
     """Decodes few clips at once, whatever their size on disk, and writes stable records."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
         """Learns and materialises."""
-        with few_clips(), _stable_records():
+        # TFX has no setting for its encoder, which is made where a pipeline is built and travels to workers with it.
+        with few_clips(), mock.patch.object(example_coder, "RecordBatchToExamplesEncoder", StableEncoder):
             super().Do(input_dict, output_dict, exec_properties)
 
 
