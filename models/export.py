@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfx_bsl.tfxio import tensor_representation_util
 
 from framecast.models.export_step import Step
+from framecast.models.tracing import trace
 from framecast.schemas import features
 from framecast.schemas.schema import build_schema
 from framecast.schemas.spec import ClipSpec
@@ -218,15 +219,6 @@ class ExportModule(tf.Module, abc.ABC):
     def _decode(self, serialized: tf.Tensor) -> tf.Tensor:
         frames = tf.io.parse_tensor(serialized, tf.dtypes.as_dtype(self._clip.dtype))
         return tf.ensure_shape(frames, [None, None, None, self._clip.channels])
-
-
-def trace(function: Callable[..., Any], *specs: tf.TensorSpec, **named: Any) -> Any:
-    """Returns the concrete function to export.
-
-    Without AutoGraph, as Keras exports: nothing of ours branches in Python on a tensor, and to convert what is called,
-    Transform's layer most of all, takes longer than to trace it.
-    """
-    return tf.function(function, autograph=False).get_concrete_function(*specs, **named)
 
 
 def save(module: ExportModule, directory: str, card: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from framecast.models.input_pipeline import normalise
 from framecast.models.spec import ForecastTask
+from framecast.models.tracing import trace
 from framecast.schemas.spec import ClipSpec
 
 SEEN = "frames_seen"
@@ -47,7 +48,7 @@ class Step:
     def signature(self) -> Any:
         """Returns the concrete function to export."""
         frames = tf.TensorSpec([None, None, None, None, self._clip.channels], self._clip.dtype, "frames")
-        return tf.function(self.__call__, autograph=False).get_concrete_function(frames, **self.states_spec())
+        return trace(self.__call__, frames, **self.states_spec())
 
     def states_spec(self) -> dict[str, tf.TensorSpec]:
         """Returns the states that go in and out, by name: only the number of channels is fixed."""
