@@ -1,8 +1,10 @@
 """`framecast kubeflow submit`: a compiled pipeline, sent to Kubeflow Pipelines once or on a schedule."""
 
+import contextlib
 import dataclasses
 import datetime
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -105,7 +107,14 @@ def submit(submission: Submission, host: str | None) -> dict[str, str]:
         import urllib3
 
     try:
-        client = kfp.Client(host=host, namespace=submission.namespace or "kubeflow")
+        return _send(kfp.Client(host=host, namespace=submission.namespace or "kubeflow"), submission)
+    except urllib3.exceptions.HTTPError as error:
+        raise ConnectionError(f"--host {host}: expected the API of Kubeflow Pipelines, received: {error}") from error
+
+
+def _send(client: Any, submission: Submission) -> dict[str, str]:
+    # kfp prints links to what it makes, which a script that reads stdout does not expect there.
+    with contextlib.redirect_stdout(sys.stderr):
         experiment = client.create_experiment(submission.experiment, namespace=submission.namespace).experiment_id
         sent = {
             "experiment_id": experiment,
@@ -117,8 +126,6 @@ def submit(submission: Submission, host: str | None) -> dict[str, str]:
             return {"run": client.run_pipeline(**sent).run_id, "experiment": experiment}
         # One at a time: two runs would train in the same state folder. And no run for days that have passed.
         made = client.create_recurring_run(**sent, cron_expression=submission.cron, max_concurrency=1, no_catchup=True)
-    except urllib3.exceptions.HTTPError as error:
-        raise ConnectionError(f"--host {host}: expected the API of Kubeflow Pipelines, received: {error}") from error
     return {"recurring_run": made.recurring_run_id, "experiment": experiment}
 
 

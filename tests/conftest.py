@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 
+from framecast.pipeline import quiet
+
+quiet.settle()  # As every command does, before any test imports TensorFlow, which reads some of it once.
+
 
 @dataclasses.dataclass
 class Answer:
-    """What a command ended with and printed."""
+    """What a command ended with and printed: `out` to stdout alone, which scripts read."""
 
     code: int
     text: str
+    out: str
 
 
 @pytest.fixture
@@ -28,7 +33,7 @@ def framecast(capfd, monkeypatch):
         with pytest.raises(SystemExit) as caught:
             cli.main()
         out, err = capfd.readouterr()
-        return Answer(caught.value.code, out + err)
+        return Answer(caught.value.code, out + err, out)
 
     return run
 

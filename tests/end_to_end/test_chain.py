@@ -282,7 +282,7 @@ def test_evaluate_finds_the_evaluators_figures_on_the_raw_clips(first_run, frame
         "--json",
     )
     assert answer.code == 0, answer.text
-    found = json.loads(answer.text)
+    found = json.loads(answer.out)
     assert (found["against"], found["misses"], found["blessed"]) == (None, [], True)
     assert _numbers(found["figures"]["model"]) == pytest.approx(_numbers(result.figures), rel=1e-6, nan_ok=True)
     verdict = read_verdict(str(chain.artifact("Evaluator", "evaluation")))

@@ -35,7 +35,7 @@ class Daily:
         """Returns exit code and result of `framecast run --span latest`, or with other arguments."""
         arguments = arguments or ("--span", "latest")
         answer = self._framecast("run", "config.yaml", "--workdir", "work", "--json", *arguments)
-        return answer.code, json.loads(answer.text.splitlines()[-1])
+        return answer.code, json.loads(answer.out)
 
     def records(self):
         """What `run.json` of every run says, the oldest first."""
@@ -122,7 +122,7 @@ def test_three_days_are_three_runs_and_a_broken_one_disturbs_nothing(framecast, 
     answer = framecast("runs", "gc", "work", "--keep", "1", "--versions", "1", "--yes", "--json")
     assert answer.code == 0, answer.text
     # The newest, which is also the newest that ended, and that which pushed what is stable.
-    assert sorted(json.loads(answer.text)["kept"]) == [runs[-1], newest]
+    assert sorted(json.loads(answer.out)["kept"]) == [runs[-1], newest]
     # Servers load the newest two.
     assert sorted(daily.serving()) == versions[1:]
     assert daily.run()[1]["why"].endswith("ended with: lost")

@@ -64,7 +64,7 @@ def run(framecast, folder, monkeypatch):
     def run(*overrides):
         arguments = [argument for override in overrides for argument in ("--set", override)]
         answer = framecast("run", "config.yaml", "--workdir", "work", "--json", *arguments)
-        printed = json.loads(answer.text.splitlines()[-1])
+        printed = json.loads(answer.out)
         record = json.loads((max((folder / "work" / "runs").iterdir()) / "run.json").read_text())
         assert record == printed
         return answer.code, record, pathlib.Path(record["report"]).read_text()

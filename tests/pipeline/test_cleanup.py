@@ -113,7 +113,7 @@ def test_the_last_runs_stay_with_all_that_they_were_made_from(framecast, work):
 def test_without_yes_it_says_what_would_go_and_changes_nothing(framecast, work):
     names = [work.day() for _ in range(4)]
     before, states = work.everything(), work.states()
-    told = json.loads(framecast("runs", "gc", work.base, "--keep", "2", "--versions", "1", "--json").text)
+    told = json.loads(framecast("runs", "gc", work.base, "--keep", "2", "--versions", "1", "--json").out)
     assert work.everything() == before
     assert work.states() == states
     assert told["removed"] is False
@@ -124,11 +124,11 @@ def test_without_yes_it_says_what_would_go_and_changes_nothing(framecast, work):
     text = framecast("runs", "gc", work.base, "--keep", "2", "--versions", "1").text
     assert ["2", "runs", "0.0", f"{names[1]},", names[0]] in [line.split() for line in text.splitlines()]
     assert f"{told['bytes'] / 2**20:.1f} MiB would be removed; with --yes they are" in text
-    done = json.loads(framecast("runs", "gc", work.base, "--keep=2", "--versions=1", "--json", "--yes").text)
+    done = json.loads(framecast("runs", "gc", work.base, "--keep=2", "--versions=1", "--json", "--yes").out)
     assert done == {**told, "removed": True}
     for item in told["items"]:
         assert not os.path.exists(item["path"])
-    assert json.loads(framecast("runs", "gc", work.base, "--keep=2", "--versions=1", "--json").text)["items"] == []
+    assert json.loads(framecast("runs", "gc", work.base, "--keep=2", "--versions=1", "--json").out)["items"] == []
 
 
 def test_what_serves_and_what_was_done_stay_whatever_came_after(framecast, work):
@@ -138,7 +138,7 @@ def test_what_serves_and_what_was_done_stay_whatever_came_after(framecast, work)
     lost = work.day("lost")  # Ended with the newest span: what `--span latest` need not run again.
     work.day("failed")
     failed = work.day("failed")
-    told = json.loads(framecast("runs", "gc", work.base, "--keep", "1", "--versions", "0", "--yes", "--json").text)
+    told = json.loads(framecast("runs", "gc", work.base, "--keep", "1", "--versions", "0", "--yes", "--json").out)
     assert told["kept"] == {
         failed: "one of the newest 1",
         lost: "ended with span 4, the newest of day{SPAN}",
@@ -154,7 +154,7 @@ def test_what_serves_and_what_was_done_stay_whatever_came_after(framecast, work)
 def test_runs_of_other_data_have_a_newest_span_of_their_own(framecast, work):
     weekly = work.day(train="week{SPAN}")
     names = [work.day() for _ in range(3)]
-    told = json.loads(framecast("runs", "gc", work.base, "--keep", "1", "--json").text)
+    told = json.loads(framecast("runs", "gc", work.base, "--keep", "1", "--json").out)
     assert list(told["kept"]) == [names[-1], weekly]
 
 

@@ -105,7 +105,7 @@ def test_inspect_says_what_is_in_a_folder_and_draws_it(framecast, tmp_path):
         "data", "inspect", folder / "train", folder / "eval", "--sheet", tmp_path / "sheet.png", "--json"
     )
     assert answer.code == 0, answer.text
-    found = json.loads(answer.text)
+    found = json.loads(answer.out)
     assert (found["clips"], found["sizes"]) == (40, {"128x128x1 uint8 PNG": 40})
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert framecast("data", "inspect", folder).code == 1  # README.md is no TFRecord.

@@ -28,7 +28,7 @@ def test_it_says_what_came_of_it_and_what_the_configuration_needs(framecast, tmp
 
 def test_json_is_one_object(framecast, tmp_path, array):
     answer = framecast("data", "convert", array, "--to", tmp_path / "clips", "--fps", 10, "--json")
-    assert json.loads(answer.text)["clips"] == 1
+    assert json.loads(answer.out)["clips"] == 1
 
 
 @pytest.mark.parametrize(

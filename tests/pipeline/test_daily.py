@@ -67,7 +67,7 @@ def test_a_span_that_a_run_ended_with_is_not_run_again(framecast, ran, started, 
     assert (answer.code, started) == (0, [])
     done = f"unchanged: nothing to do: span 2 is what run 20260101-000000-000000 ended with: {verdict}; span 3 is not"
     assert answer.text.startswith(done)
-    told = json.loads(framecast("run", "config.yaml", "--span", "latest", "--json").text)
+    told = json.loads(framecast("run", "config.yaml", "--span", "latest", "--json").out)
     assert told["verdict"] == "unchanged"
     assert framecast("run", "config.yaml", "--span", "2").code == 0
     assert [config.data.newest_span for config in started] == [2]

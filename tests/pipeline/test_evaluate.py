@@ -61,7 +61,7 @@ def evaluate(framecast, folder):
 
     def run(model, *arguments, clips=None):
         answer = framecast("evaluate", folder / model, clips or folder / "clips" / "eval", *arguments, "--json")
-        return answer.code, json.loads(answer.text) if answer.text.startswith("{") else answer.text
+        return answer.code, json.loads(answer.out) if answer.out else answer.text
 
     return run
 
@@ -187,7 +187,7 @@ def test_a_classifier_is_evaluated_by_its_own_metrics(framecast, tmp_path):
     _export(path, tmp_path / "model", 0)
     answer = framecast("evaluate", tmp_path / "model", tmp_path / "clips" / "eval", "--json")
     assert answer.code == 0, answer.text
-    figures = json.loads(answer.text)["figures"]["model"]
+    figures = json.loads(answer.out)["figures"]["model"]
     assert figures["accuracy"] in (0, 0.5, 1)
     assert figures["cross_entropy"] > 0
 

@@ -91,8 +91,7 @@ def infer(framecast, folder, tmp_path):
     def run(model, *arguments, clips=None, to=tmp_path / "out"):
         clips = [folder / "clips"] if clips is None else clips
         answer = framecast("infer", folder / model, *clips, "--to", to, "--json", *arguments)
-        last = answer.text.splitlines()[-1]
-        return answer.code, json.loads(last) if last.startswith("{") else answer.text
+        return answer.code, json.loads(answer.out) if answer.out else answer.text
 
     return run
 
@@ -353,7 +352,7 @@ def test_answers_are_clips_that_can_be_read_again(infer, framecast, tmp_path):
     for clip in _records(tmp_path / "out"):
         scores = clip.feature_lists.feature_list["anomaly_score"].feature
         assert len(scores) == len(clip.feature_lists.feature_list["image/encoded"].feature)
-    assert json.loads(framecast("data", "inspect", tmp_path / "out", "--json").text)["clips"] == 12
+    assert json.loads(framecast("data", "inspect", tmp_path / "out", "--json").out)["clips"] == 12
 
 
 def _component(tmp_path, folder, spec, **properties):

@@ -341,7 +341,7 @@ def test_the_command_writes_the_file_and_says_what_a_run_may_be_given(framecast,
     arguments = ["--image", _IMAGE, "--pipeline-root", _ROOT, "--output", output, "--json"]
     answer = framecast("kubeflow", "compile", folder / "radar.yaml", *arguments)
     assert answer.code == 0, answer.text
-    assert json.loads(answer.text)["parameters"]["train_steps"] == 30
+    assert json.loads(answer.out)["parameters"]["train_steps"] == 30
     assert list(yaml.safe_load_all(output.read_text())) == documents
 
 

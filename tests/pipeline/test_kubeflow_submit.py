@@ -87,7 +87,7 @@ def test_a_run_is_sent_with_both_documents_and_its_parameters(framecast, pipelin
     address, posted = kfp_api
     answer = _submit(framecast, pipeline, "--host", address, "--parameter", "train_steps=7", "--json")
     assert answer.code == 0, answer.text
-    sent = json.loads(answer.text[answer.text.index("{") :])
+    sent = json.loads(answer.out)
     assert (sent["run"], sent["experiment"]) == ("r-1", "e-1")
     run = posted["runs"]
     assert run["experiment_id"] == "e-1"
@@ -110,7 +110,7 @@ def test_a_schedule_is_sent_with_seconds(framecast, pipeline, kfp_api):
 def test_a_dry_run_prints_what_would_be_sent_and_needs_no_server(framecast, pipeline):
     arguments = ["--host", "http://127.0.0.1:1", "--namespace", "team", "--parameter", "train_data=/mnt/day2/*"]
     answer = _submit(framecast, pipeline, *arguments, "--cron", "0 30 6 * * *", "--dry-run", "--json")
-    sent = json.loads(answer.text)
+    sent = json.loads(answer.out)
     assert answer.code == 0
     assert sent["parameters"] == {"train_data": "/mnt/day2/*", "train_steps": 30}
     assert {key: sent[key] for key in ("host", "namespace", "cron", "pipeline", "tasks")} == {

@@ -40,7 +40,7 @@ def test_versions_are_listed_the_newest_first(framecast, base):
         ["2", "served", "stable", "mse", "0.25,", "skill", "none", "0.5", "run", "2"],
         ["1", "kept", "0.5"],
     ]
-    listed = json.loads(framecast("models", "list", base, "--json").text)
+    listed = json.loads(framecast("models", "list", base, "--json").out)
     assert [version["number"] for version in listed] == [3, 2, 1]
     assert (listed[0]["labels"], listed[0]["figures"]) == (["canary"], {"mse": 0.375, "skill": None})
 
@@ -52,7 +52,7 @@ def test_the_canary_is_promoted_and_rolled_back(framecast, base):
     assert answer.code == 0
     assert "waiting 10 s, in which servers read the labels again" in answer.text
     assert answer.text.startswith("rollback: version 2 is stable; withdrawn: 3\n")
-    record = json.loads(framecast("models", "promote", base, "3", "--json").text)
+    record = json.loads(framecast("models", "promote", base, "3", "--json").out)
     assert (record["version"], record["labels"], record["withdrawn"]) == (3, {"stable": 3}, [])
     assert [entry["action"] for entry in releases.read_record(str(base))][2:] == ["promote", "rollback", "promote"]
 

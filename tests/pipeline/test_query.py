@@ -90,7 +90,7 @@ def write_clips(path, clips, **options):
 def asked(framecast, *arguments):
     answer = framecast("query", "--json", *arguments)
     assert answer.code == 0, answer.text
-    return json.loads(answer.text.splitlines()[-1])
+    return json.loads(answer.out)
 
 
 def test_forecasts_are_scored_over_known_pixels_and_written_as_every_kind(serve, framecast, tmp_path):
@@ -122,7 +122,7 @@ def test_forecasts_are_scored_over_known_pixels_and_written_as_every_kind(serve,
     text = framecast("query", source, *options, "--limit=2", f"--to={files[0]}").text
     assert "2 clips answered by version 4, 0 too short left out: as many as --limit allows" in text
     assert f"written: {files[0]}" in text
-    inspected = json.loads(framecast("data", "inspect", files[3], "--json").text)
+    inspected = json.loads(framecast("data", "inspect", files[3], "--json").out)
     assert (inspected["clips"], inspected["sizes"]) == (3, {"8x10x1 uint8 PNG": 3})
 
 

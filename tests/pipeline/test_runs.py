@@ -83,7 +83,7 @@ def test_the_list_holds_every_run_the_newest_first(framecast, workdir):
     assert "no record: killed, or not over" in lines[1]
     assert lines[2].split()[1:] == ["lost", "mse", "0.02,", "skill", "0.25", "83.7"]
     assert lines[3].split()[1:] == ["pushed", "mse", "0.04,", "skill", "-0.5", "7", "83.7"]
-    listed = json.loads(framecast("runs", "list", "--workdir", workdir, "--json").text)
+    listed = json.loads(framecast("runs", "list", "--workdir", workdir, "--json").out)
     assert [run["name"] for run in listed] == [_KILLED, _SECOND, _FIRST]
     assert listed[2]["figures"] == {"mse": 0.04, "skill": -0.5}
     assert (listed[2]["verdict"], listed[2]["version"], listed[2]["seconds"]) == ("pushed", "7", 83.7)
@@ -116,7 +116,7 @@ def test_a_run_is_shown_with_the_memory_of_its_components_and_the_lineage_of_its
         ["Evaluator", "6", "failed", "1,", "9"],
     ):
         assert row in rows, row
-    shown = json.loads(framecast("runs", "show", _FIRST, "--workdir", workdir, "--json").text)
+    shown = json.loads(framecast("runs", "show", _FIRST, "--workdir", workdir, "--json").out)
     assert shown["record"]["lineage"] == _LINEAGE
 
 
@@ -127,7 +127,7 @@ def test_a_record_without_lineage_says_so(framecast, workdir):
 
 
 def test_latest_is_the_newest_run(framecast, workdir):
-    shown = json.loads(framecast("runs", "show", "latest", "--workdir", workdir, "--json").text)
+    shown = json.loads(framecast("runs", "show", "latest", "--workdir", workdir, "--json").out)
     assert (shown["name"], shown["record"]["verdict"], shown["config"]["train.steps"]) == (_SECOND, "lost", 80)
 
 
@@ -139,7 +139,7 @@ def test_a_run_that_was_killed_is_shown_as_one(framecast, workdir):
 
 
 def test_two_runs_are_compared_figure_by_figure_and_key_by_key(framecast, workdir):
-    found = json.loads(framecast("runs", "compare", _FIRST, "latest", "--workdir", workdir, "--json").text)
+    found = json.loads(framecast("runs", "compare", _FIRST, "latest", "--workdir", workdir, "--json").out)
     assert found["runs"] == [_FIRST, _SECOND]
     assert found["figures"]["mse"] == {"a": 0.04, "b": 0.02, "difference": -0.02}
     assert found["figures"]["psnr"] == {"a": None, "b": None, "difference": None}

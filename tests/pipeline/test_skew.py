@@ -89,7 +89,7 @@ def skew(framecast, project):
 
     def compare(*arguments):
         answer = framecast("data", "skew", project.folder / "work", *arguments, "--json")
-        return answer.code, json.loads(answer.text)
+        return answer.code, json.loads(answer.out)
 
     return compare
 
