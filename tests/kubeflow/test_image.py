@@ -1,11 +1,14 @@
 """The image is built of what the tree has and the lock files name; `make image-steps` runs its steps."""
 
 import importlib.util
+import os
 import pathlib
 import re
 import shlex
 
 import pytest
+
+from framecast.pipeline import quiet
 
 _TREE = pathlib.Path(__file__).resolve().parents[2]
 _SPEC = importlib.util.spec_from_file_location("image_steps", _TREE / "kubeflow" / "image_steps.py")
@@ -73,6 +76,13 @@ def test_the_images_hold_the_tested_versions():
 
 def test_tasks_run_as_a_user_without_rights():
     assert [one.text for one in _instructions() if one.name == "USER"] == ["1000:1000"]
+
+
+def test_tasks_compute_as_the_command_line_does(monkeypatch):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    quiet.settle()
+    (variables,) = (shlex.split(one.text) for one in _instructions() if one.name == "ENV")
+    assert f"TF_ENABLE_ONEDNN_OPTS={os.environ['TF_ENABLE_ONEDNN_OPTS']}" in variables
 
 
 def test_an_unknown_instruction_is_refused():
