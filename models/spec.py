@@ -10,6 +10,7 @@ from framecast.schemas.section import Section
 from framecast.schemas.spec import LabelSpec
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+TrainPrecision = Literal["auto", Precision]
 Augmentation = Literal["flip", "rotate90", "subclip"]
 
 # TensorFlow Serving refuses a model with more than 1000 warm-up requests: one for each of these at each padded length.
@@ -154,7 +155,8 @@ class TrainSpec(Section):
         batch_frames: Frames in a batch, padding included; a batch holds `batch_frames // padded length` clips.
         crop: Side of the square crops in pixels; whole frames unless given.
         augment: Random augmentations, each drawn once a clip and applied to all its frames.
-        precision: Keras dtype policy in training.
+        precision: Keras dtype policy in training; `auto` is `mixed_bfloat16` where the GPUs, or without any the CPU,
+            compute in it, else `float32`.
         loss: Of forecasts, over all next-frame predictions: `mse`; `mae_mse`, the sum of both; `weighted`, the squared
             error with a weight that grows with the true intensity, so that rare high values are not smoothed away.
         sampling: How much of the truth the model sees in training. `none`: all of the context, nothing after.
@@ -175,7 +177,7 @@ class TrainSpec(Section):
     batch_frames: int = pydantic.Field(default=160, ge=1)
     crop: int | None = pydantic.Field(default=None, ge=8)
     augment: tuple[Augmentation, ...] = ()
-    precision: Precision = "float32"
+    precision: TrainPrecision = "float32"
     loss: Literal["mse", "mae_mse", "weighted"] = "mse"
     sampling: Literal["none", "scheduled", "reverse"] = "none"
     warm_start: bool = False

@@ -23,6 +23,7 @@ from framecast.models import (
     export_anomaly,
     export_forecast,
     export_labels,
+    precision,
     training,
     tune_spec,
     warm_start,
@@ -93,6 +94,7 @@ def run_fn(fn_args: Any) -> None:
     if distribution.is_chief(strategy):
         summary["best"] = dataclasses.asdict(fitted)
         summary["start"] = start.note
+        summary["precision"] = model.dtype_policy.name
         with tf.io.gfile.GFile(os.path.join(fn_args.model_run_dir, SUMMARY), "w") as file:
             file.write(json.dumps(summary, indent=1))
         exported = _with_precision(model, model_spec, clip, task, ExportSpec.model_validate(settings["export"]))
@@ -107,7 +109,7 @@ def build_model(strategy: tf.distribute.Strategy, spec: ModelSpec, pipeline: Inp
     if train.deterministic:
         tf.config.experimental.enable_op_determinism()
     with strategy.scope():
-        return builders.build(spec, pipeline.task, pipeline.clip, keras.DTypePolicy(train.precision))
+        return builders.build(spec, pipeline.task, pipeline.clip, precision.policy(train.precision))
 
 
 def fit(
@@ -286,10 +288,10 @@ def _state_digest(settings: dict[str, Any], files: list[str], start: str | None)
 
 
 def _with_precision(
-    model: keras.Model, spec: ModelSpec, clip: ClipSpec, task: Any, precision: ExportSpec
+    model: keras.Model, spec: ModelSpec, clip: ClipSpec, task: Any, exporting: ExportSpec
 ) -> keras.Model:
     """Rebuilds the model in the export precision with the trained weights."""
-    exported = builders.build(spec, task, clip, keras.DTypePolicy(precision.precision))
+    exported = builders.build(spec, task, clip, keras.DTypePolicy(exporting.precision))
     exported.set_weights(model.get_weights())
     return exported
 

@@ -23,7 +23,7 @@ from keras_tuner import errors
 from keras_tuner.engine import base_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from framecast.models import builders, distribution, search_oracle, trainer, tune_spec
+from framecast.models import builders, distribution, precision, search_oracle, trainer, tune_spec
 from framecast.models.input_pipeline import InputPipeline
 from framecast.models.spec import ModelSpec, TrainSpec, parse_task
 from framecast.models.tune_spec import TuneSpec
@@ -137,7 +137,7 @@ class Trials:
         for name, choice in choices.items():
             for value in choice.extremes:
                 train, model = self._specs({name: value})
-                builders.build(model, self.pipeline.task, self.pipeline.clip, keras.DTypePolicy(train.precision))
+                builders.build(model, self.pipeline.task, self.pipeline.clip, precision.policy(train.precision))
         if choices:
             keras.backend.clear_session()
 

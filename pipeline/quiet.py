@@ -10,7 +10,7 @@ from collections.abc import Iterator
 def settle() -> None:
     """Asks for quiet in every way that libraries offer, before they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow greets with a line on oneDNN unless told. Where it is off, as by itself on a CPU without AVX512, one seed
+    # TensorFlow greets with a line on oneDNN unless told. Off, as by itself on a CPU without AVX512, one seed
     # gives other weights: the image of the tasks says the same.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

@@ -157,8 +157,8 @@ def _training(outputs: dict[str, Any]) -> str:
     train = summary["train"]
     start = f"{summary['start']}, " if summary["start"] else ""
     return (
-        f"{start}val loss {summary['best']['val_loss']:.5f}, padded frames {100 * train['padding_share']:.1f} %, "
-        f"{train['bytes_per_pixel']:.2f} bytes a pixel"
+        f"{start}trained in {summary['precision']}, val loss {summary['best']['val_loss']:.5f}, "
+        f"padded frames {100 * train['padding_share']:.1f} %, {train['bytes_per_pixel']:.2f} bytes a pixel"
     )
 
 

@@ -77,6 +77,7 @@ _PUSHED = Evidence(
         "train": {"padding_share": 0.125, "bytes_per_pixel": 1.05},
         "best": {"step": 50, "val_loss": 0.0135},
         "start": "warm start from version 6",
+        "precision": "mixed_bfloat16",
     },
     curves={
         "loss": [[1, 0.5], [100, 0.02]], "val_loss": [[50, 0.03]], "learning_rate": [[1, 0.0], [100, 0.001]],
