@@ -20,12 +20,11 @@ _PORTABLE = ("flink", "spark")
 # dead one is forgotten with the others, which must be before the job starts again.
 _WORKERS_KEPT_MS = 5000
 
-# From how many bytes of clips on several processes may be quicker than one: an estimate. By benchmarks/engines.py, on 2
-# busy cores, one was quicker at all sizes tried, up to 10,000 frames of 128x128. The imports of two cost the four
-# components 250 s a run, and a frame takes 1.8 ms in one process, of which a second saves half at best: even at 275,000
-# frames, 1.2 GB of radar. More cores save more.
-WORTH_PROCESSES_BYTES = 1 << 30
-# What a process holds, and its share of the one that feeds it: 2.8 GB for two in Transform, by the same benchmark.
+# From how many bytes of clips on several processes are quicker than one. By benchmarks/engines.py, on 2 cores, the
+# imports of two cost the four components 41 s a run, and of the 2.5 ms that a frame of 128x128 takes in one they save .6:
+# even at 70,000 frames, 300 MB of radar or 45 MB of digits. More cores save more.
+WORTH_PROCESSES_BYTES = 1 << 28
+# What a process holds, and its share of the one that feeds it: 3.1 GB for two in the Evaluator, by the same benchmark.
 _PROCESS_BYTES = 3 << 29
 
 # No container is used. Without a name here TFX packs its own sources for workers elsewhere, once for each component:

@@ -8,6 +8,8 @@ import pytest
 from framecast.clips.demo import make_demo
 from framecast.serving import releases
 
+pytestmark = pytest.mark.slow  # Each is a run of the whole pipeline, and test_chain.py makes some already.
+
 _CONFIG = """
 data: {train: "clips/train/*", eval: "clips/eval/*"}
 clip: {frames: {min: 8, max: 12}}
