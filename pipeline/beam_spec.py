@@ -21,8 +21,8 @@ _PORTABLE = ("flink", "spark")
 _WORKERS_KEPT_MS = 5000
 
 # From how many bytes of clips on several processes are quicker than one. By benchmarks/engines.py, on 2 cores, the
-# imports of two cost the four components 41 s a run, and of the 2.5 ms that a frame of 128x128 takes in one they save .6:
-# even at 70,000 frames, 300 MB of radar or 45 MB of digits. More cores save more.
+# imports of two cost the four components 41 s a run, and of the 2.5 ms that a frame of 128x128 takes in one they save
+# .6: even at 70,000 frames, 300 MB of radar or 45 MB of digits. More cores save more.
 WORTH_PROCESSES_BYTES = 1 << 28
 # What a process holds, and its share of the one that feeds it: 3.1 GB for two in the Evaluator, by the same benchmark.
 _PROCESS_BYTES = 3 << 29
