@@ -68,7 +68,7 @@ def test_three_days_are_three_runs_and_a_broken_one_disturbs_nothing(framecast, 
     assert daily.run()[0] == 0
     first = daily.serving()
     assert len(first) == 1
-    assert _note(daily.records()[0], "Trainer").startswith("cold start: nothing is serving, val loss ")
+    assert _note(daily.records()[0], "Trainer").startswith("cold start: nothing is serving, trained in ")
     code, result = daily.run()
     assert (code, result["verdict"]) == (0, "unchanged")
     assert result["why"].startswith("nothing to do: span 1 is what run ")
@@ -109,7 +109,7 @@ def test_three_days_are_three_runs_and_a_broken_one_disturbs_nothing(framecast, 
         assert base["id"] in [artifact["id"] for artifact in trainer["inputs"]]
         assert releases.read_versions("serving")[-1 - number].by == f"run {run}"
         assert _note(record, "Trainer").startswith(
-            f"{'warm start from' if number else 'cold start:'} {serving}, val loss "
+            f"{'warm start from' if number else 'cold start:'} {serving}, trained in "
         )
 
     serving = daily.serving()
