@@ -215,11 +215,10 @@ class FlinkCluster:
         return sum(_resident(process) for process in processes)
 
     def _start_worker_pool(self, number: int) -> None:
-        # Beam's pool starts `python`: it must be this one.
-        path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
+        worker = pathlib.Path(sys.executable).parent / "framecast-beam-worker"
         address = f"{_address(number)}:{self._pool_port}"
-        command = [sys.executable, "-W", "ignore", str(_HERE / "worker_pool.py"), address]
-        self._run(f"worker-pool-{number}", command, os.environ | {"PATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"})
+        command = [sys.executable, "-W", "ignore", str(_HERE / "worker_pool.py"), address, str(worker)]
+        self._run(f"worker-pool-{number}", command, os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
         await_("a worker pool", lambda: _listens(_address(number), self._pool_port), self._check)
 
     def _start_task_manager(self, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Beam's pool of Python workers, on one address: `python worker_pool.py ADDRESS`.
+"""Beam's pool of Python workers, on one address, that start WORKER: `python worker_pool.py ADDRESS WORKER`.
 
 Beam's own command listens on every address of a port. Here two task managers share a machine, as no two pods do, and
 each must have a pool of its own.
@@ -15,7 +15,7 @@ from apache_beam.utils import thread_pool_executor
 if __name__ == "__main__":
     server = grpc.server(thread_pool_executor.shared_unbounded_instance(), options=[("grpc.so_reuseport", 0)])
     beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(
-        BeamFnExternalWorkerPoolServicer(use_process=True), server
+        BeamFnExternalWorkerPoolServicer(use_process=True, container_executable=sys.argv[2]), server
     )
     server.add_insecure_port(sys.argv[1])
     server.start()
