@@ -1,5 +1,6 @@
 # In the image, as its user: a pipeline is compiled, and each of its tasks run by its own command, up to the push.
 set -eu
+/opt/framecast/bin/framecast-beam-worker --help >/dev/null  # By this name flink/cluster.yaml starts it.
 cd
 mkdir -p volume
 python -m framecast.clips.demo clips --clips 63 --size 32 --seed 3
