@@ -3,11 +3,14 @@
     manifest = infer(find_model("work/serving/radar"), ["day3.tfrecord.gz"], "answers", make_pipeline=beam.Pipeline)
     manifest["clips"], manifest["files"]
 
-A file of clips is answered part after part by one worker, and a part is one file of answers, so that memory holds one
-part. Beam's `RunInference` would pass every batch on as an element: what becomes of the batches of a file would meet
-again only in a `GroupByKey`, which holds payloads. Nor does it gain speed: `benchmarks/infer.py` has it beside this.
+A file of clips is answered part after part by one worker, and a part is one file of answers. Memory holds two parts:
+one that the model answers, and the one before, which is encoded and written meanwhile. Beam's `RunInference` would pass
+every batch on as an element: what becomes of the batches of a file would meet again only in a `GroupByKey`, which holds
+payloads. Nor does it gain speed: `benchmarks/infer.py` has it beside this.
 """
 
+import concurrent.futures
+import copy
 import dataclasses
 import json
 import os
@@ -33,7 +36,7 @@ from framecast.serving.infer_spec import BATCH
 
 # What a part holds at most: a file of answers is written from memory.
 _PART_CLIPS = 1000
-_PART_BYTES = 128 << 20  # Of frames, answers and encoded clips.
+_PART_BYTES = 64 << 20  # Of frames, answers and encoded clips.
 _SHOWN = 10  # Bad clips named in the error.
 _FLOAT = 4  # Bytes.
 
@@ -178,6 +181,8 @@ class _AnswerFile(beam.DoFn):
     def setup(self) -> None:
         """Opens the model, once a worker process, however many of its threads answer."""
         self._model: BulkModel = self._shared.acquire(lambda: BulkModel(self._exported.folder, self._batch))
+        self._writer = concurrent.futures.ThreadPoolExecutor(1)
+        self._writing: concurrent.futures.Future[None] | None = None
 
     def process(self, file: tuple[int, str]) -> None:
         """Goes on where an earlier run has stopped."""
@@ -186,10 +191,23 @@ class _AnswerFile(beam.DoFn):
         if progress.done:
             return
         for part in self._parts(path, progress):
-            if part:
-                self._answer(number, part, progress)
-            self._folder.write(number, progress)
+            files = self._answer(number, part, progress)
+            self._end_writing()
+            self._writing = self._writer.submit(self._write, number, files, copy.deepcopy(progress))
             part.clear()  # Else it would be held until the next one is whole.
+
+    def finish_bundle(self) -> None:
+        """Waits until all that was answered is written; raises what that raised."""
+        self._end_writing()
+
+    def teardown(self) -> None:
+        """Ends the thread that writes."""
+        self._writer.shutdown()
+
+    def _end_writing(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def _parts(self, path: str, progress: Progress) -> Iterator[list[Answer]]:
         """Yields the clips of each part that is not written yet, outputs to come; `progress` is as of their end."""
@@ -244,15 +262,26 @@ class _AnswerFile(beam.DoFn):
             _ = clip.interval  # The times of a forecast must be known.
         return clip
 
-    def _answer(self, number: int, part: Sequence[Answer], progress: Progress) -> None:
+    def _answer(self, number: int, part: Sequence[Answer], progress: Progress) -> dict[str, list[Answer]]:
+        """Returns the answers about a part by the names of their files, and counts them as if they were written."""
+        if not part:
+            return {}
         outputs = self._model.answer([clip.context for clip in part])
         answers = [dataclasses.replace(clip, outputs=own) for clip, own in zip(part, outputs, strict=True)]
-        for group, alike in enumerate(write_answers.in_files(f"answers.{self._kind}", answers)):
-            name = f"answers-{number:05d}-{progress.parts:05d}{f'-{group}' if group else ''}.{self._kind}"
-            with self._folder.published(name) as path:
-                write_answers.write_answers(path, alike, model=self._exported.name)
-            progress.files[name] = len(alike)
+        prefix = f"answers-{number:05d}-{progress.parts:05d}"
+        files = {
+            f"{prefix}{f'-{group}' if group else ''}.{self._kind}": alike
+            for group, alike in enumerate(write_answers.in_files(f"answers.{self._kind}", answers))
+        }
+        progress.files |= {name: len(alike) for name, alike in files.items()}
         progress.parts += 1
+        return files
+
+    def _write(self, number: int, files: dict[str, list[Answer]], progress: Progress) -> None:
+        for name, answers in files.items():
+            with self._folder.published(name) as path:
+                write_answers.write_answers(path, answers, model=self._exported.name)
+        self._folder.write(number, progress)
 
 
 def _refuse(faults: Sequence[str]) -> None:
