@@ -21,9 +21,9 @@ from apache_beam.runners.worker import data_plane
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 
 # A hundred of these are heap that a task manager has. A larger element is a message of its own.
-MESSAGE_BYTES = 1 << 20
+_MESSAGE_BYTES = 1 << 20
 # What waits in memory before anything goes to a file.
-MEMORY_BYTES = 64 << 20
+_MEMORY_BYTES = 64 << 20
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def spill_outputs() -> None:
     # All private to Beam; the tests say whether it still has an effect.
     stream = data_plane.SizeBasedBufferingClosableOutputStream.__init__
     stream.__defaults__ = tuple(
-        MESSAGE_BYTES if default == data_plane._DEFAULT_SIZE_FLUSH_THRESHOLD else default
+        _MESSAGE_BYTES if default == data_plane._DEFAULT_SIZE_FLUSH_THRESHOLD else default
         for default in stream.__defaults__
     )
     begin = data_plane._GrpcDataChannel.__init__
@@ -67,7 +67,7 @@ class _Outputs:
         """Appends an `Elements.Data` or `Elements.Timers`, or Beam's mark that no more come; never waits."""
         with self._changed:
             size = _size(output)
-            if size and self._in_memory + size > MEMORY_BYTES:
+            if size and self._in_memory + size > _MEMORY_BYTES:
                 output = (self._file.seek(0, 2), self._file.write(output.SerializeToString()))
                 self._in_file += 1
             else:
@@ -90,7 +90,7 @@ class _Outputs:
         """
         with self._changed:
             # The first in the file makes a message large in any case.
-            if not self._waiting or self._message > MESSAGE_BYTES // 2 or isinstance(self._waiting[0], tuple):
+            if not self._waiting or self._message > _MESSAGE_BYTES // 2 or isinstance(self._waiting[0], tuple):
                 raise queue.Empty
             return self._take()
 
