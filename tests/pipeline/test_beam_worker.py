@@ -32,10 +32,12 @@ def pool():
     module = "apache_beam.runners.worker.worker_pool_main"
     command = [sys.executable, "-W", "ignore", "-m", module, f"--service_port={port}"]
     with subprocess.Popen([*command, f"--container_executable={_WORKER}"]) as process:
-        with grpc.insecure_channel(f"localhost:{port}") as channel:
-            grpc.channel_ready_future(channel).result(60)
-        yield f"localhost:{port}"
-        process.terminate()
+        try:
+            with grpc.insecure_channel(f"localhost:{port}") as channel:
+                grpc.channel_ready_future(channel).result(60)
+            yield f"localhost:{port}"
+        finally:
+            process.terminate()
 
 
 def test_the_pool_starts_it(pool):
