@@ -1,6 +1,7 @@
 """`framecast infer`: each clip answered once, as the model answers about it alone, in files that others read."""
 
 import collections
+import errno
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ from framecast.pipeline import config as configuration
 from framecast.pipeline.beam_spec import BeamSpec
 from framecast.schemas import features
 from framecast.schemas.spec import ANY_LENGTH
-from framecast.serving import bulk_inference
+from framecast.serving import bulk_inference, write_answers
 from framecast.serving.answer_names import answer_names
 from framecast.serving.exported import find_model
 from framecast.serving.infer_spec import InferSpec
@@ -240,6 +241,52 @@ def test_a_run_that_was_killed_goes_on_and_answers_each_clip_once(infer, folder,
     code, again = infer("forecast")
     assert (code, again) == (0, found)
     assert {path.name: path.stat().st_mtime_ns for path in to.iterdir()} == written
+
+
+def test_a_part_is_written_while_the_model_answers_the_next(infer, monkeypatch):
+    next_began, write = threading.Event(), write_answers.write_answers
+    calls = []
+
+    class Watched(bulk_inference.BulkModel):
+        def answer(self, clips):
+            calls.append(clips)
+            if len(calls) == 2:
+                next_began.set()
+            return super().answer(clips)
+
+    def late(*arguments, **keywords):
+        assert next_began.wait(60)
+        write(*arguments, **keywords)
+
+    monkeypatch.setattr(bulk_inference, "_PART_CLIPS", 2)
+    monkeypatch.setattr(bulk_inference, "BulkModel", Watched)
+    monkeypatch.setattr(write_answers, "write_answers", late)
+    code, found = infer("forecast")
+    assert (code, found["clips"]) == (0, 12)
+
+
+@pytest.mark.parametrize("failing", [2, 7])  # While the next part is answered, and after the last one.
+def test_answers_that_cannot_be_written_end_it_and_are_written_by_the_next_run(infer, tmp_path, monkeypatch, failing):
+    write, calls = write_answers.write_answers, []
+
+    def full(*arguments, **keywords):
+        calls.append(arguments)
+        if len(calls) == failing:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(*arguments, **keywords)
+
+    monkeypatch.setattr(bulk_inference, "_PART_CLIPS", 2)
+    monkeypatch.setattr(write_answers, "write_answers", full)
+    code, text = infer("forecast")
+    assert code == 1
+    assert "No space left on device" in text
+    assert not (tmp_path / "out/manifest.json").exists()
+    code, found = infer("forecast")
+    assert code == 0
+    assert len(found["files"]) == 7
+    assert len(calls) == 8  # What had been written was not written again.
+    counts = collections.Counter(name for path in found["files"] for name in answer_names(str(tmp_path / "out" / path)))
+    assert counts == {f"clip-{number}": 1 for number in range(12)}
 
 
 def test_workers_of_one_process_open_the_model_once_between_them(folder, tmp_path, monkeypatch):
