@@ -26,7 +26,7 @@ def infer(
             help=f"{', '.join(KINDS)}; unless given, tfrecord.gz for forecasts, parquet for scores and labels.",
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Most clips that the model is run on at once.")] = BATCH,
+    batch: Annotated[int, typer.Option(min=1, help="Most clips of a batch; two batches run at once.")] = BATCH,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad clips out, named in the manifest.")] = False,
     as_json: AsJson = False,
 ) -> None:

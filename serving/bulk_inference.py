@@ -3,14 +3,13 @@
     manifest = infer(find_model("work/serving/radar"), ["day3.tfrecord.gz"], "answers", make_pipeline=beam.Pipeline)
     manifest["clips"], manifest["files"]
 
-A file of clips is answered part after part by one worker, and a part is one file of answers. Memory holds two parts:
-one that the model answers, and the one before, which is encoded and written meanwhile. Beam's `RunInference` would pass
-every batch on as an element: what becomes of the batches of a file would meet again only in a `GroupByKey`, which holds
-payloads. Nor does it gain speed: `benchmarks/infer.py` has it beside this.
+A file of clips is answered part after part by one worker, and a part is one file of answers. While the model answers a
+part, the next one is read and checked, and the one before is encoded and written: memory holds three. Beam's
+`RunInference` would pass every batch on as an element: what becomes of the batches of a file would meet again only in a
+`GroupByKey`, which holds payloads. Nor does it gain speed: `benchmarks/infer.py` has it beside this.
 """
 
 import concurrent.futures
-import copy
 import dataclasses
 import json
 import os
@@ -60,7 +59,7 @@ def infer(
         make_pipeline: Makes the Beam pipelines to run on.
         kind: Ending of the files of answers, see `framecast.serving.write_answers`; unless given, `tfrecord.gz` for
             forecasts and else `parquet`.
-        batch: Most clips that the model is run on at once.
+        batch: Most clips of a batch; the model runs on two batches at once.
         skip_bad: Whether bad clips, and those with the name of another one, are left out and named in the manifest
             instead of ending the inference.
 
@@ -181,36 +180,42 @@ class _AnswerFile(beam.DoFn):
     def setup(self) -> None:
         """Opens the model, once a worker process, however many of its threads answer."""
         self._model: BulkModel = self._shared.acquire(lambda: BulkModel(self._exported.folder, self._batch))
-        self._writer = concurrent.futures.ThreadPoolExecutor(1)
-        self._writing: concurrent.futures.Future[None] | None = None
+        self._answering, self._writing = _Stage(), _Stage()
 
     def process(self, file: tuple[int, str]) -> None:
-        """Goes on where an earlier run has stopped."""
+        """Goes on where an earlier run has stopped; the answers may be under way still when it returns."""
         number, path = file
         progress = self._folder.read(number)
         if progress.done:
             return
-        for part in self._parts(path, progress):
-            files = self._answer(number, part, progress)
-            self._end_writing()
-            self._writing = self._writer.submit(self._write, number, files, copy.deepcopy(progress))
-            part.clear()  # Else it would be held until the next one is whole.
+        try:
+            for part in self._parts(path, progress):
+                reached = dataclasses.replace(progress, bad=list(progress.bad))
+                self._answering.begin(self._answer, number, part, reached)
+        except Exception:
+            self._settle()
+            raise
 
     def finish_bundle(self) -> None:
-        """Waits until all that was answered is written; raises what that raised."""
-        self._end_writing()
+        """Waits until all that was read is answered and written; raises what that raised."""
+        if error := self._settle():
+            raise error
 
     def teardown(self) -> None:
-        """Ends the thread that writes."""
-        self._writer.shutdown()
+        """Ends the threads."""
+        self._answering.close()
+        self._writing.close()
 
-    def _end_writing(self) -> None:
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
+    def _settle(self) -> BaseException | None:
+        """Waits for what is under way; returns what went wrong first."""
+        answering = self._answering.end()  # Begins the last writing.
+        return self._writing.end() or answering
 
     def _parts(self, path: str, progress: Progress) -> Iterator[list[Answer]]:
-        """Yields the clips of each part that is not written yet, outputs to come; `progress` is as of their end."""
+        """Yields the clips of each part that is not written yet, outputs to come; `progress` is as of their end.
+
+        Files of answers are not in it: they are counted when they are written.
+        """
         part: list[Answer] = []
         size = 0
         for index, record in self._records(path, progress.next):
@@ -230,9 +235,11 @@ class _AnswerFile(beam.DoFn):
             forecast = self._exported.horizon * clip.context[0].size * _FLOAT
             size += len(record) + clip.context.nbytes + forecast
             if len(part) == _PART_CLIPS or size >= _PART_BYTES:
+                progress.parts += 1
                 yield part
                 part, size = [], 0
         progress.done = True
+        progress.parts += bool(part)
         yield part
 
     def _records(self, path: str, start: int) -> Iterator[tuple[int, bytes]]:
@@ -262,26 +269,44 @@ class _AnswerFile(beam.DoFn):
             _ = clip.interval  # The times of a forecast must be known.
         return clip
 
-    def _answer(self, number: int, part: Sequence[Answer], progress: Progress) -> dict[str, list[Answer]]:
-        """Returns the answers about a part by the names of their files, and counts them as if they were written."""
-        if not part:
-            return {}
+    def _answer(self, number: int, part: Sequence[Answer], progress: Progress) -> None:
+        """Answers about a part, and has that written; `progress` is as of the end of the part."""
         outputs = self._model.answer([clip.context for clip in part])
         answers = [dataclasses.replace(clip, outputs=own) for clip, own in zip(part, outputs, strict=True)]
-        prefix = f"answers-{number:05d}-{progress.parts:05d}"
-        files = {
-            f"{prefix}{f'-{group}' if group else ''}.{self._kind}": alike
-            for group, alike in enumerate(write_answers.in_files(f"answers.{self._kind}", answers))
-        }
-        progress.files |= {name: len(alike) for name, alike in files.items()}
-        progress.parts += 1
-        return files
+        self._writing.begin(self._write, number, answers, progress)
 
-    def _write(self, number: int, files: dict[str, list[Answer]], progress: Progress) -> None:
-        for name, answers in files.items():
+    def _write(self, number: int, answers: Sequence[Answer], progress: Progress) -> None:
+        prefix = f"answers-{number:05d}-{progress.parts - 1:05d}"
+        groups = write_answers.in_files(f"answers.{self._kind}", answers) if answers else []
+        for group, alike in enumerate(groups):
+            name = f"{prefix}{f'-{group}' if group else ''}.{self._kind}"
             with self._folder.published(name) as path:
-                write_answers.write_answers(path, answers, model=self._exported.name)
+                write_answers.write_answers(path, alike, model=self._exported.name)
+            progress.files[name] = len(alike)  # A dictionary that all parts of the file share.
         self._folder.write(number, progress)
+
+
+class _Stage:
+    """A thread that does one thing at a time; nothing waits in line."""
+
+    def __init__(self) -> None:
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._current: concurrent.futures.Future[None] | None = None
+
+    def begin(self, do: Callable[..., None], *arguments: Any) -> None:
+        """Does the next thing once the last one has ended; raises what that raised."""
+        if error := self.end():
+            raise error
+        self._current = self._thread.submit(do, *arguments)
+
+    def end(self) -> BaseException | None:
+        """Waits for the last thing; returns what it raised."""
+        current, self._current = self._current, None
+        return None if current is None else current.exception()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._thread.shutdown()
 
 
 def _refuse(faults: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ model = BulkModel("serving/radar/3", batch=16)
 model.answer([frames, frames])[0]["forecast"]
 """
 
+import concurrent.futures
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,14 +13,17 @@ import tensorflow as tf
 from framecast.serving.declaration import SIGNATURE, TensorSpec
 
 _LENGTHS = 1.25  # The longest clip of a batch to its shortest: more of it would be padding.
+# Batches that the model is run on at once. Beside the parts of a model that keep one core busy, those of another batch
+# run: on 2 cores two take 0.85 of the time of one after the other, and three no less.
+_AT_ONCE = 2
 
 
 class BulkModel:
-    """A loaded model.
+    """A loaded model, which runs on two batches at once, however many threads ask.
 
     Args:
         folder: Of the SavedModel.
-        batch: Most clips that it is run on at once.
+        batch: Most clips of a batch.
 
     Attributes:
         series: Names of the outputs that have an entry a frame.
@@ -27,6 +31,7 @@ class BulkModel:
 
     def __init__(self, folder: str, batch: int):
         self._batch = batch
+        self._runs = concurrent.futures.ThreadPoolExecutor(_AT_ONCE)
         # Signatures hold variables weakly: the root has to live as long as they do.
         self._model = tf.saved_model.load(folder)
         self._signature = self._model.signatures[SIGNATURE]
@@ -44,18 +49,26 @@ class BulkModel:
             clips: `(time, height, width, channel)` each, in the clips' dtype, all frames of them context.
         """
         answers: list[dict[str, np.ndarray]] = [{} for _ in clips]
-        for batch in batches([clip.shape for clip in clips], self._batch):
-            length = np.array([len(clips[number]) for number in batch], np.int32)
-            first = clips[batch[0]]
-            frames = np.zeros((len(batch), length.max(), *first.shape[1:]), first.dtype)
-            for place, number in enumerate(batch):
-                frames[place, : length[place]] = clips[number]
-            outputs = self._signature(frames=tf.constant(frames), length=tf.constant(length))
-            for name, tensor in outputs.items():
-                values = tensor.numpy()
-                for place, number in enumerate(batch):
-                    answers[number][name] = values[place, : length[place]] if name in self.series else values[place]
+        numbers = list(batches([clip.shape for clip in clips], self._batch))
+        for batch, outputs in zip(
+            numbers, self._runs.map(lambda batch: self._run([clips[number] for number in batch]), numbers), strict=True
+        ):
+            for number, own in zip(batch, outputs, strict=True):
+                answers[number] = own
         return answers
+
+    def _run(self, clips: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """Returns the outputs of the clips of a batch."""
+        length = np.array([len(clip) for clip in clips], np.int32)
+        frames = np.zeros((len(clips), length.max(), *clips[0].shape[1:]), clips[0].dtype)
+        for place, clip in enumerate(clips):
+            frames[place, : len(clip)] = clip
+        outputs = self._signature(frames=tf.constant(frames), length=tf.constant(length))
+        values = {name: tensor.numpy() for name, tensor in outputs.items()}
+        return [
+            {name: of[place, : len(clip)] if name in self.series else of[place] for name, of in values.items()}
+            for place, clip in enumerate(clips)
+        ]
 
 
 def batches(shapes: Sequence[tuple[int, ...]], most: int) -> Iterator[list[int]]:

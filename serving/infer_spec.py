@@ -19,7 +19,7 @@ class InferSpec(Section):
         to: Folder in which each pair of model and clips gets a folder of its own, `VERSION-DIGEST`.
         format: Ending of the files of answers, see `framecast.serving.write_answers`; `tfrecord.gz` for forecasts and
             else `parquet` unless given.
-        batch: Most clips that the model is run on at once.
+        batch: Most clips of a batch; the model runs on two batches at once.
     """
 
     data: str

@@ -265,6 +265,41 @@ def test_a_part_is_written_while_the_model_answers_the_next(infer, monkeypatch):
     assert (code, found["clips"]) == (0, 12)
 
 
+def test_a_part_is_read_while_the_model_answers_the_one_before(infer, monkeypatch):
+    next_was_read, read = threading.Event(), bulk_inference.read_frames
+    clips = []
+
+    class Watched(bulk_inference.BulkModel):
+        def answer(self, clips):
+            assert next_was_read.wait(60)
+            return super().answer(clips)
+
+    def watched(record, spec):
+        clips.append(record)
+        if len(clips) == 4:
+            next_was_read.set()
+        return read(record, spec)
+
+    monkeypatch.setattr(bulk_inference, "_PART_CLIPS", 2)
+    monkeypatch.setattr(bulk_inference, "BulkModel", Watched)
+    monkeypatch.setattr(bulk_inference, "read_frames", watched)
+    code, found = infer("forecast")
+    assert (code, found["clips"]) == (0, 12)
+
+
+def test_what_was_read_before_a_bad_clip_is_answered_and_kept(infer, tmp_path, monkeypatch):
+    source = _write(tmp_path / "clips" / "c.tfrecord", [*map(_clip, range(4)), _clip(5, broken=True), _clip(6)])
+    monkeypatch.setattr(bulk_inference, "_PART_CLIPS", 2)
+    code, text = infer("forecast", clips=[source])
+    assert code == 1
+    assert f"{source}, record 4: clip clip-5" in text
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("answers-*")}
+    assert len(kept) == 2
+    code, found = infer("forecast", "--skip-bad", clips=[source])
+    assert (code, found["clips"], len(found["bad"]), len(found["files"])) == (0, 5, 1, 3)
+    assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in kept} == kept
+
+
 @pytest.mark.parametrize("failing", [2, 7])  # While the next part is answered, and after the last one.
 def test_answers_that_cannot_be_written_end_it_and_are_written_by_the_next_run(infer, tmp_path, monkeypatch, failing):
     write, calls = write_answers.write_answers, []
