@@ -9,6 +9,7 @@ part, the next one is read and checked, and the one before is encoded and writte
 `GroupByKey`, which holds payloads. Nor does it gain speed: `benchmarks/infer.py` has it beside this.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import json
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.utils import shared
 
 from framecast.clips.beam_errors import original_error
@@ -36,6 +38,7 @@ from framecast.serving.infer_spec import BATCH
 # What a part holds at most: a file of answers is written from memory.
 _PART_CLIPS = 1000
 _PART_BYTES = 64 << 20  # Of frames, answers and encoded clips.
+_UNDER_WAY = 3  # Parts in memory: read, answered or written.
 _SHOWN = 10  # Bad clips named in the error.
 _FLOAT = 4  # Bytes.
 
@@ -180,36 +183,42 @@ class _AnswerFile(beam.DoFn):
     def setup(self) -> None:
         """Opens the model, once a worker process, however many of its threads answer."""
         self._model: BulkModel = self._shared.acquire(lambda: BulkModel(self._exported.folder, self._batch))
-        self._answering, self._writing = _Stage(), _Stage()
+        self._writer = concurrent.futures.ThreadPoolExecutor(1)
+        self._under_way: collections.deque[concurrent.futures.Future[None]] = collections.deque()
 
     def process(self, file: tuple[int, str]) -> None:
-        """Goes on where an earlier run has stopped; the answers may be under way still when it returns."""
+        """Goes on where an earlier run has stopped; the last parts may be under way still when it returns."""
         number, path = file
         progress = self._folder.read(number)
         if progress.done:
             return
         try:
             for part in self._parts(path, progress):
-                reached = dataclasses.replace(progress, bad=list(progress.bad))
-                self._answering.begin(self._answer, number, part, reached)
+                self._begin(number, part, dataclasses.replace(progress, bad=list(progress.bad)))
+                self._wait(_UNDER_WAY - 1)
         except Exception:
-            self._settle()
+            concurrent.futures.wait(self._under_way)
+            self._under_way.clear()
             raise
 
     def finish_bundle(self) -> None:
         """Waits until all that was read is answered and written; raises what that raised."""
-        if error := self._settle():
-            raise error
+        self._wait(0)
 
     def teardown(self) -> None:
-        """Ends the threads."""
-        self._answering.close()
-        self._writing.close()
+        """Ends the thread that writes."""
+        self._writer.shutdown()
 
-    def _settle(self) -> BaseException | None:
-        """Waits for what is under way; returns what went wrong first."""
-        answering = self._answering.end()  # Begins the last writing.
-        return self._writing.end() or answering
+    def _begin(self, number: int, part: Sequence[Answer], progress: Progress) -> None:
+        """Has a part answered, and written once it and those before are; `progress` is as of its end."""
+        outputs = self._model.ask([clip.context for clip in part])
+        before = self._under_way[-1] if self._under_way else None
+        self._under_way.append(self._writer.submit(self._write, before, number, part, outputs, progress))
+
+    def _wait(self, most: int) -> None:
+        """Waits until at most so many parts are under way; raises what an ended one raised."""
+        while len(self._under_way) > most:
+            self._under_way.popleft().result()
 
     def _parts(self, path: str, progress: Progress) -> Iterator[list[Answer]]:
         """Yields the clips of each part that is not written yet, outputs to come; `progress` is as of their end.
@@ -269,13 +278,18 @@ class _AnswerFile(beam.DoFn):
             _ = clip.interval  # The times of a forecast must be known.
         return clip
 
-    def _answer(self, number: int, part: Sequence[Answer], progress: Progress) -> None:
-        """Answers about a part, and has that written; `progress` is as of the end of the part."""
-        outputs = self._model.answer([clip.context for clip in part])
-        answers = [dataclasses.replace(clip, outputs=own) for clip, own in zip(part, outputs, strict=True)]
-        self._writing.begin(self._write, number, answers, progress)
-
-    def _write(self, number: int, answers: Sequence[Answer], progress: Progress) -> None:
+    def _write(
+        self,
+        before: "concurrent.futures.Future[None] | None",
+        number: int,
+        part: Sequence[Answer],
+        outputs: Callable[[], list[dict[str, np.ndarray]]],
+        progress: Progress,
+    ) -> None:
+        """Writes the answers about a part, and how far the file has come by it."""
+        if before is not None:
+            before.result()  # Raises what kept the part before from being written: progress must not pass it.
+        answers = [dataclasses.replace(clip, outputs=own) for clip, own in zip(part, outputs(), strict=True)]
         prefix = f"answers-{number:05d}-{progress.parts - 1:05d}"
         groups = write_answers.in_files(f"answers.{self._kind}", answers) if answers else []
         for group, alike in enumerate(groups):
@@ -284,29 +298,6 @@ class _AnswerFile(beam.DoFn):
                 write_answers.write_answers(path, alike, model=self._exported.name)
             progress.files[name] = len(alike)  # A dictionary that all parts of the file share.
         self._folder.write(number, progress)
-
-
-class _Stage:
-    """A thread that does one thing at a time; nothing waits in line."""
-
-    def __init__(self) -> None:
-        self._thread = concurrent.futures.ThreadPoolExecutor(1)
-        self._current: concurrent.futures.Future[None] | None = None
-
-    def begin(self, do: Callable[..., None], *arguments: Any) -> None:
-        """Does the next thing once the last one has ended; raises what that raised."""
-        if error := self.end():
-            raise error
-        self._current = self._thread.submit(do, *arguments)
-
-    def end(self) -> BaseException | None:
-        """Waits for the last thing; returns what it raised."""
-        current, self._current = self._current, None
-        return None if current is None else current.exception()
-
-    def close(self) -> None:
-        """Ends the thread."""
-        self._thread.shutdown()
 
 
 def _refuse(faults: Sequence[str]) -> None:

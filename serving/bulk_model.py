@@ -1,11 +1,11 @@
 """A SavedModel that answers about many clips of any sizes and lengths at once.
 
 model = BulkModel("serving/radar/3", batch=16)
-model.answer([frames, frames])[0]["forecast"]
+model.ask([frames, frames])()[0]["forecast"]
 """
 
 import concurrent.futures
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -42,20 +42,27 @@ class BulkModel:
             if TensorSpec(spec.dtype.name, None if spec.shape.rank is None else tuple(spec.shape)).is_series
         )
 
-    def answer(self, clips: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Returns the outputs of each clip by name, as `framecast.serving.client.Forecaster.answer` does.
+    def ask(self, clips: Sequence[np.ndarray]) -> Callable[[], list[dict[str, np.ndarray]]]:
+        """Begins to answer; what is asked next is answered after it, without a pause.
 
         Args:
             clips: `(time, height, width, channel)` each, in the clips' dtype, all frames of them context.
+
+        Returns:
+            Waits for the outputs and returns those of each clip by name, as
+            `framecast.serving.client.Forecaster.answer` does.
         """
-        answers: list[dict[str, np.ndarray]] = [{} for _ in clips]
         numbers = list(batches([clip.shape for clip in clips], self._batch))
-        for batch, outputs in zip(
-            numbers, self._runs.map(lambda batch: self._run([clips[number] for number in batch]), numbers), strict=True
-        ):
-            for number, own in zip(batch, outputs, strict=True):
-                answers[number] = own
-        return answers
+        runs = [self._runs.submit(self._run, [clips[number] for number in batch]) for batch in numbers]
+
+        def collect() -> list[dict[str, np.ndarray]]:
+            answers: list[dict[str, np.ndarray]] = [{} for _ in clips]
+            for batch, run in zip(numbers, runs, strict=True):
+                for number, own in zip(batch, run.result(), strict=True):
+                    answers[number] = own
+            return answers
+
+        return collect
 
     def _run(self, clips: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """Returns the outputs of the clips of a batch."""

@@ -248,11 +248,11 @@ def test_a_part_is_written_while_the_model_answers_the_next(infer, monkeypatch):
     calls = []
 
     class Watched(bulk_inference.BulkModel):
-        def answer(self, clips):
+        def ask(self, clips):
             calls.append(clips)
             if len(calls) == 2:
                 next_began.set()
-            return super().answer(clips)
+            return super().ask(clips)
 
     def late(*arguments, **keywords):
         assert next_began.wait(60)
@@ -270,9 +270,9 @@ def test_a_part_is_read_while_the_model_answers_the_one_before(infer, monkeypatc
     clips = []
 
     class Watched(bulk_inference.BulkModel):
-        def answer(self, clips):
-            assert next_was_read.wait(60)
-            return super().answer(clips)
+        def ask(self, clips):
+            outputs = super().ask(clips)
+            return lambda: next_was_read.wait(60) and outputs()
 
     def watched(record, spec):
         clips.append(record)
@@ -332,9 +332,9 @@ def test_workers_of_one_process_open_the_model_once_between_them(folder, tmp_pat
             opened.append(arguments)
             super().__init__(*arguments)
 
-        def answer(self, clips):
+        def ask(self, clips):
             threads.add(threading.get_ident())
-            return super().answer(clips)
+            return super().ask(clips)
 
     monkeypatch.setattr(bulk_inference, "BulkModel", Watched)
     files = [str(_write(tmp_path / "clips" / f"{number}.tfrecord", [_clip(number)])) for number in range(12)]

@@ -44,7 +44,7 @@ def test_each_clip_gets_its_own_answer(save):
     ]
     model = BulkModel(save(lambda: 0), batch=4)
     assert model.series == {"frame_sum"}
-    for clip, found in zip(clips, model.answer(clips), strict=True):
+    for clip, found in zip(clips, model.ask(clips)(), strict=True):
         np.testing.assert_array_equal(found["frame_sum"][:, 0], clip.sum(axis=(1, 2, 3)))
         np.testing.assert_array_equal(found["clip_sum"], [clip.sum()])
 
@@ -52,7 +52,7 @@ def test_each_clip_gets_its_own_answer(save):
 def test_two_batches_are_run_at_once(save):
     both = threading.Barrier(2)
     model = BulkModel(save(lambda: both.wait(60)), batch=2)
-    assert len(model.answer([np.zeros((3, 8, 8, 1), np.uint8)] * 8)) == 8
+    assert len(model.ask([np.zeros((3, 8, 8, 1), np.uint8)] * 8)()) == 8
 
 
 def test_a_batch_has_one_size_and_about_one_length_and_every_clip_is_in_one():
