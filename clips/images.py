@@ -97,7 +97,8 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
     buffer = io.BytesIO()
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    # Runs only, as zlib suggests for images: a half to a quarter of the time, and of 8-bit gray fewer bytes too.
+    # Runs only, as zlib suggests for PNG: .6 to .25 of the time on radar, digits and video, in no more bytes where they
+    # are gray of 8 bits, in about a tenth more where RGB or 16 bits.
     image.save(buffer, "PNG", compress_type=zlib.Z_RLE)
     return buffer.getvalue()
 
