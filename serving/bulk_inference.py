@@ -280,7 +280,7 @@ class _AnswerFile(beam.DoFn):
 
     def _write(
         self,
-        before: "concurrent.futures.Future[None] | None",
+        before: concurrent.futures.Future[None] | None,
         number: int,
         part: Sequence[Answer],
         outputs: Callable[[], list[dict[str, np.ndarray]]],

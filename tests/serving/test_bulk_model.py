@@ -38,10 +38,8 @@ def save(tmp_path):
 def test_each_clip_gets_its_own_answer(save):
     rng = np.random.default_rng(0)
     sizes = [(8, 8, 1), (8, 16, 1)]
-    clips = [
-        rng.integers(0, 256, (int(rng.integers(1, 12)), *sizes[rng.integers(2)]), np.uint8).astype(np.uint8)
-        for _ in range(50)
-    ]
+    shapes = [(int(rng.integers(1, 12)), *sizes[rng.integers(2)]) for _ in range(50)]
+    clips = [rng.integers(0, 256, shape, np.uint8) for shape in shapes]
     model = BulkModel(save(lambda: 0), batch=4)
     assert model.series == {"frame_sum"}
     for clip, found in zip(clips, model.ask(clips)(), strict=True):
