@@ -221,10 +221,10 @@ def _push_corrupt(base: pathlib.Path, export: pathlib.Path) -> None:
 
 def _roll_back(base: pathlib.Path, address: str, tally: Tally) -> None:
     """Goes back to the version before, as `framecast models rollback` does, and waits until it answers again."""
-    from framecast.serving import model_servers, releases
+    from framecast.serving import model_servers, release_folder, releases
 
     with model_servers.ModelServers([address]) as servers:
-        before = releases.rollback(str(base), servers)["labels"][releases.STABLE]
+        before = releases.rollback(str(base), servers)["labels"][release_folder.STABLE]
     answered = tally.answers.get(before, 0)
     _wait(lambda: tally.answers.get(before, 0) > answered, f"version {before} to answer again")
 

@@ -19,7 +19,7 @@ from tfx.utils import io_utils, proto_utils
 from framecast.clips import stores
 from framecast.components.evaluator import FIGURES
 from framecast.evaluation import families
-from framecast.serving import releases, versions
+from framecast.serving import release_folder, releases, versions
 
 DIRECTORY = "directory"  # Execution property: in place of the push destination, where a run gives one.
 
@@ -51,7 +51,7 @@ class Executor(executor.Executor):
         request = releases.Push(
             digest=versions.digest(model),
             by=f"run {self._context.pipeline_run_id or os.environ.get(_POD, '')}",
-            label=settings.get("release", releases.STABLE),
+            label=settings.get("release", release_folder.STABLE),
             figures=_figures(input_dict, settings.get("task", "")),
         )
         if stores.is_remote(base):
@@ -91,7 +91,7 @@ def push(model: str, base: str, request: releases.Push) -> dict[str, Any]:
         if (serving := _same(base, request.digest)) is not None:
             releases.refresh(base)
             return {"action": "unchanged", "version": serving}
-        used = [str(record["version"]) for record in releases.read_record(base)]
+        used = [str(record["version"]) for record in release_folder.read_record(base)]
         staged = _stage(model, base, request.digest, used)
         return releases.publish(base, staged, request)
 
@@ -178,6 +178,6 @@ def _figures(input_dict: dict, task: str) -> dict[str, float | None]:
 def _remark(base: str, record: dict[str, Any]) -> str:
     """Returns what people should know of a push besides its version."""
     remarks = [record["note"]] if record["note"] else []
-    if record["labels"].get(releases.CANARY) == record["version"]:
+    if record["labels"].get(release_folder.CANARY) == record["version"]:
         remarks.insert(0, f"a canary until framecast models promote {base}")
     return "; ".join(remarks)

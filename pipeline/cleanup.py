@@ -21,7 +21,7 @@ from framecast.models import checkpoint_users
 from framecast.pipeline import records
 from framecast.pipeline.config import ConfigError
 from framecast.pipeline.lineage import read_lineage
-from framecast.serving import releases, retention
+from framecast.serving import release_folder, retention
 
 _DATABASE = "metadata.sqlite"
 _TRASH = ".trash"  # In the work directory: what is gone in one rename, before its files are.
@@ -93,7 +93,7 @@ def make_plan(workdir: pathlib.Path, keep: int, versions: int | None = None) -> 
     items += [_item("checkpoints", path) for path in _checkpoints(workdir) if _unused(path, executions)]
     directories = pushed_to if versions is not None else []
     items += [
-        Item("version", releases.folder_of(directory, version.number), version.bytes)
+        Item("version", release_folder.folder_of(directory, version.number), version.bytes)
         for directory in directories
         for version in retention.removable(directory, versions or 0)
     ]
@@ -133,9 +133,9 @@ def _kept_runs(runs: Sequence[records.Run], keep: int, pushed_to: Iterable[str])
         what = "the newest that ended" if _span(run) < 0 else f"ended with span {_span(run)}, the newest"
         reasons[run.name].append(f"{what} of {train}")
     for directory in pushed_to:
-        if "://" in directory or not releases.has_versions(directory):
+        if "://" in directory or not release_folder.has_versions(directory):
             continue
-        for version in releases.read_versions(directory):
+        for version in release_folder.read_versions(directory):
             if version.labels and version.by:
                 what = f"pushed version {version.number}, which is {' and '.join(version.labels)}"
                 reasons[version.by.removeprefix("run ")].append(what)

@@ -13,7 +13,8 @@ from framecast.pipeline import quiet
 from framecast.pipeline.cli_data import AsJson
 
 if TYPE_CHECKING:
-    from framecast.serving.releases import Servers, Version
+    from framecast.serving.release_folder import Version
+    from framecast.serving.releases import Servers
 
 models = typer.Typer(no_args_is_help=True, help="Look at pushed versions, release one, or go back to the one before.")
 
@@ -31,9 +32,9 @@ Addresses = Annotated[
 @models.command("list")
 def list_models(directory: Directory, address: Addresses = None, as_json: AsJson = False) -> None:
     """List the versions, the newest first: what servers see, what each is labelled, and what its figures are."""
-    from framecast.serving import releases
+    from framecast.serving import release_folder
 
-    found = releases.read_versions(directory)
+    found = release_folder.read_versions(directory)
     live: dict[str, Any] = {}
     if address:
         with _asked(address) as servers:

@@ -194,6 +194,7 @@ def create_pipeline(
             "code": code_digest(
                 "clips/stores.py",
                 "components/pusher.py",
+                "serving/release_folder.py",
                 "serving/releases.py",
                 "serving/tf_serving_config.py",
                 "serving/versions.py",

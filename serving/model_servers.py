@@ -16,7 +16,7 @@ import grpc
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from framecast.serving import protos, tf_serving_config
-from framecast.serving.releases import STABLE, ReleaseError
+from framecast.serving.release_folder import STABLE, ReleaseError
 
 _State = get_model_status_pb2.ModelVersionStatus
 _CALL_SECONDS = 10.0

@@ -2,7 +2,6 @@
 
     promote("serving/radar")  # The canary becomes stable.
     rollback("serving/radar")  # Stable is the version that was stable before.
-    for version in read_versions("serving/radar"): ...
 
 TensorFlow Serving loads the newest `LOADED_VERSIONS` folders that are named by a number. So that these are always
 stable and the one before it, or stable and canary, what is above and neither is withdrawn: `N` becomes `.N.withdrawn`.
@@ -19,23 +18,27 @@ import getpass
 import importlib.metadata
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from framecast.serving import tf_serving_config, versions
+from framecast.serving.release_folder import (
+    CANARY,
+    RECORD,
+    STABLE,
+    Folder,
+    ReleaseError,
+    check_local,
+    file_of,
+    folder_of,
+    read_record,
+    write_whole,
+)
 
-STABLE, CANARY = "stable", "canary"
-RECORD = "releases.jsonl"
 _PENDING, _LOCK = "pending.json", ".lock"
-_HIDDEN = re.compile(r"\.(\d+)\.(withdrawn|incomplete)")
 
 Say = Callable[[str], None]
-
-
-class ReleaseError(ValueError):
-    """A release is refused, or a server did not take it; the message names folder, version, or address."""
 
 
 class Servers(Protocol):
@@ -88,30 +91,6 @@ class Unasked:
 
 
 @dataclasses.dataclass(frozen=True)
-class Version:
-    """A pushed version.
-
-    Args:
-        number: Its number.
-        state: `served`: one of the newest, which servers load; `kept`: an older one; `withdrawn`; or `incomplete`, with
-            no whole model in its folder.
-        labels: What it is called.
-        pushed: When, ISO 8601 with the zone; its folder's time when there is no record of it.
-        by: The run that pushed it; None when there is no record of it.
-        figures: The main metrics over the eval split, all lead times together.
-        bytes: Size of its files.
-    """
-
-    number: int
-    state: str
-    labels: tuple[str, ...]
-    pushed: str
-    by: str | None
-    figures: dict[str, float | None]
-    bytes: int
-
-
-@dataclasses.dataclass(frozen=True)
 class Push:
     """What is recorded of a pushed version.
 
@@ -128,57 +107,6 @@ class Push:
     figures: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
 
-def read_versions(base: str) -> list[Version]:
-    """Reads every version under `base`, the newest first.
-
-    Raises:
-        ReleaseError: When `base` is no local folder, or has no version.
-    """
-    _check_local(base)
-    folder = _Folder(base)
-    pushes = {record["version"]: record for record in read_record(base) if record["action"] == "push"}
-    labels = folder.labels()
-    served = folder.visible[-tf_serving_config.LOADED_VERSIONS :]
-    found = []
-    for number in sorted({*folder.visible, *folder.hidden}, reverse=True):
-        path = folder.path(number)
-        if not versions.is_model(path) or path.endswith(".incomplete"):
-            state = "incomplete"
-        elif number in folder.hidden:
-            state = "withdrawn"
-        else:
-            state = "served" if number in served else "kept"
-        push = pushes.get(number, {})
-        found.append(
-            Version(
-                number=number,
-                state=state,
-                labels=tuple(label for label, version in sorted(labels.items(), reverse=True) if version == number),
-                pushed=push.get("time") or _iso(os.path.getmtime(path)),
-                by=push.get("by"),
-                figures=push.get("figures", {}),
-                bytes=_size(path),
-            )
-        )
-    if not found:
-        raise ReleaseError(f"{base}: expected a folder of numbered versions, found none")
-    return found
-
-
-def read_record(base: str) -> list[dict[str, Any]]:
-    """Reads what was released, the oldest first.
-
-    Returns:
-        A dictionary each: `time`, `action` (`push`, `promote` or `rollback`), `version`, `labels` after it,
-        `withdrawn`, `by` (a run or a user), and for a push `digest`, `figures` and `note`.
-    """
-    path = _file(base, RECORD)
-    if not os.path.exists(path):
-        return []
-    with open(path) as file:
-        return [json.loads(line) for line in file]
-
-
 @contextlib.contextmanager
 def exclusive(base: str) -> Iterator[None]:
     """Holds a folder of versions against other pushes and releases, and waits for one that is under way.
@@ -188,16 +116,16 @@ def exclusive(base: str) -> Iterator[None]:
     Raises:
         ReleaseError: When `base` is no local folder.
     """
-    _check_local(base)
+    check_local(base)
     os.makedirs(os.path.join(base, tf_serving_config.FOLDER), exist_ok=True)
-    with open(_file(base, _LOCK), "a") as file:
+    with open(file_of(base, _LOCK), "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def finish(base: str, servers: Servers) -> dict[str, Any] | None:
     """Finishes what was killed, and returns its record; None when nothing was. To be called within `exclusive`."""
-    path = _file(base, _PENDING)
+    path = file_of(base, _PENDING)
     if not os.path.exists(path):
         return None
     with open(path) as file:
@@ -212,7 +140,7 @@ def publish(base: str, version: int, push: Push) -> dict[str, Any]:
     Returns:
         The record; see `read_record`.
     """
-    folder, label, note = _Folder(base), push.label, ""
+    folder, label, note = Folder(base), push.label, ""
     if (twin := _withdrawn_twin(folder, push.digest)) is not None:
         label, note = CANARY, f"the same model as version {twin}, which was withdrawn"
     details = {"digest": push.digest, "figures": dict(push.figures), "note": note}
@@ -221,7 +149,7 @@ def publish(base: str, version: int, push: Push) -> dict[str, Any]:
 
 def refresh(base: str) -> None:
     """Writes the configuration files anew, with the labels as they are; to be called within `exclusive`."""
-    _write_files(base, _Folder(base).labels())
+    _write_files(base, Folder(base).labels())
 
 
 def promote(base: str, version: int | None, servers: Servers) -> dict[str, Any]:
@@ -243,12 +171,12 @@ def promote(base: str, version: int | None, servers: Servers) -> dict[str, Any]:
         done = finish(base, servers)
         if done is not None and done["action"] == "promote" and version in (None, done["version"]):
             return done
-        folder = _Folder(base)
+        folder = Folder(base)
         labels = folder.labels()
         version = labels.get(CANARY) if version is None else version
         if version is None:
             raise ReleaseError(f"{base}: expected a canary to promote, found none; any version can be named")
-        _check_whole(folder, version)
+        folder.check_whole(version)
         if labels == {STABLE: version} and folder.visible[-1] == version:
             raise ReleaseError(f"{base}: version {version} is stable already, and none is above it")
         return _begin(folder, "promote", version, STABLE, _user(), servers)
@@ -271,34 +199,10 @@ def rollback(base: str, servers: Servers) -> dict[str, Any]:
         done = finish(base, servers)
         if done is not None and done["action"] == "rollback":
             return done
-        folder = _Folder(base)
-        version = _stable_before(folder, read_record(base))
-        _check_whole(folder, version)
+        folder = Folder(base)
+        version = folder.stable_before()
+        folder.check_whole(version)
         return _begin(folder, "rollback", version, STABLE, _user(), servers)
-
-
-def has_versions(base: str) -> bool:
-    """Tells whether a local folder holds any version, whole or not.
-
-    Raises:
-        ReleaseError: When `base` is no local folder.
-    """
-    _check_local(base)
-    folder = _Folder(base)
-    return bool(folder.visible or folder.hidden)
-
-
-def rollback_target(base: str) -> int | None:
-    """Returns the version that `rollback` would make stable; None when there is none."""
-    try:
-        return _stable_before(_Folder(base), read_record(base))
-    except ReleaseError:
-        return None
-
-
-def folder_of(base: str, number: int) -> str:
-    """Returns the folder of a version, withdrawn or not."""
-    return _Folder(base).path(number)
 
 
 def hide(base: str, number: int) -> str:
@@ -311,63 +215,8 @@ def hide(base: str, number: int) -> str:
     return hidden
 
 
-class _Folder:
-    """What lies in a folder of versions.
-
-    Args:
-        base: The folder.
-
-    Attributes:
-        visible: The numbers that servers see, ascending, whole or not.
-        hidden: The names of what is withdrawn or incomplete, by number.
-    """
-
-    def __init__(self, base: str):
-        self.base = base
-        names = os.listdir(base) if os.path.isdir(base) else []
-        self.visible = sorted(int(name) for name in names if name.isascii() and name.isdigit())
-        self.hidden = {int(match[1]): match[0] for name in names if (match := _HIDDEN.fullmatch(name))}
-
-    def path(self, number: int) -> str:
-        """Returns the folder of a version, wherever it is."""
-        return os.path.join(self.base, self.hidden.get(number, str(number)))
-
-    def labels(self) -> dict[str, int]:
-        """Returns the version of each label; where none is stable, the newest is, which servers without labels take."""
-        labels = {label: version for label, version in self.written_labels().items() if version in self.visible}
-        if STABLE not in labels and (newest := versions.newest(self.base)) is not None:
-            labels[STABLE] = newest
-        return labels
-
-    def written_labels(self) -> dict[str, int]:
-        """Returns what `models.config` says, none where there is no such file."""
-        path = _file(self.base, tf_serving_config.MODELS)
-        if not os.path.exists(path):
-            return {}
-        with open(path) as file:
-            try:
-                config = tf_serving_config.parse_models_config(file.read())
-            except ValueError as error:
-                raise ReleaseError(f"{path}: {error}; without this file the newest version is stable") from error
-        models = {model.name: model for model in config.model_config_list.config}
-        return dict(models[tf_serving_config.MODEL].version_labels) if tf_serving_config.MODEL in models else {}
-
-    def withdraw(self, number: int) -> None:
-        """Hides a version from servers."""
-        name = f".{number}.withdrawn"
-        os.rename(self.path(number), os.path.join(self.base, name))
-        self.visible.remove(number)
-        self.hidden[number] = name
-
-    def bring(self, number: int) -> None:
-        """Lets servers see a version."""
-        os.rename(self.path(number), versions.path(self.base, number))
-        del self.hidden[number]
-        self.visible = sorted([*self.visible, number])
-
-
 def _begin(
-    folder: _Folder,
+    folder: Folder,
     action: str,
     version: int,
     label: str,
@@ -385,13 +234,13 @@ def _begin(
         "details": dict(details or {}),
         "before": {"visible": folder.visible, "labels": folder.labels()},
     }
-    _replace(_file(folder.base, _PENDING), json.dumps(intent))
+    write_whole(file_of(folder.base, _PENDING), json.dumps(intent))
     return _carry_out(folder.base, intent, servers)
 
 
 def _carry_out(base: str, intent: dict[str, Any], servers: Servers) -> dict[str, Any]:
     """Does what was written down, or what is left of it."""
-    folder, target, before = _Folder(base), intent["version"], intent["before"]
+    folder, target, before = Folder(base), intent["version"], intent["before"]
     stable = before["labels"].get(STABLE, target)
     labels = {STABLE: target} if intent["label"] == STABLE or stable == target else {STABLE: stable, CANARY: target}
     try:
@@ -418,11 +267,11 @@ def _carry_out(base: str, intent: dict[str, Any], servers: Servers) -> dict[str,
     }
     _append(base, record)
     _write_files(base, labels)  # Which versions are loaded has changed, and with it may whether batches are right.
-    os.remove(_file(base, _PENDING))
+    os.remove(file_of(base, _PENDING))
     return record
 
 
-def _load(folder: _Folder, target: int, stable: int, before: dict[str, Any], servers: Servers) -> None:
+def _load(folder: Folder, target: int, stable: int, before: dict[str, Any], servers: Servers) -> None:
     """Makes stable and target the newest two, so that servers load both before a label moves."""
     between = [number for number in folder.visible if number > min(stable, target) and number not in (stable, target)]
     labels = {label: number for label, number in before["labels"].items() if number not in between}
@@ -435,7 +284,7 @@ def _load(folder: _Folder, target: int, stable: int, before: dict[str, Any], ser
     servers.loaded(target)
 
 
-def _undo(folder: _Folder, target: int, before: dict[str, Any]) -> None:
+def _undo(folder: Folder, target: int, before: dict[str, Any]) -> None:
     """Puts labels and folders back as they were."""
     if target in folder.visible and target not in before["visible"]:
         folder.withdraw(target)
@@ -443,74 +292,28 @@ def _undo(folder: _Folder, target: int, before: dict[str, Any]) -> None:
         if number in folder.hidden:
             folder.bring(number)
     _write_files(folder.base, before["labels"])
-    os.remove(_file(folder.base, _PENDING))
+    os.remove(file_of(folder.base, _PENDING))
 
 
-def _withdrawn_twin(folder: _Folder, digest: str) -> int | None:
+def _withdrawn_twin(folder: Folder, digest: str) -> int | None:
     """Returns the newest withdrawn version that was pushed with this digest; None when there is none."""
     record = read_record(folder.base)
     twins = [push["version"] for push in record if push["action"] == "push" and push["digest"] == digest]
     return max((version for version in twins if version in folder.hidden), default=None)
 
 
-def _stable_before(folder: _Folder, record: list[dict[str, Any]]) -> int:
-    """Returns the version to roll back to: what was stable before the one that is, but for what was rolled back."""
-    stable = folder.labels().get(STABLE)
-    if stable is None:
-        raise ReleaseError(f"{folder.base}: expected a version to roll back from, found none")
-    past: list[int] = []
-    for entry in record:
-        version = entry["labels"][STABLE]
-        if entry["action"] == "rollback" and version in past:
-            del past[_last(past, version) + 1 :]
-        elif past[-1:] != [version]:
-            past.append(version)
-    if stable in past:
-        del past[_last(past, stable) :]
-    there = {*folder.visible, *folder.hidden}
-    lower = [number for number in folder.visible if number < stable and versions.is_model(folder.path(number))]
-    candidates = [number for number in reversed(past) if number in there and number != stable] + lower[::-1]
-    if not candidates:
-        raise ReleaseError(f"{folder.base}: expected a version that was stable before {stable}, found none")
-    return candidates[0]
-
-
-def _last(values: list[int], value: int) -> int:
-    return len(values) - 1 - values[::-1].index(value)
-
-
-def _check_whole(folder: _Folder, number: int) -> None:
-    known = sorted({*folder.visible, *folder.hidden})
-    if number not in known:
-        names = ", ".join(map(str, known)) or "none"
-        raise ReleaseError(f"{folder.base}: expected one of the versions {names}, received {number}")
-    path = folder.path(number)
-    if not versions.is_model(path) or path.endswith(".incomplete"):
-        raise ReleaseError(f"{path}: expected a whole exported model, found none")
-    pushed = [entry for entry in read_record(folder.base) if entry["action"] == "push" and entry["version"] == number]
-    if pushed and (digest := versions.digest(path)) != pushed[-1]["digest"]:
-        raise ReleaseError(
-            f"{path}: expected the files that were pushed, digest {pushed[-1]['digest']}, received {digest}"
-        )
-
-
-def _check_local(base: str) -> None:
-    if "://" in base:
-        raise ReleaseError(f"{base}: expected a local folder: an object store cannot rename a version at once")
-
-
 def _write_files(base: str, labels: Mapping[str, int]) -> None:
     """Writes what TensorFlow Serving is started with, the labels last."""
-    folder = _Folder(base)
+    folder = Folder(base)
     loaded = folder.visible[-tf_serving_config.LOADED_VERSIONS :]
     cards = [versions.read_card(folder.path(number)) for number in loaded] or [{}]
     # Requests are joined only where that is right for every version that is loaded.
     card = next((card for card in cards if tf_serving_config.why_no_batching(card)), cards[-1])
     files = tf_serving_config.texts(labels, card, importlib.metadata.version("tensorflow"))
     for name in sorted(files, key=lambda name: name == tf_serving_config.MODELS):
-        path, text = _file(base, name), files[name]
+        path, text = file_of(base, name), files[name]
         if text is not None:
-            _replace(path, text)
+            write_whole(path, text)
         elif os.path.exists(path):
             os.remove(path)
 
@@ -519,18 +322,7 @@ def _append(base: str, record: dict[str, Any]) -> None:
     entries = read_record(base)
     if entries and entries[-1]["time"] == record["time"]:  # Of a killed process that came as far as this.
         return
-    _replace(_file(base, RECORD), "".join(json.dumps(entry) + "\n" for entry in [*entries, record]))
-
-
-def _replace(path: str, text: str) -> None:
-    """Writes a file that others read at any time: whole, or as it was."""
-    with open(f"{path}.part", "w") as file:
-        file.write(text)
-    os.replace(f"{path}.part", path)
-
-
-def _file(base: str, name: str) -> str:
-    return os.path.join(base, tf_serving_config.FOLDER, name)
+    write_whole(file_of(base, RECORD), "".join(json.dumps(entry) + "\n" for entry in [*entries, record]))
 
 
 def _user() -> str:
@@ -538,11 +330,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # A container's user often has no name.
         return f"user {os.getuid()}"
-
-
-def _iso(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
-
-
-def _size(path: str) -> int:
-    return sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names)

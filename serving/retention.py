@@ -6,10 +6,10 @@ remove("serving/radar", keep=5)
 
 import shutil
 
-from framecast.serving import releases
+from framecast.serving import release_folder, releases
 
 
-def removable(base: str, keep: int) -> list[releases.Version]:
+def removable(base: str, keep: int) -> list[release_folder.Version]:
     """Returns the versions that may go, the newest first.
 
     Never those that servers load (the newest two), that have a label, or that `rollback` would go back to.
@@ -21,10 +21,10 @@ def removable(base: str, keep: int) -> list[releases.Version]:
     Raises:
         ReleaseError: When `base` is no local folder.
     """
-    if not releases.has_versions(base):
+    if not release_folder.has_versions(base):
         return []
-    whole = [version for version in releases.read_versions(base) if version.state != "incomplete"]
-    back = releases.rollback_target(base)
+    whole = [version for version in release_folder.read_versions(base) if version.state != "incomplete"]
+    back = release_folder.rollback_target(base)
     return [
         version
         for version in whole[keep:]
@@ -32,12 +32,12 @@ def removable(base: str, keep: int) -> list[releases.Version]:
     ]
 
 
-def remove(base: str, keep: int) -> list[releases.Version]:
+def remove(base: str, keep: int) -> list[release_folder.Version]:
     """Deletes what is `removable`, and returns it.
 
     A version is hidden before its files go: no server sees half of one, and what a kill leaves the next push removes.
     """
-    if not releases.has_versions(base):
+    if not release_folder.has_versions(base):
         return []
     with releases.exclusive(base):
         releases.finish(base, releases.Unasked(lambda _: None))

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from framecast.serving import releases, versions
+from framecast.serving import release_folder, releases, versions
 
 
 @pytest.fixture
@@ -54,7 +54,11 @@ def test_the_canary_is_promoted_and_rolled_back(framecast, base):
     assert answer.text.startswith("rollback: version 2 is stable; withdrawn: 3\n")
     record = json.loads(framecast("models", "promote", base, "3", "--json").out)
     assert (record["version"], record["labels"], record["withdrawn"]) == (3, {"stable": 3}, [])
-    assert [entry["action"] for entry in releases.read_record(str(base))][2:] == ["promote", "rollback", "promote"]
+    assert [entry["action"] for entry in release_folder.read_record(str(base))][2:] == [
+        "promote",
+        "rollback",
+        "promote",
+    ]
 
 
 @pytest.mark.parametrize(

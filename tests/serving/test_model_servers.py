@@ -14,10 +14,11 @@ import grpc
 import pytest
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
-from framecast.serving import model_servers, protos, releases, tf_serving_config, versions
+from framecast.serving import model_servers, protos, release_folder, releases, tf_serving_config, versions
 from framecast.serving.client import Forecaster
 from framecast.serving.model_servers import ModelServers
-from framecast.serving.releases import Push, ReleaseError
+from framecast.serving.release_folder import ReleaseError
+from framecast.serving.releases import Push
 from framecast.serving.served_models import one_model
 from framecast.serving.server import Server
 
@@ -235,7 +236,7 @@ def test_a_version_that_fails_to_load_is_named_with_its_error_and_nothing_has_ch
             assert servers.states()[server.address][4] == ("END", "no memory")
         assert server.labels["stable"] == 3
     assert production.errors == []
-    assert [version.labels for version in releases.read_versions(str(base))][:2] == [("canary",), ("stable",)]
+    assert [version.labels for version in release_folder.read_versions(str(base))][:2] == [("canary",), ("stable",)]
 
 
 def test_a_withdrawn_version_is_waited_for_until_it_is_unloaded(base, monkeypatch):
@@ -259,7 +260,7 @@ def test_a_server_that_does_not_read_the_labels_again_is_named(base, monkeypatch
         monkeypatch.setattr(server, "_read_labels", lambda: None)
         with pytest.raises(ReleaseError, match=f"{server.address}: expected stable to be version 2; does it read"):
             releases.rollback(str(base), servers)
-    assert [version.state for version in releases.read_versions(str(base))] == ["served", "served", "kept"]
+    assert [version.state for version in release_folder.read_versions(str(base))] == ["served", "served", "kept"]
 
 
 def test_a_server_that_does_not_answer_is_named_before_anything_changes(base):

@@ -7,8 +7,9 @@ import pathlib
 
 import pytest
 
-from framecast.serving import releases, tf_serving_config, versions
-from framecast.serving.releases import Push, ReleaseError
+from framecast.serving import release_folder, releases, tf_serving_config, versions
+from framecast.serving.release_folder import ReleaseError
+from framecast.serving.releases import Push
 from tests.killing import Killed, kill_at
 
 
@@ -192,7 +193,7 @@ def test_the_record_says_who_did_what(base, servers, monkeypatch):
     releases.rollback(str(base), servers)
     told = [
         (entry["action"], entry["version"], entry["labels"], entry["withdrawn"], entry["by"])
-        for entry in releases.read_record(str(base))
+        for entry in release_folder.read_record(str(base))
     ]
     assert told[1:] == [
         ("push", 2, {"stable": 2}, [], "run 2"),
@@ -205,7 +206,7 @@ def test_versions_are_listed_with_state_labels_figures_and_size(base, servers):
     _push(base, 3, "canary", figures={"mse": 0.25})
     _push(base, 4, "canary")
     (base / "5").mkdir()
-    found = {version.number: version for version in releases.read_versions(str(base))}
+    found = {version.number: version for version in release_folder.read_versions(str(base))}
     assert list(found) == [5, 4, 3, 2, 1]
     told = {number: (version.state, version.labels) for number, version in found.items()}
     assert told == {
@@ -232,7 +233,7 @@ def test_a_version_that_is_not_whole_is_refused_by_name(base, servers, damage, m
 
 
 def test_object_stores_are_refused():
-    for release in (releases.read_versions, lambda base: releases.rollback(base, Prompt(None))):
+    for release in (release_folder.read_versions, lambda base: releases.rollback(base, Prompt(None))):
         with pytest.raises(ReleaseError, match="gs://bucket/radar: expected a local folder"):
             release("gs://bucket/radar")
 
@@ -263,7 +264,7 @@ def test_what_a_server_does_not_take_is_undone(base, method, attempt):
     with pytest.raises(ReleaseError, match=r"10\.0\.0\.1:8500: version 3 failed to load"):
         attempt(str(base), servers)
     assert _state(base) == before
-    assert releases.read_record(str(base))[-1]["action"] == "push"
+    assert release_folder.read_record(str(base))[-1]["action"] == "push"
     releases.promote(str(base), None, Prompt(base))  # Nothing is left of it.
     assert _labels(base) == {"stable": 5}
 
@@ -312,10 +313,13 @@ def test_a_release_killed_at_any_step_is_finished_by_the_same_command(tmp_path, 
         # What production is answered by is loaded, wherever it stopped.
         assert _labels(base)["stable"] in _visible(base)[-tf_serving_config.LOADED_VERSIONS :]
         begun = (base / "tensorflow_serving" / "pending.json").exists()
-        if begun or len(releases.read_record(str(base))) == len(pushes):  # Else it was killed when all was done.
+        if begun or len(release_folder.read_record(str(base))) == len(pushes):  # Else it was killed when all was done.
             make(base)()
         assert _state(base) == _state(whole), step
-        (*pushed, record), (*_, expected) = releases.read_record(str(base)), releases.read_record(str(whole))
+        (*pushed, record), (*_, expected) = (
+            release_folder.read_record(str(base)),
+            release_folder.read_record(str(whole)),
+        )
         assert len(pushed) == len(pushes), step
         assert {**record, "time": ""} == {**expected, "time": ""}, step
         assert not (base / "tensorflow_serving" / "pending.json").exists()

@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
-from framecast.serving import releases, retention, versions
-from framecast.serving.releases import Push, ReleaseError
+from framecast.serving import release_folder, releases, retention, versions
+from framecast.serving.release_folder import ReleaseError
+from framecast.serving.releases import Push
 
 
 def _push(base, number, label="stable"):
@@ -57,7 +58,7 @@ def test_the_newest_stay_and_at_least_those_that_servers_load(base, keep, gone):
 def test_what_is_stable_below_a_canary_stays_and_what_a_rollback_goes_back_to(base):
     _push(base, 7, "canary")
     # Servers load 6 and 7; a rollback goes back from 6 to 5.
-    assert releases.rollback_target(str(base)) == 5
+    assert release_folder.rollback_target(str(base)) == 5
     assert _removable(base, 0) == [4, 3, 2, 1]
     assert retention.remove(str(base), 0)
     assert releases.rollback(str(base), Prompt())["version"] == 5
@@ -79,12 +80,12 @@ def test_after_a_rollback_withdrawn_versions_go_and_what_comes_next_in_line_stay
     assert _removable(base, 2) == [2, 1]
     retention.remove(str(base), 0)
     assert _there(base) == ["3", "4"]
-    assert [version.labels for version in releases.read_versions(str(base))] == [("stable",), ()]
+    assert [version.labels for version in release_folder.read_versions(str(base))] == [("stable",), ()]
 
 
 def test_numbers_of_what_is_gone_are_not_given_again(base):
     retention.remove(str(base), 0)
-    assert [entry["version"] for entry in releases.read_record(str(base))] == [1, 2, 3, 4, 5, 6]
+    assert [entry["version"] for entry in release_folder.read_record(str(base))] == [1, 2, 3, 4, 5, 6]
 
 
 def test_killed_while_files_go_no_server_sees_half_a_version(base, monkeypatch):
