@@ -29,7 +29,7 @@ test: setup ## Runs the tests, without those that take minutes each.
 test-all: setup ## Runs all tests on this machine's stack and, where that is A, those of `make test` on B in a Debian 13 root.
 	@$(PYTEST) -m "not flink"
 	@case "$$(requirements/setup.sh --which)" in \
-	  "stack a"*) requirements/debian13.sh make test;; \
+	  "stack a"*) requirements/debian13.sh make --no-print-directory test;; \
 	esac
 
 test-backends: setup peers ## Runs the layers' tests on Keras' other backends, JAX and PyTorch, and what needs pySTEPS.
