@@ -59,7 +59,7 @@ def read_versions(base: str) -> list[Version]:
     pushes = {record["version"]: record for record in read_record(base) if record["action"] == "push"}
     labels = folder.labels()
     found = []
-    for number in sorted({*folder.visible, *folder.hidden}, reverse=True):
+    for number in reversed(folder.numbers):
         path = folder.path(number)
         push = pushes.get(number, {})
         found.append(
@@ -99,8 +99,7 @@ def has_versions(base: str) -> bool:
         ReleaseError: When `base` is no local folder.
     """
     check_local(base)
-    folder = Folder(base)
-    return bool(folder.visible or folder.hidden)
+    return bool(Folder(base).numbers)
 
 
 def rollback_target(base: str) -> int | None:
@@ -133,6 +132,16 @@ class Folder:
         self.visible = sorted(int(name) for name in names if name.isascii() and name.isdigit())
         self.hidden = {int(match[1]): match[0] for name in names if (match := _HIDDEN.fullmatch(name))}
 
+    @property
+    def numbers(self) -> list[int]:
+        """The number of every version, ascending."""
+        return sorted({*self.visible, *self.hidden})
+
+    @property
+    def served(self) -> list[int]:
+        """The numbers of those that servers load, ascending."""
+        return self.visible[-tf_serving_config.LOADED_VERSIONS :]
+
     def path(self, number: int) -> str:
         """Returns the folder of a version, wherever it is."""
         return os.path.join(self.base, self.hidden.get(number, str(number)))
@@ -163,9 +172,8 @@ class Folder:
         Raises:
             ReleaseError: When it is not.
         """
-        known = sorted({*self.visible, *self.hidden})
-        if number not in known:
-            names = ", ".join(map(str, known)) or "none"
+        if number not in self.numbers:
+            names = ", ".join(map(str, self.numbers)) or "none"
             raise ReleaseError(f"{self.base}: expected one of the versions {names}, received {number}")
         path = self.path(number)
         if not self._is_whole(number):
@@ -183,7 +191,7 @@ class Folder:
             return "incomplete"
         if number in self.hidden:
             return "withdrawn"
-        return "served" if number in self.visible[-tf_serving_config.LOADED_VERSIONS :] else "kept"
+        return "served" if number in self.served else "kept"
 
     def stable_before(self) -> int:
         """Returns the version to roll back to: what was stable before the one that is, but for what was rolled back.
@@ -203,9 +211,8 @@ class Folder:
                 past.append(version)
         if stable in past:
             del past[_last(past, stable) :]
-        there = {*self.visible, *self.hidden}
         lower = [number for number in self.visible if number < stable and versions.is_model(self.path(number))]
-        candidates = [number for number in reversed(past) if number in there and number != stable] + lower[::-1]
+        candidates = [number for number in reversed(past) if number in self.numbers and number != stable] + lower[::-1]
         if not candidates:
             raise ReleaseError(f"{self.base}: expected a version that was stable before {stable}, found none")
         return candidates[0]

@@ -305,8 +305,7 @@ def _withdrawn_twin(folder: Folder, digest: str) -> int | None:
 def _write_files(base: str, labels: Mapping[str, int]) -> None:
     """Writes what TensorFlow Serving is started with, the labels last."""
     folder = Folder(base)
-    loaded = folder.visible[-tf_serving_config.LOADED_VERSIONS :]
-    cards = [versions.read_card(folder.path(number)) for number in loaded] or [{}]
+    cards = [versions.read_card(folder.path(number)) for number in folder.served] or [{}]
     # Requests are joined only where that is right for every version that is loaded.
     card = next((card for card in cards if tf_serving_config.why_no_batching(card)), cards[-1])
     files = tf_serving_config.texts(labels, card, importlib.metadata.version("tensorflow"))
