@@ -14,7 +14,7 @@ import difflib
 import functools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -45,6 +45,7 @@ def outputs_of(task: str, events: EventsSpec | None = None) -> tuple[str, ...]:
     return (*_OUTPUTS[task], *counts)
 
 
+@functools.cache
 def names_of(task: str, events: EventsSpec | None = None) -> tuple[str, ...]:
     """Returns the metrics of a task: those that every model of the task has, then those of the events."""
     spectrum = spectrum_metrics.NAMES if task == "forecast" else ()
@@ -187,11 +188,7 @@ class Sums:
                 "regress": label_metrics.compute_regress,
             }[self.task]
             return compute(self.values, name)
-        pooled = self.values
-        if lead_time is not None:
-            pooled = {
-                output: values.take([lead_time - 1], axis=-self._rank(output)) for output, values in self.values.items()
-            }
+        pooled = self.values if lead_time is None else _AtLeadTime(self, lead_time)
         if name in forecast_metrics.NAMES:
             return forecast_metrics.compute(pooled, name)
         if name in spectrum_metrics.NAMES:
@@ -201,11 +198,15 @@ class Sums:
 
     def figures(self) -> dict[str, float]:
         """Returns every metric of the task by `key`: over all lead times of a forecast, and at each."""
-        return {
-            key(name, lead_time): self.compute(name, lead_time)
-            for lead_time in (None, *range(1, self.horizon + 1))
-            for name in names_of(self.task, self.events)
-        }
+        names = names_of(self.task, self.events)
+        found = {key(name): self.compute(name) for name in names}
+        if self.horizon:
+            # Each lead time is a forecast of one: a metric is computed at all of them at once.
+            apart = {name: np.expand_dims(values, 1) for name, values in self.values.items()}
+            each = dataclasses.replace(self, values=apart)
+            at = {name: each.compute_each(name).tolist() for name in names}
+            found |= {key(name, lead + 1): at[name][lead] for lead in range(self.horizon) for name in names}
+        return found
 
     def to_json(self) -> str:
         """Returns the sums as text."""
@@ -240,3 +241,20 @@ class Sums:
         if name in anomaly_metrics.HISTOGRAMS:
             return 1
         return 2 if name == "confusion" else 0
+
+
+class _AtLeadTime(Mapping[str, np.ndarray]):
+    """The sums of a forecast at one of its lead times: of hundreds of outputs, a metric looks at two or three."""
+
+    def __init__(self, sums: Sums, lead_time: int):
+        self._sums = sums
+        self._lead_time = lead_time
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._sums.values[name].take([self._lead_time - 1], axis=-self._sums._rank(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sums.values)
+
+    def __len__(self) -> int:
+        return len(self._sums.values)

@@ -4,7 +4,8 @@ import numpy as np
 import pydantic
 import pytest
 
-from framecast.evaluation import metrics, spectrum_metrics
+from framecast.evaluation import event_metrics, metrics, spectrum_metrics
+from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.forecast_metrics import NAMES, OUTPUTS, REFERENCES
 from framecast.evaluation.metrics import Sums
 from framecast.evaluation.spec import EvaluateSpec, Threshold
@@ -56,6 +57,25 @@ def test_skill_is_against_the_best_reference_of_each_lead_time():
     assert sums.compute("skill") == pytest.approx(1 - 5 / 6)
     assert sums.compute("skill_persistence") == 1 - 5 / 16
     assert sums.compute("skill_climatology", 2) == 1 - 4 / 2
+
+
+@pytest.mark.parametrize("events", [None, EventsSpec(thresholds=[0.1, 0.5], scales=[1, 3, 5])])
+def test_all_figures_at_once_are_those_computed_one_by_one(outputs, events):
+    counted = event_metrics.outputs(2, 3) if events else {}
+    rng = np.random.default_rng(1)
+    outputs |= {name: rng.integers(0, 9, (5, HORIZON, *axes)) for name, axes in counted.items()}
+    outputs["frames"][:, 2] = 0  # No mean over none: nan at the third lead time.
+    sums = Sums(events=events).update(outputs)
+    expected = {
+        metrics.key(name, lead): sums.compute(name, lead)
+        for lead in (None, 1, 2, 3)
+        for name in metrics.names_of("forecast", events)
+    }
+    found = sums.figures()
+    assert list(found) == list(expected)
+    np.testing.assert_array_equal(list(found.values()), list(expected.values()))
+    assert np.isnan(found["psnr/lead_3"])
+    assert found["psnr/lead_2"] == pytest.approx(outputs["psnr"][:, 1].mean())
 
 
 def test_any_split_and_order_gives_the_same(outputs):
