@@ -52,7 +52,8 @@ class ExportModule(tf.Module, abc.ABC):
         # A warm start reads them back by this name.
         self._variables = [weight.value for weight in model.weights]
         self.call_model = lambda *args, **kwargs: model(*args, **kwargs)
-        self.transform = transform
+        # Transform's layer would bring functions of its own too; what it has learned are constants in the graph.
+        self.transform = lambda features: transform(features)
         self._clip = clip
         self._task = task
         self.shortest = shortest
