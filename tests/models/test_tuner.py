@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+# Nothing out of `tuner` by name: TFX's Tuner loads the module anew, and another test's run may have.
 from framecast.models import search_oracle, trainer, tuner
-from framecast.models.tuner import Trials, TrialStopped, check_median, tuner_fn
 from framecast.schemas import features
 
 _STEPS = 24
@@ -60,7 +60,7 @@ def fn_args(folder, tune, **train):
 
 def search(folder, tune, **train):
     """Runs a search, or what is left of it, and returns the tuner."""
-    found = tuner_fn(fn_args(folder, tune, **train))
+    found = tuner.tuner_fn(fn_args(folder, tune, **train))
     found.tuner.search(**found.fit_kwargs)
     return found.tuner
 
@@ -103,7 +103,7 @@ def simulated(monkeypatch):
         for step in range(6, self.steps + 1, 6):
             evaluated(step, found.loss(values, step))
 
-    monkeypatch.setattr(Trials, "train", train)
+    monkeypatch.setattr(tuner.Trials, "train", train)
     return found
 
 
@@ -130,8 +130,8 @@ def test_the_trainer_trains_by_what_was_found(folder, monkeypatch):
         "train": {"learning_rate": {"min": 0.01, "max": 0.2}, "augment": {"values": [["flip"], ["flip", "subclip"]]}},
         "model": {"arguments": {"size": {"min": 3, "max": 5}}},
     }
-    found = tuner_fn(fn_args(folder, {"space": space, "trials": 1}))
-    monkeypatch.setattr(Trials, "train", lambda self, values, folder, evaluated: evaluated(6, 0.1))
+    found = tuner.tuner_fn(fn_args(folder, {"space": space, "trials": 1}))
+    monkeypatch.setattr(tuner.Trials, "train", lambda self, values, folder, evaluated: evaluated(6, 0.1))
     found.tuner.search()
     arguments = fn_args(folder, None)
     arguments.model_run_dir = str(folder / "run")
@@ -228,11 +228,11 @@ def test_a_trial_worse_than_the_median_is_stopped(folder, simulated):
 
 def test_median_rule_against_a_table():
     others = [{5: 1.0, 10: 0.5}, {5: 2.0, 10: 3.0}, {5: 4.0}]
-    check_median(5, {5: 2.0}, others)  # As good as the median.
-    with pytest.raises(TrialStopped, match="above 2, the median of 3"):
-        check_median(5, {5: 2.1}, others)
-    check_median(10, {5: 9.0, 10: 9.0}, others)  # Two got there.
-    check_median(10, {5: 1.0, 10: 9.0}, [*others, {5: 9.0, 10: 9.0}])  # What it had reached counts.
+    tuner.check_median(5, {5: 2.0}, others)  # As good as the median.
+    with pytest.raises(tuner.TrialStopped, match="above 2, the median of 3"):
+        tuner.check_median(5, {5: 2.1}, others)
+    tuner.check_median(10, {5: 9.0, 10: 9.0}, others)  # Two got there.
+    tuner.check_median(10, {5: 1.0, 10: 9.0}, [*others, {5: 9.0, 10: 9.0}])  # What it had reached counts.
 
 
 def test_a_trial_that_diverges_fails_and_the_search_goes_on(folder, simulated):
