@@ -22,8 +22,8 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_CHANNELS = (1, 0, 3, 0, 2, 0, 4)
 
 
-# Nothing here branches in Python on a tensor, and TFX would convert it and all that it calls, which takes longer than to
-# trace it.
+# Nothing here branches in Python on a tensor; TFX would convert it and all that it calls, which takes longer than
+# tracing it does.
 @tf.autograph.experimental.do_not_convert
 def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, tf.Tensor]:
     """What Transform runs: learns the bucket boundaries from the train split, then `preprocess`.
