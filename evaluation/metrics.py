@@ -244,7 +244,7 @@ class Sums:
 
 
 class _AtLeadTime(Mapping[str, np.ndarray]):
-    """The sums of a forecast at one of its lead times: of hundreds of outputs, a metric looks at two or three."""
+    """The sums of a forecast at one of its lead times: of dozens of outputs, a metric looks at two or three."""
 
     def __init__(self, sums: Sums, lead_time: int):
         self._sums = sums
