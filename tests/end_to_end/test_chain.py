@@ -10,6 +10,7 @@ import tensorflow as tf
 from scipy.ndimage import uniform_filter
 from skimage.metrics import structural_similarity
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorflow.core.protobuf import saved_model_pb2
 
 from framecast.evaluation import metrics
 from framecast.evaluation.verdict import read_verdict
@@ -293,6 +294,17 @@ def test_evaluate_finds_the_evaluators_figures_on_the_raw_clips(first_run, frame
 
 def _numbers(figures):
     return {name: np.nan if value is None else value for name, value in figures.items()}
+
+
+def test_no_layer_of_keras_is_in_the_model(chain):
+    # It would bring traced functions of its own, written by every export and read by every server that starts.
+    saved = saved_model_pb2.SavedModel.FromString(
+        (chain.folder / "serving" / str(chain.versions[-1]) / "saved_model.pb").read_bytes()
+    )
+    nodes = saved.meta_graphs[0].object_graph_def.nodes
+    kinds = {node.user_object.identifier for node in nodes if node.HasField("user_object")}
+    assert kinds
+    assert not {kind for kind in kinds if "keras" in kind}
 
 
 def test_the_card_says_what_a_client_must_know(chain):
