@@ -14,7 +14,7 @@ import difflib
 import functools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -188,7 +188,7 @@ class Sums:
                 "regress": label_metrics.compute_regress,
             }[self.task]
             return compute(self.values, name)
-        pooled = self.values if lead_time is None else _AtLeadTime(self, lead_time)
+        pooled = self.values if lead_time is None else self._at(lead_time)
         if name in forecast_metrics.NAMES:
             return forecast_metrics.compute(pooled, name)
         if name in spectrum_metrics.NAMES:
@@ -228,6 +228,14 @@ class Sums:
             EventsSpec.model_validate(read["events"]) if read["events"] else None,
         )
 
+    def _at(self, lead_time: int) -> Mapping[str, np.ndarray]:
+        """Returns a forecast's values at one lead time: views, since a metric looks at a few of dozens."""
+        found = {}
+        for name, values in self.values.items():
+            after = (slice(None),) * (self._rank(name) - 1)
+            found[name] = values[(..., slice(lead_time - 1, lead_time), *after)]
+        return found
+
     @functools.cached_property
     def _axes(self) -> Mapping[str, tuple[int, ...]]:
         """The axes of a forecast's outputs after the lead times, of those that have any."""
@@ -241,20 +249,3 @@ class Sums:
         if name in anomaly_metrics.HISTOGRAMS:
             return 1
         return 2 if name == "confusion" else 0
-
-
-class _AtLeadTime(Mapping[str, np.ndarray]):
-    """The sums of a forecast at one of its lead times: of dozens of outputs, a metric looks at two or three."""
-
-    def __init__(self, sums: Sums, lead_time: int):
-        self._sums = sums
-        self._lead_time = lead_time
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._sums.values[name].take([self._lead_time - 1], axis=-self._sums._rank(name))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._sums.values)
-
-    def __len__(self) -> int:
-        return len(self._sums.values)
