@@ -44,8 +44,13 @@ class Chain:
     def versions(self):
         return sorted(int(path.name) for path in (self.folder / "serving").glob("[0-9]*"))
 
+    @property
+    def newest(self):
+        """The folder of the version that was pushed last."""
+        return self.folder / "serving" / str(self.versions[-1])
+
     def model(self):
-        return tf.saved_model.load(str(self.folder / "serving" / str(self.versions[-1])))
+        return tf.saved_model.load(str(self.newest))
 
     def artifact(self, component, output):
         """The folder of a component's newest output."""

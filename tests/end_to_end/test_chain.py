@@ -298,9 +298,7 @@ def _numbers(figures):
 
 def test_no_layer_of_keras_is_in_the_model(chain):
     # It would bring traced functions of its own, written by every export and read by every server that starts.
-    saved = saved_model_pb2.SavedModel.FromString(
-        (chain.folder / "serving" / str(chain.versions[-1]) / "saved_model.pb").read_bytes()
-    )
+    saved = saved_model_pb2.SavedModel.FromString((chain.newest / "saved_model.pb").read_bytes())
     nodes = saved.meta_graphs[0].object_graph_def.nodes
     kinds = {node.user_object.identifier for node in nodes if node.HasField("user_object")}
     assert kinds
@@ -308,9 +306,7 @@ def test_no_layer_of_keras_is_in_the_model(chain):
 
 
 def test_the_card_says_what_a_client_must_know(chain):
-    card = json.loads(
-        (chain.folder / "serving" / str(chain.versions[-1]) / "assets.extra" / "framecast.json").read_text()
-    )
+    card = json.loads((chain.newest / "assets.extra" / "framecast.json").read_text())
     assert (card["task"], card["horizon"], card["context"]) == ("forecast", _HORIZON, {"min": 4, "max": 24})
     assert (card["dtype"], card["channels"], card["frame_rate"]) == ("uint8", 1, 10.0)
     assert card["batch_sizes"] == [1, 4, 16]
@@ -323,7 +319,7 @@ def test_the_warm_up_asks_for_every_batch_size_at_every_length_that_transform_ma
             frames = tf.train.Example.FromString(record).features.feature[features.FRAMES].bytes_list.value[0]
             lengths.add(int(tf.io.parse_tensor(frames, tf.uint8).shape[0]))
     asked, others = [], []
-    for request in warmup.read_warmup(str(chain.folder / "serving" / str(chain.versions[-1]))):
+    for request in warmup.read_warmup(str(chain.newest)):
         if request.model_spec.signature_name == "serving_default":
             asked.append(tuple(dim.size for dim in request.inputs["frames"].tensor_shape.dim[:2]))
         else:
