@@ -15,7 +15,7 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -232,8 +232,8 @@ class Sums:
         """Returns a forecast's values at one lead time: views, since a metric looks at a few of dozens."""
         found = {}
         for name, values in self.values.items():
-            after = (slice(None),) * (self._rank(name) - 1)
-            found[name] = values[(..., slice(lead_time - 1, lead_time), *after)]
+            place: tuple[Any, ...] = (..., slice(lead_time - 1, lead_time), *[slice(None)] * (self._rank(name) - 1))
+            found[name] = values[place]
         return found
 
     @functools.cached_property
