@@ -17,7 +17,7 @@ peers: ## Creates .venv-peers: PyTorch, JAX and pySTEPS, for benchmarks and for 
 	@requirements/setup.sh --peers
 
 demo: setup ## Makes a data set, runs the whole pipeline, serves, asks the server, shows the result.
-	@$(PYTHON) -W ignore -m framecast.pipeline.demo
+	@$(PYTHON) -W ignore -m framecast.pipeline.commands.demo
 
 WORKDIR ?= work
 tensorboard: setup ## Shows the training runs of WORKDIR (work unless given), those going on too, on http://localhost:6006.
@@ -35,7 +35,7 @@ test-all: setup ## Runs all tests on this machine's stack and, where that is A, 
 test-backends: setup peers ## Runs the layers' tests on Keras' other backends, JAX and PyTorch, and what needs pySTEPS.
 	@KERAS_BACKEND=jax .venv-peers/bin/python -W ignore -m pytest tests/models/test_convlstm.py
 	@KERAS_BACKEND=torch .venv-peers/bin/python -W ignore -m pytest tests/models/test_convlstm.py
-	@.venv-peers/bin/python -W ignore -m pytest tests/evaluation/test_extrapolation.py
+	@.venv-peers/bin/python -W ignore -m pytest tests/evaluation/baselines/test_extrapolation.py
 	@FRAMECAST_PEERS=.venv-peers/bin/python $(PYTHON) -W ignore -m pytest tests/evaluation/test_pysteps.py
 
 test-flink: setup ## Runs the pipeline on a real Flink cluster of this machine, and kills parts of it; needs Java 17, Maven, stack A.
@@ -62,7 +62,6 @@ image-steps: setup ## Runs the steps of kubeflow/Dockerfile in a Debian 13 root,
 lint: setup ## Checks style and types.
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@mkdir -p build/typed && ln -sfn ../.. build/typed/framecast
 	@.venv/bin/mypy
 
 format: setup ## Formats the code and mends what ruff can.

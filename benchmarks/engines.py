@@ -84,10 +84,12 @@ def _prepare(folder: pathlib.Path, size: int) -> int:
 def _make(folder: pathlib.Path, size: int) -> int:
     import keras
 
-    from framecast.clips.check import read_clips
-    from framecast.clips.demo import make_demo
-    from framecast.models import builders, export
-    from framecast.pipeline import check, config
+    from framecast.clips.demo.moving_digits import make_demo
+    from framecast.clips.validation import read_clips
+    from framecast.models.export import module as export
+    from framecast.models.networks import builders
+    from framecast.pipeline.commands import check
+    from framecast.pipeline.config import config
 
     make_demo(folder / "clips", clips=int(folder.name) * 2 // sum(_LENGTHS), seed=0, size=size, frames=_LENGTHS)
     (folder / "config.yaml").write_text(_CONFIG.format(folder=folder))
@@ -143,7 +145,8 @@ def _measure(folder: pathlib.Path, component: str, beam: Any) -> Any:
         return _make(folder, beam)
     if component == "Evaluator":
         return _evaluate(folder, beam)
-    from framecast.pipeline import config, run
+    from framecast.pipeline.config import config
+    from framecast.pipeline.runs import run
 
     resolved = config.load(str(folder / "config.yaml"), [f"beam={yaml.safe_dump(beam, default_flow_style=True)}"])
     result = run.run(resolved, str(_work(folder, beam)), None, component, quiet=True)
@@ -156,9 +159,9 @@ def _measure(folder: pathlib.Path, component: str, beam: Any) -> Any:
 def _evaluate(folder: pathlib.Path, beam: dict[str, Any]) -> dict[str, Any]:
     """Runs the Evaluator's executor on what ClipExampleGen wrote and the model that was not trained."""
     from framecast.components import evaluator  # noqa: F401 - with the imports, not with what is measured
-    from framecast.pipeline import config
-    from framecast.pipeline.beam_spec import BeamSpec
-    from framecast.pipeline.peak_memory import PeakMemory
+    from framecast.pipeline.config import config
+    from framecast.pipeline.config.beam import BeamSpec
+    from framecast.pipeline.runs.peak_memory import PeakMemory
 
     resolved = config.load(str(folder / "config.yaml"))
     work = _work(folder, beam)

@@ -77,11 +77,13 @@ def _prepare(folder: pathlib.Path, clips: str, preset: str) -> None:
     """Writes the artifacts that an Evaluator reads: ingested clips and an exported model."""
     import keras
 
-    from framecast.clips.check import read_clips
-    from framecast.clips.demo import make_demo
+    from framecast.clips.demo.moving_digits import make_demo
     from framecast.clips.records import write_records
-    from framecast.models import builders, export
-    from framecast.pipeline import check, config
+    from framecast.clips.validation import read_clips
+    from framecast.models.export import module as export
+    from framecast.models.networks import builders
+    from framecast.pipeline.commands import check
+    from framecast.pipeline.config import config
 
     resolved = config.load(str(_CONFIG), [f"model.preset={preset}", f"clip.frames.max={_FRAMES}"])
     make_demo(folder / "clips", clips=int(clips), seed=0, size=_SIZE, frames=(_FRAMES, _FRAMES))
@@ -98,8 +100,8 @@ def _prepare(folder: pathlib.Path, clips: str, preset: str) -> None:
 def _evaluator(folder: pathlib.Path) -> dict[str, Any]:
     """Runs the component's executor on artifacts made by hand."""
     from framecast.components import evaluator  # noqa: F401 - with the imports, not with what is measured
-    from framecast.evaluation.verdict import read_verdict
-    from framecast.pipeline import config
+    from framecast.evaluation.gate.verdict import read_verdict
+    from framecast.pipeline.config import config
 
     resolved = config.Config.model_validate_json((folder / "config.json").read_text())
     done = measuring()

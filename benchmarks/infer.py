@@ -81,10 +81,10 @@ def _compare(folder: str, clips: int, steps: Sequence[str]) -> int:
 
 def _kill(folder: pathlib.Path, clips: int) -> None:
     """Kills `framecast infer` half-way, starts it again, and prints what came of it."""
-    from framecast.serving.answer_names import answer_names
+    from framecast.serving.predictions.example_ids import answer_names
 
     to = folder / "killed"
-    command = [sys.executable, "-W", "ignore", "-m", "framecast.pipeline.cli", "infer", str(folder / "model/1")]
+    command = [sys.executable, "-W", "ignore", "-m", "framecast.pipeline.cli.main", "infer", str(folder / "model/1")]
     command += [str(folder / "clips"), "--to", str(to), "--json"]
     answers = lambda: sorted(to.glob("answers-*"))  # noqa: E731 - asked again and again
     every = len(list((folder / "clips").glob("*/*")))
@@ -106,9 +106,12 @@ def _kill(folder: pathlib.Path, clips: int) -> None:
 def _prepare(folder: pathlib.Path, clips: str, preset: str) -> None:
     import keras
 
-    from framecast.clips.demo import make_demo
-    from framecast.models import builders, export
-    from framecast.pipeline import check, config, dag
+    from framecast.clips.demo.moving_digits import make_demo
+    from framecast.models.export import module as export
+    from framecast.models.networks import builders
+    from framecast.pipeline.commands import check
+    from framecast.pipeline.config import config
+    from framecast.pipeline.dag import dag
 
     resolved = config.load(str(_CONFIG), [f"model.preset={preset}"])
     make_demo(folder / "clips", clips=int(clips), seed=0, size=_SIZE, frames=(_FRAMES, _FRAMES))
@@ -161,10 +164,10 @@ def _run_inference(folder: pathlib.Path, batch: str) -> dict[str, Any]:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from framecast.clips.beam_runner import BEAM_RUNNER
-    from framecast.clips.check import read_frames
     from framecast.clips.records import read_records
-    from framecast.serving.bulk_model import BulkModel
-    from framecast.serving.exported import find_model
+    from framecast.clips.validation import read_frames
+    from framecast.serving.bulk.model import BulkModel
+    from framecast.serving.exported_model import find_model
 
     model = find_model(str(folder / "model/1"))
 
@@ -202,8 +205,8 @@ def _infer(folder: pathlib.Path, batch: str) -> dict[str, Any]:
 
     from framecast.clips.beam_runner import BEAM_RUNNER
     from framecast.clips.records import find_files
-    from framecast.serving import bulk_inference
-    from framecast.serving.exported import find_model
+    from framecast.serving.bulk import inference as bulk_inference
+    from framecast.serving.exported_model import find_model
 
     done = measuring()
     bulk_inference.infer(

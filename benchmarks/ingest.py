@@ -94,7 +94,7 @@ def main() -> None:
 
 def _measure(folder: pathlib.Path, frames: int, size: int) -> list[Measure]:
     """Makes a data set, and returns what `tf.data` and each component took for it."""
-    from framecast.clips.demo import make_demo  # TensorFlow comes with it: after `settle`.
+    from framecast.clips.demo.moving_digits import make_demo  # TensorFlow comes with it: after `settle`.
 
     started = time.monotonic()
     clips = frames * 2 // sum(_LENGTHS)
@@ -118,7 +118,9 @@ def _run_component(folder: str, name: str) -> dict[str, Any]:
     """Runs one component, those before it from the cache; or reads the clips with `tf.data`."""
     if name == "tf.data":
         return _read_clips(sorted(str(file) for file in pathlib.Path(folder).glob("clips/*/*")))
-    from framecast.pipeline import config, dag, report_line, run, runner  # noqa: F401 - all that a run imports
+    from framecast.pipeline.config import config
+    from framecast.pipeline.dag import dag  # noqa: F401 - all that a run imports
+    from framecast.pipeline.runs import progress, run, runner  # noqa: F401
 
     imports = peak()
     result = run.run(config.load(f"{folder}/config.yaml"), f"{folder}/work", None, name, quiet=True)

@@ -13,13 +13,13 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from framecast.models import presets
-from framecast.models.export_forecast import ForecastModule, ReferenceConstants
+from framecast.models.export.forecast import ForecastModule, ReferenceConstants
+from framecast.models.networks import presets
 from framecast.models.spec import ForecastTask
-from framecast.schemas.spec import ClipSpec, FrameRange
-from framecast.serving.client import Forecaster
-from framecast.serving.live import LiveForecast
-from framecast.serving.server import Server
+from framecast.schemas.clip_spec import ClipSpec, FrameRange
+from framecast.serving.client.client import Forecaster
+from framecast.serving.client.stream import LiveForecast
+from framecast.serving.server.server import Server
 
 CONTEXT = 24
 FRAMES, WARM_UP = 20, 3  # Frames that are timed, and those before them.

@@ -50,15 +50,15 @@ def run_evaluator(folder: pathlib.Path, examples: pathlib.Path, model: pathlib.P
         folder: Where it writes, as `evaluation` and `blessing`.
         examples: Artifact of ingested clips, with an eval split.
         model: Artifact of an exported model.
-        config: The `framecast.pipeline.config.Config`.
-        beam: The `framecast.pipeline.beam_spec.BeamSpec` that it runs by.
+        config: The `framecast.pipeline.config.config.Config`.
+        beam: The `framecast.pipeline.config.beam.BeamSpec` that it runs by.
     """
     from google.protobuf import json_format
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
     from tfx.types import standard_artifacts
 
     from framecast.components.evaluator import Executor
-    from framecast.evaluation.thresholds import build_eval_config
+    from framecast.evaluation.gate.thresholds import build_eval_config
 
     artifacts = {
         "examples": standard_artifacts.Examples(),

@@ -12,7 +12,7 @@ sampling brought to 0 within the budget: at its own pace of 50,000 steps it woul
 here.
 
 MSE and MAE are sums over a frame's pixels, before clipping; SSIM and PSNR are of clipped frames; see
-`framecast.evaluation.metrics`. `ssim` has a data range of 1, `ssim_openstl` of 2, which is what OpenSTL prints.
+`evaluation.metrics.registry`. `ssim` has a data range of 1, `ssim_openstl` of 2, which is what OpenSTL prints.
 """
 
 import argparse
@@ -56,17 +56,17 @@ def main() -> None:
 
 def _write_data(folder: pathlib.Path, mnist: str | None, steps: int, seed: int) -> None:
     """Writes every batch that both will see, and the validation sequences: other digits, another seed."""
-    from framecast.clips import demo
+    from framecast.clips.demo import moving_digits
 
-    digits = demo.source_digits(mnist)
+    digits = moving_digits.source_digits(mnist)
     held_out = len(digits) // 7
 
     def sequences(count, digits, number):
         rng = np.random.default_rng((seed, number))
         length = _SHOWN + _FORECAST
         for _ in range(count):
-            moving = [(digits[rng.integers(len(digits))], path) for path in demo.digit_paths(rng, length)]
-            yield demo.draw_digits(moving, length, _SIZE)
+            moving = [(digits[rng.integers(len(digits))], path) for path in moving_digits.digit_paths(rng, length)]
+            yield moving_digits.draw_digits(moving, length, _SIZE)
 
     train = np.lib.format.open_memmap(
         folder / "train.npy", "w+", np.uint8, (steps, _BATCH, _SHOWN + _FORECAST, _SIZE, _SIZE, 1)

@@ -80,9 +80,9 @@ def _compare(arguments: argparse.Namespace, folder: pathlib.Path) -> None:
 
 def _read(files: list[pathlib.Path]) -> np.ndarray:
     """Returns `(clip, 10, height, width)` uint8: the end of each clip that is long enough."""
-    from framecast.clips.check import read_clips
     from framecast.clips.codec import decode_frames
-    from framecast.schemas.spec import ClipSpec
+    from framecast.clips.validation import read_clips
+    from framecast.schemas.clip_spec import ClipSpec
 
     spec = ClipSpec(frames={"min": 1, "max": 1000})
     clips = [decode_frames(example, spec)[..., 0] for path in files for example in read_clips(str(path), spec)]
@@ -93,7 +93,8 @@ def _read(files: list[pathlib.Path]) -> np.ndarray:
 def _trained_forecast(overrides: list[str], workdir: pathlib.Path, shown: np.ndarray) -> np.ndarray:
     import tensorflow as tf
 
-    from framecast.pipeline import config, run
+    from framecast.pipeline.config import config
+    from framecast.pipeline.runs import run
 
     result = run.run(config.load(str(_ROOT / "configs/radar.yaml"), overrides), str(workdir), to_node="Trainer")
     if result.exit_code:
@@ -137,7 +138,7 @@ def _write_references(clips: str, path: str) -> None:
 
 def _scores(forecast: np.ndarray, truth: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns CSI and frequency bias by lead time; clips' pixels are 255 * (dBZ + 10) / 70."""
-    from framecast.schemas.rain import rain_to_dbz
+    from framecast.schemas.units import rain_to_dbz
 
     threshold = (rain_to_dbz(rate) + 10) / 70
     said, seen = forecast >= threshold, truth >= threshold

@@ -84,8 +84,10 @@ def _measure(folder: pathlib.Path, preset: str, seconds: float) -> None:
 def _export(folder: pathlib.Path, preset: str) -> None:
     import keras
 
-    from framecast.models import builders, export
-    from framecast.pipeline import check, config
+    from framecast.models.export import module as export
+    from framecast.models.networks import builders
+    from framecast.pipeline.commands import check
+    from framecast.pipeline.config import config
 
     resolved = config.load(str(_CONFIG), [f"model.preset={preset}"])
     keras.utils.set_random_seed(0)
@@ -110,7 +112,7 @@ def _inputs(batch: int) -> dict[str, dict[str, Any]]:
 
 def _clips(batch: int) -> np.ndarray:
     """Returns moving digits `(batch, time, height, width, 1)` uint8."""
-    from framecast.clips.demo import digit_paths, draw_digits, source_digits
+    from framecast.clips.demo.moving_digits import digit_paths, draw_digits, source_digits
 
     random, digits = np.random.default_rng(0), source_digits(None)
     clips = []
@@ -122,7 +124,17 @@ def _clips(batch: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _server(base: pathlib.Path, *flags: str) -> Iterator[str]:
-    command = [sys.executable, "-W", "ignore", "-m", "framecast.pipeline.cli", "serve", str(base), "--port=0", "--json"]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "framecast.pipeline.cli.main",
+        "serve",
+        str(base),
+        "--port=0",
+        "--json",
+    ]
     with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -135,8 +147,8 @@ def _asking(address: str, signature: str, inputs: dict[str, Any]) -> Callable[[]
     """Returns what asks as TensorFlow Serving's published clients do: a request made, sent, and its answer read."""
     import tensorflow as tf
 
-    from framecast.models.warmup import predict_request
-    from framecast.serving.client import predict_stub
+    from framecast.models.export.warmup import predict_request
+    from framecast.serving.client.client import predict_stub
 
     predict = predict_stub(address)
 
@@ -173,17 +185,17 @@ def _throughput_alone(signature: Callable[..., Any], batch: int, seconds: float)
 def _throughput_of_clients(address: str, seconds: float) -> float:
     import grpc
 
-    from framecast.models.warmup import predict_request
-    from framecast.serving import protos
+    from framecast.models.export.warmup import predict_request
+    from framecast.serving import rpc
 
     request = predict_request(_inputs(1)["serving_default"], model="framecast").SerializeToString()
     started = threading.Barrier(_CLIENTS)
 
     def ask(_):
         # A connection for each: by default channels of one process to one address share it.
-        options = [*protos.ANY_SIZE, ("grpc.use_local_subchannel_pool", 1)]
+        options = [*rpc.ANY_SIZE, ("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(address, options=options) as channel:
-            predict = channel.unary_unary(f"/{protos.PREDICT.service}/{protos.PREDICT.name}")
+            predict = channel.unary_unary(f"/{rpc.PREDICT.service}/{rpc.PREDICT.name}")
             for _ in range(3):
                 predict(request)
             started.wait()

@@ -15,12 +15,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from framecast.clips.check import read_clips
 from framecast.clips.codec import context_value, decode_frames
-from framecast.clips.demo_tasks import make_motion
-from framecast.models import presets
-from framecast.models.losses import label_loss
-from framecast.schemas.spec import ClipSpec
+from framecast.clips.demo.task_demos import make_motion
+from framecast.clips.validation import read_clips
+from framecast.models.networks import presets
+from framecast.models.training.losses import label_loss
+from framecast.schemas.clip_spec import ClipSpec
 
 _BATCH = 16
 _RATE = 0.003

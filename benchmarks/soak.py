@@ -80,7 +80,8 @@ def main() -> int:
 def soak(folder: pathlib.Path, seconds: float, swaps: int, clients: int) -> int:
     """Runs the soak in `folder`; returns the exit code."""
     from framecast.components import pusher
-    from framecast.serving import releases, versions
+    from framecast.serving import versions
+    from framecast.serving.releases import releases
 
     exports = _export(folder / "exports")
     clips = [np.random.default_rng(length).integers(0, 256, (length, _SIZE, _SIZE, 1), np.uint8) for length in _LENGTHS]
@@ -137,8 +138,10 @@ def soak(folder: pathlib.Path, seconds: float, swaps: int, clients: int) -> int:
 def _export(folder: pathlib.Path) -> list[pathlib.Path]:
     import keras
 
-    from framecast.models import builders, export
-    from framecast.pipeline import check, config
+    from framecast.models.export import module as export
+    from framecast.models.networks import builders
+    from framecast.pipeline.commands import check
+    from framecast.pipeline.config import config
 
     folder.mkdir()
     (folder / "config.yaml").write_text(_CONFIG)
@@ -168,7 +171,17 @@ def _answers(export: pathlib.Path, clips: list[np.ndarray]) -> list[np.ndarray]:
 def _server(folder: pathlib.Path, base: pathlib.Path) -> Iterator[tuple[str, psutil.Process]]:
     """Runs `framecast serve` as a user would; yields its address and process."""
     (folder / "batching.config").write_text(_BATCHING)
-    command = [sys.executable, "-W", "ignore", "-m", "framecast.pipeline.cli", "serve", str(base), "--port=0", "--json"]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "framecast.pipeline.cli.main",
+        "serve",
+        str(base),
+        "--port=0",
+        "--json",
+    ]
     command += ["--enable_batching", f"--batching_parameters_file={folder / 'batching.config'}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -190,8 +203,8 @@ def _ask(
 ) -> None:
     import tensorflow as tf
 
-    from framecast.models.warmup import predict_request
-    from framecast.serving.client import predict_stub
+    from framecast.models.export.warmup import predict_request
+    from framecast.serving.client.client import predict_stub
 
     predict, draw = predict_stub(address), random.Random(seed)
     while not stop.is_set():
@@ -221,9 +234,10 @@ def _push_corrupt(base: pathlib.Path, export: pathlib.Path) -> None:
 
 def _roll_back(base: pathlib.Path, address: str, tally: Tally) -> None:
     """Goes back to the version before, as `framecast models rollback` does, and waits until it answers again."""
-    from framecast.serving import model_servers, release_folder, releases
+    from framecast.serving.releases import folder as release_folder
+    from framecast.serving.releases import releases, server_sync
 
-    with model_servers.ModelServers([address]) as servers:
+    with server_sync.ModelServers([address]) as servers:
         before = releases.rollback(str(base), servers)["labels"][release_folder.STABLE]
     answered = tally.answers.get(before, 0)
     _wait(lambda: tally.answers.get(before, 0) > answered, f"version {before} to answer again")

@@ -16,14 +16,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from framecast.clips.check import read_clips
 from framecast.clips.codec import decode_frames
-from framecast.clips.demo import make_demo
-from framecast.models import export, export_forecast, presets, training, warm_start
-from framecast.models.objectives import make_objective
+from framecast.clips.demo.moving_digits import make_demo
+from framecast.clips.validation import read_clips
+from framecast.models.export import forecast as export_forecast
+from framecast.models.export import module as export
+from framecast.models.networks import presets
 from framecast.models.preprocessing import preprocess
 from framecast.models.spec import ContextSpec, ForecastTask, TrainSpec
-from framecast.schemas.spec import ClipSpec
+from framecast.models.training import loop, warm_start
+from framecast.models.training.objectives import make_objective
+from framecast.schemas.clip_spec import ClipSpec
 
 _FRAMES = 16
 _CLIP = ClipSpec(frames={"min": _FRAMES, "max": _FRAMES}, height=64, width=64)
@@ -84,7 +87,7 @@ def _batches(clips: np.ndarray) -> tf.data.Dataset:
 def _fit(model: keras.Model, day: list[np.ndarray], steps: int, rate: float, folder: pathlib.Path) -> float:
     """Learns a day's train clips; returns the loss on its other clips after the last step."""
     order = np.random.default_rng(0).permutation(len(day[0]))
-    training.fit(
+    loop.fit(
         model,
         _batches(day[0][order]).repeat(),
         _batches(day[1]),

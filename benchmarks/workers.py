@@ -25,26 +25,27 @@ WARM_UP = 5  # Steps at the beginning that no rate counts: the first makes the g
 
 def worker(folder: pathlib.Path) -> None:
     """Trains as one worker of `TF_CONFIG`; the chief prints steps a second."""
-    from framecast.models import distribution
+    from framecast.models.training import distribution
 
     strategy = distribution.from_environment()
     import keras
     import tensorflow as tf
 
-    from framecast.models import presets, training
-    from framecast.models.objectives import make_objective
+    from framecast.models.networks import presets
     from framecast.models.spec import ForecastTask, TrainSpec
+    from framecast.models.training import loop
+    from framecast.models.training.objectives import make_objective
 
     keras.utils.set_random_seed(0)
     frames = tf.random.uniform([BATCH, TIME, SIDE, SIDE, 1])
     batch = {"frames": frames, "known": tf.ones_like(frames, tf.bool), "length": tf.fill([BATCH], TIME)}
     times: dict[int, float] = {}
-    training._REPORT_SECONDS = 0  # A record after every step.
+    loop._REPORT_SECONDS = 0  # A record after every step.
     log = logging.getLogger("framecast.train")
     log.setLevel(logging.INFO)
     log.addFilter(lambda record: times.setdefault(record.progress["step"], time.monotonic()) < 0)
     with strategy.scope():
-        training.fit(
+        loop.fit(
             presets.build("convlstm-tiny", channels=1, dtype="float32"),
             tf.data.Dataset.from_tensors(batch).repeat(),
             tf.data.Dataset.from_tensors(batch),

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from framecast.clips import images
+from framecast.clips import image_codec
 from framecast.schemas import features
-from framecast.schemas.spec import MAX_FRAME_PIXELS, ClipSpec, PixelValue
+from framecast.schemas.clip_spec import MAX_FRAME_PIXELS, ClipSpec, PixelValue
 
 RAW = "RAW"
 _DTYPES = ("uint8", "uint16", "float32")
@@ -133,7 +133,7 @@ def encode_clip(
         lists[features.FRAME_LABEL_VALUE].feature.add().float_list.value.append(number)
     little_endian = frames.astype(frames.dtype.newbyteorder("<"), copy=False)
     for frame, raw_frame, timestamp in zip(frames, little_endian, timestamps, strict=True):
-        data = raw_frame.tobytes() if raw else images.encode_png(frame)
+        data = raw_frame.tobytes() if raw else image_codec.encode_png(frame)
         lists[features.ENCODED].feature.add().bytes_list.value.append(data)
         lists[features.TIMESTAMP].feature.add().int64_list.value.append(timestamp)
     return example
@@ -177,7 +177,7 @@ def frame_size(example: tf.train.SequenceExample) -> tuple[int, int]:
     """Returns height and width of the frames of a checked clip: as its context says, else as its first image does."""
     height, width = (context_value(example, name, "int64_list") for name in (features.HEIGHT, features.WIDTH))
     if height is None or width is None:
-        header = images.read_header(frame_values(example, features.ENCODED, "bytes_list")[0])
+        header = image_codec.read_header(frame_values(example, features.ENCODED, "bytes_list")[0])
         return header.height, header.width
     return height, width
 
@@ -292,7 +292,7 @@ class _Decoder:
 
     def _decode_image(self, data: bytes, frame: int) -> np.ndarray:
         try:
-            header = images.read_header(data)
+            header = image_codec.read_header(data)
             if self._format not in (None, header.format):
                 message = f"expected {self._format} as {features.FORMAT} says, received {header.format}"
                 raise self._bad("image-format", features.ENCODED, message, frame)
@@ -302,8 +302,8 @@ class _Decoder:
                 message = f"expected {depth} bits a channel ({self._spec.dtype}), received {header.depth}"
                 raise self._bad("bit-depth", features.ENCODED, message, frame)
             self._check_size(header.height, header.width, frame)
-            return images.decode(data, header)
-        except images.BadImage as error:
+            return image_codec.decode(data, header)
+        except image_codec.BadImage as error:
             raise self._bad("unreadable-frame", features.ENCODED, str(error), frame) from error
 
     def _decode_raw(self, data: bytes, frame: int) -> np.ndarray:

@@ -4,7 +4,7 @@
     print(found.describe())
     write_contact_sheet("sheet.png", found.samples)
 
-Frames are not decoded but for the sheet: `framecast.clips.check` is what holds a clip against a contract.
+Frames are not decoded but for the sheet: `framecast.clips.validation` is what holds a clip against a contract.
 """
 
 import collections
@@ -19,11 +19,11 @@ import tensorflow as tf
 from google.protobuf import message as protobuf_message
 from PIL import Image
 
-from framecast.clips import images, stores
+from framecast.clips import filesystem, image_codec
 from framecast.clips.codec import RAW, BadClip, clip_name, context_value, decode_frames, frame_values
 from framecast.clips.records import BadFile, find_files, read_records
 from framecast.schemas import features
-from framecast.schemas.spec import ClipSpec
+from framecast.schemas.clip_spec import ClipSpec
 
 _ROWS = 8  # Clips of the contact sheet.
 _COLUMNS = 8  # Frames of each.
@@ -100,7 +100,7 @@ def inspect(paths: Sequence[str]) -> Inspection:
     for path in find_files(paths):
         found.files += 1
         try:
-            found.bytes += stores.total_size([path])
+            found.bytes += filesystem.total_size([path])
             for index, record in read_records(path, on_corrupt=lambda error, _: found.faults.append(str(error))):
                 try:
                     example = _add(record, found, recordings)
@@ -181,7 +181,7 @@ def _first_frame(example: tf.train.SequenceExample, data: bytes) -> tuple[int, i
             message = f"expected height, width, channels and dtype of RAW frames, received {*sizes, channels, dtype}"
             raise BadClip("missing-key", message, clip_name(example))
         return *sizes, _any_length(channels, dtype), RAW
-    header = images.read_header(data)
+    header = image_codec.read_header(data)
     spec = _any_length(header.channels, "uint16" if header.depth == 16 else "uint8")
     return header.height, header.width, spec, header.format
 

@@ -20,7 +20,7 @@ from typing import IO
 
 import google_crc32c
 
-from framecast.clips import stores
+from framecast.clips import filesystem
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _HEADER = struct.Struct("<QI")
@@ -69,7 +69,7 @@ def find_files(paths: Sequence[str]) -> Iterator[str]:
             matches = _data_below(path)
         else:
             # An object store has no folders: what is no file may be what the names of files begin with.
-            matches = stores.glob(path) or _data_below(path)
+            matches = filesystem.glob(path) or _data_below(path)
         if not matches:
             raise FileNotFoundError(f"{path}: expected files, received none")
         yield from matches
@@ -94,7 +94,7 @@ def read_records(
         BadFile: When the file is damaged or cut; what precedes the damage has been yielded.
     """
     path = os.fspath(path)
-    with stores.open_path(path, "rb") as file:
+    with filesystem.open_path(path, "rb") as file:
         stream = _decompressed(file, path)
         index = 0
         while True:
@@ -122,7 +122,7 @@ def write_records(path: str | os.PathLike[str], records: Iterable[bytes]) -> int
         How many records were written.
     """
     path = os.fspath(path)
-    with stores.open_path(path, "wb") as file:
+    with filesystem.open_path(path, "wb") as file:
         if not path.endswith(".gz"):
             return _write(file, records)
         # Neither name nor time in the header: they would make equal data differ.
@@ -132,7 +132,7 @@ def write_records(path: str | os.PathLike[str], records: Iterable[bytes]) -> int
 
 def _data_below(folder: str) -> list[str]:
     # Hidden files are being written still: what is whole has its final name.
-    names = [(name, os.path.basename(name)) for name in stores.list_below(folder)]
+    names = [(name, os.path.basename(name)) for name in filesystem.list_below(folder)]
     return [os.path.join(folder, name) for name, last in names if not last.startswith(".") and last != MANIFEST]
 
 

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from framecast.clips import stores
+from framecast.clips import filesystem
 
 SPAN = "{SPAN}"
 
@@ -131,14 +131,14 @@ def _lacking(key: str, pattern: str, own: str | None, marker: str | None) -> str
     if marker is not None:
         depth = next(place for place, part in enumerate(pattern.split(os.sep)) if SPAN in part)
         expected = os.path.join(os.sep.join(own.split(os.sep)[: depth + 1]), marker)
-        return None if stores.exists(expected) else f"{key}: there is no {expected}"
+        return None if filesystem.exists(expected) else f"{key}: there is no {expected}"
     folder, name = os.path.split(own)
     if SPAN in os.path.basename(pattern):  # The folder holds other spans too.
         unfinished = [f".{name}*", *(name + suffix for suffix in _SUFFIXES)]
     else:
         unfinished = [".*", *(f"*{suffix}" for suffix in _SUFFIXES), *_FOLDERS]
     for part in unfinished:
-        if paths := stores.glob(os.path.join(folder, part)):
+        if paths := filesystem.glob(os.path.join(folder, part)):
             return f"{key}: {paths[0]} is still being written"
     return None
 
@@ -156,7 +156,7 @@ def find_spans(pattern: str) -> dict[int, str]:
     (place,) = (index for index, part in enumerate(parts) if SPAN in part)
     expression = re.compile(fnmatch.translate(parts[place].replace(SPAN, _PLACE)).replace(_PLACE, "([0-9]+)"))
     spans: dict[int, str] = {}
-    for path in stores.glob(pattern.replace(SPAN, "[0-9]*")):
+    for path in filesystem.glob(pattern.replace(SPAN, "[0-9]*")):
         match = expression.match(path.split(os.sep)[place])
         if match is None:
             continue

@@ -14,9 +14,10 @@ from tfx.types.experimental import simple_artifacts
 
 from framecast.clips.records import MANIFEST, find_files
 from framecast.components.outcome import property_of
-from framecast.serving import bulk_inference, versions
-from framecast.serving.exported import find_model
-from framecast.serving.infer_spec import InferSpec
+from framecast.serving import versions
+from framecast.serving.bulk import inference as bulk_inference
+from framecast.serving.bulk.spec import InferSpec
+from framecast.serving.exported_model import find_model
 
 
 class BulkInferenceSpec(component_spec.ComponentSpec):

@@ -20,14 +20,14 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
-from framecast.clips import records, stores
-from framecast.clips.check import BadClip, check_clip
+from framecast.clips import filesystem, records
 from framecast.clips.codec import frame_size
 from framecast.clips.origin import source_names, tag
 from framecast.clips.quarantine import Fault, encode_fault
 from framecast.clips.survey import shared_names
+from framecast.clips.validation import BadClip, check_clip
 from framecast.schemas import features
-from framecast.schemas.spec import ClipSpec, LabelSpec
+from framecast.schemas.clip_spec import ClipSpec, LabelSpec
 
 SPLITS = ("train", "val", "eval")
 SUMMARY = "ingest.json"  # Beside the splits in the output artifact.
@@ -113,7 +113,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         artifact = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
         artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
         utils_format = exec_properties.get(standard_component_specs.OUTPUT_DATA_FORMAT_KEY)
-        files = [(split.name, path) for split in splits for path in stores.glob(os.path.join(base, split.pattern))]
+        files = [(split.name, path) for split in splits for path in filesystem.glob(os.path.join(base, split.pattern))]
         names = collections.Counter(path for _, path in files)
         if twice := sorted(path for path, count in names.items() if count > 1):
             received = " and ".join(name for name, path in files if path == twice[0])
@@ -220,7 +220,7 @@ class Driver(driver.Driver):
     def resolve_exec_properties(self, exec_properties: dict[str, Any], *_: Any) -> dict[str, Any]:
         """Adds what the cache notices new or replaced files by; spans have splits of their own."""
         splits, base = _inputs(exec_properties)
-        found = [f"{split.name}: {stores.fingerprint(os.path.join(base, split.pattern))}" for split in splits]
+        found = [f"{split.name}: {filesystem.fingerprint(os.path.join(base, split.pattern))}" for split in splits]
         exec_properties[utils.FINGERPRINT_PROPERTY_NAME] = "\n".join(found)
         exec_properties[utils.SPAN_PROPERTY_NAME] = 0
         exec_properties[utils.VERSION_PROPERTY_NAME] = None

@@ -14,7 +14,7 @@ from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 from tfx.utils import io_utils, path_utils
 
-from framecast.models import warmup
+from framecast.models.export import warmup
 
 _BLESSED = "blessed"  # TFX's Pusher reads this property.
 _TIMEOUT = 300.0
@@ -58,7 +58,7 @@ def SavedModelInfraValidator(
 
 def _replay(model: str) -> float:
     """Returns the median latency in milliseconds of the smallest batches."""
-    from framecast.serving.client import predict_stub
+    from framecast.serving.client.client import predict_stub
 
     with tempfile.TemporaryDirectory() as folder:
         candidate = os.path.join(folder, "candidate", "1")
@@ -66,7 +66,7 @@ def _replay(model: str) -> float:
         # Or the server would replay them once more, as it loads.
         warmup.write_warmup(candidate, [])
         ready = os.path.join(folder, "port")
-        command = [sys.executable, "-m", "framecast.serving.child", os.path.join(folder, "candidate")]
+        command = [sys.executable, "-m", "framecast.serving.server.child", os.path.join(folder, "candidate")]
         command += ["--model_name=candidate", "--port=0", f"--port_file={ready}"]
         # The largest batch of the largest clips is what the warm-up is for.
         command += ["--grpc_channel_arguments=grpc.max_receive_message_length=-1"]
@@ -92,7 +92,7 @@ def _wait_for_port(process: subprocess.Popen, ready: str, log: str) -> int:
 
 
 def _ask(predict, requests) -> float:
-    from framecast.serving.loaded import DEFAULT_SIGNATURE
+    from framecast.serving.server.servable import DEFAULT_SIGNATURE
 
     latencies: dict[int, list[float]] = {}
     for number, request in enumerate(requests):

@@ -9,7 +9,7 @@ import json
 from tfx.dsl.component.experimental.annotations import OutputDict, Parameter
 from tfx.dsl.component.experimental.decorators import component
 
-from framecast.clips import spans, stores
+from framecast.clips import filesystem, spans
 
 NEWEST = -1  # In place of a span's number: the newest that is whole.
 
@@ -51,7 +51,7 @@ def InputFiles(
         parts = {"": own} if isinstance(own, str) else own
         for span, pattern in parts.items():
             try:
-                fingerprints.append(f"{key}{span}: {stores.fingerprint(pattern)}")
+                fingerprints.append(f"{key}{span}: {filesystem.fingerprint(pattern)}")
             except OSError as error:
                 raise ValueError(f"{key}: {error}") from error
     files = {

@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from framecast.evaluation.verdict import Verdict
+from framecast.evaluation.gate.verdict import Verdict
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,10 +16,12 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
-from framecast.clips import stores
+from framecast.clips import filesystem
 from framecast.components.evaluator import FIGURES
-from framecast.evaluation import families
-from framecast.serving import release_folder, releases, versions
+from framecast.evaluation.report import figure_tables
+from framecast.serving import versions
+from framecast.serving.releases import folder as release_folder
+from framecast.serving.releases import releases
 
 DIRECTORY = "directory"  # Execution property: in place of the push destination, where a run gives one.
 
@@ -54,7 +56,7 @@ class Executor(executor.Executor):
             label=settings.get("release", release_folder.STABLE),
             figures=_figures(input_dict, settings.get("task", "")),
         )
-        if stores.is_remote(base):
+        if filesystem.is_remote(base):
             record = _push_remote(model, base, request)
         else:
             os.makedirs(base, exist_ok=True)
@@ -112,17 +114,17 @@ def _upload(model: str, base: str) -> int:
     Raises:
         OSError: When a file cannot be written, or is read as something else than was written.
     """
-    there = set(stores.list_below(base))
+    there = set(filesystem.list_below(base))
     numbers = {name.partition("/")[0] for name in there}
     killed = {number for number in numbers if number.isdigit() and f"{number}/{versions.MODEL}" not in there}
-    stores.remove(os.path.join(base, name) for name in sorted(there) if name.partition("/")[0] in killed)
+    filesystem.remove(os.path.join(base, name) for name in sorted(there) if name.partition("/")[0] in killed)
     version = _next_version(numbers)
     target = versions.path(base, version)
-    for name in sorted(stores.list_below(model), key=lambda name: (name == versions.MODEL, name)):
+    for name in sorted(filesystem.list_below(model), key=lambda name: (name == versions.MODEL, name)):
         source, copy = os.path.join(model, name), os.path.join(target, name)
-        stores.copy(source, copy)
+        filesystem.copy(source, copy)
         if _sha256(copy) != _sha256(source):
-            stores.remove([copy])
+            filesystem.remove([copy])
             raise OSError(f"{copy}: expected the bytes of {source}, received others")
     return version
 
@@ -156,7 +158,7 @@ def _next_version(names: Iterable[str]) -> int:
 
 def _sha256(path: str) -> str:
     digest = hashlib.sha256()
-    with stores.open_path(path, "rb") as file:
+    with filesystem.open_path(path, "rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
@@ -172,7 +174,7 @@ def _figures(input_dict: dict, task: str) -> dict[str, float | None]:
     if not blessings or not (told := blessings[0].get_string_custom_property(FIGURES)):
         return {}
     figures = json.loads(told)
-    return {name: figures[name] for name in families.HEADLINES.get(task, ()) if name in figures}
+    return {name: figures[name] for name in figure_tables.HEADLINES.get(task, ()) if name in figures}
 
 
 def _remark(base: str, record: dict[str, Any]) -> str:

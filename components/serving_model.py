@@ -8,8 +8,8 @@ from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from framecast.clips import stores
-from framecast.models import warm_start
+from framecast.clips import filesystem
+from framecast.models.training import warm_start
 from framecast.serving import versions
 
 PRESENT = "present"
@@ -45,8 +45,10 @@ def ServingModel(
         if contract and serving != contract:
             reason = f"version {version} has another contract: {serving}"
         else:
-            for name in stores.list_below(source):
-                stores.copy(os.path.join(source, name), os.path.join(path_utils.serving_model_path(model.uri), name))
+            for name in filesystem.list_below(source):
+                filesystem.copy(
+                    os.path.join(source, name), os.path.join(path_utils.serving_model_path(model.uri), name)
+                )
             model.set_string_custom_property("version", str(version))
     model.set_int_custom_property(PRESENT, 0 if reason else 1)
     model.set_string_custom_property("reason", reason)

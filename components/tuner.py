@@ -9,7 +9,7 @@ from tfx.dsl.components.base import executor_spec
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 
-TRIALS = "trials.json"  # In the artifact tuner_results, beside TFX's own file: `framecast.models.tuner.Tuner.records`.
+TRIALS = "trials.json"  # In the artifact tuner_results, beside TFX's file: `models.tuning.tuner_fn`.
 
 
 class Executor(executor.Executor):
@@ -25,7 +25,7 @@ class Executor(executor.Executor):
 
 
 class Tuner(component.Tuner):
-    """TFX's Tuner with that executor; the same arguments, `tuner_fn` returning a `framecast.models.tuner.Tuner`."""
+    """TFX's Tuner with that executor; the same arguments, `tuner_fn` returning a `models.tuning.tuner_fn.Tuner`."""
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 

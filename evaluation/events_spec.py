@@ -5,9 +5,9 @@ from typing import Annotated
 
 import pydantic
 
-from framecast.schemas.rain import RATE, REFLECTIVITY, rain_to_dbz
+from framecast.schemas.clip_spec import ClipSpec
 from framecast.schemas.section import Section
-from framecast.schemas.spec import ClipSpec
+from framecast.schemas.units import RATE, REFLECTIVITY, rain_to_dbz
 
 Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 Side = Annotated[int, pydantic.Field(ge=1)]

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
 
-from framecast.evaluation import metrics
 from framecast.evaluation.events_spec import EventsSpec
+from framecast.evaluation.metrics import registry
 from framecast.schemas import features
 from framecast.schemas.section import Section
 
@@ -98,7 +98,7 @@ class EvaluateSpec(Section):
     Whatever stands here, a candidate whose error (`mse`, `cross_entropy`) is not a finite number is never blessed.
 
     Args:
-        thresholds: By metric name (`framecast.evaluation.metrics.names_of`).
+        thresholds: By metric name (`framecast.evaluation.metrics.registry.names_of`).
         events: What a forecast's events are; without, none are counted.
     """
 
@@ -119,7 +119,7 @@ class EvaluateSpec(Section):
         for name, bounds, *_ in self.bounded():
             # A skill is measured against references that each model fitted on its own training data: a difference of
             # two skills compares the references too.
-            if bounds.max_increase_vs_serving is not None and metrics.direction(name) != "lower":
+            if bounds.max_increase_vs_serving is not None and registry.direction(name) != "lower":
                 raise ValueError(
                     f"thresholds: {name}: max_increase_vs_serving: expected a metric where lower is better, such as mse"
                 )

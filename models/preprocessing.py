@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from framecast.schemas import features
-from framecast.schemas.spec import MAX_FRAME_PIXELS, ClipSpec, LabelSpec
+from framecast.schemas.clip_spec import MAX_FRAME_PIXELS, ClipSpec, LabelSpec
 
 # How many padded lengths there are at most: more pad less and batch worse.
 BUCKETS = 8

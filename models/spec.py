@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from framecast.schemas import features
+from framecast.schemas.clip_spec import LabelSpec
 from framecast.schemas.section import Section
-from framecast.schemas.spec import LabelSpec
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 TrainPrecision = Literal["auto", Precision]
@@ -120,14 +120,14 @@ def parse_task(values: dict[str, Any]) -> ForecastTask | AnomalyTask | ClassifyT
 
 
 class ModelSpec(Section):
-    """A preset of `framecast.models.presets`, or a builder `package.module:function` or `path/to/file.py:function`.
+    """A preset of `models.networks.presets`, or a builder `package.module:function` or `path/to/file.py:function`.
 
     For a forecast or anomaly scores a builder is called as `build(channels=int, dtype=keras.DTypePolicy)` and returns a
-    Keras model with the call contract of `framecast.models.forecaster.Forecaster`; for labels as
-    `build(channels=int, outputs=int, dtype=keras.DTypePolicy)`, with that of `framecast.models.labeller.Labeller`.
+    Keras model with the call contract of `framecast.models.networks.frame_forecaster.Forecaster`; for labels as
+    `build(channels=int, outputs=int, dtype=keras.DTypePolicy)`, with that of `models.networks.labeller.Labeller`.
 
     A forecast model that has `Forecaster`'s methods `initial_states` and `forecast_next` as well is exported with the
-    signature `step`, which forecasts a stream frame by frame; see `framecast.models.export_step.Step`.
+    signature `step`, which forecasts a stream frame by frame; see `framecast.models.export.step.Step`.
 
     Args:
         preset: Name of the preset.

@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from framecast.schemas import features
-from framecast.schemas.spec import ClipSpec, LabelSpec
+from framecast.schemas.clip_spec import ClipSpec, LabelSpec
 
 SEQUENCE = "##SEQUENCE##"  # How TFX calls the feature lists of a SequenceExample.
 

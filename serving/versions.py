@@ -8,7 +8,7 @@ import json
 import os
 from typing import Any
 
-from framecast.clips import stores
+from framecast.clips import filesystem
 
 CARD = os.path.join("assets.extra", "framecast.json")
 MODEL = "saved_model.pb"  # A version that has it is whole.
@@ -16,8 +16,8 @@ MODEL = "saved_model.pb"  # A version that has it is whole.
 
 def newest(directory: str) -> int | None:
     """Returns the highest complete version under `directory`; None when there is none."""
-    if stores.is_remote(directory):
-        names = [model.split("/")[-2] for model in stores.glob(os.path.join(directory, "*", MODEL))]
+    if filesystem.is_remote(directory):
+        names = [model.split("/")[-2] for model in filesystem.glob(os.path.join(directory, "*", MODEL))]
     else:
         there = os.listdir(directory) if os.path.isdir(directory) else []
         names = [name for name in there if is_model(os.path.join(directory, name))]
@@ -31,24 +31,24 @@ def path(directory: str, version: int) -> str:
 
 def is_model(folder: str) -> bool:
     """Tells whether a folder holds a whole exported model."""
-    return stores.exists(os.path.join(folder, MODEL))
+    return filesystem.exists(os.path.join(folder, MODEL))
 
 
 def read_card(model: str) -> dict[str, Any]:
     """Returns `assets.extra/framecast.json` of an exported model; empty when the model was not made by us."""
     card = os.path.join(model, CARD)
-    if not stores.exists(card):
+    if not filesystem.exists(card):
         return {}
-    with stores.open_path(card, "rb") as file:
+    with filesystem.open_path(card, "rb") as file:
         return json.loads(file.read())
 
 
 def digest(model: str) -> str:
     """Returns a digest over names and bytes of all files of an exported model."""
     total = hashlib.sha256()
-    for name in stores.list_below(model):
+    for name in filesystem.list_below(model):
         total.update(name.encode() + b"\0")
-        with stores.open_path(os.path.join(model, name), "rb") as file:
+        with filesystem.open_path(os.path.join(model, name), "rb") as file:
             while chunk := file.read(2**20):
                 total.update(chunk)
     return total.hexdigest()

@@ -5,9 +5,11 @@ import numpy as np
 
 from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
-from framecast.models import builders, export
-from framecast.pipeline import check, dag
-from framecast.pipeline import config as configuration
+from framecast.models.export import module as export
+from framecast.models.networks import builders
+from framecast.pipeline.commands import check
+from framecast.pipeline.config import config as configuration
+from framecast.pipeline.dag import dag
 
 START = 1_600_000_000_000_000  # Of every clip; microseconds.
 _CONFIG = """

@@ -25,7 +25,9 @@ class Answer:
 @pytest.fixture
 def framecast(capfd, monkeypatch):
     """Runs `framecast ARGUMENTS` as a shell would."""
-    from framecast.pipeline import cli  # Here: the benchmarks' peers environment, which has no typer, reads this file.
+    from framecast.pipeline.cli import (
+        main as cli,  # Here: the benchmarks' peers environment, which has no typer, reads this file.
+    )
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["framecast", *map(str, arguments)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from framecast.clips.codec import encode_clip
-from framecast.schemas.spec import ClipSpec, FrameRange
+from framecast.schemas.clip_spec import ClipSpec, FrameRange
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from framecast.clips.codec import decode_frames, encode_clip
-from framecast.schemas.spec import ClipSpec, FrameRange
+from framecast.schemas.clip_spec import ClipSpec, FrameRange
 
 _RANGE = FrameRange(min=1, max=24)
 

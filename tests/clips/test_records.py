@@ -10,7 +10,7 @@ import google_crc32c
 import pytest
 import tensorflow as tf
 
-from framecast.clips import stores
+from framecast.clips import filesystem
 from framecast.clips.records import BadFile, find_files, read_records, write_records
 
 _RECORDS = [b"first", b"", b"\x00" * 5000, bytes(range(256)) * 300]
@@ -147,7 +147,7 @@ def test_records_come_before_the_file_is_read_to_its_end(tmp_path, monkeypatch):
         opened.append(open(name, mode))  # noqa: SIM115 - read_records closes it
         return opened[0]
 
-    monkeypatch.setattr(stores, "open_path", spy)
+    monkeypatch.setattr(filesystem, "open_path", spy)
     records = read_records(path)
     next(records)
     assert opened[0].tell() < path.stat().st_size / 2

@@ -5,9 +5,9 @@ from tfx.types import standard_artifacts
 from tfx.types.experimental import simple_artifacts
 
 from framecast.components.bulk_inference import Executor
-from framecast.pipeline.beam_spec import BeamSpec
-from framecast.serving.answer_names import answer_names
-from framecast.serving.infer_spec import InferSpec
+from framecast.pipeline.config.beam import BeamSpec
+from framecast.serving.bulk.spec import InferSpec
+from framecast.serving.predictions.example_ids import answer_names
 from tests import bulk_clips
 
 

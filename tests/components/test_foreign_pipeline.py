@@ -6,11 +6,11 @@ import pytest
 from tfx import v1 as tfx
 from tfx.orchestration import metadata
 
-from framecast.clips.demo import make_demo
+from framecast.clips.demo.moving_digits import make_demo
 from framecast.components.clip_example_gen import BadClipsError, ClipExampleGen, split_of
 from framecast.components.serving_model import ServingModel
-from framecast.components.validation_gate import DataAnomaliesError, ValidationGate
-from framecast.schemas.spec import ClipSpec, FrameRange
+from framecast.components.validation_gate.component import DataAnomaliesError, ValidationGate
+from framecast.schemas.clip_spec import ClipSpec, FrameRange
 
 _SPEC = ClipSpec(frames=FrameRange(min=8, max=24))
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 from framecast.components import infra_validator
-from framecast.models.warmup import predict_request
+from framecast.models.export.warmup import predict_request
 
 
 def _request(batch, time, signature_name="serving_default"):

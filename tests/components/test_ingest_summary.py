@@ -9,8 +9,8 @@ from tfx.types import standard_artifacts
 from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
 from framecast.components.clip_example_gen import ClipExampleGen, Executor
-from framecast.pipeline.beam_spec import BeamSpec
-from framecast.schemas.spec import ClipSpec
+from framecast.pipeline.config.beam import BeamSpec
+from framecast.schemas.clip_spec import ClipSpec
 
 
 def _clips(seed=0):

@@ -16,8 +16,8 @@ from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
 from framecast.components.clip_example_gen import FILES, BadClipsError, ClipExampleGen, Driver, Executor
 from framecast.components.input_files import InputFiles
-from framecast.pipeline.beam_spec import BeamSpec
-from framecast.schemas.spec import ClipSpec, FrameRange
+from framecast.pipeline.config.beam import BeamSpec
+from framecast.schemas.clip_spec import ClipSpec, FrameRange
 
 _SPEC = ClipSpec(frames=FrameRange(min=8, max=24))
 _SHARES = {"train": 2, "val": 1, "eval": 1}

@@ -7,7 +7,7 @@ from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 from tfx.types import standard_artifacts
 
 from framecast.components.outcome import Outcome, outcome, property_of
-from framecast.evaluation.verdict import Miss, Verdict
+from framecast.evaluation.gate.verdict import Miss, Verdict
 
 _VERDICT = Verdict(False, [Miss("mse", 2, "overall", 0.5, "at most 0.1")], {}, {}, {}, {})
 

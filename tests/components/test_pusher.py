@@ -10,11 +10,13 @@ from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
-from framecast.clips import stores
+from framecast.clips import filesystem
 from framecast.components import pusher
 from framecast.components.serving_model import ServingModel
-from framecast.pipeline import dag
-from framecast.serving import release_folder, releases, versions
+from framecast.pipeline.dag import dag
+from framecast.serving import versions
+from framecast.serving.releases import folder as release_folder
+from framecast.serving.releases import releases
 from tests.killing import Killed, kill_at
 
 
@@ -230,7 +232,7 @@ def test_a_bucket_is_pushed_to_and_compared_with_as_a_folder_is(model, bucket, t
 
 def test_a_push_to_a_bucket_that_was_killed_is_no_version_and_goes_with_the_next(model, bucket, monkeypatch):
     first = _to(bucket, model("a")).get_string_custom_property("pushed_version")
-    copy = stores.copy
+    copy = filesystem.copy
     for step in itertools.count():
         copies = itertools.count()
 
@@ -240,7 +242,7 @@ def test_a_push_to_a_bucket_that_was_killed_is_no_version_and_goes_with_the_next
             copy(source, target)
 
         with monkeypatch.context() as patch:
-            patch.setattr(stores, "copy", killing)
+            patch.setattr(filesystem, "copy", killing)
             try:
                 _to(bucket, model("b"))
             except Killed:
@@ -254,10 +256,10 @@ def test_a_push_to_a_bucket_that_was_killed_is_no_version_and_goes_with_the_next
 
 def test_what_a_bucket_does_not_give_back_is_no_version(model, bucket, monkeypatch):
     def spoiling(source, target):
-        with stores.open_path(target, "wb") as file:
+        with filesystem.open_path(target, "wb") as file:
             file.write(b"other")
 
-    monkeypatch.setattr(stores, "copy", spoiling)
+    monkeypatch.setattr(filesystem, "copy", spoiling)
     with pytest.raises(OSError, match=rf"{bucket.uri}/serving/\d+/.*: expected the bytes of .*, received others"):
         _to(bucket, model("a"))
     assert bucket.list() == []

@@ -9,13 +9,13 @@ import pytest
 import tensorflow as tf
 from tfx.types import standard_artifacts
 
-from framecast.clips.check import BadClip, check_clip
 from framecast.clips.codec import encode_clip
 from framecast.clips.quarantine import read_quarantine
 from framecast.clips.records import read_records, write_records
+from framecast.clips.validation import BadClip, check_clip
 from framecast.components.clip_example_gen import BadClipsError, ClipExampleGen, Executor
-from framecast.pipeline.beam_spec import BeamSpec
-from framecast.schemas.spec import ClipSpec, LabelSpec
+from framecast.pipeline.config.beam import BeamSpec
+from framecast.schemas.clip_spec import ClipSpec, LabelSpec
 
 _SPEC = ClipSpec(frames={"min": 4, "max": 8}, height=12, width=12)
 _FLOATS = ClipSpec(frames={"min": 4, "max": 8}, dtype="float32")

@@ -7,9 +7,9 @@ import tempfile
 import pytest
 import tensorflow as tf
 
-from framecast.clips.demo import make_demo
-from framecast.pipeline import config as configuration
-from framecast.pipeline import run as runs
+from framecast.clips.demo.moving_digits import make_demo
+from framecast.pipeline.config import config as configuration
+from framecast.pipeline.runs import run as runs
 
 _CONFIG = """
 data: {{train: "{folder}/clips/train/*", eval: "{folder}/clips/eval/*"}}

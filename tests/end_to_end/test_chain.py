@@ -12,15 +12,15 @@ from skimage.metrics import structural_similarity
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorflow.core.protobuf import saved_model_pb2
 
-from framecast.evaluation import metrics
-from framecast.evaluation.verdict import read_verdict
-from framecast.models import warmup
-from framecast.pipeline import config as configuration
-from framecast.pipeline import run as runs
+from framecast.evaluation.gate.verdict import read_verdict
+from framecast.evaluation.metrics import registry
+from framecast.models.export import warmup
+from framecast.pipeline.config import config as configuration
+from framecast.pipeline.runs import run as runs
 from framecast.schemas import features
-from framecast.serving.client import Forecaster
-from framecast.serving.served_models import one_model
-from framecast.serving.server import Server
+from framecast.serving.client.client import Forecaster
+from framecast.serving.server.model_manager import one_model
+from framecast.serving.server.server import Server
 
 _HORIZON = 5
 
@@ -216,8 +216,8 @@ def test_the_evaluators_figures_are_a_plain_numpy_evaluation(first_run, model, e
         references += np.sum((context[0, -1] / np.float32(255) - truth) ** 2, axis=(1, 2, 3))
         pixels += truth[0].size
     for lead in range(_HORIZON):
-        assert result.figures[metrics.key("mse", lead + 1)] == pytest.approx(errors[lead] / pixels, rel=1e-6)
-        assert result.figures[metrics.key("mse_persistence", lead + 1)] == pytest.approx(
+        assert result.figures[registry.key("mse", lead + 1)] == pytest.approx(errors[lead] / pixels, rel=1e-6)
+        assert result.figures[registry.key("mse_persistence", lead + 1)] == pytest.approx(
             references[lead] / pixels, rel=1e-6
         )
     assert result.figures["skill_persistence"] == pytest.approx(1 - errors.sum() / references.sum(), rel=1e-5)
@@ -264,13 +264,13 @@ def test_scores_of_events_similarity_and_power_are_those_of_a_plain_numpy_evalua
         assert result.figures[f"csi_0.2{ending}"] == pytest.approx(hits.sum() / (hits + others).sum(), rel=1e-4)
         for lead in range(_HORIZON):
             csi = hits[lead] / (hits + others)[lead]
-            assert result.figures[metrics.key(f"csi_0.2{ending}", lead + 1)] == pytest.approx(csi, rel=1e-4)
+            assert result.figures[registry.key(f"csi_0.2{ending}", lead + 1)] == pytest.approx(csi, rel=1e-4)
             fss = 1 - error[lead] / worst[lead]
-            assert result.figures[metrics.key(f"fss_0.2_5px{ending}", lead + 1)] == pytest.approx(fss, rel=1e-4)
+            assert result.figures[registry.key(f"fss_0.2_5px{ending}", lead + 1)] == pytest.approx(fss, rel=1e-4)
             share = power[lead] / of_truth[lead]
-            assert result.figures[metrics.key(f"power_4px{ending}", lead + 1)] == pytest.approx(share, rel=1e-4)
+            assert result.figures[registry.key(f"power_4px{ending}", lead + 1)] == pytest.approx(share, rel=1e-4)
     for lead, found in enumerate(similarities):
-        assert result.figures[metrics.key("ssim", lead + 1)] == pytest.approx(np.mean(found), rel=1e-5)
+        assert result.figures[registry.key("ssim", lead + 1)] == pytest.approx(np.mean(found), rel=1e-5)
 
 
 def test_evaluate_finds_the_evaluators_figures_on_the_raw_clips(first_run, framecast):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.clips.convert import convert
-from framecast.clips.convert_spec import ConvertSpec
-from framecast.pipeline import config as configuration
-from framecast.pipeline import run as runs
+from framecast.clips.convert.pipeline import convert
+from framecast.clips.convert.spec import ConvertSpec
+from framecast.pipeline.config import config as configuration
+from framecast.pipeline.runs import run as runs
 
 _CONFIG = """
 data: {{train: "{folder}/clips/*.gz", shares: {{train: 1, val: 1, eval: 1}}}}

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from framecast.clips.demo import make_demo
-from framecast.serving import release_folder
+from framecast.clips.demo.moving_digits import make_demo
+from framecast.serving.releases import folder as release_folder
 
 _CONFIG = """
 data: {train: "day{SPAN}/train/*", eval: "day{SPAN}/eval/*", drift: {action: warn}}

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.clips.demo import make_demo
+from framecast.clips.demo.moving_digits import make_demo
 
 _CONFIG = """
 data: {{train: "{clips}/train/*", eval: "{clips}/eval/*"}}
@@ -176,7 +176,7 @@ def test_ctrl_c_ends_by_name_and_the_next_run_resumes_training(zygote, folder):
 @pytest.mark.slow
 def test_the_validators_server_ends_with_a_run_that_is_killed(zygote, folder):
     run = zygote.start(folder, "--set", "train.steps=1")
-    assert run.wait_for(lambda: any("framecast.serving.child" in command for command in run.descendants()))
+    assert run.wait_for(lambda: any("framecast.serving.server.child" in command for command in run.descendants()))
     run.end(signal.SIGKILL)
     deadline = time.monotonic() + 5
     while run.descendants():
@@ -186,7 +186,7 @@ def test_the_validators_server_ends_with_a_run_that_is_killed(zygote, folder):
 def test_a_second_run_in_a_work_directory_is_refused_by_name(zygote, folder):
     run = zygote.start(folder)
     assert run.wait_for(lambda: (folder / "work" / "runs").exists())
-    command = [sys.executable, "-m", "framecast.pipeline.cli", "run", str(folder / "config.yaml")]
+    command = [sys.executable, "-m", "framecast.pipeline.cli.main", "run", str(folder / "config.yaml")]
     second = subprocess.run([*command, "--workdir", str(folder / "work")], capture_output=True, text=True)
     run.end(signal.SIGKILL)
     assert second.returncode == 1

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.pipeline import config as configuration
-from framecast.pipeline import run as runs
-from framecast.pipeline import run_local
+from framecast.pipeline.config import config as configuration
+from framecast.pipeline.kubeflow.local import run as run_local
+from framecast.pipeline.runs import run as runs
 
 _TREE = pathlib.Path(__file__).resolve().parents[2]
 

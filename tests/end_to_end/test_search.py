@@ -5,8 +5,8 @@ import pathlib
 
 import pytest
 
-from framecast.models.training_log import read_curves
-from framecast.pipeline import records, run_texts
+from framecast.models.training.training_log import read_curves
+from framecast.pipeline.runs import formatting, records
 from tests.end_to_end.conftest import Chain
 
 _SPACE = "{train: {learning_rate: {values: [0.0, 0.005]}}, model: {arguments: {filters: {values: [[8], [12]]}}}}"
@@ -32,7 +32,7 @@ def test_the_best_settings_of_a_search_train_the_model(tmp_path):
     assert '<tr><td>train.learning_rate</td><td class="text">0.005</td></tr>' in page
     filters = json.dumps(best["values"]["model.arguments.filters"])
     again = f"--set tune=null --set train.learning_rate=0.005 --set 'model.arguments.filters={filters}'"
-    assert again in run_texts.description(run)
+    assert again in formatting.description(run)
 
     repeated = chain.run(_TUNE, "train.learning_rate=0.5", "train.steps=20")
     assert repeated.verdict == "unchanged"

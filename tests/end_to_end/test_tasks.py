@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.clips import demo_tasks
-from framecast.pipeline import config as configuration
-from framecast.pipeline import run as runs
-from framecast.pipeline.query import describe, query
-from framecast.serving.served_models import one_model
-from framecast.serving.server import Server
+from framecast.clips.demo import task_demos
+from framecast.pipeline.commands.query import describe, query
+from framecast.pipeline.config import config as configuration
+from framecast.pipeline.runs import run as runs
+from framecast.serving.server.model_manager import one_model
+from framecast.serving.server.server import Server
 
 _BUILDER = """
 import keras
@@ -81,7 +81,7 @@ def _card(folder):
 @pytest.mark.slow
 def test_a_foreign_model_classifies(tmp_path):
     (tmp_path / "builder.py").write_text(_BUILDER)
-    result = _run(tmp_path, _CLASSIFY, demo_tasks.make_motion)
+    result = _run(tmp_path, _CLASSIFY, task_demos.make_motion)
     assert result.verdict == "pushed", result.why
     assert 0 <= result.figures["accuracy"] <= 1
     assert np.isfinite(result.figures["cross_entropy"])
@@ -99,7 +99,7 @@ def test_a_foreign_model_classifies(tmp_path):
 
 @pytest.mark.slow
 def test_anomalies_are_scored_against_the_calibrated_threshold(tmp_path):
-    result = _run(tmp_path, _ANOMALY, demo_tasks.make_anomaly)
+    result = _run(tmp_path, _ANOMALY, task_demos.make_anomaly)
     assert result.verdict == "pushed", result.why
     card, model = _card(tmp_path)
     assert card["thresholds"]["frame"] > 0

@@ -5,8 +5,8 @@ import pathlib
 
 import pytest
 
-from framecast.clips.demo import make_demo
-from framecast.serving import release_folder
+from framecast.clips.demo.moving_digits import make_demo
+from framecast.serving.releases import folder as release_folder
 
 pytestmark = pytest.mark.slow  # Each is a run of the whole pipeline, and test_chain.py makes some already.
 
@@ -25,7 +25,7 @@ push: {directory: serving}
 _BUILDER = """
 import keras
 
-from framecast.models.forecaster import Forecaster
+from framecast.models.networks.frame_forecaster import Forecaster
 
 
 class Diverged(Forecaster):

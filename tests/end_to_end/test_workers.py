@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 from tfx.orchestration import metadata
 
-from framecast.clips.demo import make_demo
-from framecast.pipeline import config as configuration
-from framecast.pipeline import run as runs
+from framecast.clips.demo.moving_digits import make_demo
+from framecast.pipeline.config import config as configuration
+from framecast.pipeline.runs import run as runs
 
 _CONFIG = """
 data: {{train: "{folder}/clips/train/*", eval: "{folder}/clips/eval/*"}}
@@ -54,7 +54,7 @@ def test_a_job_of_two_workers_exports_what_the_trainer_does(tmp_path):
     jobs = []
     for kind in ("chief", "worker"):
         config = {"cluster": {"chief": addresses[:1], "worker": addresses[1:]}, "task": {"type": kind, "index": 0}}
-        command = [sys.executable, "-W", "ignore", "-m", "framecast.models.train_job"]
+        command = [sys.executable, "-W", "ignore", "-m", "framecast.models.training.train_job"]
         command += ["--examples", output("Transform", "transformed_examples")]
         command += ["--transform-graph", output("Transform", "transform_graph")]
         command += ["--custom-config", path, "--output", tmp_path / "trained"]

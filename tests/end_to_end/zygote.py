@@ -8,8 +8,10 @@ import json
 import os
 import sys
 
-from framecast.models import trainer  # noqa: F401
-from framecast.pipeline import cli, dag, report_line  # noqa: F401
+from framecast.models.training import run_fn  # noqa: F401
+from framecast.pipeline.cli import main as cli
+from framecast.pipeline.dag import dag  # noqa: F401
+from framecast.pipeline.runs import progress  # noqa: F401
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import pydantic
 import pytest
 
 from framecast.evaluation.events_spec import EventsSpec
-from framecast.schemas.spec import ClipSpec, FrameRange, PixelValue
+from framecast.schemas.clip_spec import ClipSpec, FrameRange, PixelValue
 
 
 def _clip(dtype="uint8", **value):

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.evaluation import event_metrics
 from framecast.evaluation.events_spec import EventsSpec
-from framecast.evaluation.forecast_metrics import REFERENCES
-from framecast.evaluation.metrics import Sums
-from framecast.evaluation.spectrum_metrics import WAVELENGTHS
-from framecast.evaluation.sums import forecast_sums
+from framecast.evaluation.metrics import events as event_metrics
+from framecast.evaluation.metrics.forecast import REFERENCES
+from framecast.evaluation.metrics.registry import Sums
+from framecast.evaluation.metrics.spectrum import WAVELENGTHS
+from framecast.evaluation.sums.forecast import forecast_sums
 
 _PEERS = os.environ.get("FRAMECAST_PEERS")
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 import tensorflow as tf
 
-from framecast.pipeline import config as configuration
+from framecast.pipeline.config import config as configuration
 
 _SPEC = importlib.util.spec_from_file_location("flink_cluster", pathlib.Path(__file__).with_name("cluster.py"))
 cluster_module = importlib.util.module_from_spec(_SPEC)

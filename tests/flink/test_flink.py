@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from framecast.pipeline import evaluate as evaluation
-from framecast.pipeline.config import matching_files
-from framecast.serving.exported import find_model
+from framecast.pipeline.commands import evaluate as evaluation
+from framecast.pipeline.config.config import matching_files
+from framecast.serving.exported_model import find_model
 
 pytestmark = pytest.mark.flink
 

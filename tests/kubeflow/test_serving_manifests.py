@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from framecast.serving import tf_serving_config
+from framecast.serving.releases import tf_serving_config
 
 _KUBEFLOW = pathlib.Path(__file__).resolve().parents[2] / "kubeflow"
 

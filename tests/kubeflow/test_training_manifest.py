@@ -5,7 +5,7 @@ import pathlib
 import pytest
 import yaml
 
-from framecast.models import train_job
+from framecast.models.training import train_job
 
 _MANIFEST = pathlib.Path(__file__).resolve().parents[2] / "kubeflow" / "training" / "tfjob.yaml"
 

@@ -6,14 +6,16 @@ import pytest
 import tensorflow as tf
 
 from framecast.clips.codec import encode_clip
-from framecast.evaluation import references
+from framecast.evaluation.baselines import in_graph
 from framecast.evaluation.events_spec import EventsSpec
-from framecast.evaluation.metrics import Sums
-from framecast.models import export_forecast, losses, presets
-from framecast.models.input_pipeline import normalise
+from framecast.evaluation.metrics.registry import Sums
+from framecast.models.export import forecast as export_forecast
+from framecast.models.networks import presets
 from framecast.models.preprocessing import preprocess
 from framecast.models.spec import ContextSpec, ForecastTask
-from framecast.schemas.spec import ClipSpec, FrameRange
+from framecast.models.training import losses
+from framecast.models.training.input_pipeline import normalise
+from framecast.schemas.clip_spec import ClipSpec, FrameRange
 
 _EVENTS = EventsSpec(thresholds=[0.1, 0.9], scales=[1, 5])
 _TASK = ForecastTask(horizon=3, context=ContextSpec(min=2))
@@ -32,7 +34,7 @@ def _results(missing):
     frames, known = normalise(tf.constant(clips), tf.constant(lengths), spec)
     batch = {"frames": frames, "known": known, "length": tf.constant(lengths)}
     constants = export_forecast.ReferenceConstants(
-        references.fit_climatology([batch]), references.fit_blur([batch], 3, 2, (0.0, 1.0, 2.0))
+        in_graph.fit_climatology([batch]), in_graph.fit_blur([batch], 3, 2, (0.0, 1.0, 2.0))
     )
     keras.utils.set_random_seed(0)
     model = presets.build("convlstm-tiny", channels=1, dtype="float32")

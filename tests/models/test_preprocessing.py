@@ -10,7 +10,7 @@ from PIL import Image
 
 from framecast.models.preprocessing import bucket_boundaries, decode_frames, preprocess
 from framecast.schemas import features
-from framecast.schemas.spec import ClipSpec, FrameRange
+from framecast.schemas.clip_spec import ClipSpec, FrameRange
 
 
 def _spec(**kwargs):

@@ -10,8 +10,8 @@ from tfx_bsl.tfxio import tensor_representation_util
 
 from framecast.clips.codec import encode_clip
 from framecast.schemas import features
+from framecast.schemas.clip_spec import ClipSpec, FrameRange, LabelSpec
 from framecast.schemas.schema import SEQUENCE, build_schema
-from framecast.schemas.spec import ClipSpec, FrameRange, LabelSpec
 
 
 def _features(schema):

@@ -1,0 +1,1 @@
+"""Conversion of videos, images, arrays and gridded files to clips: `framecast data convert`."""

@@ -1,0 +1,169 @@
+"""One recording to clips: the same on every machine, and lazily, so that clips already written cost no encoding."""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from framecast.clips.codec import encode_clip
+from framecast.clips.convert.quantize import PixelScale, luminance, resize
+from framecast.clips.convert.sources.labels import Label
+from framecast.clips.convert.sources.source import BadSource, Recording
+from framecast.clips.convert.spec import ConvertSpec, CutSpec
+from framecast.clips.convert.windowing import Run, cut, frame_rate
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """A clip to be.
+
+    Args:
+        frames: Number of frames.
+        media_id: The recording, or piece of one, that it shares a split with.
+        contract: What the configuration's `clip` section must say of it, but for `frames`.
+        encode: Returns the serialized clip.
+    """
+
+    frames: int
+    media_id: str
+    contract: dict[str, object]
+    encode: Callable[[], bytes]
+
+
+def clips_of(recording: Recording, spec: ConvertSpec, label: Label, tally: collections.Counter[str]) -> Iterator[Cut]:
+    """Yields the clips of a recording.
+
+    Args:
+        recording: The recording; its frames are used up.
+        spec: How it is cut and scaled.
+        label: Of the recording.
+        tally: Counts what `cut` and `PixelScale` count, and `clips of little content`.
+
+    Raises:
+        BadSource: Where its frames cannot be read on, or do not fit what is asked.
+    """
+    frames, rate, clip_rate = frame_rate(recording.frames, recording.rate, spec.read.fps, recording.name)
+    runs = cut(frames, rate=rate, clip_rate=clip_rate, resolution=recording.resolution, spec=spec.cut, tally=tally)
+    painter: _Painter | None = None
+    ready: dict[int, np.ndarray] = {}
+    for run in runs:
+        if painter is None:
+            painter = _Painter(recording, spec, run.frames[0].values.dtype, tally)
+        # Overlapping runs share frames: each is made into pixels once.
+        ready = {
+            run.index + number: ready[run.index + number]
+            if run.index + number in ready
+            else painter(frame.values, frame.place)
+            for number, frame in enumerate(run.frames)
+        }
+        pixels = _stacked(list(ready.values()), run)
+        yield from _tiles(recording, run, pixels, clip_rate, painter.scale, spec.cut, label, tally)
+
+
+class _Painter:
+    """Makes pixels of a frame: crop, gray, scale, size."""
+
+    def __init__(self, recording: Recording, spec: ConvertSpec, stored: np.dtype, tally: collections.Counter[str]):
+        self._value = spec.value
+        self._cut = spec.cut
+        try:
+            self.scale = PixelScale(spec.value, recording.meaning, stored, tally)
+        except ValueError as error:
+            raise BadSource(recording.name, str(error)) from error
+
+    def __call__(self, values: np.ndarray, place: str) -> np.ndarray:
+        if self._cut.crop is not None:
+            top, left, height, width = self._cut.crop
+            if top + height > values.shape[0] or left + width > values.shape[1]:
+                expected = f"expected at least {top + height}x{left + width} pixels to crop from"
+                raise BadSource(place, f"{expected}, received {values.shape[0]}x{values.shape[1]}")
+            values = values[top : top + height, left : left + width]
+        if self._value.gray:
+            values = luminance(values, place)
+        pixels = self.scale(values, place)
+        return pixels if self._cut.size is None else resize(pixels, self._cut.size, self.scale.missing)
+
+
+def _stacked(frames: list[np.ndarray], run: Run) -> np.ndarray:
+    """Returns `(time, height, width, channel)`."""
+    for pixels, frame in zip(frames, run.frames, strict=True):
+        if pixels.shape != frames[0].shape:
+            expected = (
+                f"expected frames of one size (height, width, channel), {frames[0].shape} in {run.frames[0].place}"
+            )
+            raise BadSource(frame.place, f"{expected}, received {pixels.shape}")
+    return np.stack(frames)
+
+
+def _tiles(
+    recording: Recording,
+    run: Run,
+    pixels: np.ndarray,
+    rate: float,
+    scale: PixelScale,
+    spec: CutSpec,
+    label: Label,
+    tally: collections.Counter[str],
+) -> Iterator[Cut]:
+    height, width = pixels.shape[1:3]
+    side = spec.tile
+    if side is not None and side > min(height, width):
+        raise BadSource(
+            run.frames[0].place, f"expected frames of at least {side}x{side} (--tile), received {height}x{width}"
+        )
+    step = spec.tile_stride or side or 1
+    media = recording.media_id or recording.name
+    if spec.recording_seconds is not None:
+        media = f"{media}/{run.piece:05d}"
+    contract = {
+        "channels": pixels.shape[-1],
+        "dtype": pixels.dtype.name,
+        "height": side or height,
+        "width": side or width,
+        "missing": _plain(scale.missing),
+        "value": scale.value.model_dump() if scale.value else None,
+    }
+    tops = range(0, height - side + 1, step) if side else (0,)
+    lefts = range(0, width - side + 1, step) if side else (0,)
+    for top in tops:
+        for left in lefts:
+            part = pixels if side is None else pixels[:, top : top + side, left : left + side]
+            if spec.min_content and _content(part, scale.missing) < spec.min_content:
+                tally["clips of little content"] += 1
+                continue
+            name = f"{recording.name}/{run.index:07d}" + (f"@{top},{left}" if side else "")
+            yield Cut(len(part), media, contract, _encoder(part, name, media, rate, run.times, scale, label))
+
+
+def _plain(missing: float | None) -> float | int | None:
+    return missing if missing is None or not float(missing).is_integer() else int(missing)
+
+
+def _encoder(
+    frames: np.ndarray, name: str, media: str, rate: float, times: list[int], scale: PixelScale, label: Label
+) -> Callable[[], bytes]:
+    def encode() -> bytes:
+        example = encode_clip(
+            frames,
+            example_id=name,
+            media_id=media,
+            frame_rate=rate,
+            timestamps=times,
+            label_index=[] if label.index is None else [label.index],
+            label_string=[] if label.string is None else [label.string],
+            label_value=label.value,
+            value=scale.value,
+            missing=scale.missing,
+        )
+        return example.SerializeToString(deterministic=True)
+
+    return encode
+
+
+def _content(pixels: np.ndarray, missing: float | None) -> float:
+    """Returns the share of pixels that are known and not 0."""
+    content = pixels != 0
+    if missing is not None:
+        content &= pixels != pixels.dtype.type(missing)
+    return float(np.count_nonzero(content)) / pixels.size

@@ -1,0 +1,193 @@
+"""Stored values to the pixels of clips: physical scale, missing values, gray, size.
+
+    scale = PixelScale(ValueSpec(scale=0.12, unit="mm/h", rain_to_dbz=True, low=-10, high=60), meaning, values.dtype)
+    pixels = scale(values, "storm.h5")  # (height, width, channel) in scale.dtype
+
+A pixel p stands for `p * scale.value.scale + scale.value.offset` in `scale.value.unit`; `scale.missing` for no value.
+"""
+
+import collections
+
+import numpy as np
+
+from framecast.clips.convert.sources.source import BadSource, Meaning
+from framecast.clips.convert.spec import ValueSpec
+from framecast.schemas.clip_spec import PixelValue
+from framecast.schemas.units import REFLECTIVITY, rain_to_dbz
+
+_LEAST_RAIN = 0.05  # Less in mm/h counts as none.
+_FLOAT_MISSING = -1.0  # Outside of what a float32 pixel may be.
+
+
+class PixelScale:
+    """Turns the frames of a recording into pixels.
+
+    Args:
+        spec: What the user asked for.
+        meaning: What the source says of its values.
+        stored: The dtype of the stored values.
+        tally: Counts `values beyond the range`, `values moved off the pixel for missing` and `missing values`.
+
+    Attributes:
+        dtype: Of the pixels.
+        missing: The pixel that stands for no value; None when values are never missing.
+        value: What a pixel stands for; None when nobody says.
+
+    Raises:
+        ValueError: When the values need a range (low and high) to become pixels, or `missing` is no pixel.
+    """
+
+    def __init__(self, spec: ValueSpec, meaning: Meaning, stored: np.dtype, tally: collections.Counter[str]):
+        self._spec = spec
+        self._tally = tally
+        self._scale = meaning.scale if spec.scale is None else spec.scale
+        self._offset = meaning.offset if spec.offset is None else spec.offset
+        self._fill = meaning.fill if spec.fill is None else (spec.fill,)
+        self._ranged = spec.low is not None
+        unit = REFLECTIVITY if spec.rain_to_dbz else spec.unit or meaning.unit
+        self.dtype = self._pixel_dtype(stored)
+        self._largest = 1.0 if self.dtype == np.float32 else float(np.iinfo(self.dtype).max)
+        self.missing = self._missing_pixel(spec.missing)
+        self.value = self._meaning_of_pixels(unit)
+
+    def __call__(self, values: np.ndarray, place: str) -> np.ndarray:
+        """Returns pixels.
+
+        Args:
+            values: `(height, width, channel)`, as stored.
+            place: Where they come from, for messages.
+
+        Raises:
+            BadSource: When a value cannot be a pixel.
+        """
+        known = np.ones(values.shape, bool)
+        for fill in self._fill:
+            known &= values != fill
+        if np.issubdtype(values.dtype, np.floating):
+            known &= ~np.isnan(values)
+        absent = values.size - int(np.count_nonzero(known))
+        if absent and self.missing is None:
+            expected = "expected a value in every pixel, or a pixel that stands for none (--missing)"
+            raise BadSource(place, f"{expected}, received {absent} without")
+        self._tally["missing values"] += absent
+        pixels = self._ranged_pixels(values, known) if self._ranged else self._plain_pixels(values, known, place)
+        if self.missing is not None:
+            pixels = np.where(known, pixels, self.dtype.type(self.missing))
+        return pixels
+
+    def _pixel_dtype(self, stored: np.dtype) -> np.dtype:
+        if self._spec.dtype is not None:
+            return np.dtype(self._spec.dtype)
+        if self._ranged or stored in (np.uint8, np.bool_):
+            return np.dtype(np.uint8)
+        if np.issubdtype(stored, np.integer):
+            return np.dtype(np.uint16)
+        return np.dtype(np.float32)
+
+    def _meaning_of_pixels(self, unit: str | None) -> PixelValue | None:
+        low, high = self._spec.low, self._spec.high
+        if low is not None and high is not None:
+            return PixelValue(unit=unit or "1", scale=(high - low) / self._largest, offset=low)
+        if unit is not None or (self._scale, self._offset) != (1.0, 0.0):
+            return PixelValue(unit=unit or "1", scale=self._scale, offset=self._offset)
+        return None
+
+    def _missing_pixel(self, asked: float | None) -> float | None:
+        if asked is None:
+            if not self._fill:
+                # NaN is all that a float can lack a value by.
+                return _FLOAT_MISSING if self.dtype == np.float32 else None
+            asked = _FLOAT_MISSING if self.dtype == np.float32 else self._largest if self._ranged else self._fill[0]
+        legal = self.dtype == np.float32 or (float(asked).is_integer() and 0 <= asked <= self._largest)
+        if not legal:
+            raise ValueError(f"missing: expected a pixel of {self.dtype}, received {asked:g} (--missing)")
+        return asked
+
+    def _ranged_pixels(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+        assert self._spec.low is not None
+        assert self._spec.high is not None
+        physical = np.where(known, values, 0).astype(np.float64) * self._scale + self._offset
+        shares = physical
+        if self._spec.rain_to_dbz:
+            rain = physical >= _LEAST_RAIN
+            physical = rain_to_dbz(np.where(rain, physical, 1.0))
+            known = known & rain
+            shares = np.where(rain, physical, self._spec.low)
+        shares = (shares - self._spec.low) / (self._spec.high - self._spec.low)
+        self._tally["values beyond the range"] += int(np.count_nonzero(known & ((shares < 0) | (shares > 1))))
+        shares = np.clip(shares, 0, 1)
+        if self.dtype == np.float32:
+            return shares.astype(np.float32)
+        pixels = np.rint(shares * self._largest)
+        if self.missing is not None:
+            taken = pixels == self.missing
+            self._tally["values moved off the pixel for missing"] += int(np.count_nonzero(known & taken))
+            pixels[taken] += -1 if self.missing else 1
+        return pixels.astype(self.dtype)
+
+    def _plain_pixels(self, values: np.ndarray, known: np.ndarray, place: str) -> np.ndarray:
+        floating = np.issubdtype(values.dtype, np.floating)
+        if floating and self.dtype != np.float32:
+            raise BadSource(place, f"expected integers, or the range of the values (--range), received {values.dtype}")
+        bad = known & ~((values >= 0) & (values <= self._largest))
+        if bad.any():
+            received = values[bad][0]
+            expected = f"expected values from 0 to {self._largest:g} ({self.dtype}), or their range (--range)"
+            raise BadSource(place, f"{expected}, received {received:g}")
+        if self.missing is not None and (known & (values == self.missing)).any():
+            raise BadSource(place, f"expected no value at the pixel for missing, {self.missing:g} (--missing)")
+        return np.where(known, values, 0).astype(self.dtype)
+
+
+def luminance(values: np.ndarray, place: str) -> np.ndarray:
+    """Returns `(height, width, 1)` of `(height, width, 3)` RGB, or of 4 with alpha left out, by ITU-R 601-2.
+
+    Raises:
+        BadSource: When the values have other channels.
+    """
+    if values.shape[-1] == 1:
+        return values
+    if values.shape[-1] not in (3, 4):
+        raise BadSource(place, f"expected 1, 3 or 4 channels to make gray of, received {values.shape[-1]}")
+    gray = values[..., :3].astype(np.float64) @ (0.299, 0.587, 0.114)
+    if np.issubdtype(values.dtype, np.integer):
+        gray = np.rint(gray)
+    return gray[..., None].astype(values.dtype)
+
+
+def resize(pixels: np.ndarray, size: tuple[int, int], missing: float | None) -> np.ndarray:
+    """Resizes by bilinear interpolation, over as many pixels as one new pixel covers where that is more.
+
+    Args:
+        pixels: `(height, width, channel)`.
+        size: The new height and width.
+        missing: The pixel that stands for no value: known pixels alone make the new ones, and a new one that less than
+            half of them make has none.
+
+    Returns:
+        `(*size, channel)` of the same dtype.
+    """
+    if pixels.shape[:2] == tuple(size):
+        return pixels
+    known = np.ones(pixels.shape, bool) if missing is None else pixels != pixels.dtype.type(missing)
+    resized = np.stack(
+        [_resize_plane(np.where(known[..., c], pixels[..., c], 0), size) for c in range(pixels.shape[-1])], axis=-1
+    )
+    if missing is not None:
+        weight = np.stack([_resize_plane(known[..., c], size) for c in range(pixels.shape[-1])], axis=-1)
+        resized = resized / np.maximum(weight, 1e-6)
+    if np.issubdtype(pixels.dtype, np.integer):
+        resized = np.clip(np.rint(resized), 0, np.iinfo(pixels.dtype).max)
+        if missing is not None:
+            # What interpolation makes of its neighbours is a value all the same.
+            resized = np.where(resized == missing, resized + (-1 if missing else 1), resized)
+    if missing is not None:
+        resized = np.where(weight < 0.5, missing, resized)
+    return resized.astype(pixels.dtype)
+
+
+def _resize_plane(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    from PIL import Image
+
+    image = Image.fromarray(plane.astype(np.float32))
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))

@@ -1,0 +1,143 @@
+"""NumPy files: `(T, H, W[, C])`, `(N, T, H, W[, C])`, and Moving MNIST's own `(T, N, H, W)`."""
+
+import dataclasses
+import math
+import os
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from framecast.clips.convert.sources.source import BadSource, Frame, Recording
+
+SUFFIXES = (".npy", ".npz")
+_MOVING_MNIST = (20, 10_000, 64, 64)
+_MOST_CHANNELS = 4  # That a last axis of unknown meaning is taken for.
+
+
+@dataclasses.dataclass(frozen=True)
+class Array:
+    """The recordings `[start, end)` of an array in a file.
+
+    Args:
+        name: Unique.
+        files: The file.
+        member: Name of the array in an npz file.
+        axes: One letter an axis.
+        start: First recording.
+        end: Recording after the last; None for the only one of an array without N.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    member: str | None
+    axes: str
+    start: int = 0
+    end: int | None = None
+
+    def recordings(self) -> Iterator[Recording]:
+        """Yields the recordings, as views of the file."""
+        with tempfile.TemporaryDirectory() as scratch:
+            array = _open(self.files[0], self.member, scratch)
+            for number in range(self.start, 1 if self.end is None else self.end):
+                name = self.name if self.end is None else f"{self.name.rpartition('/')[0]}/{number:06d}"
+                yield Recording(name, self._frames(array, number))
+
+    def _frames(self, array: np.ndarray, number: int) -> Iterator[Frame]:
+        path, axes = self.files[0], self.axes
+        place = path
+        if "N" in axes:
+            array = array[(slice(None),) * axes.index("N") + (number,)]
+            axes = axes.replace("N", "")
+            place = f"{path}, recording {number}"
+        array = array.transpose([axes.index(letter) for letter in "THWC" if letter in axes])
+        for index, values in enumerate(array):
+            yield Frame(values if "C" in axes else values[..., None], None, f"{place}, frame {index}")
+
+
+def find(name: str, path: str, member: str | None, axes: str | None, at_once: int) -> list[Array]:
+    """Returns the sources in a NumPy file.
+
+    Args:
+        name: Unique name of the file.
+        path: The file.
+        member: Name of the array in an npz file; its only one unless given.
+        axes: One letter an axis; told from the shape unless given.
+        at_once: Bytes of frames that a source should hold, roughly.
+
+    Raises:
+        BadSource: When the file cannot be read, or its axes cannot be told.
+    """
+    if path.endswith(".npz"):
+        member = _only_member(path, member)
+    shape, dtype = _header(path, member)
+    axes = _axes(path, shape, axes)
+    if "N" not in axes:
+        return [Array(name, (path,), member, axes)]
+    count = shape[axes.index("N")]
+    each = dtype.itemsize * math.prod(shape) // max(count, 1)
+    step = max(1, at_once // max(each, 1))
+    return [
+        Array(f"{name}/{start:06d}", (path,), member, axes, start, min(start + step, count))
+        for start in range(0, count, step)
+    ]
+
+
+def _axes(path: str, shape: Sequence[int], axes: str | None) -> str:
+    if axes is None:
+        if len(shape) == 4:
+            axes = "TNHW" if tuple(shape) == _MOVING_MNIST else "THWC" if shape[-1] <= _MOST_CHANNELS else "NTHW"
+        else:
+            axes = {3: "THW", 5: "NTHWC"}.get(len(shape))
+    if axes is None or len(axes) != len(shape) or "T" not in axes:
+        expected = (
+            "an array with the axes THW, THWC, NTHW or NTHWC" if axes is None else f"the axes {axes}, T with them"
+        )
+        raise BadSource(path, f"expected {expected}, received the shape {tuple(shape)}")
+    if 0 in shape:
+        raise BadSource(path, f"expected frames, received the shape {tuple(shape)}")
+    return axes
+
+
+def _only_member(path: str, member: str | None) -> str:
+    try:
+        with zipfile.ZipFile(path) as file:
+            names = [name.removesuffix(".npy") for name in file.namelist()]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise BadSource(path, f"expected an npz file, received: {error}") from error
+    if member is None and len(names) == 1:
+        return names[0]
+    if member not in names:
+        wanted = "the name of one array" if member is None else f"an array {member}"
+        raise BadSource(path, f"expected {wanted} (variable), received a file that holds {', '.join(names) or 'none'}")
+    return member
+
+
+def _header(path: str, member: str | None) -> tuple[tuple[int, ...], np.dtype]:
+    try:
+        if member is None:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            return array.shape, array.dtype
+        with zipfile.ZipFile(path) as archive, archive.open(f"{member}.npy") as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            return shape, dtype
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadSource(path, f"expected a NumPy array, received: {error}") from error
+
+
+def _open(path: str, member: str | None, scratch: str) -> np.ndarray:
+    """Maps an array into memory; one in an npz file is unpacked to the disk first."""
+    try:
+        if member is not None:
+            unpacked = os.path.join(scratch, "array.npy")
+            with zipfile.ZipFile(path) as archive, archive.open(f"{member}.npy") as file, open(unpacked, "wb") as copy:
+                shutil.copyfileobj(file, copy, 1 << 20)
+            path = unpacked
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadSource(path, f"expected a NumPy array, received: {error}") from error

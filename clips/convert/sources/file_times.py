@@ -1,0 +1,66 @@
+"""Times in the names of files."""
+
+import datetime
+import os
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from framecast.clips.convert.sources.source import BadSource
+
+_MICROSECONDS = 1_000_000
+_EPOCH = datetime.datetime(1970, 1, 1)
+# How many characters of a name each directive of `strptime` takes; those that take a varying number are not accepted.
+_WIDTHS = {"Y": 4, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2, "j": 3, "y": 2, "f": 6}
+
+
+def in_names(paths: Sequence[str], time_format: str | None) -> list[int] | None:
+    """Returns the times in the names of files, in microseconds since 1970 (UTC); None without a format.
+
+    Args:
+        paths: The files.
+        time_format: Of `datetime.strptime`, numbers of a fixed width only.
+
+    Raises:
+        BadSource: When a name holds no such time, and exactly one.
+        ValueError: When the format is not accepted.
+    """
+    if time_format is None:
+        return None
+    pattern = re.compile(_pattern(time_format))
+    stamps = []
+    for path in paths:
+        found = []
+        for match in pattern.finditer(os.path.basename(path)):
+            try:
+                found.append(datetime.datetime.strptime(match.group(1), time_format))
+            except ValueError:
+                continue
+        if len(found) != 1:
+            expected = f"expected one time by the format {time_format} in its name"
+            raise BadSource(path, f"{expected}, received {len(found) or 'none'}")
+        stamps.append(round((found[0] - _EPOCH) / datetime.timedelta(microseconds=1)))
+    return stamps
+
+
+def median_rate(stamps: Sequence[int]) -> float | None:
+    """Returns the frames a second that the median spacing of times makes; None of fewer than two times."""
+    spacing = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
+    return _MICROSECONDS / spacing if spacing > 0 else None
+
+
+def _pattern(time_format: str) -> str:
+    """Returns a regular expression whose group 1 is a time, with no digit before and after."""
+    parts = []
+    position = 0
+    for match in re.finditer(r"%(.)", time_format):
+        width = _WIDTHS.get(match.group(1))
+        if width is None:
+            known = " ".join(f"%{letter}" for letter in _WIDTHS)
+            raise ValueError(f"time format {time_format}: expected {known}, received %{match.group(1)}")
+        parts += [re.escape(time_format[position : match.start()]), rf"\d{{{width}}}"]
+        position = match.end()
+    parts.append(re.escape(time_format[position:]))
+    # Looks ahead, so that matches may overlap.
+    return rf"(?<!\d)(?=({''.join(parts)})(?!\d))"

@@ -1,0 +1,290 @@
+"""Holds a clip against the contract, whole, before anything learns from it.
+
+example = check_clip(record, spec)  # Raises BadClip, naming clip, frame, expected and received.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf import message as protobuf_message
+
+from framecast.clips.codec import BadClip, clip_name, context_value, decode_frames, frame_values, iterate_frames
+from framecast.clips.records import BadFile, read_records
+from framecast.schemas import features
+from framecast.schemas.clip_spec import ClipSpec, LabelSpec
+
+__all__ = ["BadClip", "check_clip", "read_clips", "read_frames"]
+
+# Content by the share of zeros among the known pixels: `empty` above the first, `sparse` above the second.
+_EMPTY_ABOVE = 0.99
+_SPARSE_ABOVE = 0.8
+_MOVING_ABOVE = 0.1  # Motion as a share of the deviation: that of a fixed camera's noise lies far below.
+_MICROSECONDS = 1_000_000
+_SPACING_TOLERANCE = 0.01
+_ROUNDING = 1  # Microseconds that writing times as integers may shift a spacing by.
+
+_IDENTITY = (features.EXAMPLE_ID, features.MEDIA_ID)
+_CONTEXT_KINDS = {
+    features.FORMAT: "bytes_list",
+    features.COLORSPACE: "bytes_list",
+    features.CHANNELS: "int64_list",
+    features.HEIGHT: "int64_list",
+    features.WIDTH: "int64_list",
+    features.FRAME_RATE: "float_list",
+    features.VALUE_UNIT: "bytes_list",
+    features.VALUE_SCALE: "float_list",
+    features.VALUE_OFFSET: "float_list",
+    features.MISSING: "float_list",
+}
+
+
+def read_clips(
+    path: str, spec: ClipSpec, label: LabelSpec | None = None, on_bad: Callable[[ValueError], None] | None = None
+) -> Iterator[tf.train.SequenceExample]:
+    """Yields the checked clips of a TFRecord file, one at a time.
+
+    Args:
+        path: The file.
+        spec: The clip contract.
+        label: As for `check_clip`.
+        on_bad: Called with what would be raised; reading goes on with the next clip, if the file can be read on.
+
+    Raises:
+        ValueError: At the first clip that breaks the contract, naming file and record too.
+        BadFile: When the file is damaged.
+    """
+
+    def refuse(error: ValueError, _: bytes = b"") -> None:
+        if on_bad is None:
+            raise error
+        on_bad(error)
+
+    try:
+        for index, record in read_records(path, on_corrupt=refuse):
+            try:
+                example = check_clip(record, spec, label)
+            except BadClip as error:
+                refuse(ValueError(f"{path}, record {index}: {error}"))
+                continue
+            yield example
+    except BadFile as error:
+        refuse(error)
+
+
+def check_clip(serialized: bytes, spec: ClipSpec, label: LabelSpec | None = None) -> tf.train.SequenceExample:
+    """Checks a serialized clip: its keys, times, labels, and every pixel.
+
+    Args:
+        serialized: The clip.
+        spec: The clip contract.
+        label: What the clip must be labelled with; labels are not looked at unless given.
+
+    Returns:
+        The clip with facts of its raw frames added to the context: `clip/length` (int64, frames); float, over the
+        known pixels, as shares of the largest pixel value: `clip/mean`, `clip/deviation` (standard deviation) and
+        `clip/motion` (mean absolute difference between consecutive frames); `clip/empty_share` (float, share of zeros
+        among them) and, from that, `clip/content` (bytes: `empty`, `sparse` or `dense`); `clip/movement` (bytes:
+        `moving` when the motion is above a tenth of the deviation, else `still`); and `clip/class` (bytes: the clip's
+        one `clip/label/index`, `none` or `several`).
+
+    Raises:
+        BadClip: When it breaks the contract.
+    """
+    example, count = _check_features(serialized, spec, label)
+    facts = _check_pixels(example, spec)
+    context = example.context.feature
+    # A clip may come from an earlier ingest: what it says of itself is replaced, not appended to.
+    context[features.LENGTH].CopyFrom(tf.train.Feature(int64_list=tf.train.Int64List(value=[count])))
+    zeros = facts[features.EMPTY_SHARE]
+    content = "empty" if zeros > _EMPTY_ABOVE else "sparse" if zeros > _SPARSE_ABOVE else "dense"
+    movement = "moving" if facts[features.MOTION] > _MOVING_ABOVE * facts[features.DEVIATION] else "still"
+    for name, word in (
+        (features.CONTENT, content), (features.MOVEMENT, movement), (features.CLASS, _class_of(example))
+    ):  # fmt: skip
+        context[name].CopyFrom(tf.train.Feature(bytes_list=tf.train.BytesList(value=[word.encode()])))
+    for name, value in facts.items():
+        context[name].CopyFrom(tf.train.Feature(float_list=tf.train.FloatList(value=[value])))
+    return example
+
+
+def read_frames(serialized: bytes, spec: ClipSpec) -> tuple[tf.train.SequenceExample, np.ndarray]:
+    """Checks a serialized clip as `check_clip` does, for whoever wants its pixels rather than facts of them.
+
+    Returns:
+        The clip as it is, and its frames `(time, height, width, channel)` in the clips' dtype.
+
+    Raises:
+        BadClip: When it breaks the contract.
+    """
+    example, _ = _check_features(serialized, spec, label=None)
+    frames = decode_frames(example, spec)
+    if spec.dtype == "float32":
+        for index, frame in enumerate(frames):
+            _check_values(frame, _known(frame, spec), clip_name(example), index)
+    return example, frames
+
+
+def _check_features(serialized: bytes, spec: ClipSpec, label: LabelSpec | None) -> tuple[tf.train.SequenceExample, int]:
+    """Checks all but the pixels; returns the clip and its number of frames."""
+    example = _parse(serialized)
+    clip = clip_name(example)
+    for name in _IDENTITY:
+        if not context_value(example, name, "bytes_list"):
+            present = "an empty one" if name in example.context.feature else "none"
+            raise BadClip("missing-key", f"{name}: expected this context feature, received {present}", clip)
+    for name, kind in _CONTEXT_KINDS.items():
+        context_value(example, name, kind)
+    timestamps = frame_values(example, features.TIMESTAMP, "int64_list")
+    count = len(frame_values(example, features.ENCODED, "bytes_list"))
+    _check_count(count, len(timestamps), spec, clip)
+    _check_times(timestamps, context_value(example, features.FRAME_RATE, "float_list"), clip)
+    _check_value(example, spec, clip)
+    if label is not None:
+        _check_labels(example, label, count, clip)
+    return example, count
+
+
+def _parse(serialized: bytes) -> tf.train.SequenceExample:
+    expected = "expected a tf.train.SequenceExample, received"
+    try:
+        example = tf.train.SequenceExample.FromString(serialized)
+    except protobuf_message.DecodeError as error:
+        raise BadClip("not-sequence-example", f"{expected} {len(serialized)} bytes: {error}") from error
+    # A tf.train.Example parses too: its features become the context.
+    if not example.feature_lists.feature_list and clip_name(example) is None:
+        what = "a tf.train.Example" if example.context.feature else f"{len(serialized)} bytes without feature lists"
+        raise BadClip("not-sequence-example", f"{expected} {what}")
+    return example
+
+
+def _class_of(example: tf.train.SequenceExample) -> str:
+    labels = example.context.feature.get(features.LABEL_INDEX)
+    values = list(labels.int64_list.value) if labels is not None else []
+    return str(values[0]) if len(values) == 1 else "several" if values else "none"
+
+
+def _check_count(frames: int, timestamps: int, spec: ClipSpec, clip: str | None) -> None:
+    legal = f"expected {spec.frames.min} to {spec.frames.max} frames"
+    if not frames:
+        raise BadClip("empty-clip", f"{features.ENCODED}: {legal}, received 0", clip)
+    if not spec.frames.min <= frames <= spec.frames.max:
+        raise BadClip("frame-count", f"{features.ENCODED}: {legal}, received {frames}", clip)
+    if timestamps != frames:
+        message = f"{features.TIMESTAMP}: expected one a frame, {frames}, received {timestamps}"
+        raise BadClip("timestamp-count", message, clip, min(frames, timestamps))
+
+
+def _check_times(timestamps: list[int], frame_rate: float | None, clip: str | None) -> None:
+    spacings = [later - earlier for earlier, later in itertools.pairwise(timestamps)]
+    for frame, spacing in enumerate(spacings, start=1):
+        if spacing <= 0:
+            message = f"expected more than {timestamps[frame - 1]} us, received {timestamps[frame]} us"
+            raise BadClip("timestamp-order", f"{features.TIMESTAMP}: {message}", clip, frame)
+    if frame_rate is not None and not (math.isfinite(frame_rate) and frame_rate > 0):
+        message = f"{features.FRAME_RATE}: expected a positive number of frames a second, received {frame_rate}"
+        raise BadClip("frame-rate", message, clip)
+    if not spacings:
+        return
+    expected = float(np.median(spacings)) if frame_rate is None else _MICROSECONDS / frame_rate
+    source = "the clip's median" if frame_rate is None else f"{features.FRAME_RATE} {frame_rate:.6g}"
+    for frame, spacing in enumerate(spacings, start=1):
+        if abs(spacing - expected) > _SPACING_TOLERANCE * expected + _ROUNDING:
+            message = (
+                f"expected {expected:.0f} us (1 % either way, {source}) after the frame before, received {spacing} us"
+            )
+            raise BadClip("timestamp-gap", f"{features.TIMESTAMP}: {message}", clip, frame)
+
+
+def _check_value(example: tf.train.SequenceExample, spec: ClipSpec, clip: str | None) -> None:
+    """Holds what a clip says of its own pixels against the configuration; clips may say nothing."""
+    expected: dict[str, Any] = {features.MISSING: spec.missing}
+    if spec.value is not None:
+        expected[features.VALUE_UNIT] = spec.value.unit
+        expected[features.VALUE_SCALE] = spec.value.scale
+        expected[features.VALUE_OFFSET] = spec.value.offset
+    for name, wanted in expected.items():
+        received = context_value(example, name, _CONTEXT_KINDS[name])
+        if received is None:
+            continue
+        if isinstance(received, bytes):
+            same, received = received.decode(errors="replace") == wanted, received.decode(errors="replace")
+        else:
+            # Clips hold float32.
+            same = wanted is not None and math.isclose(received, wanted, rel_tol=1e-4, abs_tol=1e-6)
+        if not same:
+            message = f"{name}: expected {'none' if wanted is None else wanted}, as the configuration says"
+            raise BadClip("pixel-value", f"{message}, received {received}", clip)
+
+
+def _check_labels(example: tf.train.SequenceExample, label: LabelSpec, frames: int, clip: str | None) -> None:
+    kind = "float_list" if label.classes is None else "int64_list"
+    if label.per == "clip":
+        value = context_value(example, label.name, kind)
+        values = [] if value is None else [value]
+    elif label.name in example.feature_lists.feature_list:
+        values = frame_values(example, label.name, kind)
+    else:
+        values = []
+    if not values and not label.required:
+        return
+    if not values:
+        raise BadClip("missing-label", f"{label.name}: expected a label for every {label.per}, received none", clip)
+    if label.per == "frame" and len(values) != frames:
+        message = f"{label.name}: expected one a frame, {frames}, received {len(values)}"
+        raise BadClip("label-count", message, clip, min(frames, len(values)))
+    for index, value in enumerate(values):
+        frame = index if label.per == "frame" else None
+        if label.classes is None and not math.isfinite(value):
+            raise BadClip("label-range", f"{label.name}: expected a finite number, received {value}", clip, frame)
+        if label.classes is not None and not 0 <= value < label.classes:
+            message = f"{label.name}: expected a class from 0 to {label.classes - 1}, received {value}"
+            raise BadClip("label-range", message, clip, frame)
+
+
+def _check_pixels(example: tf.train.SequenceExample, spec: ClipSpec) -> dict[str, float]:
+    """Decodes every frame, one or two in memory at a time; returns the facts of the content."""
+    pixels = zeros = pairs = 0
+    total = squares = motion = 0.0
+    before: tuple[np.ndarray, np.ndarray] | None = None
+    largest = 1.0 if spec.dtype == "float32" else float(np.iinfo(spec.dtype).max)
+    for index, frame in enumerate(iterate_frames(example, spec)):
+        known = _known(frame, spec)
+        if spec.dtype == "float32":
+            _check_values(frame, known, clip_name(example), index)
+        shares = np.where(known, frame, 0) / largest
+        pixels += np.count_nonzero(known)
+        zeros += np.count_nonzero(known & (frame == 0))
+        total += float(shares.sum())
+        squares += float(np.square(shares).sum())
+        if before is not None:
+            both = known & before[1]
+            pairs += np.count_nonzero(both)
+            motion += float(np.abs(shares - before[0])[both].sum())
+        before = shares, known
+    mean = total / max(pixels, 1)
+    return {
+        features.MEAN: mean,
+        features.DEVIATION: math.sqrt(max(squares / max(pixels, 1) - mean**2, 0.0)),
+        features.EMPTY_SHARE: zeros / pixels if pixels else 1.0,
+        features.MOTION: motion / max(pairs, 1),
+    }
+
+
+def _known(frame: np.ndarray, spec: ClipSpec) -> np.ndarray:
+    return np.ones(frame.shape, bool) if spec.missing is None else frame != frame.dtype.type(spec.missing)
+
+
+def _check_values(frame: np.ndarray, known: np.ndarray, clip: str | None, index: int) -> None:
+    for reason, what, bad in (
+        ("not-finite", "a finite value", ~np.isfinite(frame)),
+        ("value-range", "a value in [0, 1]", (frame < 0) | (frame > 1)),
+    ):
+        bad &= known
+        if bad.any():
+            place = tuple(map(int, np.argwhere(bad)[0]))
+            message = f"expected {what} at (height, width, channel) {place}, received {frame[place]}"
+            raise BadClip(reason, f"{features.ENCODED}: {message}", clip, index)

@@ -1,0 +1,1 @@
+"""The Report component, and the evidence that it collects from artifacts."""

@@ -1,0 +1,1 @@
+"""ValidationGate, and the statistics and drift checks that it runs."""

@@ -1,0 +1,1 @@
+"""Reference forecasts that a model is compared with."""

@@ -1,0 +1,1 @@
+"""The evaluation gate: thresholds for TensorFlow Model Analysis, and the verdict on a candidate."""

@@ -1,0 +1,111 @@
+"""The `evaluate` section as the EvalConfig of TFX's Evaluator."""
+
+import collections
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf import wrappers_pb2
+from tensorflow_model_analysis.proto import config_pb2
+
+from framecast.evaluation.gate import tfma_metrics
+from framecast.evaluation.metrics import registry
+from framecast.evaluation.spec import EACH, Bounded, Bounds, EvaluateSpec
+from framecast.schemas import features
+
+CANDIDATE = "candidate"
+BASELINE = "baseline"
+
+# No finite value is above it: a bound that only nan and infinity miss.
+LARGEST = sys.float_info.max
+
+
+def build_eval_config(
+    spec: EvaluateSpec, *, horizon: int = 0, task: str = "forecast", slices: Iterable[str] = features.SLICES
+) -> config_pb2.EvalConfig:
+    """Returns what TFMA computes: sums, those of recordings, every metric over all lead times and at each, the bounds.
+
+    A metric of a wavelength or of events is TFMA's only where a bound asks for it: those of five thresholds are 1,600,
+    and made a small evaluation 40 % longer. From the sums, `framecast.evaluation.gate.verdict` computes all.
+
+    A TFX Evaluator without any threshold neither blesses nor refuses. So the task's error (`metrics.ERROR_BY_TASK`)
+    always must be a finite number: with no threshold configured, that is all that a candidate is held to.
+
+    Args:
+        spec: The configuration's `evaluate` section.
+        horizon: Lead times of a forecast's `evaluate` signature.
+        task: Kind of the task.
+        slices: Outputs of the `transform_features` signature to report metrics by, one at a time; those that `spec`
+            bounds among them.
+    """
+    models = [
+        config_pb2.ModelSpec(
+            name=name,
+            is_baseline=name == BASELINE,
+            signature_name="evaluate",
+            preprocessing_function_names=["transform_features"],
+        )
+        for name in (CANDIDATE, BASELINE)
+    ]
+    slicing = [config_pb2.SlicingSpec(), *(config_pb2.SlicingSpec(feature_keys=[feature]) for feature in slices)]
+    bounded: dict[tuple[str, int | None], list[Bounded]] = collections.defaultdict(list)
+    for own in spec.bounded():
+        for lead_time in range(1, horizon + 1) if own.bounds.per_lead_time else [None]:
+            bounded[own.metric, lead_time].append(own)
+    always = [(name, lead_time) for lead_time in (None, *range(1, horizon + 1)) for name in registry.always_of(task)]
+    counted = {"task": task, "events": spec.events.model_dump(mode="json") if spec.events else None}
+    configs = [
+        _config(tfma_metrics.ClipSums, counted),
+        _config(tfma_metrics.RecordingSums, counted),
+        *(
+            _metric_config(name, lead_time, bounded.get((name, lead_time), []), counted)
+            for name, lead_time in dict.fromkeys([*always, *bounded])
+        ),
+    ]
+    return config_pb2.EvalConfig(
+        model_specs=models, slicing_specs=slicing, metrics_specs=[config_pb2.MetricsSpec(metrics=configs)]
+    )
+
+
+def _config(metric: type, arguments: dict[str, Any]) -> config_pb2.MetricConfig:
+    return config_pb2.MetricConfig(
+        module=tfma_metrics.__name__, class_name=metric.__name__, config=json.dumps(arguments)
+    )
+
+
+def _metric_config(
+    name: str, lead_time: int | None, bounded: Iterable[Bounded], counted: dict[str, Any]
+) -> config_pb2.MetricConfig:
+    config = _config(tfma_metrics.ClipMetric, {"metric": name, "lead_time": lead_time, **counted})
+    # `MetricConfig.threshold` would hold in every slice; an empty spec is the overall one.
+    overall = config_pb2.MetricThreshold()
+    for own in bounded:
+        if own.slice is None:
+            _bound(overall, own.bounds)
+            continue
+        bound = config_pb2.MetricThreshold()
+        _bound(bound, own.bounds)
+        slicing = (
+            config_pb2.SlicingSpec(feature_keys=[own.slice])
+            if own.value == EACH
+            else config_pb2.SlicingSpec(feature_values={own.slice: own.value})
+        )
+        config.per_slice_thresholds.add(slicing_specs=[slicing], threshold=bound)
+    error = registry.ERROR_BY_TASK[counted["task"]]
+    if name == error and lead_time is None and not overall.value_threshold.HasField("upper_bound"):
+        overall.value_threshold.upper_bound.value = LARGEST
+    if overall.ByteSize():
+        config.per_slice_thresholds.add(slicing_specs=[config_pb2.SlicingSpec()], threshold=overall)
+    return config
+
+
+def _bound(bound: config_pb2.MetricThreshold, threshold: Bounds) -> None:
+    if threshold.min is not None:
+        bound.value_threshold.lower_bound.CopyFrom(wrappers_pb2.DoubleValue(value=threshold.min))
+    if threshold.max is not None:
+        bound.value_threshold.upper_bound.CopyFrom(wrappers_pb2.DoubleValue(value=threshold.max))
+    if threshold.max_increase_vs_serving is not None:
+        # TFMA passes a difference that equals `absolute`.
+        bound.change_threshold.direction = config_pb2.MetricDirection.LOWER_IS_BETTER
+        bound.change_threshold.absolute.CopyFrom(wrappers_pb2.DoubleValue(value=threshold.max_increase_vs_serving))

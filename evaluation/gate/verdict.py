@@ -1,0 +1,233 @@
+"""What an evaluation found: read back from the folder that the Evaluator wrote.
+
+    verdict = read_verdict(evaluation_uri)
+    verdict.blessed, verdict.figures["mse/lead_3"], [miss.describe() for miss in verdict.misses]
+    intervals = read_intervals(evaluation_uri)
+    intervals.figures["mse/lead_3"], intervals.differences["mse"]
+
+The verdict is TFMA's own; nothing is decided here.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+
+from framecast.evaluation.gate import tfma_metrics, thresholds
+from framecast.evaluation.metrics import bootstrap as recordings
+from framecast.evaluation.metrics import registry
+from framecast.evaluation.metrics import spectrum as spectrum_metrics
+from framecast.evaluation.report import figure_tables
+
+OVERALL = "overall"
+EVAL_SPLIT = "eval split"
+
+Figures = dict[str, float | None]
+Ends = tuple[float, float] | None  # Of an interval; None where there is none.
+Spectra = dict[str, list[list[float | None]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Miss:
+    """A threshold that the candidate missed.
+
+    Args:
+        metric: One of the task's metrics; `eval split` where there is no clip to measure.
+        lead_time: 1 to horizon, None for all of them together.
+        slice: `overall`, or `feature: value`.
+        value: What was measured, for a bound against the serving model the increase; None when it is no finite number.
+        bound: What was expected.
+    """
+
+    metric: str
+    lead_time: int | None
+    slice: str
+    value: float | None
+    bound: str
+
+    def describe(self) -> str:
+        """Returns the miss in one phrase."""
+        lead = "" if self.lead_time is None else f" at lead time {self.lead_time}"
+        no_clip = self.metric == EVAL_SPLIT
+        where = "" if self.slice == OVERALL else f" ({self.slice})"
+        received = f"{self.value:.6g}" if self.value is not None else "none" if no_clip else "no finite number"
+        return f"{self.metric}{lead}{where}: expected {self.bound}, received {received}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What became of a candidate.
+
+    Args:
+        blessed: Whether every threshold was met.
+        misses: The thresholds that were not.
+        figures: The candidate's metrics over the eval split by `metrics.key` (`mse`, `mse/lead_3`); None where a
+            metric is no finite number.
+        slices: The same for every slice, named `feature: value`.
+        serving: The serving model's metrics over the eval split; empty when there was none to compare with.
+        spectra: Of a forecast, the mean power over the eval split by lead time and band of
+            `spectrum_metrics.WAVELENGTHS`, in squares of the pixel range, None where a band has none: of the `truth`,
+            the `candidate`, the `serving` model, when there was one, and each reference forecast.
+    """
+
+    blessed: bool
+    misses: list[Miss]
+    figures: Figures
+    slices: dict[str, Figures]
+    serving: Figures
+    spectra: Spectra
+
+    def summary(self, task: str = "forecast") -> str:
+        """Returns the outcome and the main figures of a task of that kind in one line."""
+        count = len(self.misses)
+        outcome = "blessed" if self.blessed else f"{count} threshold{'' if count == 1 else 's'} missed"
+        figures = [f"{name} {_text(self.figures.get(name))}" for name in figure_tables.HEADLINES[task]]
+        if self.serving:
+            error = registry.ERROR_BY_TASK[task]
+            figures.append(f"serving {error} {_text(self.serving.get(error))}")
+        return ", ".join([outcome, *figures])
+
+
+def read_verdict(evaluation: str) -> Verdict:
+    """Reads the verdict of an evaluation.
+
+    Args:
+        evaluation: The folder that the Evaluator wrote its results to.
+
+    Raises:
+        ValueError: When the folder holds no validation result.
+    """
+    try:
+        validation = tfma.load_validation_result(evaluation)
+    except AssertionError as error:  # How TFMA says that there is no such file.
+        raise ValueError(f"{evaluation}: expected one validation result, received another number of them") from error
+    figures: dict[str, dict[str, Figures]] = {}
+    pooled: dict[str, registry.Sums] = {}
+    for model, where, data in _results(evaluation, tfma_metrics.SUMS):
+        sums = registry.Sums.from_json(data)
+        figures.setdefault(model, {})[where] = {key: _finite(number) for key, number in sums.figures().items()}
+        if where == OVERALL:
+            pooled[model] = sums
+    candidate = figures.get(thresholds.CANDIDATE, {})
+    misses = list(_misses(validation.metric_validations_per_slice))
+    # Each of them is one that a bound names.
+    for missing in validation.missing_slices:
+        parts = [*missing.feature_keys, *(f"{name}: {value}" for name, value in missing.feature_values.items())]
+        misses.append(Miss(EVAL_SPLIT, None, ", ".join(parts) or OVERALL, None, "at least one clip"))
+    return Verdict(
+        blessed=validation.validation_ok,
+        misses=misses,
+        figures=candidate.get(OVERALL, {}),
+        slices={name: candidate[name] for name in sorted(candidate) if name != OVERALL},
+        serving=figures.get(thresholds.BASELINE, {}).get(OVERALL, {}),
+        spectra=_spectra(pooled),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Intervals:
+    """95 % confidence intervals from a bootstrap over recordings; see `framecast.evaluation.metrics.bootstrap`.
+
+    Args:
+        recordings: How many groups of clips were drawn from: recordings, where there are not very many.
+        figures: Of the candidate's metrics over the eval split, by `metrics.key`.
+        slices: Of its metrics over all lead times, by slice.
+        serving: Of the serving model's metrics.
+        differences: Of the candidate's metrics minus the serving model's.
+    """
+
+    recordings: int
+    figures: dict[str, Ends]
+    slices: dict[str, dict[str, Ends]]
+    serving: dict[str, Ends]
+    differences: dict[str, Ends]
+
+
+def read_intervals(evaluation: str) -> Intervals:
+    """Computes the intervals of an evaluation.
+
+    Args:
+        evaluation: The folder that the Evaluator wrote its results to.
+    """
+    groups: dict[str, dict[str, recordings.ByGroup]] = {}
+    for model, where, data in _results(evaluation, tfma_metrics.RECORDINGS):
+        groups.setdefault(where, {})[model] = recordings.decode(data)
+    models = groups.pop(OVERALL, {})
+    everywhere = recordings.Resamples(models)
+    found: dict[str, dict[str, Ends]] = {"figures": {}, "serving": {}, "differences": {}}
+    for name, lead_time in everywhere.metrics(thresholds.CANDIDATE):
+        key = registry.key(name, lead_time)
+        found["figures"][key] = everywhere.interval(thresholds.CANDIDATE, name, lead_time)
+        if thresholds.BASELINE in models:
+            found["serving"][key] = everywhere.interval(thresholds.BASELINE, name, lead_time)
+            found["differences"][key] = everywhere.difference(
+                thresholds.CANDIDATE, thresholds.BASELINE, name, lead_time
+            )
+    slices = {}
+    for where in sorted(groups):
+        own = recordings.Resamples({thresholds.CANDIDATE: groups[where].get(thresholds.CANDIDATE, {})})
+        slices[where] = {
+            name: own.interval(thresholds.CANDIDATE, name)
+            for name, lead_time in own.metrics(thresholds.CANDIDATE)
+            if lead_time is None
+        }
+    return Intervals(recordings=everywhere.recordings, slices=slices, **found)
+
+
+def _results(evaluation: str, metric: str) -> Iterator[tuple[str, str, bytes]]:
+    """Yields model, slice and value of a metric."""
+    for result in tfma.load_metrics(evaluation):
+        for value in result.metric_keys_and_values:
+            if value.key.name == metric:
+                model = value.key.model_name or thresholds.CANDIDATE
+                yield model, _slice_name(result.slice_key), value.value.bytes_value
+
+
+def _spectra(pooled: Mapping[str, registry.Sums]) -> Spectra:
+    """Returns `Verdict.spectra` of the sums of candidate and, where there was one, baseline; none of another task."""
+    found: dict[str, Any] = {}
+    for model, name in ((thresholds.CANDIDATE, "candidate"), (thresholds.BASELINE, "serving")):
+        if model in pooled and pooled[model].horizon:
+            for field, power in spectrum_metrics.spectra(pooled[model].values).items():
+                found.setdefault(field.removeprefix("_") or name, power)
+    return {name: [[_finite(value) for value in row] for row in power.tolist()] for name, power in found.items()}
+
+
+def _misses(validations: Iterable[Any]) -> Iterator[Miss]:
+    for validation in validations:
+        for failure in validation.failures:
+            metric, lead_time = registry.parse_key(failure.metric_key.name)
+            measured = failure.HasField("metric_value")
+            value = _finite(failure.metric_value.double_value.value) if measured else None
+            for bound in _missed_bounds(failure.metric_threshold, value):
+                yield Miss(metric, lead_time, _slice_name(validation.slice_key), value, bound)
+
+
+def _missed_bounds(threshold: Any, value: float | None) -> Iterator[str]:
+    if threshold.HasField("change_threshold"):
+        yield f"an increase of at most {threshold.change_threshold.absolute.value:g} against the serving model"
+        return
+    bounds = threshold.value_threshold
+    if bounds.HasField("lower_bound") and (value is None or value < bounds.lower_bound.value):
+        yield f"at least {bounds.lower_bound.value:g}"
+    if bounds.HasField("upper_bound") and (value is None or value > bounds.upper_bound.value):
+        largest = bounds.upper_bound.value == thresholds.LARGEST
+        yield "a finite number" if largest else f"at most {bounds.upper_bound.value:g}"
+
+
+def _slice_name(key: Any) -> str:
+    parts = []
+    for part in key.single_slice_keys:
+        value = getattr(part, part.WhichOneof("kind"))
+        parts.append(f"{part.column}: {value.decode() if isinstance(value, bytes) else value}")
+    return ", ".join(parts) or OVERALL
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _text(value: float | None) -> str:
+    return "not a number" if value is None else f"{value:.4g}"

@@ -1,0 +1,1 @@
+"""Metrics computed from mergeable sums. NumPy only."""

@@ -1,0 +1,253 @@
+"""The report of a run: one HTML page that needs nothing else, and the same as a model card in Markdown.
+
+write_report("runs/20260101-120000/report", evidence)    # index.html, model_card.md
+"""
+
+import collections
+import functools
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+
+from framecast.evaluation.baselines import extrapolation
+from framecast.evaluation.metrics import anomaly as anomaly_metrics
+from framecast.evaluation.metrics import registry
+from framecast.evaluation.metrics import spectrum as spectrum_metrics
+from framecast.evaluation.metrics.forecast import REFERENCES
+from framecast.evaluation.report import charts, figure_tables
+from framecast.evaluation.report.evidence import Evidence, flatten
+
+PAGE = "index.html"
+CARD = "model_card.md"
+
+_TEMPLATES = pathlib.Path(__file__).parent
+_SLICES = 40  # Rows of the table.
+_CHARTS = 6  # Shown at once; more are folded.
+_LINES = {"loss": "train", "val_loss": "val"}  # Training curves' names in a chart of their own.
+_BESIDE = (
+    "mse",
+    "mae",
+    "ssim",
+    figure_tables.SHARPNESS,
+    "csi_",
+    "bias_",
+)  # Beside extrapolation at once; more is folded.
+_LOG_FROM = 6.0  # Largest over smallest value from which lines that lie close together need a logarithmic axis.
+
+
+def write_report(folder: str | os.PathLike[str], evidence: Evidence) -> str:
+    """Writes `index.html` and `model_card.md` into `folder`, which is made, and returns the page's path."""
+    os.makedirs(folder, exist_ok=True)
+    view = _view(evidence)
+    for template, name, escaped in (("report.html.jinja", PAGE, True), ("model_card.md.jinja", CARD, False)):
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(_TEMPLATES),
+            autoescape=escaped,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=jinja2.StrictUndefined,
+        )
+        environment.filters["figure"] = figure
+        environment.filters["ends"] = ends
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(environment.get_template(template).render(view))
+    return os.path.join(folder, PAGE)
+
+
+def figure(value: float | None) -> str:
+    """Returns a figure as people read it."""
+    return "not a number" if value is None else f"{value:.4g}"
+
+
+def ends(interval: Sequence[float] | None) -> str:
+    """Returns a confidence interval as people read it; nothing where there is none."""
+    return "" if interval is None else f"{figure(interval[0])} to {figure(interval[1])}"
+
+
+def _view(evidence: Evidence) -> dict[str, Any]:
+    record, config = evidence.record, evidence.config
+    figures = record.get("figures", {})
+    rate = (evidence.card or {}).get("frame_rate")
+    interval, unit = figure_tables.lead_time_unit(1 / rate if rate else None)
+    curves = figure_tables.by_lead_time(figures, evidence.serving, config, interval, evidence.intervals)
+    drawn = [(family, _family_chart(family, unit)) for family in curves]
+    leads = range(1, figure_tables.horizon(figures) + 1)
+    sliced = _telling(evidence.slices)
+    return {
+        "evidence": evidence,
+        "record": record,
+        "config": config,
+        "task": config["task"]["kind"],
+        "subject": _subject(evidence),
+        "headlines": figure_tables.HEADLINES[config["task"]["kind"]],
+        "overall": figure_tables.overall(figures),
+        "powers": figure_tables.powers(figures),
+        "serving": evidence.serving,
+        "intervals": evidence.intervals.get("figures", {}),
+        "slice_intervals": evidence.intervals.get("slices", {}),
+        "differences": evidence.intervals.get("differences", {}),
+        "recordings": evidence.intervals.get("recordings", 0),
+        "meaning": functools.partial(figure_tables.meaning, unit=figure_tables.event_unit(config)),
+        "key": registry.key,
+        "leads": leads,
+        "lead_names": [f"{lead * interval:.4g}" for lead in leads],
+        "lead_unit": unit,
+        "families": drawn[:_CHARTS],
+        "more_families": drawn[_CHARTS:],
+        "spectra": _spectra_charts(evidence, interval),
+        "beside": _beside(evidence, main=True),
+        "more_beside": _beside(evidence, main=False),
+        "no_extrapolation": extrapolation.MISSING,
+        "against": _against(evidence),
+        "by_lead": [name for name in figures if registry.key(name, 1) in figures],
+        "slices": list(sliced.items())[:_SLICES],
+        "slices_left_out": max(0, len(sliced) - _SLICES),
+        "slice_metrics": _slice_metrics(evidence),
+        "trials": _ranked(record.get("trials", [])),
+        "trial_settings": list(record["trials"][0]["values"]) if record.get("trials") else [],
+        "training": _training_charts(evidence.curves),
+        "lengths": _lengths_chart(evidence.ingest),
+        "roc": _roc_chart(evidence.sample.get("sums", {})),
+        "confusion": evidence.sample.get("sums", {}).get("confusion"),
+        "settings": flatten(config),
+        "swatch": charts.swatch,
+    }
+
+
+def _family_chart(family: figure_tables.Family, unit: str) -> Any:
+    xs = [x for x, _ in family.lines[0].points]
+    log = _spread(family) > _LOG_FROM
+    return charts.line_chart(
+        family.lines,
+        x_label=f"{unit} ahead",
+        y_label=f"{family.unit or family.name}{', logarithmic' if log else ''}",
+        log=log,
+        guide=family.guide,
+        x_values=xs,
+    )
+
+
+def _spread(family: figure_tables.Family) -> float:
+    """Returns the largest over the smallest value, the guide's too; 0 where that says nothing."""
+    values = [y for line in family.lines for _, y in line.points if y is not None]
+    if family.guide is not None:
+        values.append(family.guide)
+    return max(values) / min(values) if len(family.lines) > 1 and min(values, default=0) > 0 else 0.0
+
+
+def _spectra_charts(evidence: Evidence, interval: float) -> list[tuple[str, list[charts.Line], Any]]:
+    """Returns lead time, lines and chart of each spectrum that is drawn."""
+    unit, drawn = figure_tables.spectra(evidence.spectra, evidence.config, interval)
+    return [
+        (
+            f"{lead:.4g}",
+            lines,
+            charts.line_chart(
+                lines,
+                x_label="wavelength in pixels, logarithmic",
+                y_label=f"{unit}, logarithmic",
+                log=True,
+                log_x=True,
+                # Every octave: the half octaves between them are no round numbers.
+                x_values=[length for length, _ in lines[0].points if length in spectrum_metrics.WAVELENGTHS[::2]]
+                if lines
+                else None,
+            ),
+        )
+        for lead, lines in drawn
+    ]
+
+
+def _subject(evidence: Evidence) -> str:
+    """Returns what was trained for what, and when."""
+    task, model = evidence.config["task"], evidence.config["model"]
+    ahead = f", {task['horizon']} frames ahead" if "horizon" in task else ""
+    time = f", run of {evidence.record['time']}" if evidence.record.get("time") else ""
+    return f"{model.get('builder') or model['preset']} for the task {task['kind']}{ahead}{time}"
+
+
+def _telling(slices: dict[str, Any]) -> dict[str, Any]:
+    """Returns the slices without those that hold every clip: the only ones of their kind."""
+    kinds = collections.Counter(name.partition(":")[0] for name in slices)
+    return {name: found for name, found in slices.items() if kinds[name.partition(":")[0]] > 1}
+
+
+def _beside(evidence: Evidence, main: bool) -> list[tuple[str, str, dict[str, float | None]]]:
+    """Returns metric, forecaster and its figures, a row of the table beside extrapolation each; the main, or others."""
+    by_forecaster = evidence.beside.get("figures", {})
+    found = figure_tables.overall(by_forecaster.get(extrapolation.NAME, {}))
+    names = [name for name in found if name.startswith(_BESIDE) == main and not name.endswith("_frame")]
+    return [(name, forecaster, figures) for name in names for forecaster, figures in by_forecaster.items()]
+
+
+def _slice_metrics(evidence: Evidence) -> list[str]:
+    """Returns what the table of slices has room for: the main figures, the thresholds', and the references' errors."""
+    task = evidence.config["task"]["kind"]
+    error = registry.ERROR_BY_TASK[task]
+    wanted = {error, *figure_tables.HEADLINES[task], *evidence.config["evaluate"]["thresholds"]}
+    wanted.update(f"{error}_{reference}" for reference in REFERENCES)
+    present = {name for found in evidence.slices.values() for name in found}
+    return [name for name in evidence.record.get("figures", {}) if name in present & wanted]
+
+
+def _against(evidence: Evidence) -> str:
+    """Returns what the candidate was compared with, or why not with a serving model."""
+    if not evidence.record.get("figures"):
+        return "The run ended before there were figures to compare."
+    references = "the reference forecasts" if evidence.config["task"]["kind"] == "forecast" else ""
+    notes = {part["name"]: part["note"] for part in evidence.record.get("components", ())}
+    note = f" ({notes['ServingModel']})" if notes.get("ServingModel") else ""
+    if evidence.serving:
+        return f"Compared with the serving model{note}{' and ' if references else ''}{references}."
+    return f"Compared with no serving model{note}{', but with ' if references else ''}{references}."
+
+
+def _ranked(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the trials by val loss, the failed ones last."""
+    return sorted(trials, key=lambda trial: (trial["val_loss"] is None, trial["val_loss"]))
+
+
+def _training_charts(curves: dict[str, list[list[float]]]) -> list[tuple[str, list[charts.Line], Any]]:
+    drawn = []
+    for title, names, unit, log in (
+        ("Loss", ("loss", "val_loss"), "loss", True),
+        ("Learning rate", ("learning_rate",), "learning rate", False),
+        ("Gradient norm", ("gradient_norm",), "norm", True),
+    ):
+        lines = [
+            charts.Line(_LINES.get(name, name.replace("_", " ")), [(x, y) for x, y in curves[name]], style)
+            for style, name in enumerate(names)
+            if curves.get(name)
+        ]
+        if lines:
+            drawn.append((title, lines, charts.line_chart(lines, x_label="optimizer steps", y_label=unit, log=log)))
+    return drawn
+
+
+def _roc_chart(sums: dict[str, Any]) -> tuple[list[charts.Line], Any] | None:
+    """Returns lines and chart of an anomaly task's ROC; None of another's, and without both kinds of labels."""
+    lines = [
+        charts.Line(level, curve, style)
+        for style, level in enumerate(anomaly_metrics.LEVELS)
+        if level + "_normal" in sums and (curve := anomaly_metrics.roc(sums, level))
+    ]
+    if not lines:
+        return None
+    return lines, charts.line_chart(lines, x_label="false alarm rate", y_label="detection rate")
+
+
+def _lengths_chart(ingest: dict[str, Any] | None) -> Any:
+    if not ingest or not ingest["lengths"]:
+        return None
+    counts = {int(length): count for length, count in ingest["lengths"].items()}
+    every = range(min(counts), max(counts) + 1)
+    step = -(-len(every) // 24)  # At most 24 bars.
+    bars = []
+    for start in every[::step]:
+        end = start + step - 1
+        total = sum(counts.get(length, 0) for length in range(start, end + 1))
+        bars.append((f"{start}" if step == 1 else f"{start}-{end}", float(total)))
+    return charts.bar_chart(bars, x_label="frames of a clip", y_label="clips")

@@ -1,0 +1,1 @@
+"""The sums behind the metrics, as TensorFlow ops for the `evaluate` signature."""

@@ -1,0 +1,171 @@
+"""What an anomaly model answers: how far each frame left the forecast made from all frames before it.
+
+What goes wrong is small beside a frame: the error of a frame is the mean squared error, over known pixels, of the worst
+window of 8x8 pixels. Its score is that error divided by the threshold that was calibrated on the val split: 1 and above
+is an alarm. The score of a clip is that of its worst frame, with a threshold of its own.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from framecast.evaluation.metrics import anomaly as anomaly_metrics
+from framecast.models.export.module import ExportModule
+from framecast.models.spec import AnomalyTask
+from framecast.models.training.input_pipeline import normalise
+from framecast.schemas.clip_spec import ClipSpec
+
+_WINDOW = 8  # Side in pixels; windows are half of it apart.
+_LEAST_KNOWN = 0.25  # Share of a window.
+_MARGIN = 1.0001  # A quantile is one of the values; rounding in another batch must not make an alarm of that one.
+_SMALLEST = 1e-12  # Of a score or threshold: a field that is always forecast exactly has no error to divide by.
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """Errors from which on a frame, and a clip, is anomalous: mean squared error a pixel, pixels in [0, 1]."""
+
+    frame: float
+    clip: float
+
+
+def frame_errors(
+    model: Callable[..., tf.Tensor], frames: tf.Tensor, known: tf.Tensor, length: tf.Tensor, context: int
+) -> dict[str, tf.Tensor]:
+    """Compares each frame with its forecast from all frames before it.
+
+    Args:
+        model: What has the call contract of `framecast.models.networks.frame_forecaster.Forecaster`.
+        frames: `(batch, time, height, width, channel)` float32 in [0, 1], 0 where not known.
+        known: bool of that shape.
+        length: `(batch,)` int32.
+        context: Frames that a clip starts with are not scored.
+
+    Returns:
+        `(batch, time)` each: `scored` bool; float32, 0 where not scored, `worst`, the mean squared error of the worst
+        window, `squared_error`, its sum over the frame, and `pixels`, how many are known.
+    """
+    time = tf.shape(frames)[1]
+    predictions = tf.clip_by_value(model(frames, length, steps=time - 1), 0.0, 1.0)
+    place = tf.range(time)[None]
+    scored = tf.logical_and(place >= context, place < length[:, None])
+    used = tf.logical_and(known[:, 1:], scored[:, 1:, None, None, None])
+    squares = tf.square(tf.where(used, predictions - frames[:, 1:], 0.0))
+    used = tf.cast(used, tf.float32)
+
+    def windows(values):
+        values = tf.reduce_mean(values, axis=-1)
+        shape = tf.shape(values)
+        values = tf.reshape(values, [-1, shape[2], shape[3], 1])
+        pooled = tf.nn.avg_pool2d(values, _WINDOW, _WINDOW // 2, "SAME")
+        return tf.reshape(pooled, [shape[0], shape[1], -1])
+
+    # A window that is hardly known must not speak louder than one that is.
+    worst = tf.reduce_max(windows(squares) / tf.maximum(windows(used), _LEAST_KNOWN), axis=-1)
+    found = {
+        "worst": worst,
+        "squared_error": tf.reduce_sum(squares, [2, 3, 4]),
+        "pixels": tf.reduce_sum(used, [2, 3, 4]),
+    }
+    return {"scored": scored, **{name: tf.pad(value, [[0, 0], [1, 0]]) for name, value in found.items()}}
+
+
+def calibrate(model: keras.Model, batches: Iterable[dict[str, tf.Tensor]], task: AnomalyTask) -> Thresholds:
+    """Returns the thresholds that the wanted share of normal frames, and of normal clips, is above.
+
+    Args:
+        model: As for `frame_errors`.
+        batches: `frames`, `known` and `length` of normal clips.
+        task: The wanted share.
+    """
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def errors(frames, known, length):
+        return frame_errors(model, frames, known, length, task.context.min)
+
+    of_frames, of_clips = [], []
+    for batch in batches:
+        found = errors(batch["frames"], batch["known"], batch["length"])
+        of_frames.append(found["worst"].numpy()[found["scored"].numpy()])
+        of_clips.append(found["worst"].numpy().max(axis=1))
+    quantile = 1 - task.false_alarm_rate
+    frame, clip = (
+        float(np.quantile(np.concatenate(values), quantile, method="higher")) * _MARGIN
+        for values in (of_frames, of_clips)
+    )
+    return Thresholds(max(frame, _SMALLEST), max(clip, _SMALLEST))
+
+
+class AnomalyModule(ExportModule):
+    """The forecaster as a judge of what it sees.
+
+    Args:
+        model: Keras model with the call contract of `framecast.models.networks.frame_forecaster.Forecaster`.
+        transform: As for `ExportModule`.
+        clip: The clip contract.
+        task: Shortest context.
+        thresholds: What `calibrate` returned.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        transform: Callable[[dict[str, Any]], dict[str, tf.Tensor]],
+        clip: ClipSpec,
+        task: AnomalyTask,
+        thresholds: Thresholds,
+    ):
+        super().__init__(model, transform, clip, task, shortest=task.min_frames)
+        self._thresholds = thresholds
+
+    def answer(self, frames: tf.Tensor, length: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns scores, float32: 1 and above is an alarm.
+
+        `anomaly_score` `(batch, time)`, 0 for the first `context.min` frames and past the length;
+        `clip_anomaly_score` `(batch,)`.
+        """
+        pixels, known = normalise(frames, length, self._clip)
+        errors = frame_errors(self.call_model, pixels, known, length, self._task.context.min)["worst"]
+        return {
+            "anomaly_score": errors / self._thresholds.frame,
+            "clip_anomaly_score": tf.reduce_max(errors, axis=1) / self._thresholds.clip,
+        }
+
+    def sums_spec(self) -> dict[str, tf.TensorSpec]:
+        """Returns the spec of `framecast.evaluation.metrics.anomaly.OUTPUTS`, of one clip."""
+        scalars = ("pixels", "squared_error")
+        return {
+            name: tf.TensorSpec([] if name in scalars else [anomaly_metrics.BINS], tf.float32)
+            for name in anomaly_metrics.OUTPUTS
+        }
+
+    def sums(
+        self, frames: tf.Tensor, length: tf.Tensor, counted: tf.Tensor, label: tf.Tensor | None
+    ) -> dict[str, tf.Tensor]:
+        """Returns the clip's errors and the histograms of its scores; frames without a label (-1) are in none."""
+        assert label is not None
+        pixels, known = normalise(frames, length, self._clip)
+        found = frame_errors(self.call_model, pixels, known, length, self._task.context.min)
+        errors, scored = found["worst"], tf.logical_and(found["scored"], counted[:, None])
+        sums = {name: tf.reduce_sum(tf.where(scored, found[name], 0.0), axis=1) for name in ("pixels", "squared_error")}
+        anomalous = tf.logical_and(scored, label == 1)
+        normal = tf.logical_and(scored, label == 0)
+        worst = tf.reduce_max(tf.where(scored, errors, 0.0), axis=1, keepdims=True)
+        # A clip is anomalous when a frame of it is; it is normal when it is labelled and none is.
+        clip_anomalous = tf.reduce_any(anomalous, axis=1, keepdims=True)
+        clip_normal = tf.logical_and(tf.reduce_any(normal, axis=1, keepdims=True), tf.logical_not(clip_anomalous))
+        for level, values, threshold, groups in (
+            ("frame", errors, self._thresholds.frame, {"normal": normal, "anomalous": anomalous}),
+            ("clip", worst, self._thresholds.clip, {"normal": clip_normal, "anomalous": clip_anomalous}),
+        ):
+            log2 = tf.math.log(tf.maximum(values / threshold, _SMALLEST)) / math.log(2.0)
+            place = tf.clip_by_value(tf.floor(anomaly_metrics.bin_of(log2)), 0.0, anomaly_metrics.BINS - 1.0)
+            hot = tf.one_hot(tf.cast(place, tf.int32), anomaly_metrics.BINS)
+            for name, members in groups.items():
+                sums[f"{level}_{name}"] = tf.reduce_sum(hot * tf.cast(members, tf.float32)[..., None], axis=1)
+        return sums

@@ -1,0 +1,71 @@
+"""Builds the configured model: one of our presets, or the user's own builder."""
+
+import importlib
+import importlib.util
+import pathlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import keras
+
+from framecast.models.networks import presets
+from framecast.models.spec import ModelSpec
+from framecast.schemas.clip_spec import ClipSpec
+
+_SIDE = 16  # Pixels of the frames that a model is called with to make its weights, where their size is free.
+
+
+def build(spec: ModelSpec, task: Any, clip: ClipSpec, dtype: keras.DTypePolicy) -> keras.Model:
+    """Returns a Keras model with the call contract of the task, its weights made: see `ModelSpec`.
+
+    Args:
+        spec: A preset's name, or a builder.
+        task: One of the kinds of `TaskSpec`.
+        clip: The clip contract.
+        dtype: Keras dtype policy to compute in.
+
+    Raises:
+        ValueError: When there is no such preset, the builder cannot be imported, or `arguments` do not fit.
+    """
+    outputs = {}
+    if task.kind in ("classify", "regress"):
+        outputs = {"outputs": task.label.classes or 1}
+    if spec.preset is not None:
+        per = {"per": task.per} if outputs else {}
+        return presets.build(spec.preset, clip.channels, dtype, spec.arguments, **outputs, **per)
+    model = presets.call(load(spec), spec.arguments, channels=clip.channels, dtype=dtype, **outputs)
+    # A model of the user's may make its weights only when it is called.
+    frames = keras.ops.zeros((1, task.min_frames, clip.height or _SIDE, clip.width or _SIDE, clip.channels))
+    length = keras.ops.full((1,), task.min_frames, "int32")
+    if outputs:
+        model(frames, length)
+    else:
+        model(frames, length, steps=task.min_frames)
+    return model
+
+
+def load(spec: ModelSpec) -> Callable[..., keras.Model]:
+    """Imports the user's builder.
+
+    Raises:
+        ValueError: When it cannot be imported, naming it.
+    """
+    assert spec.builder is not None
+    name, _, function = spec.builder.rpartition(":")
+    try:
+        return getattr(_import_file(name) if name.endswith(".py") else importlib.import_module(name), function)
+    except Exception as error:  # A module of the user's may raise anything when it is imported.
+        raise ValueError(
+            f"model.builder: expected package.module:function or file.py:function, received {spec.builder}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _import_file(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

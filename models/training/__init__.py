@@ -1,0 +1,1 @@
+"""The Trainer: input pipeline, loop, losses, checkpoints."""

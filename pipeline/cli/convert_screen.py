@@ -1,0 +1,71 @@
+"""What a person sees of a conversion: how far it is and how fast, then what came of it."""
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from framecast.clips.convert.pipeline import read_progress
+from framecast.clips.records import MANIFEST
+
+_EVERY = 0.5  # Seconds.
+_SHOWN = 5
+
+
+@contextlib.contextmanager
+def shown(directory: str, quiet: bool) -> Iterator[None]:
+    """Shows the progress of the conversion into `directory` while it runs within."""
+    console = Console(file=sys.stderr, quiet=quiet)
+    columns = (
+        TextColumn("converting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
+    over = threading.Event()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None, note="")
+
+        def follow() -> None:
+            began, before = time.monotonic(), None
+            while not over.wait(_EVERY):
+                progress = read_progress(directory)
+                before = progress.clips if before is None else before
+                speed = (progress.clips - before) / (time.monotonic() - began)
+                note = f"{progress.clips} clips, {speed:.0f} a second"
+                bar.update(task, total=progress.all_sources or None, completed=progress.sources, note=note)
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def describe(directory: str, manifest: dict[str, Any]) -> str:
+    """Returns the manifest as text for a person, and what a configuration must say of the clips."""
+    lines = [
+        f"{manifest['clips']} clips of {manifest['recordings']} recordings, {manifest['frames']} frames in "
+        f"{len(manifest['shards'])} files, {manifest['bytes'] / 1e6:.1f} MB; read {manifest['frames_read']} frames"
+    ]
+    lines += [f"  {count} {name}" for name, count in manifest["left_out"].items()]
+    if manifest["classes"]:
+        lines.append("  classes: " + ", ".join(f"{number} {name}" for number, name in enumerate(manifest["classes"])))
+    for what, names in (("bad sources, left out", manifest["bad"]), ("files of another kind", manifest["ignored"])):
+        if names:
+            lines.append(f"{len(names)} {what}:")
+            lines += [f"  {name}" for name in names[:_SHOWN]]
+    suffix = "*.tfrecord.gz" if manifest["shards"][0]["file"].endswith(".gz") else "*.tfrecord"
+    section = {"data": {"train": f"{directory}/{suffix}"}, "clip": manifest["clip"]}
+    lines += [f"manifest: {directory}/{MANIFEST}", "for the configuration:"]
+    lines += yaml.safe_dump(section, sort_keys=False, default_flow_style=None, width=120).splitlines()
+    return "\n".join(lines)

@@ -1,0 +1,122 @@
+"""`framecast models`: what is pushed, and which of it production is answered by."""
+
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from framecast.pipeline import quiet
+from framecast.pipeline.cli.data import AsJson
+
+if TYPE_CHECKING:
+    from framecast.serving.releases.folder import Version
+    from framecast.serving.releases.releases import Servers
+
+models = typer.Typer(no_args_is_help=True, help="Look at pushed versions, release one, or go back to the one before.")
+
+Directory = Annotated[str, typer.Argument(metavar="DIR", help="Folder of numbered versions: push.directory.")]
+Addresses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="A server of this folder, and of nothing else, to be asked and waited for; may be repeated.",
+    ),
+]
+
+
+@models.command("list")
+def list_models(directory: Directory, address: Addresses = None, as_json: AsJson = False) -> None:
+    """List the versions, the newest first: what servers see, what each is labelled, and what its figures are."""
+    from framecast.serving.releases import folder as release_folder
+
+    found = release_folder.read_versions(directory)
+    live: dict[str, Any] = {}
+    if address:
+        with _asked(address) as servers:
+            live = servers.states()
+    if as_json:
+        print(json.dumps([{**dataclasses.asdict(version), "servers": _live(live, version)} for version in found]))
+    else:
+        print(_listing(found, live))
+
+
+@models.command()
+def promote(
+    directory: Directory,
+    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="The canary unless given.")] = None,
+    address: Addresses = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version stable, a withdrawn one too; those above it are withdrawn.
+
+    One that was killed is finished by the same command.
+    """
+    from framecast.serving.releases import releases
+
+    with _servers(address) as servers:
+        _tell(releases.promote(directory, version, servers), as_json)
+
+
+@models.command()
+def rollback(directory: Directory, address: Addresses = None, as_json: AsJson = False) -> None:
+    """Make the version stable that was so before; those above it are withdrawn.
+
+    One that was killed is finished by the same command.
+    """
+    from framecast.serving.releases import releases
+
+    with _servers(address) as servers:
+        _tell(releases.rollback(directory, servers), as_json)
+
+
+@contextlib.contextmanager
+def _servers(addresses: Sequence[str] | None) -> Iterator["Servers"]:
+    from framecast.serving.releases import releases
+
+    if addresses:
+        with _asked(addresses) as servers:
+            yield servers
+    else:
+        yield releases.Unasked(lambda text: print(text, file=sys.stderr, flush=True))
+
+
+def _asked(addresses: Sequence[str]) -> Any:
+    with quiet.heavy_imports():
+        from framecast.serving.releases.server_sync import ModelServers
+    return ModelServers(addresses)
+
+
+def _tell(record: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(record))
+        return
+    withdrawn = ", ".join(map(str, record["withdrawn"]))
+    print(
+        f"{record['action']}: version {record['version']} is stable" + (f"; withdrawn: {withdrawn}" * bool(withdrawn))
+    )
+
+
+def _live(live: dict[str, Any], version: "Version") -> dict[str, str]:
+    """Returns what each server says of a version."""
+    said = {}
+    for address, states in live.items():
+        state, error = states.get(version.number, ("not seen", ""))
+        said[address] = f"{state}: {error}" if error else state
+    return said
+
+
+def _listing(found: "Sequence[Version]", live: dict[str, Any]) -> str:
+    from framecast.pipeline.tables import cell, columns
+
+    rows = [["version", "pushed", "state", "labels", "figures", "MiB", "by", *live]]
+    for version in found:
+        figures = ", ".join(f"{name} {cell(value)}" for name, value in version.figures.items())
+        row = [str(version.number), version.pushed[:19].replace("T", " "), version.state, ", ".join(version.labels)]
+        row += [figures, f"{version.bytes / 2**20:.1f}", version.by or "", *_live(live, version).values()]
+        rows.append(row)
+    return columns(rows)

@@ -1,0 +1,72 @@
+"""What a served model's card, `assets.extra/framecast.json`, says of pixels, by the version that answered."""
+
+import json
+import os
+from typing import Any
+
+import pydantic
+
+from framecast.clips.filesystem import open_path
+from framecast.schemas.clip_spec import DType, PixelValue
+from framecast.schemas.section import Section
+from framecast.serving import versions
+
+
+class Card(Section):
+    """The part of a card that a query needs; see `framecast.models.export.module.save`."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore")
+
+    channels: int
+    dtype: DType
+    missing: float | None = None
+    value: PixelValue | None = None
+    frame_rate: float | None = None
+
+
+class Cards:
+    """Cards by version.
+
+    Args:
+        path: A `framecast.json`, the folder of a version, or a folder of versions.
+    """
+
+    def __init__(self, path: str):
+        self._path = path
+        self._found: dict[int, Card] = {}
+
+    def of(self, version: int) -> Card:
+        """Returns the card of a version; whatever the version, where the path names one card.
+
+        Raises:
+            ValueError: When there is none, or it is not what a card is.
+        """
+        if version not in self._found:
+            self._found[version] = self._card(version)
+        return self._found[version]
+
+    def _card(self, version: int) -> Card:
+        try:
+            found = self._read(version)
+        except (OSError, json.JSONDecodeError) as error:
+            raise ValueError(f"{self._path}: expected a framecast.json, received: {error}") from error
+        if not found:
+            tried = os.path.join(versions.path(self._path, version), versions.CARD)
+            raise ValueError(
+                f"{self._path}: expected a framecast.json, the folder of a version with {versions.CARD}, or a folder "
+                f"of versions, received none: there is no {tried}"
+            )
+        try:
+            return Card.model_validate(found)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise ValueError(
+                f"{self._path}: expected the card of a model exported by framecast, received {problem}"
+            ) from error
+
+    def _read(self, version: int) -> dict[str, Any]:
+        if self._path.endswith(".json"):
+            with open_path(self._path, "rb") as file:
+                return json.loads(file.read())
+        return versions.read_card(self._path) or versions.read_card(versions.path(self._path, version))

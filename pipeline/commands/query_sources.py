@@ -1,0 +1,142 @@
+"""The clips that `framecast query` asks about: from TFRecords, or cut from videos, folders of images and arrays."""
+
+import collections
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import pydantic
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from framecast.clips.codec import clip_name, context_value
+from framecast.clips.convert.clip_making import clips_of
+from framecast.clips.convert.sources.discovery import find_sources, kind_of
+from framecast.clips.convert.sources.labels import Label
+from framecast.clips.convert.spec import ConvertSpec
+from framecast.clips.records import find_files, read_records
+from framecast.clips.validation import BadClip, check_clip
+from framecast.schemas import features
+from framecast.schemas.clip_spec import ClipSpec
+
+_MEDIA = {"video", "images", "arrays"}
+_LONGEST = 24  # Frames of a clip cut from media, unless said otherwise: as `framecast data convert` has it.
+
+
+@dataclasses.dataclass(frozen=True)
+class Media:
+    """How clips are cut from media; as in `framecast.clips.convert.spec`.
+
+    Args:
+        fps: Frames a second.
+        gray: Whether RGB becomes luminance.
+        size: Height and width that frames are resized to.
+        frames: Most frames of a clip.
+    """
+
+    fps: float | None = None
+    gray: bool = False
+    size: tuple[int, int] | None = None
+    frames: int | None = None
+
+    def spec(self) -> ConvertSpec:
+        """Returns the conversion that this is.
+
+        Raises:
+            ValueError: When a number is out of its range.
+        """
+        try:
+            return ConvertSpec.model_validate(
+                {
+                    "read": {"fps": self.fps},
+                    "value": {"gray": self.gray},
+                    "cut": {"frames": {"min": 1, "max": self.frames or _LONGEST}, "size": self.size},
+                }
+            )
+        except pydantic.ValidationError as error:
+            raise ValueError(f"--fps, --size, --frames: {error.errors()[0]['msg']}") from error
+
+
+def read_sources(
+    paths: Sequence[str], spec: ClipSpec, media: Media, tally: collections.Counter[str]
+) -> Iterator[tf.train.SequenceExample]:
+    """Yields the clips in paths, checked.
+
+    Args:
+        paths: Files, folders or patterns: TFRecords of clips, or videos, images or NumPy arrays, all of one kind.
+        spec: What every clip must be; where it names no value or no missing pixel, a clip may have its own.
+        media: How clips are cut from media.
+        tally: Counts frames and values of media by what became of them, if they are in no clip as they were.
+
+    Raises:
+        ValueError: When a clip breaks the contract or a source cannot be read, naming it; when the kinds are mixed; or
+            when `media` is given for TFRecords.
+        FileNotFoundError: When a path matches nothing.
+    """
+    files = list(dict.fromkeys(find_files(paths)))
+    kinds = {kind_of(file) for file in files} - {None}
+    if kinds & _MEDIA and "examples" not in kinds:
+        return _from_media(paths, spec, media, tally)
+    if kinds - {"examples"}:
+        received = " and ".join(sorted(str(kind) for kind in kinds))
+        raise ValueError(
+            f"{', '.join(paths)}: expected TFRecords of clips, or videos, images or arrays, received {received} "
+            "(framecast data convert makes clips of more)"
+        )
+    if media != Media():
+        raise ValueError(
+            f"--fps, --gray, --size, --frames: expected videos, images or arrays, received TFRecords: "
+            f"{', '.join(paths)}"
+        )
+    return _from_records(files, spec)
+
+
+def own_missing(example: tf.train.SequenceExample) -> float | None:
+    """Returns the pixel that a clip says stands for no value; None when it does not."""
+    return context_value(example, features.MISSING, "float_list")
+
+
+def _from_records(files: Sequence[str], spec: ClipSpec) -> Iterator[tf.train.SequenceExample]:
+    for path in files:
+        for index, record in read_records(path):
+            try:
+                yield _check(record, spec)
+            except BadClip as error:
+                raise ValueError(f"{path}, record {index}: {error}") from error
+
+
+def _from_media(
+    paths: Sequence[str], spec: ClipSpec, media: Media, tally: collections.Counter[str]
+) -> Iterator[tf.train.SequenceExample]:
+    conversion = media.spec()
+    found = find_sources(paths, conversion)
+    if found.ignored:
+        tally["files of another kind"] += len(found.ignored)
+    for source in found.sources:
+        try:
+            for recording in source.recordings():
+                for clip in clips_of(recording, conversion, Label(), tally):
+                    yield _check(clip.encode(), spec)
+        except BadClip as error:
+            hint = " (--gray makes one of three)" if error.reason == "channels" else ""
+            raise ValueError(f"{source.files[0]}: {error}{hint}") from error
+        except ImportError as error:
+            raise ValueError(
+                f"{source.files[0]}: expected {error.name} to be installed, with the extra framecast[media]"
+            ) from error
+
+
+def _check(record: bytes, spec: ClipSpec) -> tf.train.SequenceExample:
+    """Checks a clip, by its own missing pixel where `spec` has none."""
+    return check_clip(record, spec if spec.missing is not None else _with_own_missing(spec, record))
+
+
+def _with_own_missing(spec: ClipSpec, record: bytes) -> ClipSpec:
+    try:
+        missing = own_missing(tf.train.SequenceExample.FromString(record))
+    except (DecodeError, BadClip):
+        return spec  # What is wrong with the clip is for the check to say.
+    try:
+        return ClipSpec.model_validate({**spec.model_dump(), "missing": missing})
+    except pydantic.ValidationError as error:
+        message = f"{features.MISSING}: expected a {spec.dtype} value, received {missing:g}"
+        raise BadClip("pixel-value", message, clip_name(tf.train.SequenceExample.FromString(record))) from error

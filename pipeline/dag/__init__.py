@@ -1,0 +1,1 @@
+"""The DAG of components, and their cache keys."""

@@ -1,0 +1,1 @@
+"""Compiles the pipeline for Kubeflow Pipelines and submits it."""

@@ -1,0 +1,236 @@
+"""`framecast kubeflow compile`: a pipeline specification for Kubeflow Pipelines, from the DAG of every run.
+
+TFX's compiler knows KFP as Google runs it. What open-source KFP, or a user's cluster, needs besides is added here to
+what it made: defaults of parameters, caching by task, resources, retries, and the platform document.
+"""
+
+import pathlib
+import re
+from typing import Any
+
+import yaml
+
+from framecast.clips import spans
+from framecast.pipeline import quiet
+from framecast.pipeline.config.config import Config, ConfigError
+from framecast.pipeline.config.kubeflow import INPUT_FILES, TaskSpec, quantity
+from framecast.pipeline.kubeflow.entrypoint import FOLDERS
+
+ENTRY = ("python", "-m", "framecast.pipeline.kubeflow.entrypoint")
+
+_SCHEMES = ("gs://", "s3://", "minio://")
+_BEAM_COMPONENTS = ("ClipExampleGen", "StatisticsGen", "Transform", "Evaluator")
+_GIGABYTE = 1e9
+_DESCRIPTIONS = {
+    "train_data": "Glob pattern of the TFRecords to learn from",
+    "eval_data": "Glob pattern of the TFRecords that only the Evaluator sees",
+    "span": "Number of the newest span; -1 for the newest that is whole",
+    "train_steps": "Training steps",
+    "push_directory": "Folder of versions that TensorFlow Serving watches",
+}
+
+
+def compile_pipeline(config: Config, name: str, image: str, root: str) -> list[dict[str, Any]]:
+    """Compiles the pipeline of a configuration.
+
+    Args:
+        config: The run's contract.
+        name: The pipeline's name; letters, digits and hyphens.
+        image: Container image with framecast and all that the configuration names.
+        root: Where artifacts are kept: `gs://`, `s3://` or `minio://`.
+
+    Returns:
+        The pipeline specification and, when a task needs something of Kubernetes, the platform specification: one YAML
+        document each.
+
+    Raises:
+        ConfigError: When the pipeline could not run on a cluster; the message names the key.
+    """
+    _check(config, root)
+    with quiet.heavy_imports():
+        spec, defaults = _compile(config, name, image)
+    spec["defaultPipelineRoot"] = root
+    for parameter, definition in spec["root"]["inputDefinitions"]["parameters"].items():
+        definition.update(defaultValue=defaults[parameter], isOptional=True, description=_DESCRIPTIONS[parameter])
+    executors = {}
+    for task_name, task in spec["root"]["dag"]["tasks"].items():
+        given = config.kubeflow.task(task_name)
+        label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
+        container = spec["deploymentSpec"]["executors"][label]["container"]
+        # KFP does not run it, and what it would do InputFiles does.
+        container.pop("lifecycle", None)
+        _give(container, given)
+        _mend_producers(task, spec["root"]["dag"]["tasks"])
+        if task_name in _never_cached(config):
+            task["cachingOptions"] = {}
+        if given.retries:
+            task["retryPolicy"] = {
+                "maxRetryCount": given.retries,
+                "backoffDuration": "30s",
+                "backoffFactor": 2.0,
+                "backoffMaxDuration": "3600s",
+            }
+        if of_platform := _platform(given):
+            executors[label] = of_platform
+    if not executors:
+        return [spec]
+    return [spec, {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}]
+
+
+def write(documents: list[dict[str, Any]], path: str) -> None:
+    """Writes the documents as one YAML file, in place of what is there."""
+    file = pathlib.Path(path)
+    beside = file.with_name(f".{file.name}.part")
+    beside.write_text(yaml.safe_dump_all(documents, sort_keys=True))
+    beside.rename(file)
+
+
+def pipeline_name(path: str) -> str:
+    """Returns the name of the pipeline of a configuration file, such as `framecast-radar`."""
+    return "framecast-" + re.sub("[^a-z0-9]+", "-", pathlib.Path(path).stem.lower()).strip("-")
+
+
+def _check(config: Config, root: str) -> None:
+    if not root.startswith(_SCHEMES):
+        raise ConfigError(f"--pipeline-root: expected {', '.join(_SCHEMES)} and a bucket, received {root}")
+    state = config.kubeflow.state
+    if state is None:
+        raise ConfigError(
+            "kubeflow.state: expected a folder on a volume where the Trainer's checkpoints outlive pods, received none"
+        )
+    keeping = {"Trainer": True, "Tuner": config.tune is not None, "ValidationGate": _has_spans(config)}
+    _on_volume(config, "kubeflow.state", state, tuple(name for name, keeps in keeping.items() if keeps))
+    _check_engine(config, root)
+    if "://" not in config.push.directory:
+        _on_volume(config, "push.directory", config.push.directory, ("ServingModel", "Pusher"))
+    if config.infer is not None:
+        for key, path in (("push.directory", config.push.directory), ("infer.to", config.infer.to)):
+            _on_volume(config, key, path, ("BulkInference",))
+
+
+def _check_engine(config: Config, root: str) -> None:
+    """Workers elsewhere must see what the launcher keeps in a task's own folders."""
+    if config.beam.engine == "dataflow":
+        raise ConfigError(
+            "beam.engine: expected local, flink or spark, received dataflow: its workers mount no volume, and tasks on "
+            "Kubeflow keep artifacts in folders"
+        )
+    if config.beam.engine != "local":
+        folder = f"/{FOLDERS[root.partition('://')[0] + '://']}"
+        _on_volume(config, f"beam.engine {config.beam.engine}: --pipeline-root", folder, _BEAM_COMPONENTS)
+
+
+def _on_volume(config: Config, key: str, path: str, components: tuple[str, ...]) -> None:
+    for component in components:
+        volumes = config.kubeflow.task(component).volumes
+        if not any(volume.holds(path) for volume in volumes):
+            mounted = ", ".join(volume.path for volume in volumes) or "none"
+            raise ConfigError(
+                f"{key}: expected a folder on a volume of {component} (kubeflow.default.volumes or "
+                f"kubeflow.components.{component}.volumes: {mounted}), received {path}"
+            )
+
+
+def _compile(config: Config, name: str, image: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns TFX's specification, and the value of each parameter that is not given."""
+    try:
+        from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as tfx_runner
+    except ImportError as error:
+        raise ConfigError(
+            f"framecast kubeflow compile: expected framecast[kubeflow] to be installed: {error}"
+        ) from error
+
+    from framecast.pipeline.dag import dag
+
+    assert config.kubeflow.state is not None
+    pipeline = dag.create_pipeline(
+        config,
+        name=name,
+        root="",
+        workdir=config.kubeflow.state,
+        beam_flags=config.beam.beam_flags(),
+        compiled=True,
+    )
+    settings = tfx_runner.KubeflowV2DagRunnerConfig(
+        default_image=image, default_commands=list(ENTRY), use_pipeline_spec_2_1=True
+    )
+    job = tfx_runner.KubeflowV2DagRunner(config=settings).run(pipeline, write_out=False)
+    defaults = {key: parameter.default for key, parameter in dag.runtime_parameters(config).items()}
+    return job["pipelineSpec"], defaults
+
+
+def _never_cached(config: Config) -> set[str]:
+    """Returns the tasks that look at what their inputs do not tell: files, what serves, statistics kept of spans."""
+    return {INPUT_FILES, "ServingModel", "BulkInference"} | ({"ValidationGate"} if _has_spans(config) else set())
+
+
+def _has_spans(config: Config) -> bool:
+    return spans.SPAN in config.data.train
+
+
+def _mend_producers(task: dict[str, Any], tasks: dict[str, Any]) -> None:
+    """Names the task that a parameter comes from as it is called; TFX adds `_task`, and KFP would find none."""
+    for parameter in task.get("inputs", {}).get("parameters", {}).values():
+        output = parameter.get("taskOutputParameter")
+        if output is not None and output["producerTask"] not in tasks:
+            output["producerTask"] = output["producerTask"].removesuffix("_task")
+
+
+def _give(container: dict[str, Any], given: TaskSpec) -> None:
+    """Writes resources and environment, each quantity twice: older releases of KFP read numbers, newer ones text."""
+    resources: dict[str, Any] = {}
+    for name, text, unit in (
+        ("cpuRequest", given.cpu, 1),
+        ("cpuLimit", given.cpu_limit, 1),
+        ("memoryRequest", given.memory, _GIGABYTE),
+        ("memoryLimit", given.memory_limit, _GIGABYTE),
+    ):
+        if text is not None:
+            resources[name] = quantity(text) / unit
+            resources[f"resource{name[0].upper()}{name[1:]}"] = text
+    if given.gpus:
+        resources["accelerator"] = {
+            "type": given.accelerator,
+            # As protobuf's JSON writes 64 bits.
+            "count": str(given.gpus),
+            "resourceType": given.accelerator,
+            "resourceCount": str(given.gpus),
+        }
+    if resources:
+        container["resources"] = resources
+    if given.env:
+        container["env"] = [{"name": name, "value": value} for name, value in given.env.items()]
+
+
+def _platform(given: TaskSpec) -> dict[str, Any]:
+    """Returns a task's `KubernetesExecutorConfig`, in the fields that every release of KFP 2 reads."""
+    found = {
+        "nodeSelector": {"labels": dict(given.node_selector)} if given.node_selector else None,
+        "tolerations": [
+            {
+                "key": toleration.key,
+                "operator": toleration.operator,
+                "value": toleration.value,
+                "effect": toleration.effect,
+                "tolerationSeconds": toleration.toleration_seconds,
+            }
+            for toleration in given.tolerations
+        ],
+        "pvcMount": [{"constant": volume.claim, "mountPath": volume.path} for volume in given.volumes],
+        "secretAsEnv": [
+            {
+                "secretName": secret.name,
+                "keyToEnv": [{"secretKey": key, "envVar": variable} for variable, key in secret.env.items()],
+            }
+            for secret in given.secrets
+        ],
+    }
+    return {key: _without_none(value) for key, value in found.items() if value}
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_none(part) for part in value]
+    if isinstance(value, dict):
+        return {key: part for key, part in value.items() if part is not None}
+    return value

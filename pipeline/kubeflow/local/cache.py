@@ -1,0 +1,84 @@
+"""The key under which KFP caches a task: a digest of what goes in, what is to come out, the image and the command.
+
+As `backend/src/v2/cacheutils/cache.go` and `backend/src/v2/driver/cache.go` of github.com/kubeflow/pipelines compute
+it, to the letter: the digest is of JSON as Go's encoder writes it.
+"""
+
+import decimal
+import hashlib
+import json
+from typing import Any
+
+from google.protobuf import json_format
+
+from framecast.pipeline.kubeflow.local.spec import Task, type_name
+
+# What Go's encoder escapes for the sake of HTML and JavaScript.
+_ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def fingerprint(task: Task, executor_input: Any) -> str:
+    """Returns the key of a task under which its outputs are cached.
+
+    Neither the content nor the place of artifacts is in it, but the inputs' names, which are numbers that ML Metadata
+    gives each artifact once; nor are environment and resources.
+
+    Args:
+        task: The task, with a container.
+        executor_input: Its resolved inputs and its outputs (`ExecutorInput`).
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    inputs, outputs, container = executor_input.inputs, executor_input.outputs, task.executor.container
+    types = task.component.output_definitions.parameters
+    return digest(
+        {
+            "inputArtifactNames": {
+                name: {"artifactNames": [artifact.name for artifact in given.artifacts]}
+                for name, given in inputs.artifacts.items()
+            },
+            "inputParameterValues": {
+                name: json_format.MessageToDict(value) for name, value in inputs.parameter_values.items()
+            },
+            "outputArtifactsSpec": {name: _without_uri(made.artifacts[0]) for name, made in outputs.artifacts.items()},
+            "outputParametersSpec": {name: type_name(types[name]) for name in outputs.parameters},
+            "containerSpec": {
+                "image": container.image,
+                "cmdArgs": [*container.command, *container.args],
+                "pvcNames": task.claims,
+            },
+        }
+    )
+
+
+def digest(key: dict[str, Any]) -> str:
+    """Returns the SHA-256 of a `CacheKey` in its JSON form; what is empty at its two upper levels is left out."""
+    key["containerSpec"] = {name: value for name, value in key["containerSpec"].items() if value}
+    filled = {name: value for name, value in key.items() if value or name == "containerSpec"}
+    return hashlib.sha256(_go_json(filled).encode()).hexdigest()
+
+
+def _without_uri(artifact: Any) -> dict[str, Any]:
+    found = json_format.MessageToDict(artifact)
+    return {name: found[name] for name in ("name", "type", "metadata") if name in found}
+
+
+def _go_json(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_go_json(name)}:{_go_json(value[name])}" for name in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_go_json, value)) + "]"
+    if isinstance(value, str):
+        return "".join(_ESCAPED.get(letter, letter) for letter in json.dumps(value, ensure_ascii=False))
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    return number(float(value))
+
+
+def number(value: float) -> str:
+    """Returns a number as Go's JSON encoder writes it: without an exponent from 1e-6 to 1e21."""
+    if value == 0 or 1e-6 <= abs(value) < 1e21:
+        text = format(decimal.Decimal(repr(value)), "f")
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return repr(value).replace("e-0", "e-")

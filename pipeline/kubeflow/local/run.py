@@ -1,0 +1,312 @@
+"""`framecast kubeflow run-local`: executes a compiled KFP v2 pipeline on this machine, without a cluster.
+
+The spec runs as it is, in the roles of KFP's driver and launcher: task after task, each in a process of its own, in a
+folder of its own that holds nothing but its inputs.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import pathlib
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf import json_format
+
+from framecast.pipeline.config.config import ConfigError
+from framecast.pipeline.kubeflow.local import driver, launcher
+from framecast.pipeline.kubeflow.local import spec as kfp_spec
+from framecast.pipeline.kubeflow.local.cache import fingerprint
+from framecast.pipeline.kubeflow.local.metadata import Metadata, Outputs
+from framecast.pipeline.kubeflow.local.store import Store, local_path
+from framecast.pipeline.runs.lock import exclusive
+from framecast.pipeline.runs.screen import Screen
+
+_TAIL = 20
+
+
+@dataclasses.dataclass
+class TaskRun:
+    """What became of a task.
+
+    Args:
+        task: Its name.
+        state: `done`, `cached` or `failed`.
+        seconds: Wall time of all attempts.
+        attempts: How often its command was started.
+        fingerprint: The key of its cache; empty when it has none.
+        artifacts: URI of each output.
+        parameters: Value of each output parameter.
+        without_files: Outputs of which it left no file.
+        not_enforced: What it asks of a cluster, and does not get here.
+        log: What it wrote; empty when it started no process.
+    """
+
+    task: str
+    state: str = "failed"
+    seconds: float = 0.0
+    attempts: int = 0
+    fingerprint: str = ""
+    artifacts: dict[str, str] = dataclasses.field(default_factory=dict)
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+    without_files: list[str] = dataclasses.field(default_factory=list)
+    not_enforced: dict[str, Any] = dataclasses.field(default_factory=dict)
+    log: str = ""
+
+
+@dataclasses.dataclass
+class Result:
+    """The outcome of a run, written as `run.json`.
+
+    Args:
+        pipeline: Its name.
+        run: The run's name.
+        parameters: The value of each runtime parameter.
+        state: `succeeded` or `failed`.
+        why: Why it failed; the end of the task's log too.
+        tasks: What became of each task that was begun, in order.
+        seconds: Wall time.
+    """
+
+    pipeline: str
+    run: str
+    parameters: dict[str, Any]
+    state: str = "failed"
+    why: str = ""
+    tasks: list[TaskRun] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """The command's exit code."""
+        return 0 if self.state == "succeeded" else 1
+
+
+def run_local(
+    path: str,
+    workdir: str,
+    *,
+    parameters: list[str] | None = None,
+    root: str | None = None,
+    cache: bool = False,
+    quiet: bool = False,
+) -> Result:
+    """Executes a pipeline, and stops at the first task that fails.
+
+    Args:
+        path: The compiled pipeline, YAML.
+        workdir: Keeps `store` (the buckets), `metadata.json` (artifacts' numbers, cached tasks) and `runs`.
+        parameters: `NAME=VALUE` for the pipeline's runtime parameters.
+        root: URI under which artifacts go; the pipeline's own unless given.
+        cache: Take what KFP would take from its cache.
+        quiet: Print nothing.
+
+    Raises:
+        ConfigError: When the pipeline asks for what is not executed, or a parameter is wrong; before any task.
+        WorkdirBusyError: When another run is in this work directory.
+    """
+    pipeline = kfp_spec.read(path)
+    values = driver.runtime_parameters(pipeline, parameters or [])
+    root = (root or pipeline.root).rstrip("/")
+    if local_path(pathlib.Path(), root) is None:
+        raise ConfigError(f"{root}: expected a pipeline root in an object store (minio://, s3:// or gs://)")
+    base = pathlib.Path(workdir).resolve()
+    base.mkdir(parents=True, exist_ok=True)
+    with exclusive(base), _ending_on_sigterm(), Screen(sys.stdout, quiet) as screen:
+        return _Run(pipeline, values, root, base, cache, screen).run()
+
+
+class _Run:
+    def __init__(
+        self,
+        pipeline: kfp_spec.Pipeline,
+        parameters: dict[str, Any],
+        root: str,
+        base: pathlib.Path,
+        cache: bool,
+        screen: Screen,
+    ):
+        now = datetime.datetime.now(datetime.timezone.utc)
+        name = now.strftime("%Y%m%d-%H%M%S-%f")
+        self._pipeline, self._parameters, self._cache, self._screen = pipeline, parameters, cache, screen
+        self._root = f"{root}/{pipeline.name}/{name}"
+        self._folder = base / "runs" / name
+        self._store = Store(base / "store")
+        self._metadata = Metadata(base / "metadata.json")
+        self._names = {
+            "{{$.pipeline_job_name}}": name,
+            "{{$.pipeline_job_resource_name}}": name,
+            "{{$.pipeline_job_uuid}}": name,
+            "{{$.pipeline_job_create_time_utc}}": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "{{$.pipeline_job_schedule_time_utc}}": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        self._done: dict[str, Outputs] = {}
+        self._result = Result(pipeline.name, name, _plain(parameters))
+
+    def run(self) -> Result:
+        """Runs the tasks and writes the record."""
+        self._folder.mkdir(parents=True)
+        result, started = self._result, time.monotonic()
+        self._screen.say(f"{result.pipeline}: {len(self._pipeline.tasks)} tasks, artifacts under {self._store.folder}")
+        for line in _describe_not_enforced(self._pipeline.tasks):
+            self._screen.say(line)
+        try:
+            for task in self._pipeline.tasks:
+                self._run_task(task)
+            result.state = "succeeded"
+        except launcher.TaskError as error:
+            result.why = str(error)
+        except (KeyboardInterrupt, SystemExit):
+            result.why = f"interrupted during {self._screen.current}"
+            raise
+        finally:
+            result.seconds = round(time.monotonic() - started, 1)
+            self._write_record()
+        self._screen.say(
+            f"{result.state}{': ' if result.why else ''}{result.why}", "green" if result.state == "succeeded" else "red"
+        )
+        self._screen.say(f"{result.seconds:.0f} s, record {self._folder / 'run.json'}")
+        return result
+
+    def _write_record(self) -> None:
+        part = self._folder / "run.json.part"
+        part.write_text(json.dumps(dataclasses.asdict(self._result), indent=1) + "\n")
+        part.rename(self._folder / "run.json")
+
+    def _run_task(self, task: kfp_spec.Task) -> None:
+        """Runs a task, or takes what it puts out from the cache.
+
+        Raises:
+            TaskError: When it failed, with its name and the end of its log.
+        """
+        run = TaskRun(task.name, not_enforced=_not_enforced(task))
+        self._result.tasks.append(run)
+        self._screen.running(task.name)
+        started = time.monotonic()
+        names = {**self._names, "{{$.pipeline_task_name}}": task.name, "{{$.pipeline_task_uuid}}": task.name}
+        try:
+            if task.executor.WhichOneof("spec") == "importer":
+                outputs, run.state = self._import(task, names), "done"
+            else:
+                outputs = self._execute_or_reuse(task, names, run)
+        except (ValueError, launcher.TaskError) as error:
+            raise launcher.TaskError(f"{task.name}: {error}{_tail(run.log)}") from error
+        finally:
+            run.seconds = round(time.monotonic() - started, 1)
+            self._screen.done(run.task, run.state, run.seconds, _note(run))
+        self._done[task.name] = outputs
+
+    def _execute_or_reuse(self, task: kfp_spec.Task, names: dict[str, str], run: TaskRun) -> Outputs:
+        folder = self._folder / task.name
+        folder.mkdir()
+        task_root, pod = f"{self._root}/{task.name}", folder / "pod"
+        given = driver.executor_input(task, self._parameters, self._done, names=names, task_root=task_root, pod=pod)
+        (folder / "executor_input.json").write_text(json_format.MessageToJson(given, indent=1) + "\n")
+        outputs = None
+        if self._cache and task.spec.caching_options.enable_cache:
+            run.fingerprint = fingerprint(task, given)
+            outputs = self._metadata.cached(self._pipeline.name, run.fingerprint)
+        run.state = "cached" if outputs else "failed"
+        if outputs is None:
+            run.log = str(folder / "log.txt")
+            outputs = self._attempts(task, given, pod, run)
+            run.state = "done"
+            if run.fingerprint:
+                self._metadata.cache(self._pipeline.name, run.fingerprint, outputs)
+        run.artifacts = {name: artifact.uri for name, artifact in outputs.artifacts.items()}
+        run.parameters = _plain(outputs.parameters)
+        return outputs
+
+    def _attempts(self, task: kfp_spec.Task, given: Any, pod: pathlib.Path, run: TaskRun) -> Outputs:
+        """Starts a task as often as its retry policy says, each time in an empty folder, without waiting between."""
+        while True:
+            run.attempts += 1
+            pod.mkdir()
+            with open(run.log, "a") as log:
+                try:
+                    outputs, run.without_files = launcher.execute(
+                        task, given, store=self._store, metadata=self._metadata, pod=pod, log=log
+                    )
+                except launcher.TaskError as error:
+                    if run.attempts > task.spec.retry_policy.max_retry_count:
+                        raise  # The pod stays, to be looked into.
+                    print(f"launcher: attempt {run.attempts}: {error}", file=log)
+                    outputs = None
+            shutil.rmtree(pod)
+            if outputs is not None:
+                return outputs
+
+    def _import(self, task: kfp_spec.Task, names: dict[str, str]) -> Outputs:
+        artifact = driver.imported(task, self._parameters, names)
+        path = self._store.path(artifact.uri)
+        if path is None or not path.exists():
+            where = f" in {path}, found nothing there" if path else " in an object store (minio://, s3:// or gs://)"
+            raise ValueError(f"import of {artifact.uri}: expected it{where}")
+        (output,) = task.component.output_definitions.artifacts
+        self._result.tasks[-1].artifacts = {output: artifact.uri}
+        anew = task.executor.importer.reimport
+        return Outputs({output: self._metadata.find_or_record_import(self._pipeline.name, output, artifact, anew)}, {})
+
+
+@contextlib.contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Lets SIGTERM end this process as an exception would, so that what a task started is ended too."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: json_format.MessageToDict(value) for name, value in values.items()}
+
+
+def _not_enforced(task: kfp_spec.Task) -> dict[str, Any]:
+    container = task.executor.container
+    asked = {"image": container.image, **task.resources, **task.platform}
+    return {name: value for name, value in asked.items() if value}
+
+
+def _describe_not_enforced(tasks: list[kfp_spec.Task]) -> list[str]:
+    """Returns a line for each thing that is asked of a cluster, with the tasks that ask for it."""
+    asking: dict[str, list[str]] = {}
+    for task in tasks:
+        for name, value in _not_enforced(task).items():
+            asking.setdefault(f"{name} {_brief(value)}", []).append(task.name)
+    return [
+        f"not enforced: {what} ({'every task' if len(names) == len(tasks) else ', '.join(names)})"
+        for what, names in asking.items()
+    ]
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name} {_brief(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_brief, value))
+    return str(value)
+
+
+def _note(run: TaskRun) -> str:
+    parts = [f"{run.attempts} attempts"] if run.attempts > 1 else []
+    if run.without_files:
+        parts.append(f"no files of {', '.join(run.without_files)}")
+    return "; ".join(parts)
+
+
+def _tail(log: str) -> str:
+    """Returns the end of a log, to follow a sentence; empty when there is none."""
+    if not log or not pathlib.Path(log).exists():
+        return ""
+    lines = pathlib.Path(log).read_text(errors="replace").splitlines()[-_TAIL:]
+    return "".join(f"\n  {line}" for line in lines) + f"\nlog {log}"

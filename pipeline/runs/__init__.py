@@ -1,0 +1,1 @@
+"""Runs of the pipeline on this machine, and their records."""

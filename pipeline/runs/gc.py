@@ -1,0 +1,211 @@
+"""`framecast runs gc`: what of a work directory and of pushed versions nobody needs any more.
+
+    plan = make_plan(workdir, keep=7, versions=5)  # Within `workdir_lock.exclusive`.
+    remove(workdir, plan)
+
+Needed is what a kept run was made from or made. ML Metadata knows that; what goes is marked there as deleted, and TFX's
+cache, which looks whether an artifact is where it was, makes it anew when it is wanted again.
+"""
+
+import collections
+import dataclasses
+import os
+import pathlib
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+
+from framecast.models.training import checkpoint_users
+from framecast.pipeline.config.config import ConfigError
+from framecast.pipeline.runs import records
+from framecast.pipeline.runs.lineage import read_lineage
+from framecast.serving.releases import folder as release_folder
+from framecast.serving.releases import retention
+
+_DATABASE = "metadata.sqlite"
+_TRASH = ".trash"  # In the work directory: what is gone in one rename, before its files are.
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """Something that can go.
+
+    Args:
+        kind: `run`, `artifact`, `checkpoints` or `version`.
+        path: Its folder.
+        bytes: Size of its files.
+    """
+
+    kind: str
+    path: str
+    bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What stays and what goes.
+
+    Args:
+        kept: Why each kept run stays, by its name, the newest first.
+        items: What goes.
+        directories: Folders of versions of which some may go.
+        versions: How many versions stay in each at least.
+    """
+
+    kept: dict[str, str]
+    items: list[Item]
+    directories: list[str]
+    versions: int | None
+
+    @property
+    def bytes(self) -> int:
+        """Size of all that goes."""
+        return sum(item.bytes for item in self.items)
+
+
+def make_plan(workdir: pathlib.Path, keep: int, versions: int | None = None) -> Plan:
+    """Finds what can go. Changes nothing.
+
+    Runs that stay: the newest; for each `data.train` the one that ended with its newest span, which says what
+    `--span latest` need not run again; and those that pushed what is labelled stable or canary now.
+
+    Args:
+        workdir: The work directory; to be held against other runs.
+        keep: How many of the newest runs stay.
+        versions: How many of the newest versions stay in each `push.directory` of the runs, besides those that serve or
+            could be rolled back to; all of them unless given.
+
+    Raises:
+        ConfigError: When it is no work directory.
+        ReleaseError: When `versions` is given and a `push.directory` is no local folder.
+    """
+    runs = records.read_runs(str(workdir))
+    database = workdir / _DATABASE
+    if not database.exists():
+        raise ConfigError(f"{workdir}: expected a work directory of framecast run, found no {_DATABASE} in it")
+    pushed_to = sorted({run.config["push.directory"] for run in runs if "push.directory" in run.config})
+    kept = _kept_runs(runs, keep, pushed_to)
+    executions, artifacts = _needed(_open(database, read_only=True), kept)
+    items = [_item("run", run.folder) for run in runs if run.name not in kept]
+    items += [_item("artifact", path) for path in _artifacts(workdir) if _key(path) not in artifacts]
+    items += [_item("artifact", path) for path in _working_folders(workdir) if path.name not in executions]
+    items += [_item("checkpoints", path) for path in _checkpoints(workdir) if _unused(path, executions)]
+    directories = pushed_to if versions is not None else []
+    items += [
+        Item("version", release_folder.folder_of(directory, version.number), version.bytes)
+        for directory in directories
+        for version in retention.removable(directory, versions or 0)
+    ]
+    return Plan(kept, items, directories, versions)
+
+
+def remove(workdir: pathlib.Path, plan: Plan) -> None:
+    """Removes what a plan says. One that was killed has removed a part of it; the next finishes it.
+
+    Args:
+        workdir: The work directory; held since the plan was made.
+        plan: What goes.
+    """
+    trash = workdir / _TRASH
+    shutil.rmtree(trash, ignore_errors=True)  # Of one that was killed.
+    trash.mkdir()
+    for directory in plan.directories:
+        retention.remove(directory, plan.versions or 0)
+    for number, item in enumerate(plan.items):
+        if item.kind != "version":
+            os.rename(item.path, trash / str(number))
+    _mark_deleted(workdir, _open(workdir / _DATABASE, read_only=False))
+    shutil.rmtree(trash)
+
+
+def _kept_runs(runs: Sequence[records.Run], keep: int, pushed_to: Iterable[str]) -> dict[str, str]:
+    """Returns why each run stays."""
+    reasons: dict[str, list[str]] = collections.defaultdict(list)
+    for run in runs[:keep]:
+        reasons[run.name].append(f"one of the newest {keep}")
+    newest: dict[str, records.Run] = {}
+    for run in runs:
+        train = run.config.get("data.train", "")
+        if records.ended(run) and (train not in newest or _span(run) > _span(newest[train])):
+            newest[train] = run
+    for train, run in newest.items():
+        what = "the newest that ended" if _span(run) < 0 else f"ended with span {_span(run)}, the newest"
+        reasons[run.name].append(f"{what} of {train}")
+    for directory in pushed_to:
+        if "://" in directory or not release_folder.has_versions(directory):
+            continue
+        for version in release_folder.read_versions(directory):
+            if version.labels and version.by:
+                what = f"pushed version {version.number}, which is {' and '.join(version.labels)}"
+                reasons[version.by.removeprefix("run ")].append(what)
+    return {run.name: "; ".join(reasons[run.name]) for run in runs if run.name in reasons}
+
+
+def _span(run: records.Run) -> int:
+    span = records.newest_span(run)
+    return -1 if span is None else span
+
+
+def _open(database: pathlib.Path, read_only: bool) -> metadata_store.MetadataStore:
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str(database)
+    modes = metadata_store_pb2.SqliteMetadataSourceConfig
+    connection.sqlite.connection_mode = modes.READONLY if read_only else modes.READWRITE
+    return metadata_store.MetadataStore(connection)
+
+
+def _needed(store: metadata_store.MetadataStore, runs: Iterable[str]) -> tuple[set[str], set[tuple[str, ...]]]:
+    """Returns the executions of some runs, with those that made what they took, and the keys of all their artifacts."""
+    executions, artifacts = set(), set()
+    for run in runs:
+        for execution in read_lineage(store, run):
+            executions.add(str(execution.id))
+            for artifact in (*execution.inputs, *execution.outputs):
+                executions.add(str(artifact.execution))
+                artifacts.add(_key(pathlib.PurePath(artifact.uri)))
+    return executions, artifacts
+
+
+def _key(path: pathlib.PurePath) -> tuple[str, ...]:
+    """Returns component, output and execution of an artifact, which name it even where the work directory was moved."""
+    return path.parts[-3:]
+
+
+def _artifacts(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
+    for path in sorted((workdir / "artifacts").glob("*/*/*")):
+        if path.is_dir() and path.parent.name != ".system":
+            yield path
+
+
+def _working_folders(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields what executions leave beside their artifacts; most of it is empty, unless they were killed."""
+    yield from sorted((workdir / "artifacts").glob("*/.system/executor_execution/*"))
+
+
+def _checkpoints(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
+    yield from (path for path in sorted((workdir / "state").glob("*")) if path.is_dir())
+
+
+def _unused(checkpoints: pathlib.Path, executions: set[str]) -> bool:
+    """Tells whether it is known who used the checkpoints, and none of them is among the executions."""
+    users = [os.path.basename(user) for user in checkpoint_users.read(str(checkpoints))]
+    return bool(users) and all(user.isdigit() for user in users) and executions.isdisjoint(users)
+
+
+def _mark_deleted(workdir: pathlib.Path, store: metadata_store.MetadataStore) -> None:
+    """Marks every artifact that is not where it was."""
+    gone = []
+    for artifact in store.get_artifacts():
+        there = workdir.joinpath("artifacts", *_key(pathlib.PurePath(artifact.uri)))
+        if artifact.state != metadata_store_pb2.Artifact.DELETED and not there.exists():
+            artifact.state = metadata_store_pb2.Artifact.DELETED
+            gone.append(artifact)
+    if gone:
+        store.put_artifacts(gone)
+
+
+def _item(kind: str, path: pathlib.Path) -> Item:
+    size = sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
+    return Item(kind, str(path), size)

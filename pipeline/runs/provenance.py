@@ -1,0 +1,21 @@
+"""What a result depends on besides data and configuration: our code, Python and the packages."""
+
+import importlib.metadata
+import platform
+
+from framecast.pipeline.dag.code_digest import code_digest
+
+_PACKAGES = (
+    "framecast", "tfx", "tensorflow", "keras", "tensorflow-transform", "tensorflow-model-analysis",
+    "tensorflow-data-validation", "apache-beam", "numpy",
+)  # fmt: skip
+
+
+def code() -> str:
+    """Returns a digest of our packages."""
+    return code_digest("schemas", "clips", "evaluation", "models", "serving", "components", "pipeline")
+
+
+def packages() -> dict[str, str]:
+    """Returns the version of Python and of each package, by name."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}

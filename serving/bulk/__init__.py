@@ -1,0 +1,1 @@
+"""Bulk inference: `framecast infer`."""

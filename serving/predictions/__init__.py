@@ -1,0 +1,1 @@
+"""Predictions of a served model, and the writers of their file formats."""

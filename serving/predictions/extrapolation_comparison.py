@@ -1,0 +1,114 @@
+"""Forecasters beside optical-flow extrapolation, over the same pixels: those that extrapolation reaches.
+
+    compared = compare({"model": tf.saved_model.load(folder)}, examples, spec, task, events)
+    compared.sums["model"].compute("skill")     # Against extrapolation.
+
+No graph can extrapolate, so it is not among the references of the `evaluate` signature.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from framecast.clips.codec import decode_frames
+from framecast.evaluation.baselines import extrapolation
+from framecast.evaluation.events_spec import EventsSpec
+from framecast.evaluation.metrics import registry
+from framecast.evaluation.metrics.forecast import REFERENCES
+from framecast.evaluation.metrics.registry import Sums
+from framecast.evaluation.report import figure_tables
+from framecast.evaluation.sums.forecast import forecast_sums
+from framecast.models.spec import ForecastTask
+from framecast.models.training.input_pipeline import normalise
+from framecast.schemas.clip_spec import ClipSpec
+
+CLIPS = 256  # Enough for its figures, whatever the number of clips: extrapolation costs more than a forecast.
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What was summed.
+
+    Args:
+        clips: Clips that were forecast.
+        sums: By name of a forecaster, and of extrapolation (`extrapolation.NAME`), over the pixels of the truth that
+            are known and that extrapolation reaches. In each, extrapolation stands for every reference.
+    """
+
+    clips: int
+    sums: Mapping[str, Sums]
+
+    def figures(self) -> dict[str, dict[str, float | None]]:
+        """Returns each forecaster's metrics by `metrics.key`; None where one is no finite number.
+
+        Skill is against extrapolation, which has none of its own.
+        """
+        figures: dict[str, dict[str, float | None]] = {}
+        for forecaster, sums in self.sums.items():
+            found = sums.figures()
+            names = list(figure_tables.overall(found))
+            own = {name for name in names if figure_tables.base_of(name, names) is None}
+            if forecaster == extrapolation.NAME:
+                own.discard("skill")
+            figures[forecaster] = {
+                key: value if math.isfinite(value) else None
+                for key, value in found.items()
+                if registry.parse_key(key)[0] in own
+            }
+        return figures
+
+
+def compare(
+    models: Mapping[str, Any],
+    examples: Iterable[tf.train.SequenceExample],
+    spec: ClipSpec,
+    task: ForecastTask,
+    events: EventsSpec | None,
+) -> Comparison:
+    """Forecasts the last `task.horizon` frames of the first `CLIPS` clips that are long enough.
+
+    Args:
+        models: Loaded SavedModels of forecasters of that task.
+        examples: Checked clips; no more are taken than are needed.
+        spec: The clip contract.
+        task: What is forecast.
+        events: The events that are counted; none for None.
+    """
+    thresholds, scales = (events.in_pixels(spec), events.scales) if events else ((), ())
+    frames_spec = tf.TensorSpec([None] * 5, tf.float32)
+
+    @tf.function(input_signature=[frames_spec, tf.TensorSpec([None] * 5, tf.bool), frames_spec, frames_spec])
+    def sums_of(truth, known, forecast, moved):
+        forecasts = {"model": forecast, **dict.fromkeys(REFERENCES, moved)}
+        return forecast_sums(truth, known, tf.constant([True]), forecasts, thresholds, scales)
+
+    sums = {name: Sums(events=events) for name in (*models, extrapolation.NAME)}
+    clips = 0
+    for example in examples:
+        frames = decode_frames(example, spec)
+        if len(frames) < task.min_frames:
+            continue
+        forecasts = {name: _forecast(model, frames[: -task.horizon]) for name, model in models.items()}
+        pixels, known = (values.numpy() for values in normalise(frames[None], [len(frames)], spec))
+        context, seen = pixels[0, : -task.horizon], known[0, : -task.horizon]
+        moved, reached = (values[None] for values in extrapolation.extrapolate(context, seen, task.horizon))
+        forecasts[extrapolation.NAME] = moved
+        for name, forecast in forecasts.items():
+            outputs = sums_of(pixels[:, -task.horizon :], known[:, -task.horizon :] & reached, forecast, moved)
+            sums[name] = sums[name].update(outputs)
+        clips += 1
+        if clips == CLIPS:
+            break
+    return Comparison(clips, sums)
+
+
+def _forecast(model: Any, context: np.ndarray) -> tf.Tensor:
+    """Returns `(1, horizon, height, width, channel)`."""
+    answer = model.signatures["serving_default"](
+        frames=tf.constant(context[None]), length=tf.constant([len(context)], tf.int32)
+    )
+    return answer["forecast"]

@@ -1,0 +1,1 @@
+"""Pushed versions: labels, release, rollback, retention."""

@@ -1,0 +1,266 @@
+"""What lies in a folder of pushed versions: which servers see, what each is called, what is recorded of it.
+
+    for version in read_versions("serving/radar"): ...
+
+TensorFlow Serving loads the newest `LOADED_VERSIONS` folders that are named by a number. One that is withdrawn is named
+`.N.withdrawn`, one that is not whole yet `.N.incomplete`. `framecast.serving.releases.releases` changes what is here.
+"""
+
+import dataclasses
+import datetime
+import json
+import os
+import re
+from typing import Any
+
+from framecast.serving import versions
+from framecast.serving.releases import tf_serving_config
+
+STABLE, CANARY = "stable", "canary"
+RECORD = "releases.jsonl"
+_HIDDEN = re.compile(r"\.(\d+)\.(withdrawn|incomplete)")
+
+
+class ReleaseError(ValueError):
+    """A release is refused, or a server did not take it; the message names folder, version, or address."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """A pushed version.
+
+    Args:
+        number: Its number.
+        state: `served`: one of the newest, which servers load; `kept`: an older one; `withdrawn`; or `incomplete`, with
+            no whole model in its folder.
+        labels: What it is called.
+        pushed: When, ISO 8601 with the zone; its folder's time when there is no record of it.
+        by: The run that pushed it; None when there is no record of it.
+        figures: The main metrics over the eval split, all lead times together.
+        bytes: Size of its files.
+    """
+
+    number: int
+    state: str
+    labels: tuple[str, ...]
+    pushed: str
+    by: str | None
+    figures: dict[str, float | None]
+    bytes: int
+
+
+def read_versions(base: str) -> list[Version]:
+    """Reads every version under `base`, the newest first.
+
+    Raises:
+        ReleaseError: When `base` is no local folder, or has no version.
+    """
+    check_local(base)
+    folder = Folder(base)
+    pushes = {record["version"]: record for record in read_record(base) if record["action"] == "push"}
+    labels = folder.labels()
+    found = []
+    for number in reversed(folder.numbers):
+        path = folder.path(number)
+        push = pushes.get(number, {})
+        found.append(
+            Version(
+                number=number,
+                state=folder.state(number),
+                labels=tuple(label for label, version in sorted(labels.items(), reverse=True) if version == number),
+                pushed=push.get("time") or _iso(os.path.getmtime(path)),
+                by=push.get("by"),
+                figures=push.get("figures", {}),
+                bytes=_size(path),
+            )
+        )
+    if not found:
+        raise ReleaseError(f"{base}: expected a folder of numbered versions, found none")
+    return found
+
+
+def read_record(base: str) -> list[dict[str, Any]]:
+    """Reads what was released, the oldest first.
+
+    Returns:
+        A dictionary each: `time`, `action` (`push`, `promote` or `rollback`), `version`, `labels` after it,
+        `withdrawn`, `by` (a run or a user), and for a push `digest`, `figures` and `note`.
+    """
+    path = file_of(base, RECORD)
+    if not os.path.exists(path):
+        return []
+    with open(path) as file:
+        return [json.loads(line) for line in file]
+
+
+def has_versions(base: str) -> bool:
+    """Tells whether a local folder holds any version, whole or not.
+
+    Raises:
+        ReleaseError: When `base` is no local folder.
+    """
+    check_local(base)
+    return bool(Folder(base).numbers)
+
+
+def rollback_target(base: str) -> int | None:
+    """Returns the version that `releases.rollback` would make stable; None when there is none."""
+    try:
+        return Folder(base).stable_before()
+    except ReleaseError:
+        return None
+
+
+def folder_of(base: str, number: int) -> str:
+    """Returns the folder of a version, withdrawn or not."""
+    return Folder(base).path(number)
+
+
+class Folder:
+    """What lies in a folder of versions.
+
+    Args:
+        base: The folder.
+
+    Attributes:
+        visible: The numbers that servers see, ascending, whole or not.
+        hidden: The names of what is withdrawn or incomplete, by number.
+    """
+
+    def __init__(self, base: str):
+        self.base = base
+        names = os.listdir(base) if os.path.isdir(base) else []
+        self.visible = sorted(int(name) for name in names if name.isascii() and name.isdigit())
+        self.hidden = {int(match[1]): match[0] for name in names if (match := _HIDDEN.fullmatch(name))}
+
+    @property
+    def numbers(self) -> list[int]:
+        """The number of every version, ascending."""
+        return sorted({*self.visible, *self.hidden})
+
+    @property
+    def served(self) -> list[int]:
+        """The numbers of those that servers load, ascending."""
+        return self.visible[-tf_serving_config.LOADED_VERSIONS :]
+
+    def path(self, number: int) -> str:
+        """Returns the folder of a version, wherever it is."""
+        return os.path.join(self.base, self.hidden.get(number, str(number)))
+
+    def labels(self) -> dict[str, int]:
+        """Returns the version of each label; where none is stable, the newest is, which servers without labels take."""
+        labels = {label: version for label, version in self.written_labels().items() if version in self.visible}
+        if STABLE not in labels and (newest := versions.newest(self.base)) is not None:
+            labels[STABLE] = newest
+        return labels
+
+    def written_labels(self) -> dict[str, int]:
+        """Returns what `models.config` says, none where there is no such file."""
+        path = file_of(self.base, tf_serving_config.MODELS)
+        if not os.path.exists(path):
+            return {}
+        with open(path) as file:
+            try:
+                config = tf_serving_config.parse_models_config(file.read())
+            except ValueError as error:
+                raise ReleaseError(f"{path}: {error}; without this file the newest version is stable") from error
+        models = {model.name: model for model in config.model_config_list.config}
+        return dict(models[tf_serving_config.MODEL].version_labels) if tf_serving_config.MODEL in models else {}
+
+    def check_whole(self, number: int) -> None:
+        """Checks that a version is there, a whole model, and the files that were pushed.
+
+        Raises:
+            ReleaseError: When it is not.
+        """
+        if number not in self.numbers:
+            names = ", ".join(map(str, self.numbers)) or "none"
+            raise ReleaseError(f"{self.base}: expected one of the versions {names}, received {number}")
+        path = self.path(number)
+        if not self._is_whole(number):
+            raise ReleaseError(f"{path}: expected a whole exported model, found none")
+        record = read_record(self.base)
+        pushed = [entry for entry in record if entry["action"] == "push" and entry["version"] == number]
+        if pushed and (digest := versions.digest(path)) != pushed[-1]["digest"]:
+            raise ReleaseError(
+                f"{path}: expected the files that were pushed, digest {pushed[-1]['digest']}, received {digest}"
+            )
+
+    def state(self, number: int) -> str:
+        """Returns the state of a version; see `Version`."""
+        if not self._is_whole(number):
+            return "incomplete"
+        if number in self.hidden:
+            return "withdrawn"
+        return "served" if number in self.served else "kept"
+
+    def stable_before(self) -> int:
+        """Returns the version to roll back to: what was stable before the one that is, but for what was rolled back.
+
+        Raises:
+            ReleaseError: When there is none.
+        """
+        stable = self.labels().get(STABLE)
+        if stable is None:
+            raise ReleaseError(f"{self.base}: expected a version to roll back from, found none")
+        past: list[int] = []
+        for entry in read_record(self.base):
+            version = entry["labels"][STABLE]
+            if entry["action"] == "rollback" and version in past:
+                del past[_last(past, version) + 1 :]
+            elif past[-1:] != [version]:
+                past.append(version)
+        if stable in past:
+            del past[_last(past, stable) :]
+        lower = [number for number in self.visible if number < stable and versions.is_model(self.path(number))]
+        candidates = [number for number in reversed(past) if number in self.numbers and number != stable] + lower[::-1]
+        if not candidates:
+            raise ReleaseError(f"{self.base}: expected a version that was stable before {stable}, found none")
+        return candidates[0]
+
+    def withdraw(self, number: int) -> None:
+        """Hides a version from servers."""
+        name = f".{number}.withdrawn"
+        os.rename(self.path(number), os.path.join(self.base, name))
+        self.visible.remove(number)
+        self.hidden[number] = name
+
+    def bring(self, number: int) -> None:
+        """Lets servers see a version."""
+        os.rename(self.path(number), versions.path(self.base, number))
+        del self.hidden[number]
+        self.visible = sorted([*self.visible, number])
+
+    def _is_whole(self, number: int) -> bool:
+        path = self.path(number)
+        return versions.is_model(path) and not path.endswith(".incomplete")
+
+
+def check_local(base: str) -> None:
+    """Raises `ReleaseError` when versions under `base` could not be renamed at once."""
+    if "://" in base:
+        raise ReleaseError(f"{base}: expected a local folder: an object store cannot rename a version at once")
+
+
+def write_whole(path: str, text: str) -> None:
+    """Writes a file that others read at any time: whole, or as it was."""
+    with open(f"{path}.part", "w") as file:
+        file.write(text)
+    os.replace(f"{path}.part", path)
+
+
+def file_of(base: str, name: str) -> str:
+    """Returns the path of a file that is kept beside the versions."""
+    return os.path.join(base, tf_serving_config.FOLDER, name)
+
+
+def _last(values: list[int], value: int) -> int:
+    return len(values) - 1 - values[::-1].index(value)
+
+
+def _iso(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+
+
+def _size(path: str) -> int:
+    return sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names)

@@ -1,0 +1,1 @@
+"""The embedded server, which behaves like TensorFlow Serving."""

@@ -1,0 +1,249 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import scipy.ndimage
+import tensorflow as tf
+
+from framecast.models.networks import presets
+from framecast.models.networks.frame_forecaster import BLURS, Forecaster
+
+CONTEXT = np.array([2, 4, 5], "int32")
+
+
+@pytest.fixture
+def frames():
+    return np.random.default_rng(0).uniform(size=(3, 6, 10, 7, 2)).astype("float32")
+
+
+def forecaster(predict="frame", dtype="float32"):
+    keras.utils.set_random_seed(0)
+    return Forecaster(channels=2, filters=(5, 3), kernel_size=3, patch=4, predict=predict, dtype=dtype)
+
+
+def patches_of(frames, patch):
+    """`(batch, height, width, channel)` to patches, by an explicit loop over them."""
+    batch, height, width, channels = frames.shape
+    padded = np.zeros((batch, -(-height // patch) * patch, -(-width // patch) * patch, channels), "float32")
+    padded[:, :height, :width] = frames
+    rows, columns = padded.shape[1] // patch, padded.shape[2] // patch
+    patches = np.empty((batch, rows, columns, patch * patch * channels), "float32")
+    for row in range(rows):
+        for column in range(columns):
+            block = padded[:, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch]
+            patches[:, row, column] = block.reshape(batch, -1)
+    return patches
+
+
+@pytest.mark.parametrize("predict", ["frame", "change"])
+def test_equals_an_explicit_loop_over_its_cells(frames, predict):
+    model = forecaster(predict)
+    rollout = model.rollout.cell
+    given = [patches_of(frames[:, t], 4) for t in range(6)]
+    states = [cell.get_initial_state(3, given[0].shape[1:3]) for cell in rollout.cells]
+    expected, prediction = [], None
+    for t in range(8):
+        if t == 0:
+            patches = given[0]
+        else:
+            observed = (t < CONTEXT)[:, None, None, None]
+            patches = np.where(observed, given[min(t, 5)], prediction)
+        output = patches
+        for layer, cell in enumerate(rollout.cells):
+            output, states[layer] = cell(output, states[layer])
+        prediction = rollout.projection(output).numpy() + (patches if predict == "change" else 0)
+        expected.append(prediction)
+    outputs = model(frames, CONTEXT, steps=8).numpy()
+    assert outputs.shape == (3, 8, 10, 7, 2)
+    for t in range(8):
+        np.testing.assert_allclose(patches_of(outputs[:, t], 4)[:, :2, :1], expected[t][:, :2, :1], atol=1e-5)
+        corner = expected[t][:, 2, 1].reshape(3, 4, 4, 2)[:, :2, :3]
+        np.testing.assert_allclose(outputs[:, t, 8:, 4:], corner, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("predict", ["frame", "change", "advected"])
+def test_padding_changes_no_output_and_no_gradient(frames, predict, dtype):
+    model = forecaster(predict, dtype)
+
+    def run(x):
+        x = tf.convert_to_tensor(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = model(x, CONTEXT, steps=7)
+            loss = tf.reduce_sum(tf.square(outputs))
+        return outputs.numpy(), [g.numpy() for g in tape.gradient(loss, [*model.trainable_variables, x])]
+
+    outputs, gradients = run(frames)
+    dirty = np.concatenate([frames, np.zeros((3, 4, 10, 7, 2), "float32")], axis=1)
+    past = np.arange(10)[None] >= CONTEXT[:, None]
+    dirty[past] = np.nan
+    padded_outputs, padded_gradients = run(dirty)
+    np.testing.assert_array_equal(padded_outputs, outputs)
+    for padded, gradient in zip(padded_gradients[:-1], gradients[:-1], strict=True):
+        np.testing.assert_array_equal(padded, gradient)
+    np.testing.assert_array_equal(padded_gradients[-1][:, :6], gradients[-1])
+    assert not padded_gradients[-1][past].any()
+    assert np.abs(gradients[-1][~past[:, :6]]).max() > 0
+
+
+@pytest.mark.parametrize("predict", ["frame", "advected"])
+def test_more_steps_change_no_earlier_prediction(frames, predict):
+    model = forecaster(predict)
+    np.testing.assert_array_equal(model(frames, CONTEXT, steps=9)[:, :5], model(frames, CONTEXT, steps=5))
+
+
+def test_own_predictions_are_fed_back(frames):
+    model = forecaster()
+    frames = frames[:, :, :8, :4]  # Whole patches: what is predicted beyond the frame is fed back too.
+    free = model(frames, CONTEXT, steps=5).numpy()
+    shown = frames.copy()
+    for clip, length in enumerate(CONTEXT):
+        shown[clip, length:] = free[clip, length - 1 : 5]
+    np.testing.assert_allclose(model(shown, np.full(3, 6, "int32"), steps=5), free, atol=1e-6)
+
+
+def test_change_starts_from_the_frame_before(frames):
+    model = forecaster("change")
+    projection = model.rollout.cell.projection
+    projection.set_weights([np.zeros_like(w) for w in projection.get_weights()])
+    outputs = model(frames, CONTEXT, steps=7).numpy()
+    for clip, length in enumerate(CONTEXT):
+        np.testing.assert_array_equal(outputs[clip, :length], frames[clip, :length])
+        last = frames[clip, length - 1 : length]
+        np.testing.assert_array_equal(outputs[clip, length:], np.repeat(last, 7 - length, axis=0))
+
+
+@pytest.mark.parametrize("predict", ["frame", "advected"])
+def test_one_trace_serves_any_shape_and_number_of_steps(frames, predict):
+    model = forecaster(predict)
+    signature = [
+        tf.TensorSpec([None, None, None, None, 2]),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([], tf.int32),
+    ]
+    function = tf.function(lambda x, context, steps: model(x, context, steps=steps), input_signature=signature)
+    for x, steps in ((frames, 7), (frames[:, :3, :, :5], 2)):
+        np.testing.assert_allclose(function(x, CONTEXT, steps), model(x, CONTEXT, steps=steps), atol=1e-6)
+    assert function.experimental_get_tracing_count() == 1
+    loops = [op for op in function.get_concrete_function().graph.get_operations() if "While" in op.type]
+    assert len(loops) == 1
+
+
+def test_mixed_bfloat16_is_near_float32_and_gives_float32(frames):
+    model, half = forecaster(), forecaster(dtype="mixed_bfloat16")
+    half.set_weights(model.get_weights())
+    outputs = half(frames, CONTEXT, steps=7)
+    assert outputs.dtype == "float32"
+    assert {w.dtype for w in half.weights} == {"float32"}
+    np.testing.assert_allclose(outputs, model(frames, CONTEXT, steps=7), atol=0.02)
+
+
+@pytest.mark.parametrize("blur", BLURS)
+def test_advected_carries_the_last_frame_along_its_motion_and_blurs_it(blur):
+    """A smooth field that moves by (2, -1) pixels a frame, a model that adds nothing and chooses one blur."""
+    rng = np.random.default_rng(0)
+    whole = scipy.ndimage.gaussian_filter(rng.normal(size=(160, 160)), 3, mode="wrap")
+    whole = np.clip(0.5 + whole / (4 * whole.std()), 0, 1).astype("float32")
+    moved = np.stack([np.roll(whole, (2 * t, -t), (0, 1)) for t in range(7)])[None, ..., None]
+    frames, inner = moved[:, :, 48:112, 48:112], slice(16, -16)
+    model = Forecaster(channels=1, filters=(4,), kernel_size=3, patch=4, predict="advected")
+    kernel, bias = model.rollout.cell.projection.get_weights()
+    bias[16 + BLURS.index(blur)] = 50
+    model.rollout.cell.projection.set_weights([np.zeros_like(kernel), bias])
+    forecast = model(frames[:, :4], np.array([4]), steps=6).numpy()
+    for lead in (1, 2, 3):
+        truth = scipy.ndimage.gaussian_filter(moved[0, 3 + lead, ..., 0], blur)[48:112, 48:112]
+        error = np.abs(forecast[0, 2 + lead, inner, inner, 0] - truth[inner, inner])
+        unmoved = np.abs(frames[0, 3, inner, inner, 0] - truth[inner, inner])
+        assert error.mean() < 0.2 * unmoved.mean()
+
+
+def test_advected_goes_on_from_a_single_frame(frames):
+    forecast = forecaster("advected")(frames[:, :1], np.ones(3, "int32"), steps=3).numpy()
+    assert forecast.shape == (3, 3, 10, 7, 2)
+    assert np.isfinite(forecast).all()
+
+
+def pushed(model, frames, chunks, horizon):
+    """The forecasts after each chunk of a stream, and the states at its end."""
+    states, forecasts, start = model.initial_states(frames), [], 0
+    for size in chunks:
+        forecast, states = model.forecast_next(frames[:, start : start + size], states, horizon)
+        forecasts.append(np.array(forecast))
+        start += size
+    return forecasts, states
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("chunks", [(1, 1, 1, 1, 1, 1), (2, 3, 1), (6,)])
+@pytest.mark.parametrize("predict", ["frame", "change", "advected"])
+def test_a_stream_is_forecast_as_its_frames_at_once(frames, predict, chunks, dtype):
+    model = forecaster(predict, dtype)
+    forecasts, states = pushed(model, frames, chunks, horizon=3)
+    for seen, forecast in zip(itertools.accumulate(chunks), forecasts, strict=True):
+        whole = model(frames[:, :seen], np.full(3, seen, "int32"), steps=seen + 2)[:, seen - 1 :]
+        assert forecast.shape == (3, 3, 10, 7, 2)
+        np.testing.assert_allclose(forecast, whole, atol=1e-5)
+    assert sorted(states) == sorted(model.initial_states(frames))
+
+
+@pytest.mark.parametrize("predict", ["frame", "advected"])
+def test_a_stream_is_forecast_one_frame_ahead_too(frames, predict):
+    model = forecaster(predict)
+    (*_, forecast), _ = pushed(model, frames, (5, 1), horizon=1)
+    np.testing.assert_allclose(forecast, model(frames, np.full(3, 6, "int32"), steps=6)[:, 5:], atol=1e-5)
+
+
+def test_a_stream_of_three_frames_and_one_of_many_have_states_of_one_size(frames):
+    model = forecaster("advected")
+    start = model.initial_states(frames)
+    shapes = [{name: value.shape for name, value in pushed(model, frames, (n,), 1)[1].items()} for n in (3, 6)]
+    assert start["past_frames"].shape == (3, 0, 10, 7, 2)
+    assert shapes[0] == shapes[1]
+    assert shapes[0] == {
+        "cell_0_h": (3, 3, 2, 5), "cell_0_c": (3, 3, 2, 5), "cell_1_h": (3, 3, 2, 3), "cell_1_c": (3, 3, 2, 3),
+        "past_frames": (3, 3, 10, 7, 2),
+    }  # fmt: skip
+
+
+def test_sampling_is_refused_for_advected_by_name(frames):
+    with pytest.raises(ValueError, match=r"observed: expected None for predict='advected', received some"):
+        forecaster("advected")(frames, CONTEXT, steps=5, observed=np.ones((3, 6), bool))
+
+
+def test_configuration_survives_a_round_trip(frames):
+    model = forecaster("change")
+    copy = Forecaster.from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    np.testing.assert_array_equal(copy(frames, CONTEXT, steps=5), model(frames, CONTEXT, steps=5))
+
+
+def test_wrong_channels_are_refused_by_name(frames):
+    with pytest.raises(ValueError, match=r"frames: expected shape .*, 2\), received .*1\)"):
+        forecaster()(frames[..., :1], CONTEXT, steps=5)
+
+
+def test_unknown_prediction_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"predict: expected one of .*, received 'flow'"):
+        forecaster("flow")
+
+
+@pytest.mark.parametrize("name", presets.FORECASTERS)
+def test_presets_build_and_forecast(name):
+    model = presets.build(name, channels=3, dtype="float32")
+    assert model(np.zeros((1, 2, 8, 9, 3), "float32"), np.array([2]), steps=2).shape == (1, 2, 8, 9, 3)
+
+
+def test_unknown_preset_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"model.preset: expected one of convlstm-tiny, .*, received 'huge'"):
+        presets.build("huge", channels=1, dtype="float32")
+
+
+def test_arguments_stand_in_place_of_the_presets_own():
+    model = presets.build("convlstm-tiny", channels=1, dtype="float32", arguments={"filters": [8, 4]})
+    assert (model.filters, model.kernel_size, model.patch) == ((8, 4), 3, 4)
+    for wrong in ({"filter": [8]}, {"filters": 8}, {"channels": 2}):
+        with pytest.raises(ValueError, match=r"model\.arguments: expected what Forecaster takes, received"):
+            presets.build("convlstm-tiny", channels=1, dtype="float32", arguments=wrong)

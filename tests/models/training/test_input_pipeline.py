@@ -1,0 +1,179 @@
+"""The input pipeline: batches inside one bucket, crops and augmentations of whole clips, the same draws for a seed."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from framecast.models.spec import ClassifyTask, ContextSpec, ForecastTask, TrainSpec
+from framecast.models.training.input_pipeline import InputPipeline
+from framecast.schemas import features
+from framecast.schemas.clip_spec import ClipSpec, FrameRange
+
+_LENGTHS = (3, 4, 6, 6, 8, 8, 8)
+_PADDED = {3: 4, 4: 4, 6: 8, 8: 8}
+
+
+def _clip(number, length):
+    """A clip whose pixels tell clip, frame, row and column apart, each frame a shift of one picture."""
+    frame = np.random.default_rng(number).integers(1, 200, (12, 12, 1))
+    return np.stack([frame + time for time in range(length)]).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("transformed") / "clips.gz")
+    with tf.io.TFRecordWriter(path, "GZIP") as writer:
+        for number, length in enumerate(_LENGTHS):
+            frames = np.zeros((_PADDED[length], 12, 12, 1), np.uint8)
+            frames[:length] = _clip(number, length)
+            feature = {
+                features.FRAMES: tf.train.Feature(
+                    bytes_list=tf.train.BytesList(value=[tf.io.serialize_tensor(frames).numpy()])
+                ),
+                features.FRAME_COUNT: tf.train.Feature(int64_list=tf.train.Int64List(value=[length])),
+                features.FRAME_RATE: tf.train.Feature(float_list=tf.train.FloatList(value=[10.0])),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString())
+    return [path]
+
+
+def _pipeline(**train):
+    return InputPipeline(
+        ClipSpec(frames=FrameRange(min=1, max=8)),
+        ForecastTask(horizon=2, context=ContextSpec(min=2)),
+        TrainSpec(steps=1, batch_frames=16, **train),
+    )
+
+
+def _batches(dataset, count=None):
+    return [{name: value.numpy() for name, value in batch.items()} for batch in itertools.islice(iter(dataset), count)]
+
+
+def test_a_batch_lies_in_one_bucket_and_holds_as_many_frames_as_asked_for(files):
+    for batch in _batches(_pipeline().training(files), 20):
+        clips, time = batch["frames"].shape[:2]
+        assert {_PADDED[length] for length in batch["length"].tolist()} == {time}
+        assert clips == 16 // time
+
+
+def test_clips_shorter_than_context_and_horizon_are_left_out(files):
+    lengths = [length for batch in _batches(_pipeline().evaluation(files)) for length in batch["length"].tolist()]
+    assert sorted(lengths) == [4, 6, 6, 8, 8, 8]
+
+
+def test_padding_is_zero_and_not_known(files):
+    for batch in _batches(_pipeline().evaluation(files)):
+        for frames, known, length in zip(batch["frames"], batch["known"], batch["length"], strict=True):
+            assert known[:length].all()
+            assert not known[length:].any()
+            assert not frames[length:].any()
+            assert frames[:length].min() >= np.float32(1 / 255)
+
+
+@pytest.mark.parametrize("augment", [(), ("flip",), ("rotate90",), ("flip", "rotate90")])
+def test_a_crop_is_one_window_of_one_clip_moved_as_a_whole(files, augment):
+    """Every frame differs from the first by its number alone, so a window that moved inside a clip would show."""
+    windows = set()
+    for batch in _batches(_pipeline(crop=8, augment=augment).training(files), 30):
+        for frames, length in zip(batch["frames"], batch["length"], strict=True):
+            pixels = np.round(frames[:length, ..., 0] * 255).astype(int)
+            assert pixels.shape[1:] == (8, 8)
+            np.testing.assert_array_equal(pixels - pixels[0], np.arange(length)[:, None, None] + np.zeros((1, 8, 8)))
+            windows.add(pixels[0].tobytes())
+            assert _found(pixels[0], augment)
+    assert len(windows) > 10
+
+
+def _found(window, augment):
+    """Whether the window, flipped and turned as `augment` allows, lies in one of the clips."""
+    candidates = [window]
+    if "rotate90" in augment:
+        candidates = [np.rot90(view, turns) for view in candidates for turns in range(4)]
+    if "flip" in augment:
+        candidates = [view[::rows, ::columns] for view in candidates for rows in (1, -1) for columns in (1, -1)]
+    pictures = [_clip(number, 1)[0, ..., 0] for number in range(len(_LENGTHS))]
+    places = list(itertools.product(range(5), range(5)))
+    return any(
+        np.array_equal(picture[row : row + 8, column : column + 8], view)
+        for picture in pictures
+        for row, column in places
+        for view in candidates
+    )
+
+
+def test_augmentations_are_drawn(files):
+    plain = {batch["frames"].tobytes() for batch in _batches(_pipeline(crop=12).training(files), 40)}
+    moved = {
+        batch["frames"].tobytes()
+        for batch in _batches(_pipeline(crop=12, augment=("flip", "rotate90")).training(files), 40)
+    }
+    assert len(moved) > len(plain) / 2
+    assert moved - plain
+
+
+def test_the_same_seed_gives_the_same_batches_and_another_gives_others(files):
+    def pixels(seed):
+        pipeline = _pipeline(seed=seed, crop=8, augment=("flip", "rotate90"))
+        return np.concatenate([batch["frames"].ravel() for batch in _batches(pipeline.training(files), 9)])
+
+    one, same, other = pixels(1), pixels(1), pixels(2)
+    np.testing.assert_array_equal(one, same)
+    assert one.shape != other.shape or not np.array_equal(one, other)
+
+
+def test_a_crop_larger_than_the_frames_is_refused_by_name(files):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"train.crop: expected frames of at least 16 x 16"):
+        _batches(_pipeline(crop=16).evaluation(files))
+
+
+def test_a_subclip_is_a_run_of_frames_of_one_clip(files):
+    lengths, starts = set(), set()
+    for batch in _batches(_pipeline(augment=("subclip",)).training(files), 60):
+        assert batch["frames"].shape[1] % 4 == 0
+        for frames, known, length in zip(batch["frames"], batch["known"], batch["length"], strict=True):
+            pixels = np.round(frames[:length, ..., 0] * 255).astype(int)
+            steps = np.arange(length)[:, None, None] + np.zeros((1, 12, 12))
+            np.testing.assert_array_equal(pixels - pixels[0], steps)
+            assert known[:length].all()
+            assert not known[length:].any()
+            assert 4 <= length <= 8
+            lengths.add(int(length))
+            firsts = [pixels[0] - _clip(number, 1)[0, ..., 0] for number in range(len(_LENGTHS))]
+            (start,) = (first[0, 0] for first in firsts if (first == first[0, 0]).all())
+            starts.add(int(start))
+    assert lengths == {4, 5, 6, 7, 8}
+    assert starts >= {0, 1, 2}
+
+
+@pytest.mark.parametrize("per", ["clip", "frame"])
+def test_labels_go_with_their_frames(tmp_path, per):
+    """Each frame is labelled with its own first pixel, each clip with that of its first frame."""
+    task = ClassifyTask(kind="classify", classes=256, per=per)
+    path = str(tmp_path / "clips.gz")
+    with tf.io.TFRecordWriter(path, "GZIP") as writer:
+        for number, length in enumerate(_LENGTHS):
+            frames = np.zeros((_PADDED[length], 12, 12, 1), np.uint8)
+            frames[:length] = _clip(number, length)
+            first = frames[:, 0, 0, 0].astype(np.int64)
+            label = first[0] if per == "clip" else np.where(np.arange(len(frames)) < length, first, -1)
+            texts = {features.FRAMES: frames, features.LABEL: label}
+            feature = {
+                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[tf.io.serialize_tensor(value).numpy()]))
+                for name, value in texts.items()
+            }
+            feature[features.FRAME_COUNT] = tf.train.Feature(int64_list=tf.train.Int64List(value=[length]))
+            feature[features.FRAME_RATE] = tf.train.Feature(float_list=tf.train.FloatList(value=[10.0]))
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    augment = ("subclip",) if per == "frame" else ()
+    spec = ClipSpec(frames=FrameRange(min=1, max=8))
+    pipeline = InputPipeline(spec, task, TrainSpec(steps=1, batch_frames=16, augment=augment))
+    for batch in _batches(pipeline.training([path]), 20):
+        pixels = np.round(batch["frames"][:, :, 0, 0, 0] * 255).astype(int)
+        for row, label, length in zip(pixels, batch["label"], batch["length"], strict=True):
+            if per == "clip":
+                assert label == row[0]
+            else:
+                np.testing.assert_array_equal(label[:length], row[:length])

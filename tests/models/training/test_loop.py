@@ -1,0 +1,341 @@
+import functools
+import io
+import logging
+import math
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
+
+from framecast.models.networks.frame_forecaster import Forecaster
+from framecast.models.spec import ForecastTask, TrainSpec
+from framecast.models.training import loop
+from framecast.models.training.loop import OneCycle, fit
+from framecast.models.training.losses import next_frame_loss
+from framecast.models.training.objectives import make_objective
+from framecast.models.training.training_log import read_curves
+
+HORIZON = 2
+OBJECTIVE = make_objective(ForecastTask(horizon=HORIZON), TrainSpec(steps=1))
+SPEC = {
+    "frames": tf.TensorSpec([None, None, None, None, 1], tf.float32),
+    "known": tf.TensorSpec([None, None, None, None, 1], tf.bool),
+    "length": tf.TensorSpec([None], tf.int32),
+}
+
+
+def clips(count=8, time=6, seed=0):
+    """A bright column that moves one pixel a frame, and wraps around."""
+    rng = np.random.default_rng(seed)
+    frames = np.zeros((count, time, 8, 8, 1), "float32")
+    for clip, start in enumerate(rng.integers(0, 8, count)):
+        for t in range(time):
+            frames[clip, t, :, (start + t) % 8] = 1
+    return {"frames": frames, "known": np.ones_like(frames, bool), "length": rng.integers(4, time + 1, count, "int32")}
+
+
+def batches(data, size=4):
+    """Every clip once, in batches of unknown dimensions, as those of buckets of several lengths are."""
+    return unknown(tf.data.Dataset.from_tensor_slices(data).batch(size))
+
+
+def shuffled(data):
+    """Endless batches in a new order every epoch."""
+    return unknown(tf.data.Dataset.from_tensor_slices(data).shuffle(8, seed=3).repeat().batch(4))
+
+
+def unknown(dataset):
+    return dataset.map(lambda batch: {name: tf.ensure_shape(batch[name], SPEC[name].shape) for name in SPEC})
+
+
+def forecaster(dtype="float32"):
+    keras.utils.set_random_seed(0)
+    return Forecaster(channels=1, filters=(8,), kernel_size=3, patch=2, dtype=dtype)
+
+
+def train(model, tmp_path, dataset=None, val=None, **changes):
+    options = {"steps": 20, "learning_rate": 1e-2, "eval_every": 10}
+    options.update({"state_dir": tmp_path / "state", "log_dir": tmp_path / "logs", **changes})
+    objective = options.pop("objective", OBJECTIVE)
+    return fit(model, dataset or shuffled(clips()), val or batches(clips(seed=1)), objective, **options)
+
+
+def summaries(folder):
+    """`{tag: {step: value}}` as TensorBoard reads `folder`; of an image its pixels."""
+    accumulator = EventAccumulator(str(folder), size_guidance={TENSORS: 0})
+    accumulator.Reload()
+    values = {}
+    for tag in accumulator.Tags()["tensors"]:
+        plugin = accumulator.SummaryMetadata(tag).plugin_data.plugin_name
+        read = {"scalars": float, "images": image_of}[plugin]
+        events = accumulator.Tensors(tag)
+        values[tag] = {event.step: read(tf.make_ndarray(event.tensor_proto)) for event in events}
+        assert len(values[tag]) == len(events), tag
+    return values
+
+
+def image_of(value):
+    """Decodes an image summary, `[width, height, PNG]`, without TensorFlow."""
+    width, height, png = value
+    image = np.asarray(Image.open(io.BytesIO(png)))
+    assert image.shape == (int(height), int(width), 3)
+    return image
+
+
+def drawing(model):
+    """Draws a weight, which no two steps leave alike."""
+
+    def draw():
+        weight = model.get_weights()[0].ravel()[:12].view(np.uint8)
+        return {"weight": weight.reshape(4, 4, 3), "weight/wide": weight.reshape(2, 8, 3)}
+
+    return draw
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_training_learns_a_moving_column(tmp_path, dtype):
+    model = forecaster(dtype)
+    batch = clips(seed=1)
+
+    def error():
+        predictions = model(batch["frames"], batch["length"] - HORIZON, steps=5)
+        return float(next_frame_loss(batch["frames"], predictions, batch["length"], batch["known"]))
+
+    before = error()
+    fitted = train(model, tmp_path, steps=150, eval_every=50, learning_rate=2e-2)
+    assert error() < 0.2 * before
+    np.testing.assert_allclose(fitted.val_loss, error(), rtol=1e-2)
+
+
+def test_learning_rate_zero_leaves_the_weights(tmp_path):
+    model = forecaster()
+    before = model.get_weights()
+    train(model, tmp_path, learning_rate=0.0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_resumed_training_equals_uninterrupted_training(tmp_path, monkeypatch):
+    # The losses that are logged are means since the last report, and reports come by the clock.
+    monkeypatch.setattr(loop, "_REPORT_SECONDS", 1e9)
+
+    class Killed(Exception):
+        pass
+
+    calls = []
+
+    def counting(*arguments, limit=1000):
+        def count():
+            calls.append(0)
+            if len(calls) > limit:
+                raise Killed
+
+        tf.py_function(count, [], [])
+        return OBJECTIVE(*arguments)
+
+    half = 2 * (5 + 2)  # Of the 20 steps, with two evaluations of 2 batches.
+    killed_at_step_11 = functools.partial(counting, limit=half)
+    whole = forecaster()
+    expected = train(whole, tmp_path / "whole", eval_every=5, draw=drawing(whole))
+    with pytest.raises(tf.errors.UnknownError, match="Killed"):
+        train(forecaster(), tmp_path / "cut", eval_every=5, objective=killed_at_step_11)
+    assert tf.train.latest_checkpoint(tmp_path / "cut" / "state").endswith("-10")
+    calls.clear()
+    resumed = forecaster()
+    log = tmp_path / "resumed"  # As TFX gives every execution a folder of its own.
+    assert (
+        train(resumed, tmp_path / "cut", log_dir=log, eval_every=5, objective=counting, draw=drawing(resumed))
+        == expected
+    )
+    assert len(calls) == half
+    for old, new in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+    before, after = summaries(tmp_path / "whole" / "logs"), summaries(log)
+    assert set(after) == set(before) == {"loss", "gradient_norm", "val_loss", "learning_rate", "weight", "weight/wide"}
+    for tag in after:
+        assert min(after[tag]) > 10, tag
+        for step in (15, 20):
+            np.testing.assert_array_equal(after[tag][step], before[tag][step])
+
+
+def clipped(*arguments):
+    """So large that gradients are clipped."""
+    return 100 * OBJECTIVE(*arguments)
+
+
+def train_on_one_and_on_two_devices(folder):
+    """Writes the weights of both; runs in a process of its own, because devices are split before their first use."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    data = clips()
+    loop._REPORT_SECONDS = 0
+    data["length"][:] = 6  # Clips of equal weight, because each replica takes the mean over its own.
+    for name, strategy in {
+        "one": tf.distribute.get_strategy(),
+        "two": tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"]),
+    }.items():
+        with strategy.scope():
+            model = forecaster()
+            dataset = batches(data)
+            train(model, folder / name, dataset.repeat(), dataset, objective=clipped)
+            np.savez(folder / f"{name}.npz", *model.get_weights())
+
+
+def test_two_replicas_learn_what_one_does(tmp_path):
+    subprocess.run([sys.executable, __file__, tmp_path], check=True)
+    one, two = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
+    assert len(one.files) == 4
+    for name in one.files:
+        np.testing.assert_allclose(two[name], one[name], atol=1e-5)
+    norms = [summaries(tmp_path / name / "logs")["gradient_norm"] for name in ("one", "two")]
+    assert list(norms[0]) == list(norms[1]) == list(range(1, 21))
+    np.testing.assert_allclose(list(norms[1].values()), list(norms[0].values()), rtol=1e-3)
+
+
+def test_finished_training_is_not_repeated(tmp_path):
+    model = forecaster()
+    expected = train(model, tmp_path)
+
+    def refuses(*arguments):
+        raise AssertionError("a step ran")
+
+    again = forecaster()
+    assert train(again, tmp_path, objective=refuses) == expected
+    np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
+
+
+def test_best_weights_on_val_are_kept(tmp_path):
+    model = forecaster()
+    shown = []
+
+    def records(*arguments):
+        value = OBJECTIVE(*arguments)
+        tf.py_function(lambda v: shown.append(float(v)), [value], [])
+        return value
+
+    dark = clips(seed=1)
+    dark["frames"] = np.zeros_like(dark["frames"])
+    fitted = train(model, tmp_path, steps=6, eval_every=1, val=batches(dark, size=8), objective=records)
+    val_losses = shown[1::2]
+    assert len(val_losses) == 6
+    np.testing.assert_allclose(fitted.val_loss, min(val_losses))
+    assert fitted.step == 1 + int(np.argmin(val_losses)) < 6
+    predictions = model(dark["frames"], dark["length"] - HORIZON, steps=5)
+    np.testing.assert_allclose(
+        float(next_frame_loss(dark["frames"], predictions, dark["length"], dark["known"])), min(val_losses), rtol=1e-5
+    )
+
+
+def test_missing_pixels_and_padding_change_no_weight(tmp_path):
+    data = clips()
+    data["known"] = np.random.default_rng(2).uniform(size=data["known"].shape) < 0.8
+    dirty = dict(data)
+    past = np.arange(6)[None] >= data["length"][:, None]
+    dirty["frames"] = np.where(data["known"] & ~past[..., None, None, None], data["frames"], np.nan).astype("float32")
+    clean, other = forecaster(), forecaster()
+    expected = train(clean, tmp_path / "clean", batches(data).repeat(), batches(data), steps=3)
+    assert train(other, tmp_path / "dirty", batches(dirty).repeat(), batches(dirty), steps=3) == expected
+    for old, new in zip(clean.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_nan_loss_stops_with_the_step(tmp_path):
+    good, bad = clips(4), clips(4)
+    bad["frames"] = np.full_like(bad["frames"], np.nan)
+    dataset = batches(good).repeat(3).concatenate(batches(bad))
+    with pytest.raises(FloatingPointError, match="loss at step 4: expected a finite number, received nan"):
+        train(forecaster(), tmp_path, dataset)
+
+
+def test_dataset_that_ends_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match="dataset: expected 20 batches, received 2"):
+        train(forecaster(), tmp_path, batches(clips()))
+
+
+def test_empty_val_dataset_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match="val_dataset: expected at least 1 batch, received none"):
+        train(forecaster(), tmp_path, val=batches(clips()).take(0), eval_every=1)
+
+
+def test_progress_and_summaries_tell_the_same(tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "framecast.train"):
+        train(forecaster(), tmp_path)
+    records = [record.progress for record in caplog.records if hasattr(record, "progress")]
+    assert [r["step"] for r in records if r["step"] % 10 == 0] == [10, 20]
+    assert {r["steps"] for r in records} == {20}
+    values = summaries(tmp_path / "logs")
+    for name in ("loss", "gradient_norm", "learning_rate"):
+        np.testing.assert_allclose([values[name][r["step"]] for r in records], [r[name] for r in records], rtol=1e-6)
+    last = records[-1]
+    np.testing.assert_allclose(values["val_loss"][20], last["val_loss"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-5), ("mixed_float16", 2e-2)])
+def test_the_gradient_norm_is_that_of_the_whole_batch_before_clipping_and_loss_scaling(
+    tmp_path, monkeypatch, dtype, rtol
+):
+    monkeypatch.setattr(loop, "_REPORT_SECONDS", 0)
+    data = clips()
+    train(forecaster(dtype), tmp_path, batches(data).repeat(), steps=2, learning_rate=0.0, objective=clipped)
+    expected = []
+    for batch in batches(data):
+        model = forecaster(dtype)
+        with tf.GradientTape() as tape:
+            loss = clipped(model, batch, tf.zeros([], tf.int64), True)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        expected.append(np.sqrt(sum(np.sum(np.square(gradient.numpy(), dtype=np.float64)) for gradient in gradients)))
+    assert min(expected) > 1  # Else nothing is clipped.
+    found = summaries(tmp_path / "logs")["gradient_norm"]
+    np.testing.assert_allclose([found[1], found[2]], expected, rtol=rtol)
+
+
+def test_a_step_whose_gradients_overflow_float16_has_no_norm(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_REPORT_SECONDS", 0)
+
+    def steep(*arguments):
+        return 1e4 * OBJECTIVE(*arguments)
+
+    model = forecaster("mixed_float16")
+    train(model, tmp_path, steps=12, objective=steep)
+    values = summaries(tmp_path / "logs")
+    assert list(values["loss"]) == list(range(1, 13))
+    norms = values["gradient_norm"]
+    assert 1 not in norms
+    assert 12 in norms
+    assert np.isfinite(list(norms.values())).all()
+
+
+def test_images_are_drawn_at_every_evaluation_of_the_weights_by_then(tmp_path):
+    model = forecaster()
+    drawn = []
+
+    def draw():
+        drawn.append(drawing(model)())
+        return drawn[-1]
+
+    train(model, tmp_path, eval_every=8, draw=draw)
+    values = summaries(tmp_path / "logs")
+    for tag in ("weight", "weight/wide"):
+        assert list(values[tag]) == [8, 16, 20]
+        for image, expected in zip(values[tag].values(), drawn, strict=True):
+            np.testing.assert_array_equal(image, expected[tag])
+    assert not np.array_equal(values["weight"][8], values["weight"][16])
+    assert set(read_curves(tmp_path / "logs")) == {"loss", "gradient_norm", "val_loss", "learning_rate"}
+
+
+def test_one_cycle_rises_to_the_peak_and_falls_to_zero():
+    schedule = OneCycle(0.5, 100)
+    rates = np.array([float(schedule(step)) for step in range(101)])
+    np.testing.assert_allclose(rates[:10], 0.05 * np.arange(1, 11), rtol=1e-6)
+    expected = [0.25 * (1 + math.cos(math.pi * (step - 10) / 90)) for step in range(10, 101)]
+    np.testing.assert_allclose(rates[10:], expected, atol=1e-6)
+
+
+if __name__ == "__main__":
+    train_on_one_and_on_two_devices(pathlib.Path(sys.argv[1]))

@@ -1,0 +1,98 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from framecast.models.training.losses import label_loss, next_frame_loss
+
+LENGTH = np.array([5, 3, 1], "int32")
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    frames = rng.uniform(size=(3, 5, 4, 3, 2)).astype("float32")
+    predictions = rng.uniform(size=(3, 6, 4, 3, 2)).astype("float32")
+    known = rng.uniform(size=frames.shape) < 0.8
+    return frames, predictions, known
+
+
+def value_and_gradient(frames, predictions, known):
+    predictions = tf.convert_to_tensor(predictions)
+    with tf.GradientTape() as tape:
+        tape.watch(predictions)
+        value = next_frame_loss(frames, predictions, LENGTH, known)
+    return value.numpy(), tape.gradient(value, predictions).numpy()
+
+
+def counted_pixels(known):
+    """`(clip, frame, row, column, channel)` of every truth pixel that counts, by an explicit loop."""
+    return [i for i in np.ndindex(known.shape) if 1 <= i[1] < LENGTH[i[0]] and known[i]]
+
+
+def test_equals_a_numpy_loop(batch):
+    frames, predictions, known = batch
+    counted = counted_pixels(known)
+    errors = [float(predictions[b, t - 1, y, x, c]) - float(frames[b, t, y, x, c]) for b, t, y, x, c in counted]
+    value, gradient = value_and_gradient(*batch)
+    np.testing.assert_allclose(value, np.mean(np.square(errors)), rtol=1e-6)
+    expected = np.zeros_like(predictions)
+    for (b, t, y, x, c), error in zip(counted, errors, strict=True):
+        expected[b, t - 1, y, x, c] = 2 * error / len(counted)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_padding_and_missing_pixels_change_nothing(batch, value):
+    frames, predictions, known = batch
+    expected = value_and_gradient(*batch)
+    counted = np.zeros(frames.shape, bool)
+    counted[tuple(np.transpose(counted_pixels(known)))] = True
+    dirty_frames = np.where(counted, frames, value).astype("float32")
+    dirty = np.full_like(predictions, value)
+    dirty[:, :4][counted[:, 1:]] = predictions[:, :4][counted[:, 1:]]
+    loss, gradient = value_and_gradient(dirty_frames, dirty, known)
+    np.testing.assert_array_equal(loss, expected[0])
+    np.testing.assert_array_equal(gradient, expected[1])
+
+
+def test_nothing_to_count_gives_zero(batch):
+    frames, predictions, known = batch
+    value, gradient = value_and_gradient(frames, predictions, np.zeros_like(known))
+    assert value == 0
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "error_of"),
+    [
+        ("mae_mse", lambda error, truth: error**2 + abs(error)),
+        ("weighted", lambda error, truth: error**2 * (1 + 300 * max(truth - 0.3, 0) ** 2)),
+    ],
+)
+def test_other_errors_equal_a_numpy_loop(batch, kind, error_of):
+    frames, predictions, known = batch
+    errors = [
+        error_of(float(predictions[b, t - 1, y, x, c]) - float(frames[b, t, y, x, c]), float(frames[b, t, y, x, c]))
+        for b, t, y, x, c in counted_pixels(known)
+    ]
+    value = next_frame_loss(frames, predictions, LENGTH, known, kind)
+    np.testing.assert_allclose(value, np.mean(errors), rtol=1e-5)
+
+
+def test_classes_equal_keras_cross_entropy_and_what_is_not_counted_never_matters():
+    rng = np.random.default_rng(0)
+    labels, logits = rng.integers(0, 5, (4, 6)), rng.normal(size=(4, 6, 5)).astype("float32")
+    counted = rng.uniform(size=(4, 6)) < 0.6
+    expected = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True).numpy()[counted].mean()
+    dirty = np.where(counted[..., None], logits, np.nan).astype("float32")
+    np.testing.assert_allclose(label_loss(np.where(counted, labels, -1), dirty, counted), expected, rtol=1e-5)
+
+
+def test_numbers_equal_the_mean_squared_error():
+    rng = np.random.default_rng(0)
+    labels, estimates = rng.normal(size=(2, 7)).astype("float32"), rng.normal(size=(2, 7, 1)).astype("float32")
+    counted = rng.uniform(size=(2, 7)) < 0.6
+    expected = np.square(labels - estimates[..., 0])[counted].mean()
+    np.testing.assert_allclose(label_loss(np.where(counted, labels, np.nan), estimates, counted), expected, rtol=1e-5)
+    assert float(label_loss(labels, estimates, np.zeros_like(counted))) == 0

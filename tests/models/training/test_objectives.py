@@ -1,0 +1,95 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from framecast.models.networks.frame_forecaster import Forecaster
+from framecast.models.spec import AnomalyTask, ClassifyTask, ContextSpec, ForecastTask, TrainSpec
+from framecast.models.training.objectives import make_objective
+
+STEPS = 100
+LENGTH = np.array([12, 8], "int32")
+
+
+@pytest.fixture
+def batch():
+    frames = np.random.default_rng(0).random((2, 12, 8, 8, 1), "float32")
+    return {"frames": frames, "known": np.ones_like(frames, bool), "length": LENGTH}
+
+
+class Recorder:
+    """A forecaster that keeps what it was called with."""
+
+    def __call__(self, frames, context_length, steps, observed=None):
+        self.context, self.observed = context_length, observed
+        return tf.zeros([2, steps, *frames.shape[2:]])
+
+
+def observed_share(batch, sampling, step, place):
+    """Share of the frames from `place` on (the context of the long clip ends at 7) that were shown, over many draws."""
+    recorder = Recorder()
+    shares = []
+    for seed in range(40):
+        train = TrainSpec(steps=STEPS, sampling=sampling, seed=seed)
+        make_objective(ForecastTask(horizon=5), train)(recorder, batch, tf.constant(step, tf.int64), True)
+        assert recorder.observed.numpy()[:, 0].all()
+        shares.append(recorder.observed.numpy()[0, place].mean())
+    return np.mean(shares)
+
+
+CONTEXT, AFTER = slice(1, 7), slice(7, 12)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "step", "in_context", "after"),
+    [
+        ("scheduled", 0, 1, 1),
+        ("scheduled", 50, 1, 0.75),
+        ("scheduled", 100, 1, 0),
+        ("reverse", 0, 0.5, 0.5),
+        ("reverse", 50, 0.75, 0.375),
+        ("reverse", 100, 1, 0),
+    ],
+)
+def test_sampling_shows_the_share_that_its_step_asks_for(batch, sampling, step, in_context, after):
+    assert observed_share(batch, sampling, step, CONTEXT) == pytest.approx(in_context, abs=0.1)
+    assert observed_share(batch, sampling, step, AFTER) == pytest.approx(after, abs=0.1)
+
+
+def test_sampling_is_for_training_only(batch):
+    recorder = Recorder()
+    objective = make_objective(ForecastTask(horizon=5), TrainSpec(steps=STEPS, sampling="scheduled"))
+    objective(recorder, batch, tf.zeros([], tf.int64), False)
+    assert recorder.observed is None
+    np.testing.assert_array_equal(recorder.context, LENGTH - 5)
+
+
+def test_an_anomaly_model_sees_every_frame_before_the_next(batch):
+    recorder = Recorder()
+    objective = make_objective(AnomalyTask(kind="anomaly", context=ContextSpec(min=2)), TrainSpec(steps=1))
+    loss = objective(recorder, batch, tf.zeros([], tf.int64), True)
+    np.testing.assert_array_equal(recorder.context, LENGTH)
+    squares = [np.square(clip[1:length]) for clip, length in zip(batch["frames"], LENGTH, strict=True)]
+    assert float(loss) == pytest.approx(np.concatenate(squares).mean(), rel=1e-5)
+
+
+def test_all_frames_sampled_equals_none_left_out(batch):
+    keras.utils.set_random_seed(0)
+    model = Forecaster(channels=1, filters=(4,), kernel_size=3, patch=2)
+    everything = model(batch["frames"], LENGTH, steps=11, observed=np.ones((2, 12), bool))
+    np.testing.assert_array_equal(everything, model(batch["frames"], LENGTH, steps=11))
+    context = np.arange(12)[None] < (LENGTH - 5)[:, None]
+    np.testing.assert_array_equal(
+        model(batch["frames"], LENGTH, steps=11, observed=context), model(batch["frames"], LENGTH - 5, steps=11)
+    )
+
+
+def test_labels_of_frames_count_up_to_the_length(batch):
+    logits = np.random.default_rng(1).normal(size=(2, 12, 3)).astype("float32")
+    labels = np.random.default_rng(2).integers(0, 3, (2, 12))
+    objective = make_objective(ClassifyTask(kind="classify", classes=3, per="frame"), TrainSpec(steps=1))
+    labelled = {name: tf.constant(value) for name, value in {**batch, "label": labels}.items()}
+    loss = objective(lambda frames, length, training: logits, labelled, tf.zeros([], tf.int64), True)
+    losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True).numpy()
+    expected = np.concatenate([row[:length] for row, length in zip(losses, LENGTH, strict=True)]).mean()
+    assert float(loss) == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,193 @@
+"""`framecast infer`: each clip answered once, as the model answers about it alone, in files that others read."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import tensorflow as tf
+import xarray as xr
+
+from framecast.clips.codec import decode_frames
+from framecast.schemas import features
+from framecast.schemas.clip_spec import ANY_LENGTH
+from framecast.serving.exported_model import find_model
+from tests import bulk_clips
+
+
+@pytest.fixture(scope="module")
+def alone(bulk_folder):
+    """What the signature answers about each clip alone, by clip."""
+
+    def ask(task):
+        base = bulk_clips.model(bulk_folder, task)
+        model = tf.saved_model.load(str(base / "3"))
+        spec = find_model(str(base)).clip.model_copy(update={"frames": ANY_LENGTH})
+        answers = {}
+        for number in range(12):
+            frames = decode_frames(bulk_clips.clip(number), spec)
+            outputs = model.signatures["serving_default"](frames=frames[None], length=[len(frames)])
+            answers[f"clip-{number}"] = {name: value.numpy()[0] for name, value in outputs.items()}
+        return answers
+
+    return ask
+
+
+def _records(folder):
+    """Context and feature lists of each clip in a folder, as TensorFlow reads them."""
+    for path in sorted(folder.glob("answers-*")):
+        compression = "GZIP" if path.name.endswith(".gz") else ""
+        for record in tf.data.TFRecordDataset(str(path), compression).as_numpy_iterator():
+            yield tf.train.SequenceExample.FromString(record)
+
+
+def test_forecasts_are_clips_of_what_the_model_answers_about_each_alone(infer, alone, tmp_path):
+    code, found = infer("forecast")
+    assert code == 0, found
+    assert (found["clips"], found["left_out"], found["bad"], found["model"]["version"]) == (12, 0, [], 3)
+    assert found["files"] == {"answers-00000-00000.tfrecord.gz": 7, "answers-00001-00000.tfrecord.gz": 5}
+    expected = alone("forecast")
+    for clip in _records(tmp_path / "out"):
+        name = clip.context.feature[features.EXAMPLE_ID].bytes_list.value[0].decode()
+        assert clip.context.feature["model/version"].int64_list.value[:] == [3]
+        assert clip.context.feature[features.VALUE_UNIT].bytes_list.value[:] == [b"dBZ"]
+        frames = [
+            tf.io.decode_png(frame.bytes_list.value[0]).numpy()
+            for frame in clip.feature_lists.feature_list["image/encoded"].feature
+        ]
+        wanted = expected.pop(name)["forecast"] * 255
+        wanted[:, 1, 2] = 255
+        assert np.abs(np.stack(frames) - wanted).max() <= 0.5 + 255e-5
+        (first, second) = (
+            entry.int64_list.value[0] for entry in clip.feature_lists.feature_list["image/timestamp"].feature
+        )
+        assert (first, second) == (bulk_clips.START + (3 + int(name[5:]) % 7) * 300_000_000, first + 300_000_000)
+    assert not expected
+
+
+@pytest.mark.parametrize("task", ["anomaly", "classify", "frames"])
+def test_scores_and_labels_are_a_table_of_what_the_model_answers_about_each_alone(infer, alone, tmp_path, task):
+    code, found = infer(task, "--batch=4")
+    assert code == 0, found
+    table = pyarrow.parquet.read_table(sorted((tmp_path / "out").glob("*.parquet")))
+    assert (table.num_rows, found["clips"]) == (12, 12)
+    expected = alone(task)
+    for row in table.to_pylist():
+        wanted = expected.pop(row["example_id"])
+        assert (row["model_version"], row["media_id"]) == (3, "m")
+        assert len(row["time"]) == 3 + int(row["example_id"][5:]) % 7
+        for name, value in wanted.items():
+            np.testing.assert_allclose(row[name], value, rtol=1e-5, atol=1e-5)
+    assert not expected
+
+
+def test_netcdf_has_values_at_valid_times_a_file_a_size(infer, alone, tmp_path):
+    code, found = infer("forecast", "--format=nc")
+    assert code == 0, found
+    assert sorted(found["files"].values()) == [2, 3, 3, 4]
+    expected = alone("forecast")
+    for path in (tmp_path / "out").glob("*.nc"):
+        with xr.open_dataset(path) as data:
+            assert (data.attrs["model_version"], data["forecast"].attrs["units"]) == ("3", "dBZ")
+            for place, name in enumerate(data["example_id"].values):
+                wanted = expected.pop(name)["forecast"][..., 0] * 255 * 0.25 - 10
+                wanted[:, 1, 2] = np.nan
+                np.testing.assert_allclose(data["forecast"].values[place], wanted, atol=255 * 0.25e-5)
+                last = np.datetime64(bulk_clips.START + (2 + int(name[5:]) % 7) * 300_000_000, "us")
+                np.testing.assert_array_equal(data["time"].values[place], last + np.array([300, 600]).astype("m8[s]"))
+    assert not expected
+
+
+def test_npz_has_each_output_as_it_is(infer, alone, tmp_path):
+    infer("forecast", "--format=npz")
+    expected = alone("forecast")
+    for path in (tmp_path / "out").glob("*.npz"):
+        with np.load(path) as data:
+            assert set(data["version"]) == {3}
+            for number, name in enumerate(data["example_id"]):
+                np.testing.assert_allclose(data[f"forecast/{number}"], expected.pop(name)["forecast"], atol=1e-5)
+    assert not expected
+
+
+def test_a_folder_of_other_answers_is_refused(infer, bulk_folder, tmp_path):
+    clips = bulk_folder / "clips"
+    infer("forecast", clips=[clips / "a.tfrecord.gz"])
+    other = bulk_clips.write(tmp_path / "clips" / "c.tfrecord", [bulk_clips.clip(90)])
+    for arguments, message in (
+        (["forecast", "--format=npz"], "of format tfrecord.gz, received format npz"),
+        (["anomaly", "--format=tfrecord.gz"], "of model forecast, version 3, received model anomaly, version 3"),
+    ):
+        code, text = infer(*arguments, clips=[clips / "a.tfrecord.gz"])
+        assert code == 1
+        assert f"{tmp_path}/out: expected to go on with the answers there, {message}" in text
+    for given, message in (([clips], f"{clips}/b.tfrecord, too"), ([other], f"no {clips}/a.tfrecord.gz")):
+        code, text = infer("forecast", clips=given)
+        assert code == 1
+        assert f"about 1 files, received {message}" in text
+    infer("forecast", clips=[other], to=tmp_path / "changed")
+    bulk_clips.write(other, [bulk_clips.clip(91)])
+    assert f"received other clips in {other}" in infer("forecast", clips=[other], to=tmp_path / "changed")[1]
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "thesis.txt").touch()
+    assert "expected a new or empty folder, received one that holds files" in infer("forecast", to=tmp_path / "used")[1]
+
+
+def test_bad_clips_end_it_by_name_or_are_left_out_and_named(infer, tmp_path):
+    source = bulk_clips.write(
+        tmp_path / "clips" / "c.tfrecord",
+        [bulk_clips.clip(0), bulk_clips.clip(1, frames=5, broken=True), bulk_clips.clip(2, frames=2)],
+    )
+    code, text = infer("forecast", clips=[source])
+    assert code == 1
+    bad = f"{source}, record 1: clip clip-1, frame 1: image/timestamp: expected "
+    assert text.startswith(f"framecast: {bad}")
+    assert "received 400000000 us" in text
+    assert "while running" not in text
+    code, found = infer("forecast", "--skip-bad", clips=[source])  # The same folder: what was done is kept.
+    assert (code, found["clips"], found["left_out"], len(found["bad"])) == (0, 1, 1, 1)
+    assert found["bad"][0].startswith(bad)
+
+
+def test_names_that_are_there_twice_end_it_before_anything_is_answered(infer, tmp_path):
+    one = bulk_clips.write(tmp_path / "clips" / "c.tfrecord", [bulk_clips.clip(0), bulk_clips.clip(1)])
+    other = bulk_clips.write(tmp_path / "clips" / "d.tfrecord", [bulk_clips.clip(2, name="clip-1"), bulk_clips.clip(3)])
+    code, text = infer("forecast", clips=[one.parent])
+    assert code == 1
+    twice = f"{other}, record 0: clip clip-1: expected an example/id of its own, received that of {one}, record 1"
+    assert twice in text
+    assert not list((tmp_path / "out").glob("answers-*"))
+    code, found = infer("forecast", "--skip-bad", clips=[one.parent])
+    assert (code, found["clips"], found["bad"]) == (0, 3, [twice])
+
+
+def test_a_damaged_file_ends_it_or_is_answered_as_far_as_it_goes(infer, tmp_path):
+    source = bulk_clips.write(tmp_path / "clips" / "c.tfrecord", [bulk_clips.clip(0), bulk_clips.clip(1)])
+    source.write_bytes(source.read_bytes()[:-10])
+    code, text = infer("forecast", clips=[source])
+    assert code == 1
+    assert f"{source}, record 1: cut in its data" in text
+    code, found = infer("forecast", "--skip-bad", clips=[source])
+    assert (code, found["clips"], len(found["bad"])) == (0, 1, 1)
+
+
+def test_clips_that_are_all_too_short_are_an_error(infer, tmp_path):
+    source = bulk_clips.write(tmp_path / "clips" / "c.tfrecord", [bulk_clips.clip(2, frames=2)])
+    code, text = infer("forecast", clips=[source])
+    assert code == 1
+    assert f"{source}: expected a clip of at least 3 frames, received 1 shorter ones and 0 bad" in text
+
+
+def test_a_format_that_does_not_hold_the_answers_is_refused(infer):
+    assert infer("forecast", "--format=gif")[0] == 2
+    code, text = infer("forecast", "--format=parquet")
+    assert code == 1
+    assert "format parquet: expected a model of scores or labels, received one of forecasts" in text
+    assert "format nc: expected a model of forecasts, received one of anomaly" in infer("anomaly", "--format=nc")[1]
+
+
+def test_answers_are_clips_that_can_be_read_again(infer, framecast, tmp_path):
+    infer("anomaly", "--format=tfrecord.gz")
+    for clip in _records(tmp_path / "out"):
+        scores = clip.feature_lists.feature_list["anomaly_score"].feature
+        assert len(scores) == len(clip.feature_lists.feature_list["image/encoded"].feature)
+    assert json.loads(framecast("data", "inspect", tmp_path / "out", "--json").out)["clips"] == 12

@@ -1,0 +1,37 @@
+"""`framecast check` on the shipped radar clips: every step is tried, and what is wrong is named."""
+
+import pathlib
+
+import pytest
+
+from framecast.pipeline.commands.check import check
+from framecast.pipeline.config.config import ConfigError, load
+
+_CONFIG = str(pathlib.Path(__file__).parent.parent.parent / "configs" / "radar.yaml")
+
+
+def test_every_signature_is_called_on_the_radar_clips():
+    findings = check(load(_CONFIG, ["model.preset=convlstm-tiny"]))
+    assert findings["files"] == {"train": 4, "eval": 2}
+    assert findings["clips read"].endswith("of 128x128x1")
+    assert findings["training step"].startswith("loss 0.")
+    assert {"serving_default", "serve_examples", "transform_features", "evaluate", "step"} <= set(findings)
+    assert findings["evaluate"]["hits"] == findings["evaluate"]["hits_persistence"] == "float32 (4, 6, 5)"
+    assert findings["evaluate"]["fss_error"] == "float32 (4, 6, 5, 3)"
+    assert findings["serving_default"] == {"forecast": "float32 (4, 6, 128, 128, 1)"}
+
+
+def test_clips_that_are_all_too_short_are_named():
+    with pytest.raises(ConfigError, match=r"expected a clip of at least 24 frames .* received lengths \["):
+        check(load(_CONFIG, ["task.horizon=20", "model.preset=convlstm-tiny"]))
+
+
+def test_a_clip_outside_of_the_contract_is_named():
+    with pytest.raises(ValueError, match=r"tfrecord.gz, record 0: clip .*: expected 8 to 9 frames, received \d+"):
+        check(load(_CONFIG, ["clip.frames.max=9", "task.horizon=2"]))
+
+
+def test_with_quarantine_bad_clips_are_named_and_passed_over():
+    findings = check(load(_CONFIG, ["data.on_bad_clip=quarantine", "clip.frames.max=16", "model.preset=convlstm-tiny"]))
+    assert findings["clips read"].startswith("4, ")
+    assert all("expected 8 to 16 frames, received" in message for message in findings["bad clips before them"])

@@ -1,0 +1,206 @@
+"""`framecast evaluate`: exported models on clips, without a pipeline around them."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import keras
+import pytest
+import tensorflow as tf
+
+from framecast.clips.demo.moving_digits import make_demo
+from framecast.clips.demo.task_demos import make_motion
+from framecast.clips.records import read_records, write_records
+from framecast.evaluation.baselines import extrapolation
+from framecast.evaluation.metrics.forecast import REFERENCES
+from framecast.evaluation.metrics.registry import Sums
+from framecast.models.export import module as export
+from framecast.models.networks import builders
+from framecast.pipeline.commands import check
+from framecast.pipeline.commands import evaluate as evaluation
+from framecast.pipeline.config import config as configuration
+from framecast.pipeline.dag import dag
+from framecast.schemas import features
+from framecast.serving.exported_model import find_model
+from framecast.serving.predictions import extrapolation_comparison
+
+_CONFIG = """
+data: {train: "clips/train/*", eval: "clips/eval/*"}
+clip: {frames: {min: 8, max: 12}}
+task: {horizon: 3, context: {min: 6}}
+model: {preset: convlstm-tiny}
+train: {steps: 1}
+evaluate:
+  thresholds: {mse: {max: 1.0, max_increase_vs_serving: 0.0}, skill: {min: 0.9, per_lead_time: true}}
+push: {directory: serving}
+"""
+
+
+def _export(path, folder, seed, overrides=()):
+    """Writes an untrained model of a configuration."""
+    config = configuration.load(str(path), overrides)
+    keras.utils.set_random_seed(seed)
+    model = builders.build(config.model, config.task, config.clip, keras.DTypePolicy("float32"))
+    export.save(check.untrained_module(model, config), str(folder), {"contract": dag.contract(config)})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Clips; versions 2 and 10 of a model, another model, and one of another horizon."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    make_demo(folder / "clips", clips=42, seed=1, size=32, frames=(8, 12))
+    (folder / "config.yaml").write_text(_CONFIG)
+    for name, seed in (("serving/2", 0), ("serving/10", 1), ("other", 2)):
+        _export(folder / "config.yaml", folder / name, seed)
+    _export(folder / "config.yaml", folder / "far", 0, ["task.horizon=4"])
+    return folder
+
+
+@pytest.fixture
+def evaluate(framecast, folder):
+    """Runs `framecast evaluate` on the clips of the eval split, unless others are given."""
+
+    def run(model, *arguments, clips=None):
+        answer = framecast("evaluate", folder / model, clips or folder / "clips" / "eval", *arguments, "--json")
+        return answer.code, json.loads(answer.out) if answer.out else answer.text
+
+    return run
+
+
+def _lengths(folder):
+    """Frames of each clip of the eval split."""
+    examples = [
+        tf.train.SequenceExample.FromString(record)
+        for path in sorted((folder / "clips" / "eval").iterdir())
+        for _, record in read_records(path)
+    ]
+    return [len(example.feature_lists.feature_list[features.ENCODED].feature) for example in examples]
+
+
+def test_the_newest_version_is_compared_with_another_model_on_the_same_clips(evaluate, folder):
+    code, found = evaluate("serving", f"--against={folder / 'other'}")
+    assert (code, found["model"], found["against"]) == (0, str(folder / "serving" / "10"), str(folder / "other"))
+    _, other = evaluate("other")
+    assert found["figures"]["against"] == other["figures"]["model"]
+    assert found["figures"]["model"]["mse/lead_3"] != found["figures"]["against"]["mse/lead_3"]
+    lengths = _lengths(folder)
+    assert found["left_out"] == sum(length < 9 for length in lengths) > 0
+    assert found["clips"] + found["left_out"] == len(lengths)
+    expected = {f"length: {length}" for length in lengths if length >= 9}
+    assert {name for name in found["slices"] if "length" in name} == expected
+
+
+def test_missed_thresholds_of_a_configuration_exit_with_3_and_are_named(evaluate, folder):
+    code, found = evaluate("serving/2", f"--config={folder / 'config.yaml'}", f"--against={folder / 'serving' / '2'}")
+    assert (code, found["blessed"]) == (3, False)
+    missed = [(miss["metric"], miss["lead_time"], miss["bound"]) for miss in found["misses"]]
+    assert missed == [("skill", lead, "at least 0.9") for lead in (1, 2, 3)]
+    for miss in found["misses"]:
+        assert miss["value"] == found["figures"]["model"][f"skill/lead_{miss['lead_time']}"]
+
+
+def test_the_table_sets_model_and_references_side_by_side(folder, monkeypatch):
+    monkeypatch.setattr(extrapolation, "available", lambda: False)
+    model, other = find_model(str(folder / "other")), find_model(str(folder / "serving"))
+    found = evaluation.evaluate(model, list(map(str, (folder / "clips" / "eval").iterdir())), other)
+    lines = found.describe().splitlines()
+    header = next(line for line in lines if "persistence" in line)
+    assert header.split() == ["model", "against", "persistence", "climatology", "black", "persistence", "blurred"]
+    first = next(place for place, line in enumerate(lines) if line.startswith("mse "))
+    keys = ["mse{}", "mse{}", *(f"mse_{reference}{{}}" for reference in REFERENCES)]
+    for lead, line in enumerate(lines[first : first + 4]):
+        place = f"/lead_{lead}" if lead else ""
+        expected = [found.verdict.figures[key.format(place)] for key in keys]
+        expected[1] = found.verdict.serving[f"mse{place}"]
+        assert list(map(float, line.split()[-6:])) == pytest.approx(expected, rel=1e-3)
+    assert lines[-1] == extrapolation.MISSING
+    beside = extrapolation_comparison.Comparison(7, {"model": Sums(), "against": Sums(), "extrapolation": Sums()})
+    lines = dataclasses.replace(found, beside=beside).describe().splitlines()
+    place = lines.index("over the pixels that extrapolation reaches, 7 clips:")
+    assert lines[place + 1].split() == ["model", "against", "extrapolation"]
+    rows = [line.split()[0] for line in lines[place + 2 :] if not line.startswith("  lead")]
+    assert {"mse", "mae", "psnr", "ssim", "skill"} <= set(rows)
+    assert not any("persistence" in name for name in rows)
+
+
+def test_a_bad_clip_ends_it_with_file_and_record(evaluate, folder, tmp_path):
+    (path, *_) = sorted((folder / "clips" / "eval").iterdir())
+    records = [record for _, record in read_records(path)]
+    broken = tf.train.SequenceExample.FromString(records[1])
+    broken.feature_lists.feature_list[features.TIMESTAMP].feature[3].int64_list.value[0] += 70_000
+    write_records(tmp_path / "bad.tfrecord", [records[0], broken.SerializeToString(), *records[2:]])
+    code, text = evaluate("serving", clips=tmp_path / "bad.tfrecord")
+    assert code == 1
+    assert text.startswith(f"framecast: {tmp_path}/bad.tfrecord, record 1: clip ")
+    assert "frame 3: image/timestamp" in text
+    assert "while running" not in text
+
+
+def test_clips_that_are_all_too_short_are_an_error(evaluate, folder, tmp_path):
+    make_demo(tmp_path / "short", clips=7, seed=1, size=32, frames=(8, 8))
+    code, text = evaluate("serving", clips=tmp_path / "short" / "eval")
+    assert code == 1
+    assert "expected a clip of at least 9 frames, received 1 shorter ones" in text
+
+
+def test_models_of_different_contracts_are_not_compared(evaluate, folder):
+    code, text = evaluate("serving", f"--against={folder / 'far'}")
+    assert code == 2
+    assert "'horizon': 3" in text
+    assert "'horizon': 4" in text
+
+
+def test_a_configuration_of_another_task_is_refused(evaluate, folder):
+    code, text = evaluate("far", f"--config={folder / 'config.yaml'}")
+    assert code == 2
+    assert "config.yaml: task: expected that of" in text
+
+
+def test_a_folder_without_a_model_is_named_before_anything_heavy_is_imported(folder):
+    code = (
+        "import sys\n"
+        "from framecast.pipeline import cli\n"
+        f"sys.argv = ['framecast', 'evaluate', {str(folder / 'clips')!r}, {str(folder / 'clips')!r}]\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    assert end.code == 1\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert f"{folder / 'clips'}: expected an exported model or a folder of versions, received none" in done.stderr
+
+
+def test_a_model_without_a_card_is_refused(evaluate, folder):
+    (folder / "foreign").mkdir()
+    (folder / "foreign" / "saved_model.pb").touch()
+    code, text = evaluate("foreign")
+    assert code == 1
+    assert "assets.extra/framecast.json: expected the contract of a model exported by framecast" in text
+
+
+def test_a_classifier_is_evaluated_by_its_own_metrics(framecast, tmp_path):
+    make_motion(tmp_path / "clips", clips=14, seed=0, size=32)
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        _CONFIG.split("clip:")[0]
+        + "clip: {frames: {min: 8, max: 16}}\ntask: {kind: classify, classes: 2}\nmodel: {preset: cnn-convlstm-small}\n"
+        + "train: {steps: 1}\npush: {directory: serving}\n"
+    )
+    _export(path, tmp_path / "model", 0)
+    answer = framecast("evaluate", tmp_path / "model", tmp_path / "clips" / "eval", "--json")
+    assert answer.code == 0, answer.text
+    figures = json.loads(answer.out)["figures"]["model"]
+    assert figures["accuracy"] in (0, 0.5, 1)
+    assert figures["cross_entropy"] > 0
+
+
+def test_intervals_are_over_the_recordings_and_of_the_difference(evaluate, folder):
+    _, found = evaluate("serving", f"--against={folder / 'other'}")
+    intervals = found["intervals"]
+    assert intervals["recordings"] == found["clips"]  # Each clip of the demo is a recording.
+    for who, key in (("model", "figures"), ("against", "serving")):
+        low, high = intervals[key]["mse/lead_3"]
+        assert low < found["figures"][who]["mse/lead_3"] < high
+    low, high = intervals["differences"]["mse"]
+    assert low < found["figures"]["model"]["mse"] - found["figures"]["against"]["mse"] < high
+    assert {"source: clips", "label: none"} <= set(found["slices"])

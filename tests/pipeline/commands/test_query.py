@@ -1,0 +1,290 @@
+"""`framecast query` against the embedded server: every kind of source and of file, and what it says."""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import xarray as xr
+from PIL import Image
+
+from framecast.clips.codec import encode_clip
+from framecast.clips.records import write_records
+from framecast.schemas.clip_spec import PixelValue
+from framecast.serving.server.model_manager import one_model
+from framecast.serving.server.server import Server, ServerOptions
+
+_HORIZON, _SHORTEST, _VERSION = 2, 3, 4
+
+
+class Toy(tf.Module):
+    """Forecasts the last frame, darkened; or scores each frame by its mean, and names the class of the brightest."""
+
+    def __init__(self, task, channels, dtype):
+        super().__init__()
+        self.task = task
+        frames = tf.TensorSpec([None, None, None, None, channels], dtype, "frames")
+        length = tf.TensorSpec([None], tf.int32, "length")
+        self.serve = tf.function(self._serve, input_signature=[frames, length])
+
+    def _serve(self, frames, length):
+        check = tf.debugging.assert_greater_equal(
+            length, _SHORTEST, f"length: expected at least {_SHORTEST} frames, received fewer"
+        )
+        with tf.control_dependencies([check]):
+            frames = tf.identity(frames)
+        pixels = tf.cast(frames, tf.float32) / frames.dtype.max if frames.dtype.is_integer else frames
+        if self.task == "forecast":
+            last = pixels[:, -1:] * 0.5
+            forecast = tf.concat([last, last * 0.5], axis=1)
+            return {"forecast": tf.ensure_shape(forecast, [None, _HORIZON, None, None, frames.shape[-1]])}
+        means = tf.reduce_mean(pixels, axis=[2, 3, 4])
+        if self.task == "anomaly":
+            return {"anomaly_score": means * 4, "clip_anomaly_score": tf.reduce_max(means, 1) * 4}
+        bright = tf.reduce_max(means, 1)
+        return {"probabilities": tf.ensure_shape(tf.stack([1 - bright, bright], 1), [None, 2])}
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory):
+    """Starts a server of a toy model; returns the options that ask it, and the folder of its versions."""
+    servers = {}
+
+    def start(task="forecast", channels=1, dtype=tf.uint8, **card):
+        key = (task, channels, dtype, str(card))
+        if key not in servers:
+            base = tmp_path_factory.mktemp("model")
+            toy = Toy(task, channels, dtype)
+            tf.saved_model.save(toy, str(base / str(_VERSION)), signatures={"serving_default": toy.serve})
+            extra = base / str(_VERSION) / "assets.extra"
+            extra.mkdir()
+            of_model = {"task": task, "channels": channels, "dtype": dtype.name, "missing": None, "value": None}
+            (extra / "framecast.json").write_text(json.dumps({**of_model, "frame_rate": 10.0, **card}))
+            config = one_model("toy", str(base))
+            config.model_config_list.config[0].version_labels["stable"] = _VERSION
+            options = ServerOptions(allow_version_labels_for_unavailable_models=True)
+            servers[key] = Server(config, options=options).__enter__(), base
+        server, base = servers[key]
+        return [f"--address=127.0.0.1:{server.port}", "--model=toy"], base
+
+    yield start
+    for server, _ in servers.values():
+        server.__exit__()
+
+
+def moving(seed, time=6, height=8, width=10, channels=1):
+    return np.random.default_rng(seed).integers(0, 250, (time, height, width, channels), np.uint8)
+
+
+def write_clips(path, clips, **options):
+    examples = [
+        encode_clip(frames, example_id=f"clip-{number}", media_id="m", frame_rate=10.0, **options)
+        for number, frames in enumerate(clips)
+    ]
+    write_records(path, [example.SerializeToString() for example in examples])
+    return path
+
+
+def asked(framecast, *arguments):
+    answer = framecast("query", "--json", *arguments)
+    assert answer.code == 0, answer.text
+    return json.loads(answer.out)
+
+
+def test_forecasts_are_scored_over_known_pixels_and_written_as_every_kind(serve, framecast, tmp_path):
+    options, _ = serve()
+    clips = [moving(seed) for seed in range(3)]
+    for frames in clips:
+        frames[:, 0] = 255
+        frames[4, 1, 1] = 255
+    source = write_clips(tmp_path / "a.tfrecord.gz", [*clips, moving(9, time=4)], missing=255)
+    files = [tmp_path / f"out.{kind}" for kind in ("gif", "npz", "tfrecord", "tfrecord.gz", "nc")]
+    answer = asked(framecast, source, "--holdout", *options, *[f"--to={path}" for path in files])
+    assert (answer["clips"], answer["left_out"], answer["version"], answer["horizon"]) == (3, 1, _VERSION, 2)
+    assert answer["to"] == [str(path) for path in files]
+    assert not answer["limited"]
+    context, truth = np.stack(clips)[:, :4] / 255, np.stack(clips)[:, 4:] / 255
+    last = np.where(context[:, -1] == 1, 0, context[:, -1])
+    model = np.stack([context[:, -1] * 0.5, context[:, -1] * 0.25], 1)
+    known = truth != 1
+    for lead in range(2):
+        for name, forecast in (("mse", model[:, lead]), ("mse_persistence", last)):
+            expected = np.square(forecast - truth[:, lead])[known[:, lead]].mean()
+            np.testing.assert_allclose(answer[name][lead], expected, rtol=1e-5)
+    with np.load(files[1]) as data:
+        np.testing.assert_allclose(data["forecast/1"], model[1], rtol=1e-6)
+    with xr.open_dataset(files[4]) as data:
+        assert np.isnan(data["forecast"].values[:, :, 0]).all()
+        assert np.isfinite(data["forecast"].values[:, :, 1:]).all()
+        np.testing.assert_allclose(data["forecast"].values[:, :, 1:], model[:, :, 1:, :, 0], rtol=1e-6)
+    text = framecast("query", source, *options, "--limit=2", f"--to={files[0]}").text
+    assert "2 clips answered by version 4, 0 too short left out: as many as --limit allows" in text
+    assert f"written: {files[0]}" in text
+    inspected = json.loads(framecast("data", "inspect", files[3], "--json").out)
+    assert (inspected["clips"], inspected["sizes"]) == (3, {"8x10x1 uint8 PNG": 3})
+
+
+@pytest.mark.parametrize("place", ["{base}", "{base}/4", "{base}/4/assets.extra/framecast.json"])
+def test_the_card_says_what_a_pixel_stands_for(serve, framecast, tmp_path, place):
+    options, base = serve(value={"unit": "mm/h", "scale": 0.5, "offset": 1.0})
+    source = write_clips(tmp_path / "a.tfrecord", [moving(0)])
+    asked(framecast, source, *options, "--card", place.format(base=base), "--to", tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as data:
+        assert data["forecast"].attrs["units"] == "mm/h"
+        np.testing.assert_allclose(data["forecast"].values[0, 0], moving(0)[-1, ..., 0] * 0.5 * 0.5 + 1, rtol=1e-5)
+
+
+def test_clips_say_what_a_pixel_stands_for_and_may_not_gainsay_the_card(serve, framecast, tmp_path):
+    options, base = serve(value={"unit": "mm/h", "scale": 0.5, "offset": 1.0})
+    source = write_clips(tmp_path / "a.tfrecord", [moving(0)], value=PixelValue(unit="dBZ", scale=0.25, offset=-10))
+    asked(framecast, source, *options, "--to", tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as data:
+        assert data["forecast"].attrs["standard_name"] == "equivalent_reflectivity_factor"
+        np.testing.assert_allclose(data["forecast"].values[0, 0], moving(0)[-1, ..., 0] * 0.125 - 10, rtol=1e-5)
+    refused = framecast("query", source, *options, "--card", base)
+    assert refused.code == 1
+    assert f"{source}, record 0: clip clip-0: clip/value/unit: expected mm/h" in refused.text
+
+
+def test_a_card_of_another_model_or_none_is_refused(serve, framecast, tmp_path):
+    options, _ = serve()
+    source = write_clips(tmp_path / "a.tfrecord", [moving(0)])
+    _, other = serve(channels=3)
+    assert (
+        "--card: expected that of model toy version 4, with"
+        in framecast("query", source, *options, "--card", other).text
+    )
+    text = framecast("query", source, *options, "--card", tmp_path).text
+    assert f"{tmp_path}: expected a framecast.json" in text
+    (tmp_path / "framecast.json").write_text('{"channels": 1}')
+    assert (
+        "expected the card of a model exported by framecast, received dtype: Field required"
+        in framecast("query", source, *options, f"--card={tmp_path}/framecast.json").text
+    )
+
+
+def test_arrays_folders_of_images_and_videos_are_asked_about_as_they_are(serve, framecast, tmp_path):
+    options, _ = serve()
+    frames = moving(0, time=30)
+    np.save(tmp_path / "a.npy", frames)
+    (tmp_path / "images").mkdir()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame[..., 0]).save(tmp_path / "images" / f"{number}.png")
+    for source in ("a.npy", "images", "images/*.png"):
+        asked(framecast, tmp_path / source, "--fps=5", *options, f"--to={tmp_path}/a.npz")
+        with np.load(tmp_path / "a.npz") as data:
+            # Clips of 24 frames and of what is left.
+            for number, last in enumerate((23, 29)):
+                np.testing.assert_allclose(data[f"forecast/{number}"][0], frames[last] / 255 * 0.5, rtol=1e-6)
+                assert data[f"time/{number}"][0] == (last + 1) * 200_000
+    answer = asked(
+        framecast, tmp_path / "a.npy", "--fps=5", "--frames=8", "--size", 4, 5, *options, f"--to={tmp_path}/a.npz"
+    )
+    assert (answer["clips"], answer["left_out"]) == (4, 0)
+    with np.load(tmp_path / "a.npz") as data:
+        assert data["forecast/3"].shape == (2, 4, 5, 1)
+
+
+def test_a_video_is_made_gray_for_a_model_of_one_channel(serve, framecast, tmp_path):
+    import av
+
+    options, _ = serve()
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "bgr0"
+        for level in range(10):
+            pixels = np.full((16, 16, 3), (10 * level, 0, 0), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode())
+    refused = framecast("query", path, *options)
+    assert refused.code == 1
+    assert "expected 1 channels, received 3 (--gray makes one of three)" in refused.text
+    asked(framecast, path, "--gray", *options, "--to", tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as data:
+        np.testing.assert_allclose(data["forecast/0"][0], np.round(90 * 0.299) / 255 * 0.5, rtol=1e-5)
+        assert data["time/0"].tolist() == [400_000, 440_000]
+
+
+def test_scores_are_printed_and_written(serve, framecast, tmp_path):
+    options, _ = serve("anomaly")
+    dark, bright = np.zeros((5, 8, 8, 1), np.uint8), np.zeros((4, 8, 8, 1), np.uint8)
+    bright[2] = 255
+    source = write_clips(tmp_path / "a.tfrecord", [dark, bright])
+    to = [f"--to={tmp_path}/a.npz", f"--to={tmp_path}/a.tfrecord"]
+    text = framecast("query", source, *options, *to).text
+    assert "clip-0: normal, score 0" in text
+    assert "clip-1: anomalous, score 4, frames 2" in text
+    with np.load(tmp_path / "a.npz") as data:
+        assert data["anomaly_score/0"].tolist() == [0] * 5
+        assert data["anomaly_score/1"].tolist() == [0, 0, 4, 0]
+    (_, record) = tf.data.TFRecordDataset(f"{tmp_path}/a.tfrecord").as_numpy_iterator()
+    entries = tf.train.SequenceExample.FromString(record).feature_lists.feature_list["anomaly_score"].feature
+    assert [entry.float_list.value[0] for entry in entries] == [0, 0, 4, 0]
+    for option in ("--holdout", f"--to={tmp_path}/a.gif", f"--to={tmp_path}/a.nc"):
+        assert "expected a model that makes forecasts" in framecast("query", source, *options, option).text
+
+
+def test_classes_have_the_names_that_clips_give_them(serve, framecast, tmp_path):
+    options, _ = serve("classify")
+    frames = np.full((4, 8, 8, 1), 255, np.uint8)
+    named = write_clips(tmp_path / "a.tfrecord", [frames], label_index=[1], label_string=["storm"])
+    assert "clip-0: class storm (100.0%)" in framecast("query", named, *options).text
+    plain = write_clips(tmp_path / "b.tfrecord", [frames])
+    assert "clip-0: class 1 (100.0%)" in framecast("query", plain, *options).text
+
+
+def test_gaps_that_leave_no_clip_are_told(serve, framecast, tmp_path):
+    options, _ = serve()
+    shown = [Image.fromarray(np.full((8, 8), 40 * number, np.uint8)) for number in range(6)]
+    shown[0].save(tmp_path / "a.gif", save_all=True, append_images=shown[1:], duration=[100, 100, 900, 100, 100, 900])
+    answer = framecast("query", tmp_path / "a.gif", "--gray", *options)
+    assert answer.code == 1
+    assert "expected a clip long enough for the model, received" in answer.text
+    assert "too short, gaps: " in answer.text
+
+
+def test_a_package_that_is_missing_is_named(serve, framecast, tmp_path, monkeypatch):
+    options, _ = serve()
+    source = write_clips(tmp_path / "a.tfrecord", [moving(0)])
+    (tmp_path / "a.mp4").touch()
+    for package, arguments in (("av", [tmp_path / "a.mp4"]), ("netCDF4", [source, f"--to={tmp_path}/a.nc"])):
+        monkeypatch.setitem(sys.modules, package, None)
+        answer = framecast("query", *arguments, *options)
+        assert answer.code == 1
+        assert f"expected {package} to be installed, with the extra framecast[media]" in answer.text
+
+
+def test_the_version_of_a_label_is_asked(serve, framecast, tmp_path):
+    options, _ = serve()
+    source = write_clips(tmp_path / "a.tfrecord", [moving(0)])
+    assert asked(framecast, source, *options, "--label=stable")["version"] == _VERSION
+    refused = framecast("query", source, *options, "--label=canary")
+    assert refused.code == 1
+    assert "INVALID_ARGUMENT: Unrecognized servable version label: canary" in refused.text
+
+
+def test_what_cannot_be_asked_about_is_named(serve, framecast, tmp_path):
+    options, _ = serve()
+    good = write_clips(tmp_path / "a.tfrecord", [moving(0)])
+    array = tmp_path / "a.npy"
+    np.save(array, moving(0))
+    for arguments, message in (
+        ([good, array], "expected TFRecords of clips, or videos, images or arrays, received arrays and examples"),
+        ([good, "--fps=5"], f"expected videos, images or arrays, received TFRecords: {good}"),
+        ([array], "expected frames with times, or their number a second (--fps), received neither"),
+        ([tmp_path / "no.npy"], "no.npy: expected files, received none"),
+        ([good, "--to=a.mp4"], "a.mp4: expected a name that ends in .gif"),
+        (
+            [write_clips(tmp_path / "short.tfrecord", [moving(0, time=2)])],
+            "long enough for the model, received 1 too short",
+        ),
+    ):
+        answer = framecast("query", *arguments, *options)
+        assert answer.code == 1
+        assert message in answer.text
+    bad = pathlib.Path(tmp_path / "bad.tfrecord")
+    bad.write_bytes(good.read_bytes()[:-10])
+    assert f"{bad}, record 0: cut in its data" in framecast("query", bad, *options).text

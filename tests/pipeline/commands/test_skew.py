@@ -1,0 +1,195 @@
+"""`framecast data skew`: requests like the training clips pass, others are named by what differs."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import jensenshannon
+from tensorflow_metadata.proto.v0 import statistics_pb2
+
+from framecast.clips.codec import decode_frames, encode_clip
+from framecast.clips.demo.moving_digits import make_demo
+from framecast.clips.records import find_files, write_records
+from framecast.clips.validation import read_clips
+from framecast.pipeline.config import config
+from framecast.pipeline.runs import run
+from framecast.schemas.clip_spec import ClipSpec, FrameRange
+from framecast.serving.client.request_log import RequestLog
+
+_HORIZON = 5
+_SPEC = ClipSpec(frames=FrameRange(min=1, max=16))
+_CONFIG = """
+data: {train: "NAME/*", shares: {train: 8, val: 1, eval: 1}}
+clip: {frames: {min: 8, max: 16}}
+task: {horizon: 5, context: {min: 3}}
+model: {preset: convlstm-tiny}
+train: {steps: 1}
+push: {directory: serving}
+"""
+
+
+def _movies(folder, seed, clips):
+    """Dim frames of clips, every third of them black: many share one value, as where it rarely rains."""
+    make_demo(folder, clips=clips, seed=seed, size=32, frames=(8, 16))
+    clips = [decode_frames(clip, _SPEC) for path in find_files([str(folder)]) for clip in read_clips(path, _SPEC)]
+    return [frames // 2 * np.uint8(number % 3 > 0) for number, frames in enumerate(clips)]
+
+
+def _brighter(movies):
+    return [(frames * 1.4).astype(np.uint8) for frames in movies]
+
+
+class Project:
+    """Runs of two training sets, and requests."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.training = _movies(folder / "demo", 0, 420)
+        self.requests = [frames[:-_HORIZON] for frames in _movies(folder / "more", 1, 210)]
+        for name, movies in (("dim", self.training), ("bright", _brighter(self.training))):
+            (folder / name).mkdir()
+            (folder / f"{name}.yaml").write_text(_CONFIG.replace("NAME", name))
+            records = (
+                encode_clip(frames, example_id=f"{number}", media_id=f"{number}", frame_rate=10).SerializeToString()
+                for number, frames in enumerate(movies)
+            )
+            write_records(folder / name / "clips.tfrecord.gz", records)
+
+    def run(self, name):
+        settings = config.load(str(self.folder / f"{name}.yaml"))
+        assert run.run(settings, str(self.folder / "work"), None, "StatisticsGen", quiet=True).exit_code == 0
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("skew"))
+    project.run("dim")
+    return project
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Writes requests as a client's log does, and returns the folder."""
+
+    def write(clips):
+        folder = tmp_path / "requests"
+        shutil.rmtree(folder, ignore_errors=True)
+        requests = RequestLog(folder, share=1)
+        requests.add(clips)
+        requests.close()
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def skew(framecast, project):
+    """Compares, and returns the exit code and the answer."""
+
+    def compare(*arguments):
+        answer = framecast("data", "skew", project.folder / "work", *arguments, "--json")
+        return answer.code, json.loads(answer.out)
+
+    return compare
+
+
+def _skewed(found):
+    return [entry["feature"] for entry in found["divergences"] if entry["skew"]]
+
+
+def test_requests_like_the_training_clips_pass(project, skew, log):
+    code, found = skew(log(project.requests))
+    assert (code, found["logged_clips"], found["bad_clips"]) == (0, 210, 0)
+
+
+def test_brighter_requests_are_named_by_what_differs(project, skew, log):
+    code, found = skew(log(_brighter(project.requests)))
+    assert code == 3
+    # What is zero stays zero, however bright.
+    assert _skewed(found) == ["clip/mean", "clip/deviation", "clip/motion"]
+
+
+def test_requests_that_are_mostly_black_differ_in_content(project, skew, log):
+    code, found = skew(log([frames * np.uint8(number % 8 == 1) for number, frames in enumerate(project.requests)]))
+    assert code == 3
+    assert {"clip/empty_share", "clip/content"} <= set(_skewed(found))
+
+
+def test_the_divergence_is_scipys_over_the_tenths_of_the_training_clips(project, skew, log):
+    _, found = skew(log(_brighter(project.requests)))
+    with open(found["statistics"], "rb") as file:
+        (statistics,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read()).datasets
+    (mean,) = (feature for feature in statistics.features if feature.path.step[0] == "clip/mean")
+    (tenths,) = (found for found in mean.num_stats.histograms if found.type == statistics_pb2.Histogram.QUANTILES)
+    ends = np.unique([tenth.high_value for tenth in tenths.buckets])
+    ingested = (project.folder / "work" / "artifacts" / "ClipExampleGen").glob("examples/*/Split-train/*")
+    training = [decode_frames(clip, _SPEC) for path in ingested for clip in read_clips(str(path), _SPEC)]
+    assert len(training) == found["training_clips"]
+    counts = []
+    for movies in (training, _brighter(project.requests)):
+        means = np.float32([np.mean(frames / 255) for frames in movies])
+        counts.append(np.bincount(np.digitize(means, ends, right=True), minlength=len(ends) + 1))
+    (entry,) = (entry for entry in found["divergences"] if entry["feature"] == "clip/mean")
+    assert entry["divergence"] == pytest.approx(jensenshannon(*counts, base=2) ** 2, abs=2e-3)
+
+
+def test_requests_that_break_the_contract_are_counted_and_named(project, skew, log):
+    broken = [np.repeat(frames, 3, axis=-1) for frames in project.requests]
+    folder = log(project.requests[5:] + broken[:5])
+    code, found = skew(folder)
+    assert (code, found["logged_clips"], found["bad_clips"]) == (0, 210, 5)
+    assert f"{next(folder.iterdir())}, record 205: clip requests-" in found["bad"][0]
+    assert "expected 1 channels, received 3" in found["bad"][0]
+    code, found = skew(log(project.requests[100:] + broken[:100]))
+    assert (code, found["bad_clips"], _skewed(found)) == (3, 100, ["clip contract"])
+    code, found = skew(log(broken))
+    assert (code, _skewed(found)) == (3, ["clip contract"])
+
+
+def test_a_threshold_that_is_given_is_what_counts(project, skew, log):
+    assert skew(log(project.requests), "--threshold", 0)[0] == 3
+    assert skew(log(_brighter(project.requests)), "--threshold", 1)[0] == 0
+
+
+def test_the_table_says_what_differs_to_a_person(framecast, project, log):
+    answer = framecast("data", "skew", project.folder / "work", log(_brighter(project.requests)))
+    rows = [re.split(r" {2,}", line) for line in answer.text.splitlines()]
+    verdicts = {row[0]: row[-1] == "skew" for row in rows if len(row) == 4}
+    assert verdicts == {
+        "clip contract": False,
+        "clip/mean": True,
+        "clip/deviation": True,
+        "clip/empty_share": False,
+        "clip/motion": True,
+        "clip/content": False,
+    }
+
+
+def test_a_workdir_whose_runs_stopped_before_the_statistics_is_named(framecast, project, tmp_path, log):
+    settings = config.load(str(project.folder / "dim.yaml"))
+    run.run(settings, str(tmp_path / "work"), None, "ClipExampleGen", quiet=True)
+    answer = framecast("data", "skew", tmp_path / "work", log(project.requests[:1]))
+    assert answer.code == 1
+    assert f"{tmp_path / 'work'}: expected a run whose StatisticsGen finished, received none" in answer.text
+
+
+def test_bad_usage_and_failures_have_codes_of_their_own(framecast, project, tmp_path, log):
+    requests = log(project.requests[:1])
+    answer = framecast("data", "skew", tmp_path, requests)
+    assert answer.code == 1
+    assert f"{tmp_path}: expected the work directory of a run" in answer.text
+    answer = framecast("data", "skew", project.folder / "work", tmp_path / "nowhere")
+    assert answer.code == 1
+    assert "nowhere: expected files, received none" in answer.text
+    assert framecast("data", "skew", project.folder / "work").code == 2
+    assert framecast("data", "skew", project.folder / "work", requests, "--threshold", 2).code == 2
+
+
+def test_the_newest_run_is_compared_with_cached_or_not(project, skew, log):
+    bright = log(_brighter(project.requests))
+    project.run("bright")
+    assert skew(bright)[0] == 0
+    project.run("dim")
+    assert skew(bright)[0] == 3

@@ -1,0 +1,185 @@
+"""The configuration: what is refused, how it is said, and how overrides apply."""
+
+import json
+import pathlib
+
+import pytest
+
+from framecast.pipeline.config.config import ConfigError, json_schema, load, matching_files, to_yaml
+
+_ROOT = pathlib.Path(__file__).parent.parent.parent
+_TEXT = """
+data: {train: "clips/*.gz"}
+clip: {frames: {min: 8, max: 24}}
+task: {horizon: 6, context: {min: 2}}
+model: {preset: convlstm-tiny}
+train: {steps: 10}
+push: {directory: serving}
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "radar.yaml"
+    file.write_text(_TEXT)
+    return str(file)
+
+
+def test_overrides_replace_single_keys(path):
+    config = load(path, ["train.steps=500", "clip.frames.max=30", "train.augment=[flip]"])
+    assert config.train.steps == 500
+    assert (config.clip.frames.min, config.clip.frames.max) == (8, 30)
+    assert config.train.augment == ("flip",)
+
+
+def test_paths_of_the_file_are_relative_to_it_and_those_of_overrides_to_the_current_folder(path, tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    assert load(path).data.train == str(tmp_path / "clips/*.gz")
+    assert load(path, ["data.train=other/*.gz"]).data.train == "/other/*.gz"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.stesp=5"], r"radar.yaml: train.stesp: unknown key \(received 5\)"),
+        (["train.steps=0"], r"train.steps: .*greater than or equal to 1, received 0"),
+        (["train.steps=many"], r"train.steps: .*integer.*received 'many'"),
+        (["clip.frames.min=30"], r"clip.frames: expected max >= min, received min 30 and max 24"),
+        (
+            ["task.horizon=23"],
+            r"expected clips of at most 24 frames \(clip.frames.max\), received a task that needs 25",
+        ),
+        (["model.builder=a:b"], r"model: expected exactly one of preset and builder"),
+        (["data.shares={train: 8, val: 1}"], r"shares.eval: expected 0 when data.eval is given"),
+        (["train.augment=[rotate90]"], r"rotate90 needs square frames"),
+        (["evaluate.thresholds={skil: {min: 0}}"], r"skil\b.*skill"),
+        (["evaluate.events={thresholds: [2], units: mm/h}"], r"evaluate.events.units: unknown key \(received 'mm/h'\)"),
+        (
+            ["evaluate.events={thresholds: [2]}"],
+            r"evaluate.events: thresholds: expected values above 0, up to 1.*received 2",
+        ),
+        (["evaluate.events={thresholds: [0.5], unit: K}"], r"evaluate.events: unit: expected none.*received K"),
+        (
+            ["evaluate.thresholds={csi_2: {min: 0}}"],
+            r"evaluate.thresholds: csi_2: expected evaluate.events.*received none",
+        ),
+        (
+            ["evaluate={events: {thresholds: [0.5]}, thresholds: {csi_0.6: {min: 0}}}"],
+            r"evaluate.thresholds: .*received csi_0.6; the closest is csi_0.5",
+        ),
+        (
+            ["evaluate={events: {thresholds: [0.5]}, thresholds: {csi_0.5: {max_increase_vs_serving: 0}}}"],
+            r"csi_0.5: max_increase_vs_serving: expected a metric where lower is better",
+        ),
+        (
+            ["evaluate.thresholds={mse: {slices: {contents: {dense: {max: 1}}}}}"],
+            r"evaluate.thresholds.mse.slices.*content.*received 'contents'",
+        ),
+        (
+            ["evaluate.thresholds={mse: {slices: {content: {dens: {max: 1}}}}}"],
+            r"evaluate.thresholds.mse.slices: content: expected empty, sparse, dense or each, received dens",
+        ),
+        (
+            ["evaluate.thresholds={mse: {slices: {length: {8: {}}}}}"],
+            r"evaluate.thresholds.mse.slices.length.8: expected at least one of min, max and max_increase_vs_serving",
+        ),
+        (["evaluate.thresholds={mse: {}}"], r"expected at least one of min, max and max_increase_vs_serving"),
+        (["train.steps"], r"--set train.steps: expected KEY=VALUE"),
+        # A search whose trials the configuration would refuse, or whose val losses would not compare.
+        (
+            ["tune={space: {train: {crop: {min: 4, max: 32}}}, trials: 3}"],
+            r"tune.space: train.crop: 4: .*greater than or equal to 8, received 4",
+        ),
+        (
+            ["tune={space: {train: {crop: {values: [null, 8]}, augment: {values: [[], [rotate90]]}}}, trials: 3}"],
+            r"tune.space: train.crop: None, train.augment: \['rotate90'\]: augment: rotate90 needs square frames",
+        ),
+        (
+            ["tune={space: {train: {precision: {values: [float32, float8]}}}, trials: 3}"],
+            r"tune.space: train.precision: float8: .*mixed_bfloat16.*received 'float8'",
+        ),
+        (
+            ["tune={space: {train: {learning_rate: {min: 0.1, max: 1}}}, trials: 3}", "train.warm_start=true"],
+            r"tune: expected train.warm_start: false, received true",
+        ),
+        (["tune={space: {train: {loss: {values: [mse, mae_mse]}}}, trials: 3}"], r"tune.space.train.loss: unknown key"),
+        (
+            ["tune={space: {train: {learning_rate: {min: 0, max: 1, sampling: log}}}, trials: 3}"],
+            r"tune.space.train.learning_rate: min: expected a number above 0 where sampling is log, received 0",
+        ),
+        (
+            ["tune={space: {train: {learning_rate: {min: 1}}}, trials: 3}"],
+            r"tune.space.train.learning_rate: expected either values, or min and max",
+        ),
+        (
+            ["tune={space: {train: {batch_frames: {values: [3, 3]}}}, trials: 3}"],
+            r"values: expected at least 2, all different, received \[3, 3\]",
+        ),
+        (["tune={space: {}, trials: 3}"], r"tune.space: expected settings of train or model, received none"),
+        (
+            ["tune={space: {train: {batch_frames: {values: [3, 4]}}}}"],
+            r"tune: expected trials, minutes or both, received none",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_was_expected_and_what_came(path, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load(path, overrides)
+
+
+def test_a_missing_section_is_named(tmp_path):
+    file = tmp_path / "short.yaml"
+    file.write_text(_TEXT.replace("train: {steps: 10}", ""))
+    with pytest.raises(ConfigError, match=r"short.yaml: train: expected a value, received none"):
+        load(str(file))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere.yaml: expected a readable YAML file"):
+        load(str(tmp_path / "nowhere.yaml"))
+
+
+def test_a_pattern_without_files_is_named(path):
+    with pytest.raises(ConfigError, match=r"data.train: expected files, received none that match .*clips/\*.gz"):
+        matching_files(load(path))
+
+
+def test_metrics_of_events_carry_bounds(path):
+    bounds = "{csi_0.5: {min: 0.3, per_lead_time: true}, far_0.5: {max: 0.5, max_increase_vs_serving: 0}}"
+    evaluate = load(path, [f"evaluate={{events: {{thresholds: [0.5]}}, thresholds: {bounds}}}"]).evaluate
+    assert set(evaluate.thresholds) == {"csi_0.5", "far_0.5"}
+    assert evaluate.events.scales == (1, 5, 17)
+
+
+def test_bounds_on_slices_are_read_with_numbers_as_values(path):
+    bounds = "{skill: {min: 0, slices: {length: {24: {min: 0.1}}, source: {each: {min: -1, per_lead_time: true}}}}}"
+    evaluate = load(path, [f"evaluate.thresholds={bounds}"]).evaluate
+    found = [(own.slice, own.value, own.bounds.min) for own in evaluate.bounded()]
+    assert found == [(None, "each", 0), ("length", "24", 0.1), ("source", "each", -1)]
+
+
+def test_events_are_of_forecasts(tmp_path):
+    file = tmp_path / "anomaly.yaml"
+    file.write_text(_TEXT.replace("horizon: 6", "kind: anomaly") + "evaluate: {events: {thresholds: [0.5]}}\n")
+    with pytest.raises(ConfigError, match=r"evaluate.events: expected a forecast, received anomaly"):
+        load(str(file))
+
+
+@pytest.mark.parametrize(
+    "overrides", [[], ["tune={space: {train: {crop: {values: [null, 8]}, batch_frames: {min: 8, max: 9}}}, trials: 3}"]]
+)
+def test_the_resolved_configuration_reads_back_as_itself(path, tmp_path, overrides):
+    config = load(path, overrides)
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(to_yaml(config))
+    assert load(str(copy)) == config
+
+
+@pytest.mark.parametrize("name", ["demo", "radar"])
+def test_shipped_configurations_are_valid(name):
+    load(str(_ROOT / "configs" / f"{name}.yaml"))
+
+
+def test_the_shipped_json_schema_is_current():
+    assert (_ROOT / "configs" / "schema.json").read_text() == json_schema()
+    assert json.loads(json_schema())["additionalProperties"] is False

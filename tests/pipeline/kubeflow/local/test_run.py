@@ -1,0 +1,407 @@
+"""`framecast kubeflow run-local`: tiny pipelines whose tasks are lines of Python."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+import typer
+from kfp import compiler, dsl
+from typer.testing import CliRunner
+
+from framecast.pipeline.cli.kubeflow_run_local import run_local as command
+from framecast.pipeline.config.config import ConfigError
+from framecast.pipeline.kubeflow.local import run as runs
+from tests.pipeline.kubeflow.local import kfp_pipelines as kfp
+
+_PATH = "{{{{$.{}.artifacts['{}'].path}}}}"
+_WRITE = "import sys; open(sys.argv[1], 'w').write(sys.argv[2])"
+_READ = "import sys; print(open(sys.argv[1]).read())"
+_PARAMETER = "{{$.inputs.parameters['p']}}"
+
+
+def _in(name):
+    return _PATH.format("inputs", name)
+
+
+def _out(name):
+    return _PATH.format("outputs", name)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs the tasks in a work directory of their own."""
+
+    def run(tasks, *given, cache=False, pipeline=None, platform=None):
+        path = kfp.write(tmp_path / "pipeline.yaml", tasks, pipeline, platform)
+        return runs.run_local(path, str(tmp_path / "work"), parameters=list(given), cache=cache, quiet=True)
+
+    return run
+
+
+def _log(result, task):
+    (log,) = (run.log for run in result.tasks if run.task == task)
+    return pathlib.Path(log).read_text()
+
+
+def _states(result):
+    return {run.task: run.state for run in result.tasks}
+
+
+def test_artifacts_go_up_to_the_store_and_come_down_from_it(run, tmp_path):
+    tasks = {
+        "write": kfp.task(_WRITE, _out("x"), "hello", makes=["x"]),
+        "read": kfp.task(_READ, _in("x"), reads=["write.x"]),
+    }
+    result = run(tasks)
+    assert result.state == "succeeded"
+    uri = result.tasks[0].artifacts["x"]
+    assert uri == f"minio://mlpipeline/v2/artifacts/tiny/{result.run}/write/x"
+    assert (tmp_path / "work/store/minio" / uri.removeprefix("minio://")).read_text() == "hello"
+    assert _log(result, "read") == "hello\n"
+    assert not list((tmp_path / "work/runs").rglob("pod"))  # What a task had is gone.
+
+
+def test_a_task_is_given_its_executor_input_and_tells_what_it_put_out(run):
+    code = (
+        "import json, os, sys\n"
+        "given = json.loads(sys.argv[1])\n"
+        "made = given['outputs']['artifacts']['x']['artifacts'][0]\n"
+        "made['metadata'] = {'count': 3, 'yes': True, 'list': [1], 'struct': {'a': 1}}\n"
+        "told = {'artifacts': {'x': {'artifacts': [made]}}, 'parameterValues': {'n': 7}}\n"
+        "os.makedirs(os.path.dirname(given['outputs']['outputFile']), exist_ok=True)\n"
+        "open(given['outputs']['outputFile'], 'w').write(json.dumps(told))\n"
+    )
+    tasks = {
+        "make": kfp.task(code, "{{$}}", makes=["x"], returns={"n": "NUMBER_INTEGER"}),
+        "read": kfp.task(
+            "import sys; print(sys.argv[1])",
+            "{{$}}",
+            reads=["make.x"],
+            parameters={"n": ("NUMBER_INTEGER", kfp.output("make", "n")), "s": ("STRING", kfp.output("make", "n"))},
+        ),
+    }
+    result = run(tasks)
+    given = json.loads(_log(result, "read"))
+    assert given["inputs"]["parameterValues"] == {"n": 7, "s": "7"}
+    (artifact,) = given["inputs"]["artifacts"]["x"]["artifacts"]
+    assert (
+        artifact.pop("metadata").items()
+        >= {
+            "count": 3,
+            "yes": 1,
+            "list": {"list": [1]},
+            "struct": {"struct": {"a": 1}},
+            "display_name": "x",
+        }.items()
+    )
+    # As on a cluster: a number for a name, and no type (github.com/tensorflow/tfx/issues/7768).
+    assert artifact == {"name": "1", "type": {"instanceSchema": ""}, "uri": result.tasks[0].artifacts["x"]}
+    assert given["outputs"]["outputFile"].endswith(f"/tiny/{result.run}/read/output_metadata.json")
+    assert result.tasks[0].without_files == ["x"]
+
+
+def test_a_pipeline_of_kfps_compiler_runs(tmp_path):
+    @dsl.container_component
+    def count(text: str, made: dsl.Output[dsl.Artifact], letters: dsl.OutputPath(int)):
+        code = "import sys; [open(p, 'w').write(str(len(sys.argv[1]))) for p in sys.argv[2:]]"
+        return dsl.ContainerSpec(image="image:1", command=["python", "-c", code], args=[text, made.path, letters])
+
+    @dsl.container_component
+    def show(made: dsl.Input[dsl.Artifact], letters: int, times: float = 0.5):
+        code = "import sys; print(open(sys.argv[1]).read(), *sys.argv[2:])"
+        return dsl.ContainerSpec(image="image:1", command=["python3", "-c", code], args=[made.path, letters, times])
+
+    @dsl.pipeline(name="letters")
+    def letters(text: str = "four", times: float = 0.25):
+        counted = count(text=text)
+        show(made=counted.outputs["made"], letters=counted.outputs["letters"], times=times)
+        show(made=counted.outputs["made"], letters=counted.outputs["letters"])
+
+    compiler.Compiler().compile(letters, str(tmp_path / "letters.yaml"))
+    result = runs.run_local(
+        str(tmp_path / "letters.yaml"), str(tmp_path / "work"), parameters=["text=fiver"], quiet=True
+    )
+    assert result.parameters == {"text": "fiver", "times": 0.25}
+    assert result.tasks[0].parameters == {"letters": 5}
+    assert (_log(result, "show"), _log(result, "show-2")) == ("5 5 0.25\n", "5 5 0.5\n")
+
+
+def test_a_failure_stops_the_run_and_is_shown_with_the_end_of_its_log(run):
+    tasks = {
+        "a": kfp.task(),
+        "b": kfp.task("print('what went wrong'); exit(3)", after=["a"]),
+        "c": kfp.task(after=["b"]),
+    }
+    result = run(tasks)
+    assert (result.state, result.exit_code) == ("failed", 1)
+    assert _states(result) == {"a": "done", "b": "failed"}
+    assert result.why.startswith("b: python: exit code 3\n  what went wrong\nlog ")
+
+
+def test_a_task_sees_its_own_inputs_alone(run):
+    tasks = {
+        "a": kfp.task(_WRITE, _out("x"), "1", makes=["x"]),
+        "b": kfp.task(_WRITE, _out("y"), "1", makes=["y"]),
+        "c": kfp.task(
+            "import os; print(sorted(f for _, _, files in os.walk('.') for f in files))", reads=["a.x"], after=["b"]
+        ),
+    }
+    assert _log(run(tasks), "c") == "['x']\n"
+
+
+def test_an_empty_folder_is_nothing_in_an_object_store(run):
+    tasks = {
+        "a": kfp.task("import os, sys; os.mkdir(sys.argv[1])", _out("x"), makes=["x"]),
+        "b": kfp.task("import os, sys; print(os.path.exists(sys.argv[1]))", _in("x"), reads=["a.x"]),
+    }
+    result = run(tasks)
+    assert result.tasks[0].without_files == ["x"]
+    assert _log(result, "b") == "False\n"
+
+
+def test_the_environment_and_the_retries_of_a_task_are_its_specs(run, tmp_path):
+    counter = tmp_path / "counter"
+    code = (
+        f"import os; open({str(counter)!r}, 'a').write(os.environ['WORD']); exit(os.path.getsize({str(counter)!r}) < 3)"
+    )
+    flaky = kfp.task(code, retryPolicy={"maxRetryCount": 2})
+    flaky["executor"]["container"]["env"] = [{"name": "WORD", "value": "x"}]
+    result = run({"flaky": flaky})
+    assert (result.state, result.tasks[0].attempts, counter.read_text()) == ("succeeded", 3, "xxx")
+
+
+def test_retries_end(run):
+    result = run({"a": kfp.task("exit(1)", retryPolicy={"maxRetryCount": 1})})
+    assert (result.state, result.tasks[0].attempts) == ("failed", 2)
+
+
+def test_the_entry_module_is_told_where_the_launchers_paths_begin(run):
+    code = (
+        f"import os, sys; print(os.path.join(os.environ[{runs.kfp_launcher.LAUNCHER_ROOT!r}], 'minio') in sys.argv[1])"
+    )
+    assert _log(run({"a": kfp.task(code, _out("x"), makes=["x"])}), "a") == "True\n"
+
+
+def test_resources_are_told_and_not_enforced(run):
+    asking = kfp.task()
+    asking["executor"]["container"]["resources"] = {
+        "cpuLimit": 4.0,
+        "accelerator": {"type": "nvidia.com/gpu", "resourceType": "nvidia.com/gpu", "resourceCount": "1"},
+    }
+    result = run({"a": asking}, platform={"a": {"nodeSelector": {"labels": {"pool": "gpu"}}}})
+    assert result.tasks[0].not_enforced["accelerator"]["resourceCount"] == "1"
+    assert result.tasks[0].not_enforced["nodeSelector"] == {"labels": {"pool": "gpu"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("STRING", "1", "1"),
+        ("NUMBER_INTEGER", "3", 3),
+        ("NUMBER_DOUBLE", "1e-3", 0.001),
+        ("BOOLEAN", "True", True),
+        ("LIST", '["a", 1]', ["a", 1]),
+        ("STRUCT", '{"a": 1}', {"a": 1}),
+    ],
+)
+def test_runtime_parameters_have_their_types(run, kind, text, value):
+    tasks = {"a": kfp.task("import sys; print(sys.argv[1])", _PARAMETER, parameters={"p": (kind, kfp.parameter("q"))})}
+    result = run(tasks, f"q={text}", pipeline={"q": {"parameterType": kind}})
+    assert result.parameters == {"q": value}
+    shown = _log(result, "a").strip()
+    assert shown == text if kind == "STRING" else json.loads(shown) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["r=1"], r"--parameter r=1: expected NAME=VALUE with a parameter of the pipeline \(q\)"),
+        (["q=x"], "--parameter q: expected NUMBER_INTEGER, received 'x'"),
+        ([], r"expected --parameter q=VALUE \(NUMBER_INTEGER\), which has no default"),
+    ],
+)
+def test_wrong_runtime_parameters_are_refused_before_any_task(run, tmp_path, given, message):
+    with pytest.raises(ConfigError, match=message):
+        run({"a": kfp.task()}, *given, pipeline={"q": {"parameterType": "NUMBER_INTEGER"}})
+    assert not (tmp_path / "work").exists()
+
+
+def test_an_input_of_another_type_fails_the_task(run):
+    result = run({"a": kfp.task(parameters={"p": ("NUMBER_INTEGER", kfp.constant("x"))})})
+    assert result.why == "a: input p: expected NUMBER_INTEGER, received 'x'"
+
+
+def test_names_of_the_run_stand_for_themselves(run):
+    source = kfp.constant("{{$.pipeline_task_name}}")
+    tasks = {"a": kfp.task("import sys; print(sys.argv[1])", _PARAMETER, parameters={"p": ("STRING", source)})}
+    assert _log(run(tasks), "a") == "a\n"
+
+
+def test_metadata_that_ml_metadata_cannot_hold_fails_the_task(run):
+    code = (
+        "import json, os, sys\n"
+        "outputs = json.loads(sys.argv[1])['outputs']\n"
+        "os.makedirs(os.path.dirname(outputs['outputFile']), exist_ok=True)\n"
+        "told = {'artifacts': {'x': {'artifacts': [{'metadata': {'k': None}}]}}}\n"
+        "open(outputs['outputFile'], 'w').write(json.dumps(told))\n"
+    )
+    result = run({"a": kfp.task(code, "{{$}}", makes=["x"])})
+    assert "a: output x: metadata k: expected a value, found null" in result.why
+
+
+def test_an_output_parameter_that_was_not_written_fails_the_task(run):
+    result = run({"a": kfp.task(returns={"n": "NUMBER_INTEGER"})})
+    assert "a: output parameter n: expected a value in" in result.why
+
+
+def test_an_importer_gives_what_lies_in_the_store(run, tmp_path):
+    variables = tmp_path / "work/store/s3/bucket/model/variables"
+    variables.mkdir(parents=True)
+    (variables / "weights").write_text("w")
+    tasks = {
+        "bring": kfp.importer("s3://bucket/model", metadata={"kind": "tiny"}),
+        "read": kfp.task(
+            "import os, sys; print(os.listdir(sys.argv[1] + '/variables'), sys.argv[2])",
+            _in("model"),
+            "{{$}}",
+            reads=["bring.model"],
+        ),
+    }
+    first = run(tasks)
+    assert _log(first, "read").startswith("['weights']")
+    assert '"kind": "tiny"' in _log(first, "read")
+    # Found again, not recorded anew: tasks that read it can be taken from the cache.
+    assert '"name": "1"' in _log(run(tasks), "read")
+    assert '"name": "1"' not in _log(run({**tasks, "bring": kfp.importer("s3://bucket/model", reimport=True)}), "read")
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"), [("minio://b/none", "found nothing there"), ("/tmp", "in an object store")]
+)
+def test_an_importer_of_nothing_fails(run, uri, expected):
+    result = run({"bring": kfp.importer(uri)})
+    assert result.why.startswith(f"bring: import of {uri}: expected it")
+    assert expected in result.why
+
+
+def _chain(**changes):
+    a = {"arguments": ["1"], "makes": ["x"], "parameters": {"p": ("STRING", kfp.parameter("q"))}, **changes}
+    return {
+        "a": kfp.task(_WRITE, _out("x"), *a.pop("arguments"), **a),
+        "b": kfp.task(_READ, _in("x"), reads=["a.x"]),
+    }
+
+
+_Q = {"q": {"parameterType": "STRING"}}
+
+
+def test_the_second_run_is_served_from_the_cache_by_its_keys_alone(run):
+    first = run(_chain(), "q=1", pipeline=_Q, cache=True)
+    second = run(_chain(), "q=1", pipeline=_Q, cache=True)
+    assert _states(first) == {"a": "done", "b": "done"}
+    assert _states(second) == {"a": "cached", "b": "cached"}
+    assert second.tasks[0].artifacts == first.tasks[0].artifacts
+    assert [task.fingerprint for task in second.tasks] == [task.fingerprint for task in first.tasks]
+    assert _states(run(_chain(), "q=1", pipeline=_Q)) == {"a": "done", "b": "done"}  # Without --cache.
+
+
+@pytest.mark.parametrize(
+    ("changes", "given"),
+    [
+        ({}, "q=2"),  # An input's value.
+        ({"arguments": ["2"]}, "q=1"),  # The command.
+        ({"image": "image:2"}, "q=1"),
+        ({"makes": ["x", "y"]}, "q=1"),  # The outputs.
+        ({"returns": {"n": "STRING"}, "arguments": ["1"]}, "q=1"),
+        ({"cache": False}, "q=1"),
+    ],
+)
+def test_each_ingredient_of_the_key_makes_the_task_run_again_and_those_that_read_it(run, changes, given):
+    run(_chain(), "q=1", pipeline=_Q, cache=True)
+    chain = _chain(**changes)
+    if "returns" in changes:
+        chain["a"]["executor"]["container"]["command"][2] += (
+            "; import os; os.makedirs('tmp/kfp/outputs', exist_ok=True)"
+        )
+        chain["a"]["executor"]["container"]["command"][2] += "; open('tmp/kfp/outputs/n', 'w').write('1')"
+    assert _states(run(chain, given, pipeline=_Q, cache=True)) == {"a": "done", "b": "done"}
+
+
+def test_a_mounted_volume_is_part_of_the_key_and_resources_are_not(run):
+    run({"a": kfp.task()}, cache=True)
+    asking = kfp.task()
+    asking["executor"]["container"]["resources"] = {"cpuLimit": 2.0}
+    asking["executor"]["container"]["env"] = [{"name": "WORD", "value": "x"}]
+    assert _states(run({"a": asking}, cache=True)) == {"a": "cached"}
+    mount = {"pvcMount": [{"constant": "models", "mountPath": "/models"}]}
+    assert _states(run({"a": kfp.task()}, cache=True, platform={"a": mount})) == {"a": "done"}
+
+
+def test_a_failed_task_is_not_cached(run, tmp_path):
+    code = f"import os; exit(not os.path.exists({str(tmp_path / 'now')!r}))"
+    assert _states(run({"a": kfp.task(code)}, cache=True)) == {"a": "failed"}
+    (tmp_path / "now").touch()
+    assert _states(run({"a": kfp.task(code)}, cache=True)) == {"a": "done"}
+
+
+def _invoke(*arguments):
+    app = typer.Typer()
+    app.command()(command)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_command_prints_tasks_and_ends_with_their_outcome(tmp_path):
+    path = kfp.write(tmp_path / "pipeline.yaml", {"a": kfp.task(), "b": kfp.task("exit(1)", after=["a"])})
+    told = _invoke(path, "--workdir", tmp_path / "work")
+    assert told.exit_code == 1
+    assert [line[:36].split() for line in told.stdout.splitlines()[2:4]] == [["+", "a", "done"], ["x", "b", "failed"]]
+    assert "failed: b: python: exit code 1" in told.stdout
+    as_json = json.loads(_invoke(path, "--workdir", tmp_path / "work", "--json").stdout)
+    assert [task["state"] for task in as_json["tasks"]] == ["done", "failed"]
+    record = json.loads((tmp_path / "work/runs" / as_json["run"] / "run.json").read_text())
+    assert record == as_json
+
+
+def test_what_is_not_enforced_is_printed_once_with_the_tasks_that_ask_for_it(tmp_path):
+    mount = {"pvcMount": [{"constant": "models", "mountPath": "/models"}]}
+    tasks = {"a": kfp.task(), "b": kfp.task()}
+    tasks["b"]["executor"]["container"]["resources"] = {"accelerator": {"type": "nvidia.com/gpu", "count": "1"}}
+    path = kfp.write(tmp_path / "pipeline.yaml", tasks, platform={"a": mount, "b": mount})
+    told = _invoke(path, "--workdir", tmp_path / "work").stdout.splitlines()
+    assert told[1:4] == [
+        "not enforced: image image:1 (every task)",
+        "not enforced: pvcMount constant models mountPath /models (every task)",
+        "not enforced: accelerator count 1 type nvidia.com/gpu (b)",
+    ]
+
+
+def test_a_root_outside_object_stores_is_refused(tmp_path):
+    path = kfp.write(tmp_path / "pipeline.yaml", {"a": kfp.task()})
+    told = _invoke(path, "--workdir", tmp_path / "work", "--pipeline-root", "/tmp")
+    assert isinstance(told.exception, ConfigError)
+
+
+def test_whoever_ends_the_run_ends_what_its_task_started(tmp_path):
+    ready = tmp_path / "ready"
+    os.mkfifo(ready)  # Opening it waits for the task.
+    code = "import os, signal, sys; open(sys.argv[1], 'w').write(str(os.getpid())); signal.pause()"
+    path = kfp.write(tmp_path / "pipeline.yaml", {"a": kfp.task(code, str(ready))})
+    call = "import sys; from framecast.pipeline import run_local; run_local.run_local(*sys.argv[1:], quiet=True)"
+    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", call, path, str(tmp_path / "work")]) as process:
+        task = int(ready.read_text())
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(timeout=60) == 128 + signal.SIGTERM
+            with pytest.raises(ProcessLookupError):
+                os.kill(task, 0)
+        finally:  # Where the run did not end its task.
+            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(task, signal.SIGKILL)
+    (record,) = (tmp_path / "work/runs").glob("*/run.json")
+    assert json.loads(record.read_text())["why"] == "interrupted during a"

@@ -1,0 +1,362 @@
+"""The compiled pipeline: read strictly by kfp's own protos and loader, and what matters in it."""
+
+import json
+import re
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp import compiler, components, dsl
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from framecast.pipeline.config.config import ConfigError, load
+from framecast.pipeline.dag.names import COMPONENTS
+from framecast.pipeline.kubeflow.compile import ENTRY, compile_pipeline, pipeline_name, write
+
+_IMAGE = "registry.example/framecast:1"
+_ROOT = "minio://mlpipeline/framecast"
+_TEXT = """
+data: {train: /mnt/framecast/clips/train/*, eval: /mnt/framecast/clips/eval/*}
+clip: {frames: {min: 8, max: 24}}
+task: {horizon: 5, context: {min: 4}}
+model: {preset: convlstm-tiny}
+train: {steps: 30}
+push: {directory: /mnt/framecast/serving}
+kubeflow:
+  state: /mnt/framecast/state
+  default:
+    cpu: 1
+    memory: 4Gi
+    volumes: [{claim: framecast, path: /mnt/framecast}]
+    secrets: [{name: store, env: {AWS_ACCESS_KEY_ID: access-key}}]
+  components:
+    Trainer:
+      cpu: 500m
+      cpu_limit: 4
+      memory: 12Gi
+      memory_limit: 16Gi
+      gpus: 2
+      retries: 3
+      env: {TF_FORCE_GPU_ALLOW_GROWTH: "true"}
+      node_selector: {cloud.google.com/gke-accelerator: nvidia-l4}
+      tolerations: [{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule, toleration_seconds: 60}]
+"""
+# Fields that newer backends read besides, which kfp 2.5, that of stack A, has no names for.
+_NEWER = {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"}
+_NEWER |= {"resourceType", "resourceCount"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compile")
+    (folder / "radar.yaml").write_text(_TEXT)
+    return folder
+
+
+def _compile(folder, *overrides):
+    return compile_pipeline(load(str(folder / "radar.yaml"), overrides), "framecast-radar", _IMAGE, _ROOT)
+
+
+@pytest.fixture(scope="module")
+def documents(folder):
+    return _compile(folder)
+
+
+@pytest.fixture(scope="module")
+def tasks(documents):
+    return documents[0]["root"]["dag"]["tasks"]
+
+
+@pytest.fixture(scope="module")
+def containers(documents):
+    executors = documents[0]["deploymentSpec"]["executors"]
+    return {name.removesuffix("_executor"): executor["container"] for name, executor in executors.items()}
+
+
+def _strict(message, document):
+    return json_format.ParseDict(document, message)
+
+
+def test_kfps_protos_know_every_field(documents):
+    spec, platform = documents
+    pipeline = _strict(pipeline_spec_pb2.PipelineSpec(), spec)
+    assert (pipeline.schema_version, pipeline.default_pipeline_root) == ("2.1.0", _ROOT)
+    assert set(pipeline.components) == set(pipeline.root.dag.tasks)
+    deployment = spec["deploymentSpec"]
+    known = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec.DESCRIPTOR.fields_by_name
+    if "resource_cpu_limit" not in known:
+        deployment = json.loads(json.dumps(deployment), object_hook=_without_newer)
+    _strict(pipeline_spec_pb2.PipelineDeploymentConfig(), deployment)
+    _strict(pipeline_spec_pb2.PlatformSpec(), platform)
+
+
+def _without_newer(part):
+    return {key: value for key, value in part.items() if key not in _NEWER}
+
+
+def test_kfps_loader_takes_the_file(documents, tmp_path):
+    write(documents, str(tmp_path / "pipeline.yaml"))
+    loaded = components.load_component_from_text((tmp_path / "pipeline.yaml").read_text())
+    assert (loaded.name, set(loaded.component_spec.inputs)) == (
+        "framecast-radar",
+        {"train_data", "eval_data", "train_steps", "push_directory"},
+    )
+    assert json_format.MessageToDict(loaded.platform_spec) == documents[1]
+
+
+def test_a_search_is_a_task_of_its_own_whose_best_settings_the_trainer_takes(folder):
+    tune = "tune={space: {train: {learning_rate: {min: 0.001, max: 0.1, sampling: log}}}, trials: 3}"
+    spec, platform = _compile(folder, tune, "kubeflow.components.Tuner.gpus=1")
+    tasks = spec["root"]["dag"]["tasks"]
+    assert tasks["Tuner"]["dependentTasks"] == ["Transform"]
+    given = {name: artifact["taskOutputArtifact"] for name, artifact in tasks["Trainer"]["inputs"]["artifacts"].items()}
+    assert given["hyperparameters"] == {"outputArtifactKey": "best_hyperparameters", "producerTask": "Tuner"}
+    assert tasks["Report"]["inputs"]["artifacts"]["tuner_results"]["taskOutputArtifact"]["producerTask"] == "Tuner"
+    executors = spec["deploymentSpec"]["executors"]
+    assert executors["Tuner_executor"]["container"]["resources"]["accelerator"]["resourceCount"] == "1"
+    assert "pvcMount" in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["Tuner_executor"]
+    with pytest.raises(ConfigError, match=r"kubeflow\.state: expected a folder on a volume of Tuner"):
+        _compile(folder, tune, "kubeflow.components.Tuner.volumes=[]")
+
+
+def test_every_task_is_a_container_of_the_image_that_starts_through_our_entry(containers):
+    assert set(containers) == {*COMPONENTS, "InputFiles"}
+    for container in containers.values():
+        assert (container["image"], container["command"]) == (_IMAGE, list(ENTRY))
+        assert container["args"][container["args"].index("--json_serialized_invocation_args") + 1] == "{{$}}"
+        assert "lifecycle" not in container
+
+
+def test_each_task_waits_for_what_it_reads_and_for_the_gate(tasks):
+    assert {name: task.get("dependentTasks", []) for name, task in tasks.items()} == {
+        "InputFiles": [],
+        "ClipExampleGen": ["InputFiles"],
+        "ImportSchemaGen": [],
+        "StatisticsGen": ["ClipExampleGen", "ImportSchemaGen"],
+        "SchemaGen": ["StatisticsGen"],
+        "ExampleValidator": ["ImportSchemaGen", "StatisticsGen"],
+        "ValidationGate": ["ExampleValidator", "InputFiles", "StatisticsGen"],
+        "Transform": ["ClipExampleGen", "ImportSchemaGen", "ValidationGate"],
+        "Trainer": ["Transform"],
+        "ServingModel": [],
+        "Evaluator": ["ClipExampleGen", "ServingModel", "Trainer"],
+        "SavedModelInfraValidator": ["Trainer"],
+        "Pusher": ["Evaluator", "SavedModelInfraValidator", "Trainer"],
+        "Report": [
+            "ClipExampleGen", "Evaluator", "Pusher", "SavedModelInfraValidator", "Trainer", "ValidationGate"
+        ],
+    }  # fmt: skip
+
+
+def test_files_and_what_serves_are_never_cached(tasks):
+    uncached = {name for name, task in tasks.items() if not task["cachingOptions"].get("enableCache")}
+    assert uncached == {"InputFiles", "ServingModel"}
+
+
+def test_the_ingest_is_keyed_on_the_files_that_were_found(tasks, documents):
+    files = tasks["ClipExampleGen"]["inputs"]["parameters"]["files"]["taskOutputParameter"]
+    assert files == {"producerTask": "InputFiles", "outputParameterKey": "files"}
+    outputs = documents[0]["components"]["InputFiles"]["outputDefinitions"]["parameters"]
+    assert outputs["files"] == {"parameterType": "STRING"}
+
+
+def test_what_a_run_may_be_given_has_the_configurations_values_as_defaults(documents, tasks):
+    definitions = documents[0]["root"]["inputDefinitions"]["parameters"]
+    assert {name: (own["parameterType"], own["defaultValue"]) for name, own in definitions.items()} == {
+        "train_data": ("STRING", "/mnt/framecast/clips/train/*"),
+        "eval_data": ("STRING", "/mnt/framecast/clips/eval/*"),
+        "train_steps": ("NUMBER_INTEGER", 30),
+        "push_directory": ("STRING", "/mnt/framecast/serving"),
+    }
+    taken = {
+        (task, name): parameter["componentInputParameter"]
+        for task, own in tasks.items()
+        for name, parameter in own["inputs"].get("parameters", {}).items()
+        if "componentInputParameter" in parameter
+    }
+    assert taken == {
+        ("InputFiles", "train"): "train_data",
+        ("InputFiles", "eval"): "eval_data",
+        ("Trainer", "train_steps"): "train_steps",
+        ("ServingModel", "directory"): "push_directory",
+        ("Pusher", "directory"): "push_directory",
+    }
+
+
+def test_resources_are_what_kfps_compiler_writes_for_them(containers, tmp_path):
+    @dsl.container_component
+    def train():
+        return dsl.ContainerSpec(image="image", command=["true"])
+
+    @dsl.pipeline
+    def theirs():
+        task = train()
+        task.set_cpu_request("500m").set_cpu_limit("4").set_memory_request("12Gi").set_memory_limit("16Gi")
+        task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(2)
+
+    compiler.Compiler().compile(theirs, str(tmp_path / "theirs.yaml"))
+    executors = yaml.safe_load((tmp_path / "theirs.yaml").read_text())["deploymentSpec"]["executors"]
+    expected = executors["exec-train"]["container"]["resources"]
+    received = containers["Trainer"]["resources"]
+    if "resourceType" not in expected["accelerator"]:
+        received = json.loads(json.dumps(received), object_hook=_without_newer)
+    assert received == expected
+
+
+def test_newer_and_older_backends_find_the_accelerators(containers):
+    assert containers["Trainer"]["resources"]["accelerator"] == {
+        "type": "nvidia.com/gpu", "count": "2", "resourceType": "nvidia.com/gpu", "resourceCount": "2"
+    }  # fmt: skip
+    assert containers["Transform"]["resources"] == {
+        "cpuRequest": 1, "resourceCpuRequest": "1", "memoryRequest": 4.294967296, "resourceMemoryRequest": "4Gi"
+    }  # fmt: skip
+
+
+def test_what_the_trainer_is_given_stands_in_the_documents_where_kfp_looks_for_it(documents, containers, tasks):
+    """Field names as in kubernetes_executor_config.proto of kubeflow/pipelines."""
+    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    everywhere = {
+        "pvcMount": [{"constant": "framecast", "mountPath": "/mnt/framecast"}],
+        "secretAsEnv": [
+            {"secretName": "store", "keyToEnv": [{"secretKey": "access-key", "envVar": "AWS_ACCESS_KEY_ID"}]}
+        ],
+    }
+    assert executors["Trainer_executor"] == {
+        **everywhere,
+        "nodeSelector": {"labels": {"cloud.google.com/gke-accelerator": "nvidia-l4"}},
+        "tolerations": [
+            {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 60}
+        ],
+    }
+    assert executors["Transform_executor"] == everywhere
+    assert set(executors) == {f"{name}_executor" for name in containers}
+    assert containers["Trainer"]["env"] == [{"name": "TF_FORCE_GPU_ALLOW_GROWTH", "value": "true"}]
+    assert tasks["Trainer"]["retryPolicy"]["maxRetryCount"] == 3
+    assert "retryPolicy" not in tasks["Transform"]
+
+
+def test_spans_are_found_on_the_cluster(folder):
+    (spec, _) = _compile(folder, "data.train=/mnt/framecast/day{SPAN}/*", "data.spans=7")
+    tasks = spec["root"]["dag"]["tasks"]
+    given = tasks["InputFiles"]["inputs"]["parameters"]
+    assert given["newest"] == {"componentInputParameter": "span"}
+    assert given["count"] == {"runtimeValue": {"constant": 7}}
+    assert spec["root"]["inputDefinitions"]["parameters"]["span"]["defaultValue"] == -1
+    gate = tasks["ValidationGate"]
+    assert gate["inputs"]["parameters"]["spans"]["taskOutputParameter"]["producerTask"] == "InputFiles"
+    assert gate["inputs"]["parameters"]["kept"]["runtimeValue"]["constant"].startswith("/mnt/framecast/state/")
+    assert not gate["cachingOptions"].get("enableCache")  # What is kept of earlier spans, no input tells.
+
+
+def test_the_marker_of_a_whole_span_is_looked_for_on_the_cluster(folder):
+    settings = ["data.train=/mnt/framecast/day{SPAN}/*.gz", "data.span_done=_SUCCESS", "data.newest_span=7"]
+    (spec, _) = _compile(folder, *settings)
+    given = spec["root"]["dag"]["tasks"]["InputFiles"]["inputs"]["parameters"]
+    assert given["marker"] == {"runtimeValue": {"constant": "_SUCCESS"}}
+    assert spec["root"]["inputDefinitions"]["parameters"]["span"]["defaultValue"] == 7
+
+
+def test_a_warm_start_waits_for_what_serves(folder):
+    (spec, _) = _compile(folder, "train.warm_start=true")
+    trainer = spec["root"]["dag"]["tasks"]["Trainer"]
+    assert trainer["dependentTasks"] == ["ServingModel", "Transform"]
+    base = trainer["inputs"]["artifacts"]["base_model"]["taskOutputArtifact"]
+    assert base == {"producerTask": "ServingModel", "outputArtifactKey": "model"}
+
+
+def test_a_pipeline_compiles_to_the_same_file_again(folder, documents, tmp_path):
+    for name, own in (("a", documents), ("b", _compile(folder))):
+        write(own, str(tmp_path / name))
+    assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text()
+
+
+@pytest.mark.parametrize(
+    ("root", "overrides", "message"),
+    [
+        ("/srv/root", [], r"--pipeline-root: expected gs://, s3://, minio:// and a bucket, received /srv/root"),
+        (_ROOT, ["kubeflow.state=null"], r"kubeflow.state: expected a folder on a volume.*received none"),
+        (
+            _ROOT,
+            ["kubeflow.state=/state"],
+            r"kubeflow.state: .*volume of Trainer .*: /mnt/framecast\), received /state",
+        ),
+        (_ROOT, ["kubeflow.components.Trainer.volumes=[]"], r"kubeflow.state: .*Trainer.volumes: none\), received"),
+        (
+            _ROOT,
+            ["kubeflow.state=s3://b/state"],
+            r"kubeflow.state: expected a folder on a volume, received s3://b/state",
+        ),
+        (_ROOT, ["push.directory=minio://b/m"], r"push.directory: .*, s3:// or gs://, received minio://b/m \(MinIO is"),
+        (_ROOT, ["data.train=minio://b/*"], r"data.train: .*, s3:// or gs://, received minio://b/\* \(MinIO is"),
+        (_ROOT, ["push.directory=/serving"], r"push.directory: .*volume of ServingModel .*received /serving"),
+        (_ROOT, ["kubeflow.components.Pusher={volumes: []}"], r"push.directory: .*volume of Pusher "),
+        (
+            _ROOT,
+            ["beam.engine=flink"],
+            r"beam.engine flink: --pipeline-root: .*volume of ClipExampleGen .*received /minio$",
+        ),
+        (
+            _ROOT,
+            ["beam={engine: dataflow, dataflow: {project: p, region: r, temp_location: gs://b, image: i}}"],
+            r"beam.engine: expected local, flink or spark, received dataflow",
+        ),
+    ],
+)
+def test_what_cannot_run_on_a_cluster_is_refused(framecast, folder, root, overrides, message):
+    settings = [part for override in overrides for part in ("--set", override)]
+    answer = framecast(
+        "kubeflow", "compile", folder / "radar.yaml", "--image", _IMAGE, "--pipeline-root", root, *settings
+    )
+    assert answer.code == 2
+
+    assert re.search(message, answer.text)
+
+
+def test_clips_and_models_in_an_object_store_need_no_volume(folder):
+    given = {
+        "train_data": "s3://clips/day{SPAN}/*",
+        "eval_data": "s3://clips/eval/*",
+        "push_directory": "s3://models/a",
+    }
+    spec, platform = _compile(
+        folder,
+        f"data.train={given['train_data']}",
+        f"data.eval={given['eval_data']}",
+        f"push.directory={given['push_directory']}",
+        "kubeflow.default.volumes=[]",
+        "kubeflow.components.Trainer.volumes=[{claim: framecast, path: /mnt/framecast}]",
+        "kubeflow.components.ValidationGate.volumes=[{claim: framecast, path: /mnt/framecast}]",
+    )
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert {name: parameters[name]["defaultValue"] for name in given} == given
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for name in ("InputFiles", "ClipExampleGen", "ServingModel", "Pusher"):
+        # Where its credentials come from.
+        assert executors[f"{name}_executor"]["secretAsEnv"][0]["keyToEnv"][0]["envVar"] == "AWS_ACCESS_KEY_ID"
+        assert "pvcMount" not in executors[f"{name}_executor"]
+
+
+def test_the_command_writes_the_file_and_says_what_a_run_may_be_given(framecast, folder, documents):
+    output = folder / "radar.pipeline.yaml"
+    arguments = ["--image", _IMAGE, "--pipeline-root", _ROOT, "--output", output, "--json"]
+    answer = framecast("kubeflow", "compile", folder / "radar.yaml", *arguments)
+    assert answer.code == 0, answer.text
+    assert json.loads(answer.out)["parameters"]["train_steps"] == 30
+    assert list(yaml.safe_load_all(output.read_text())) == documents
+
+
+def test_names_are_such_as_kfp_takes():
+    assert pipeline_name("configs/KNMI radar_2.yaml") == "framecast-knmi-radar-2"
+
+
+def test_bulk_inference_follows_the_push_and_is_never_cached(folder):
+    infer = "infer={data: /mnt/framecast/clips/day/*, to: /mnt/framecast/answers}"
+    root = _compile(folder, infer)[0]["root"]["dag"]["tasks"]
+    task = root["BulkInference"]
+    assert task["dependentTasks"] == ["Pusher"]
+    assert not task["cachingOptions"].get("enableCache")
+    assert task["inputs"]["parameters"]["directory"] == {"componentInputParameter": "push_directory"}
+    assert root["Pusher"]["cachingOptions"]["enableCache"]
+    elsewhere = infer.replace("/mnt/framecast/answers", "/tmp/answers")
+    with pytest.raises(ConfigError, match=r"infer\.to: expected a folder on a volume of BulkInference"):
+        _compile(folder, elsewhere)

@@ -1,0 +1,250 @@
+"""Bad input, as a user meets it: `framecast run` ends with one screen that names what is wrong, and pushes nothing."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+
+from framecast.clips.codec import encode_clip
+from framecast.clips.records import write_records
+
+_ENCODED, _TIMESTAMP = "image/encoded", "image/timestamp"
+_SCREEN = 24  # Lines of a terminal.
+_ROOT = pathlib.Path(__file__).parent.parent.parent
+
+
+def _clip(number, frames=None, **changes):
+    if frames is None:
+        frames = np.random.default_rng(number).integers(0, 256, (10, 16, 16, 1), np.uint8)
+    arguments = {"example_id": f"clip-{number}", "media_id": f"media-{number}", "frame_rate": 10.0, **changes}
+    return encode_clip(frames, **arguments)
+
+
+def _frame(clip, index):
+    return clip.feature_lists.feature_list[_ENCODED].feature[index].bytes_list.value
+
+
+def _write(folder, clips):
+    folder.mkdir()
+    write_records(str(folder / "clips.tfrecord.gz"), [clip.SerializeToString() for clip in clips])
+
+
+def _config(tmp_path, clip="{frames: {min: 4, max: 12}}", **sections):
+    sections = {
+        "data": '{train: "clips/*", shares: {train: 2, val: 1, eval: 1}}',
+        "clip": clip,
+        "task": "{horizon: 3, context: {min: 2}}",
+        "model": "{preset: convlstm-tiny}",
+        "train": "{steps: 1}",
+        "push": "{directory: serving}",
+        **sections,
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text("\n".join(f"{name}: {value}" for name, value in sections.items()))
+    return path
+
+
+def _refused(framecast, tmp_path, path, code, *parts):
+    """Runs, and holds the answer against what the message must name."""
+    answer = framecast("run", path, "--workdir", tmp_path / "work")
+    assert answer.code == code, answer.text
+    for part in parts:
+        assert part in answer.text
+    assert "Traceback" not in answer.text
+    assert len(answer.text.splitlines()) <= _SCREEN
+    assert not (tmp_path / "serving").exists()
+
+
+def _corrupt(clip):
+    data = bytearray(_frame(clip, 3)[0])
+    data[60] ^= 255
+    _frame(clip, 3)[0] = bytes(data)
+
+
+def _huge(clip):
+    data = bytearray(_frame(clip, 0)[0])
+    data[16:24] = (100_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    del clip.context.feature["image/height"], clip.context.feature["image/width"]
+    _frame(clip, 0)[0] = bytes(data)
+
+
+def _without_frames(clip):
+    for name in (_ENCODED, _TIMESTAMP):
+        del clip.feature_lists.feature_list[name].feature[:]
+
+
+def _back(clip):
+    clip.feature_lists.feature_list[_TIMESTAMP].feature[5].int64_list.value[0] = 350_000
+
+
+def _gap(clip):
+    for feature in clip.feature_lists.feature_list[_TIMESTAMP].feature[6:]:
+        feature.int64_list.value[0] += 100_000
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (_corrupt, ["clip clip-2, frame 3: image/encoded: expected the checksum of the PNG's"]),
+        (_without_frames, ["clip clip-2: image/encoded: expected 4 to 12 frames, received 0"]),
+        (_huge, ["clip clip-2, frame 0: image/encoded: expected at most", "received 100000x100000"]),
+        (_back, ["clip clip-2, frame 5: image/timestamp: expected", "350000"]),
+        (_gap, ["clip clip-2, frame 6: image/timestamp: expected", "200000"]),
+    ],
+    ids=["corrupt png", "empty clip", "huge header", "time goes back", "time leaves a gap"],
+)
+def test_a_broken_clip_is_named(framecast, tmp_path, change, parts):
+    clips = [_clip(number) for number in range(4)]
+    change(clips[2])
+    _write(tmp_path / "clips", clips)
+    place = f"{tmp_path / 'clips' / 'clips.tfrecord.gz'}, record 2: "
+    _refused(framecast, tmp_path, _config(tmp_path), 1, "failed: ClipExampleGen: 1 bad clips", place + parts[0], *parts)
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        (np.zeros((10, 16, 16, 3), np.uint8), "expected 1 channels, received 3"),
+        (np.zeros((10, 12, 16, 1), np.uint8), "expected 16x16 pixels (height x width of the configuration), received"),
+        (np.zeros((10, 16, 16, 1), np.uint16), "expected 8 bits a channel (uint8), received 16"),
+    ],
+    ids=["rgb among gray", "another size", "16 bits"],
+)
+def test_a_clip_of_another_kind_is_named(framecast, tmp_path, frames, expected):
+    _write(tmp_path / "clips", [_clip(0), _clip(1, frames), _clip(2)])
+    config = _config(tmp_path, clip="{frames: {min: 4, max: 12}, height: 16, width: 16}")
+    _refused(framecast, tmp_path, config, 1, "clips.tfrecord.gz, record 1: clip clip-1", expected)
+
+
+def test_bad_clips_in_quarantine_are_counted_by_reason(framecast, tmp_path):
+    clips = [_clip(number) for number in range(9)]
+    _gap(clips[2])
+    _corrupt(clips[3])
+    _corrupt(clips[7])
+    _write(tmp_path / "clips", clips)
+    (tmp_path / "clips" / "folder").mkdir()
+    data = '{train: "clips/*", on_bad_clip: quarantine, max_bad_fraction: 0.4, shares: {train: 2, val: 1, eval: 1}}'
+    config = _config(tmp_path, data=data)
+    answer = framecast("run", config, "--workdir", tmp_path / "work", "--to", "ClipExampleGen")
+    assert answer.code == 0, answer.text
+    assert "4 bad, in " in answer.text
+    counts = {"unreadable-frame": 2, "timestamp-gap": 1, "unreadable-file": 1}
+    for reason, count in counts.items():
+        assert re.search(rf"^ +{count} {reason}$", answer.text, re.MULTILINE)
+    (record,) = (tmp_path / "work" / "runs").glob("*/run.json")
+    assert json.loads(record.read_text())["bad_clips"] == counts
+
+
+def test_two_clips_of_one_name_are_both_named(framecast, tmp_path):
+    _write(tmp_path / "clips", [_clip(0), _clip(1), _clip(7, example_id="clip-0")])
+    path = tmp_path / "clips" / "clips.tfrecord.gz"
+    expected = f"{path}, record 2: clip clip-0: expected an example/id of its own, received that of {path}, record 0"
+    _refused(framecast, tmp_path, _config(tmp_path), 1, expected)
+
+
+def test_clips_that_are_all_too_short_are_refused_before_training(framecast, tmp_path):
+    _write(tmp_path / "clips", [_clip(number, np.zeros((4, 16, 16, 1), np.uint8)) for number in range(12)])
+    expected = "split train: expected a clip of at least 5 frames (context and horizon), received"
+    _refused(framecast, tmp_path, _config(tmp_path), 1, "failed: ClipExampleGen", expected)
+
+
+def _cut_inside_a_record(path):
+    write_records(str(path / "clips.tfrecord"), [_clip(number).SerializeToString() for number in range(3)])
+    with open(path / "clips.tfrecord", "r+b") as file:
+        file.truncate(file.seek(0, os.SEEK_END) - 100)
+
+
+def _cut_at_a_record(path):
+    write_records(str(path / "whole"), [_clip(number).SerializeToString() for number in range(2)])
+    packer = zlib.compressobj(wbits=31)
+    data = (path / "whole").read_bytes()
+    (path / "whole").unlink()
+    (path / "clips.tfrecord.gz").write_bytes(packer.compress(data) + packer.flush(zlib.Z_FULL_FLUSH))
+
+
+def _random(path):
+    (path / "clips.tfrecord").write_bytes(np.random.default_rng(0).bytes(1000))
+
+
+def _dangling(path):
+    (path / "clips.tfrecord").symlink_to(path / "gone")
+
+
+def _folder(path):
+    (path / "clips.tfrecord").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (_cut_inside_a_record, "clips.tfrecord, record 2: cut in its data: expected"),
+        (_cut_at_a_record, "clips.tfrecord.gz, record 2: cut gzip file: expected its end-of-stream marker"),
+        (_random, "clips.tfrecord, record 0: "),
+    ],
+    ids=["cut inside a record", "gzip cut at a record", "random bytes"],
+)
+def test_a_damaged_file_is_named(framecast, tmp_path, make, expected):
+    (tmp_path / "clips").mkdir()
+    make(tmp_path / "clips")
+    _refused(framecast, tmp_path, _config(tmp_path), 1, "failed: ClipExampleGen", f"{tmp_path / 'clips'}/{expected}")
+
+
+@pytest.mark.parametrize(("make", "reason"), [(_dangling, "No such file"), (_folder, "Is a directory")])
+def test_a_file_that_cannot_be_read_is_named(framecast, tmp_path, make, reason):
+    (tmp_path / "clips").mkdir()
+    make(tmp_path / "clips")
+    expected = f"data.train: expected readable files, received {tmp_path / 'clips' / 'clips.tfrecord'}: {reason}"
+    _refused(framecast, tmp_path, _config(tmp_path), 2, expected)
+
+
+def test_an_empty_folder_is_named(framecast, tmp_path):
+    (tmp_path / "clips").mkdir()
+    expected = f"data.train: expected files, received none that match {tmp_path / 'clips' / '*'}"
+    _refused(framecast, tmp_path, _config(tmp_path), 2, expected)
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({"train": "{stesp: 1}"}, "train.stesp: unknown key"),
+        ({"evaluate": "{thresholds: {sklil: {min: 0}}}"}, "sklil"),
+        ({"model": '{builder: "no_such_module:build"}'}, "received no_such_module:build: ModuleNotFoundError"),
+        ({"model": '{builder: "framecast.models.networks.presets:no_such_function"}'}, "AttributeError: module"),
+    ],
+    ids=["unknown key", "metric's name", "builder's module", "builder's function"],
+)
+def test_a_configuration_that_cannot_run_is_refused_before_anything_runs(framecast, tmp_path, sections, expected):
+    _write(tmp_path / "clips", [_clip(0)])
+    _refused(framecast, tmp_path, _config(tmp_path, **sections), 2, expected)
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_while_transform_writes_is_named(tmp_path):
+    """In a mount namespace: nothing stays mounted. 3 MB hold the ingested clips, not the transformed ones as well."""
+    noise = np.random.default_rng(0).integers(0, 256, (12, 10, 128, 128, 1), np.uint8)
+    _write(tmp_path / "clips", [_clip(number, frames) for number, frames in enumerate(noise)])
+    config = _config(tmp_path, push="{directory: ../serving}")
+    work = tmp_path / "work"
+    (work / "artifacts").mkdir(parents=True)
+    script = 'mount -t tmpfs -o size=3m tmpfs "$0" && exec "$@"'
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    command = [sys.executable, "-m", "framecast.pipeline.cli.main", "run", str(config), "--workdir", str(work)]
+    done = subprocess.run(
+        ["unshare", "--mount", *user, "sh", "-c", script, str(work / "artifacts"), *command],
+        capture_output=True, text=True, cwd=_ROOT,
+    )  # fmt: skip
+    text = done.stdout + done.stderr
+    assert done.returncode == 1, text
+    assert "failed: Transform: " in text
+    assert "No space left on device" in text
+    assert "Traceback" not in text
+    assert len(text.splitlines()) <= _SCREEN
+    assert not (tmp_path / "serving").exists()

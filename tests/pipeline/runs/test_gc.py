@@ -1,0 +1,259 @@
+"""`framecast runs gc`: what stays, what goes, and what ML Metadata says of it afterwards."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+from framecast.models.training import checkpoint_users
+from framecast.pipeline.runs import gc, lock
+from framecast.serving import versions
+from framecast.serving.releases import releases
+from tests.pipeline.runs.mlmd_store import Store
+
+
+class Workdir:
+    """Daily runs: each ingests a span of its own, trains from the schema of the first, and pushes."""
+
+    def __init__(self, folder):
+        self.base = folder / "work"
+        self.serving = folder / "serving"
+        self.runs = self.base / "runs"
+        self.runs.mkdir(parents=True)
+        self.store = Store(self.base / "metadata.sqlite")
+        self.schema = self.artifact("ImportSchemaGen/schema/1")
+        self.days = 0
+
+    def artifact(self, name):
+        path = self.base / "artifacts" / name
+        path.mkdir(parents=True)
+        (path / "data").write_bytes(bytes(1000))
+        return self.store.artifact(str(path))
+
+    def day(self, verdict="pushed", label="stable", train="day{SPAN}", state=None):
+        """Adds a run; returns its name."""
+        self.days += 1
+        name = f"2026010{self.days}-000000-000000"
+        execution = 10 * self.days  # ML Metadata counts them itself; the folders are named for what it says.
+        first = self.days == 1
+        self.store.execute(
+            name, "ImportSchemaGen", "COMPLETE" if first else "CACHED", outputs=[("schema", self.schema)]
+        )
+        examples = self.artifact(f"ClipExampleGen/examples/{execution}")
+        self.store.execute(name, "ClipExampleGen", "COMPLETE", outputs=[("examples", examples)])
+        inputs = [("examples", examples), ("schema", self.schema)]
+        outputs = []
+        if verdict != "failed":
+            outputs = [(key, self.artifact(f"Trainer/{key}/{execution + 1}")) for key in ("model", "model_run")]
+        trained = self.store.execute(name, "Trainer", "COMPLETE" if outputs else "FAILED", inputs, outputs)
+        checkpoints = self.base / "state" / (state or f"state-{self.days}")
+        checkpoint_users.add(str(checkpoints), f"/elsewhere/Trainer/model_run/{trained}")
+        run = self.runs / name
+        run.mkdir()
+        settings = {"data": {"train": train}, "push": {"directory": str(self.serving)}}
+        (run / "config.yaml").write_text(yaml.safe_dump(settings))
+        components = [{"name": part} for part in ("Trainer", *(("Pusher",) if outputs else ()))]
+        (run / "run.json").write_text(json.dumps({"verdict": verdict, "spans": [self.days], "components": components}))
+        if verdict == "pushed":
+            with releases.exclusive(str(self.serving)):
+                model = self.serving / f".{self.days}.incomplete"
+                model.mkdir()
+                (model / "saved_model.pb").write_text(name)
+                push = releases.Push(versions.digest(str(model)), f"run {name}", label)
+                releases.publish(str(self.serving), self.days, push)
+        return name
+
+    def names(self, *folder):
+        return sorted(path.name for path in self.base.joinpath(*folder).iterdir())
+
+    def states(self):
+        """By artifact, whether ML Metadata says that it is there."""
+        return {
+            "/".join(pathlib.PurePath(artifact.uri).parts[-3:]): mlmd.Artifact.State.Name(artifact.state)
+            for artifact in self.store.store.get_artifacts()
+        }
+
+    def everything(self):
+        return sorted(str(path) for path in self.base.parent.rglob("*") if path.name not in (".lock", "work"))
+
+
+@pytest.fixture
+def work(tmp_path):
+    return Workdir(tmp_path)
+
+
+def test_the_last_runs_stay_with_all_that_they_were_made_from(framecast, work):
+    names = [work.day() for _ in range(4)]
+    answer = framecast("runs", "gc", work.base, "--keep", "2", "--yes")
+    assert answer.code == 0, answer.text
+    assert work.names("runs") == names[2:]
+    assert work.names("artifacts", "ClipExampleGen", "examples") == ["30", "40"]
+    assert work.names("artifacts", "Trainer", "model") == ["31", "41"]
+    # Of the first run, which is gone; both others took it from the cache.
+    assert work.names("artifacts", "ImportSchemaGen", "schema") == ["1"]
+    assert work.names("state") == ["state-3", "state-4"]
+    gone = {name for name, state in work.states().items() if state == "DELETED"}
+    assert gone == {
+        f"{output}/{number}"
+        for day in (1, 2)
+        for output, number in (
+            ("ClipExampleGen/examples", 10 * day), ("Trainer/model", 10 * day + 1), ("Trainer/model_run", 10 * day + 1)
+        )
+    }  # fmt: skip
+    assert all(state == "LIVE" for name, state in work.states().items() if name not in gone)
+    assert sorted(path.name for path in work.serving.glob("[0-9]*")) == ["1", "2", "3", "4"]
+    assert not (work.base / ".trash").exists()
+
+
+def test_without_yes_it_says_what_would_go_and_changes_nothing(framecast, work):
+    names = [work.day() for _ in range(4)]
+    before, states = work.everything(), work.states()
+    told = json.loads(framecast("runs", "gc", work.base, "--keep", "2", "--versions", "1", "--json").out)
+    assert work.everything() == before
+    assert work.states() == states
+    assert told["removed"] is False
+    assert list(told["kept"]) == names[:1:-1]
+    kinds = [item["kind"] for item in told["items"]]
+    assert {kind: kinds.count(kind) for kind in kinds} == {"run": 2, "artifact": 6, "checkpoints": 2, "version": 2}
+    assert told["bytes"] == sum(item["bytes"] for item in told["items"])
+    text = framecast("runs", "gc", work.base, "--keep", "2", "--versions", "1").text
+    assert ["2", "runs", "0.0", f"{names[1]},", names[0]] in [line.split() for line in text.splitlines()]
+    assert f"{told['bytes'] / 2**20:.1f} MiB would be removed; with --yes they are" in text
+    done = json.loads(framecast("runs", "gc", work.base, "--keep=2", "--versions=1", "--json", "--yes").out)
+    assert done == {**told, "removed": True}
+    for item in told["items"]:
+        assert not os.path.exists(item["path"])
+    assert json.loads(framecast("runs", "gc", work.base, "--keep=2", "--versions=1", "--json").out)["items"] == []
+
+
+def test_what_serves_and_what_was_done_stay_whatever_came_after(framecast, work):
+    pushed = work.day()
+    canary = work.day(label="canary")
+    work.day("lost")
+    lost = work.day("lost")  # Ended with the newest span: what `--span latest` need not run again.
+    work.day("failed")
+    failed = work.day("failed")
+    told = json.loads(framecast("runs", "gc", work.base, "--keep", "1", "--versions", "0", "--yes", "--json").out)
+    assert told["kept"] == {
+        failed: "one of the newest 1",
+        lost: "ended with span 4, the newest of day{SPAN}",
+        canary: "pushed version 2, which is canary",
+        pushed: "pushed version 1, which is stable",
+    }
+    assert work.names("runs") == [pushed, canary, lost, failed]
+    assert work.names("state") == ["state-1", "state-2", "state-4", "state-6"]
+    assert {item["kind"] for item in told["items"]} == {"run", "artifact", "checkpoints"}
+    assert sorted(path.name for path in work.serving.glob("[0-9]*")) == ["1", "2"]
+
+
+def test_runs_of_other_data_have_a_newest_span_of_their_own(framecast, work):
+    weekly = work.day(train="week{SPAN}")
+    names = [work.day() for _ in range(3)]
+    told = json.loads(framecast("runs", "gc", work.base, "--keep", "1", "--json").out)
+    assert list(told["kept"]) == [names[-1], weekly]
+
+
+def test_checkpoints_that_a_kept_run_went_on_from_stay(framecast, work):
+    work.day("failed", state="shared")
+    for _ in range(2):
+        work.day(state="shared")
+    work.day("failed")
+    unknown = work.base / "state" / "of-somebody-else"
+    unknown.mkdir()
+    checkpoint_users.add(str(work.base / "state" / "of-a-job"), "/mnt/trained/model_run")
+    framecast("runs", "gc", work.base, "--keep", "2", "--yes")
+    assert work.names("state") == ["of-a-job", "of-somebody-else", "shared", "state-4"]
+
+
+def test_a_work_directory_that_was_moved_keeps_what_it_must(framecast, work, tmp_path):
+    for _ in range(3):
+        work.day()
+    moved = tmp_path / "moved"
+    shutil.copytree(work.base, moved)
+    assert framecast("runs", "gc", moved, "--keep", "1", "--yes").code == 0
+    assert [path.name for path in (moved / "artifacts" / "Trainer" / "model").iterdir()] == ["31"]
+    assert (moved / "artifacts" / "ImportSchemaGen" / "schema" / "1").exists()
+    assert work.names("artifacts", "Trainer", "model") == ["11", "21", "31"]
+
+
+def test_killed_at_any_rename_the_same_command_ends_with_the_same(framecast, work, monkeypatch):
+    names = [work.day() for _ in range(4)]
+    renames = 0
+
+    def rename(*paths):
+        nonlocal renames
+        renames += 1
+        if renames % 3 == 0:
+            raise KeyboardInterrupt
+        return real(*paths)
+
+    real = os.rename
+    monkeypatch.setattr(os, "rename", rename)
+    plans = 0
+    while True:
+        plan = gc.make_plan(work.base, keep=2, versions=2)
+        plans += 1
+        try:
+            gc.remove(work.base, plan)
+            break
+        except KeyboardInterrupt:
+            assert work.names("artifacts", "ImportSchemaGen", "schema") == ["1"]
+    assert plans > 3
+    assert work.names("runs") == names[2:]
+    assert sorted(state for state in work.states().values()) == ["DELETED"] * 6 + ["LIVE"] * 7
+    assert work.names("state") == ["state-3", "state-4"]
+    assert not (work.base / ".trash").exists()
+
+
+def test_it_waits_for_no_run_but_names_it(framecast, work):
+    work.day()
+    with lock.exclusive(work.base):
+        answer = framecast("runs", "gc", work.base, "--keep", "1", "--yes")
+    assert answer.code == 1
+    assert "expected no other run in this work directory, found process" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda base: shutil.rmtree(base / "runs"), "expected a work directory of framecast run, found no runs in"),
+        (lambda base: (base / "metadata.sqlite").unlink(), "found no metadata.sqlite in it"),
+    ],
+)
+def test_what_is_no_work_directory_is_refused(framecast, work, prepare, message):
+    work.day()
+    prepare(work.base)
+    before = work.everything()
+    answer = framecast("runs", "gc", work.base, "--keep", "1", "--yes")
+    assert answer.code == 2
+    assert message in answer.text
+    assert work.everything() == before
+
+
+def test_versions_in_an_object_store_are_refused_by_name(framecast, work):
+    name = work.day()
+    settings = {"data": {"train": "day"}, "push": {"directory": "gs://bucket/radar"}}
+    (work.runs / name / "config.yaml").write_text(yaml.safe_dump(settings))
+    answer = framecast("runs", "gc", work.base, "--keep", "1", "--versions", "1", "--yes")
+    assert answer.code == 1
+    assert "gs://bucket/radar: expected a local folder" in answer.text
+
+
+def test_nothing_heavy_is_imported(work):
+    work.day()
+    code = (
+        "import sys\n"
+        "from framecast.pipeline import cli\n"
+        f"sys.argv = ['framecast', 'runs', 'gc', {str(work.base)!r}, '--keep=1', '--yes']\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "loaded = [name for name in ('tensorflow', 'tfx.v1', 'apache_beam', 'keras') if name in sys.modules]\n"
+        "assert not loaded, loaded\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

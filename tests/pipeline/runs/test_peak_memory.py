@@ -1,0 +1,91 @@
+"""Peak memory of blocks that allocate a known amount."""
+
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+
+from framecast.pipeline.runs import peak_memory
+from framecast.pipeline.runs.peak_memory import PeakMemory
+
+_MIB = 2**20
+_SIZE = 256 * _MIB
+_SLACK = 48 * _MIB  # What Python and its other threads take or give back meanwhile.
+
+
+def filled():
+    return bytearray(b"\1") * _SIZE
+
+
+@pytest.fixture
+def held():
+    """What is resident before the block."""
+    return psutil.Process().memory_info().rss
+
+
+@pytest.fixture
+def seen(monkeypatch, held):
+    """Is set when a look, of which there are many, finds more than what was there before."""
+    event = threading.Event()
+    look = PeakMemory._look
+
+    def looks(peak):
+        look(peak)
+        if peak._largest > held + 0.9 * _SIZE:
+            event.set()
+
+    monkeypatch.setattr(peak_memory, "_SECONDS", 0.05)
+    monkeypatch.setattr(PeakMemory, "_look", looks)
+    return event
+
+
+def test_what_was_allocated_and_freed_within_the_block_counts(held):
+    with PeakMemory() as peak:
+        filled()
+    assert peak.bytes == pytest.approx(held + _SIZE, abs=_SLACK)
+
+
+def test_a_peak_before_the_block_does_not_count_but_what_is_still_held_does(held):
+    kept = filled()
+    filled()
+    with PeakMemory() as peak:
+        pass
+    assert peak.bytes == pytest.approx(held + len(kept), abs=_SLACK)
+
+
+def test_a_block_that_raises_has_its_peak_too(held):
+    peak = PeakMemory()
+    with pytest.raises(IndexError), peak:
+        filled()[_SIZE]
+    assert peak.bytes == pytest.approx(held + _SIZE, abs=_SLACK)
+
+
+def test_where_the_kernels_peak_cannot_be_reset_looks_find_what_is_held_for_long(monkeypatch, held, seen):
+    monkeypatch.setattr(peak_memory, "_reset_peak", lambda: False)
+    filled()
+    with PeakMemory() as peak:
+        kept = filled()
+        assert seen.wait(30)
+        del kept
+    assert peak.bytes == pytest.approx(held + _SIZE, abs=_SLACK)
+
+
+def test_the_right_to_reset_the_kernels_peak_is_asked_for_not_taken_for_granted(monkeypatch):
+    def denied(*arguments):
+        raise PermissionError
+
+    monkeypatch.setattr("builtins.open", denied)
+    assert not peak_memory._reset_peak()
+
+
+def test_a_child_counts_while_it_lives(held, seen):
+    code = f"held = bytearray(b'1') * {_SIZE}; input()"
+    with PeakMemory() as peak, subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as child:
+        assert seen.wait(30)
+        child.communicate(b"\n")
+    assert peak.bytes == pytest.approx(held + _SIZE, abs=_SLACK)
+    with PeakMemory() as peak:
+        pass
+    assert peak.bytes == pytest.approx(held, abs=_SLACK)

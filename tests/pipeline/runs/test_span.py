@@ -1,0 +1,137 @@
+"""`framecast run --span`: which span is taken, when there is nothing to do, and that TFX is not loaded to say so."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from framecast.pipeline.runs import lock
+
+_CONFIG = """
+data: {train: "day{SPAN}/*.gz", eval: "eval{SPAN}/*.gz"}
+clip: {frames: {min: 8, max: 24}}
+task: {horizon: 6, context: {min: 2}}
+model: {preset: convlstm-tiny}
+train: {steps: 10}
+push: {directory: serving}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(_CONFIG)
+    for name in ("day1/a.gz", "eval1/a.gz", "day2/a.gz", "eval2/a.gz", "day3/a.gz"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.fixture
+def ran(folder):
+    """Writes the record of a run."""
+
+    def ran(name, spans, verdict, components=("ClipExampleGen", "Pusher"), train="day{SPAN}/*.gz"):
+        run = folder / "work" / "runs" / name
+        run.mkdir(parents=True)
+        (run / "config.yaml").write_text(yaml.safe_dump({"data": {"train": str(folder / train)}}))
+        if verdict is not None:
+            parts = [{"name": component} for component in components]
+            (run / "run.json").write_text(json.dumps({"verdict": verdict, "spans": spans, "components": parts}))
+
+    return ran
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The configurations of runs that were begun; nothing is run."""
+    from framecast.pipeline.runs import run as runs
+
+    configs = []
+
+    def begin(config, *_):
+        configs.append(config)
+        return runs.Result(verdict="pushed")
+
+    monkeypatch.setattr(runs, "_recorded_run", begin)
+    return configs
+
+
+@pytest.mark.parametrize("verdict", ["pushed", "unchanged", "lost"])
+def test_a_span_that_a_run_ended_with_is_not_run_again(framecast, ran, started, verdict):
+    ran("20260101-000000-000000", [1, 2], verdict)
+    ran("20260102-000000-000000", [1], "pushed")  # Back, to fill a gap.
+    answer = framecast("run", "config.yaml", "--span", "latest")
+    assert (answer.code, started) == (0, [])
+    done = f"unchanged: nothing to do: span 2 is what run 20260101-000000-000000 ended with: {verdict}; span 3 is not"
+    assert answer.text.startswith(done)
+    told = json.loads(framecast("run", "config.yaml", "--span", "latest", "--json").out)
+    assert told["verdict"] == "unchanged"
+    assert framecast("run", "config.yaml", "--span", "2").code == 0
+    assert [config.data.newest_span for config in started] == [2]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"spans": [2], "verdict": "failed"},
+        {"spans": [2], "verdict": None},
+        {"spans": [2], "verdict": "unchanged", "components": ["ClipExampleGen", "Transform"]},
+        {"spans": [2], "verdict": "pushed", "train": "week{SPAN}/*.gz"},
+        {"spans": [1], "verdict": "pushed"},
+    ],
+    ids=["failed", "killed", "stopped as asked", "of other data", "of the span before"],
+)
+def test_a_span_that_no_run_ended_with_is_run(framecast, ran, started, run):
+    ran("20260101-000000-000000", **run)
+    assert framecast("run", "config.yaml", "--span", "latest").code == 0
+    assert [config.data.newest_span for config in started] == [2]
+
+
+def test_without_a_whole_span_there_is_nothing_to_do(framecast, folder, started):
+    for day in (1, 2):
+        (folder / f"day{day}" / ".b.gz.part").touch()
+    answer = framecast("run", "config.yaml", "--span", "latest")
+    assert (answer.code, started) == (0, [])
+    assert f"span 1 is not whole: data.train: {folder}/day1/.b.gz.part is still being written" in answer.text
+    assert not (folder / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--span=latest", "--set=data={train: day1/*, eval: null}"], "--span latest: expected {SPAN} in data.train"),
+        (["--span=newest"], "--span: expected latest or a number, received newest"),
+        (["--span=7"], "/day{SPAN}/*.gz (1, 2, 3), received 7"),
+        (["--span=3"], "data.eval: expected files of the spans of data.train, received none of span 3"),
+        (["--span=latest", "--set=data.train=week{SPAN}/*"], "data.train: expected files, received none that match"),
+    ],
+)
+def test_a_span_that_cannot_be_is_refused_by_name(framecast, folder, arguments, message):
+    answer = framecast("run", "config.yaml", *arguments)
+    assert answer.code == 2
+    assert message in answer.text
+
+
+def test_a_second_run_ends_at_once_while_one_runs(framecast, folder, started):
+    (folder / "work").mkdir()
+    with lock.exclusive(folder / "work"):
+        answer = framecast("run", "config.yaml", "--span", "latest")
+    assert (answer.code, started) == (1, [])
+    assert "expected no other run in this work directory, found process" in answer.text
+
+
+def test_nothing_heavy_is_imported_to_find_nothing_to_do(folder, ran):
+    ran("20260101-000000-000000", [2], "lost")
+    code = (
+        "import sys\n"
+        "from framecast.pipeline import cli\n"
+        "sys.argv = ['framecast', 'run', 'config.yaml', '--span', 'latest']\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "loaded = [name for name in ('tensorflow', 'tfx', 'apache_beam', 'keras') if name in sys.modules]\n"
+        "assert not loaded, loaded\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

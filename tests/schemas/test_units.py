@@ -1,0 +1,13 @@
+import numpy as np
+import pytest
+
+from framecast.schemas.units import rain_to_dbz
+
+
+@pytest.mark.parametrize(("rate", "reflectivity"), [(1, 23.0103), (2, 27.8268), (10, 39.0103), (0.1, 7.0103)])
+def test_reflectivity_is_that_of_marshall_and_palmer(rate, reflectivity):
+    assert rain_to_dbz(rate) == pytest.approx(reflectivity, abs=1e-4)
+
+
+def test_arrays_keep_their_shape():
+    assert rain_to_dbz(np.ones((2, 3), np.float32)).shape == (2, 3)

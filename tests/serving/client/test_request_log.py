@@ -1,0 +1,247 @@
+"""The log of requests: what was asked is there, frame for frame, and no forecast waits for it or fails with it."""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from framecast.clips.records import find_files, read_records
+from framecast.clips.validation import read_clips
+from framecast.schemas.clip_spec import ClipSpec, FrameRange
+from framecast.serving.client import request_log
+from framecast.serving.client.client import Forecaster
+from framecast.serving.client.request_log import RequestLog
+from framecast.serving.server.model_manager import one_model
+from framecast.serving.server.server import Server
+
+_SPEC = ClipSpec(frames=FrameRange(min=1, max=8))
+
+
+@pytest.fixture(scope="module")
+def address(exported, tmp_path_factory):
+    base_path = tmp_path_factory.mktemp("toy")
+    os.symlink(exported(1.0), base_path / "1")
+    with Server(one_model("toy", str(base_path))) as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "requests"
+
+
+def logged(folder):
+    """The clips in a log, each checked against the contract."""
+    return [clip for path in find_files([str(folder)]) for clip in read_clips(path, _SPEC)]
+
+
+def frames_of(clip):
+    encoded = clip.feature_lists.feature_list["image/encoded"].feature
+    return np.stack([tf.io.decode_png(frame.bytes_list.value[0]).numpy() for frame in encoded])
+
+
+def text(clip, name):
+    return clip.context.feature[name].bytes_list.value[0].decode()
+
+
+def add(folder, clips, **arguments):
+    log = RequestLog(folder, share=1, **arguments)
+    log.add(clips)
+    log.close()
+
+
+def test_requested_clips_are_logged_frame_for_frame_by_the_contract(address, folder, random_clip):
+    asked = [random_clip(0), random_clip(1, 5, 16, 12), random_clip(2)]
+    with Forecaster(address, model="toy", log=RequestLog(folder, share=1, frame_rate=0.2)) as forecaster:
+        forecaster.forecast(asked[:2])
+        forecaster.forecast(asked[2:])
+    clips = logged(folder)
+    for clip, frames in zip(clips, asked, strict=True):
+        np.testing.assert_array_equal(frames_of(clip), frames)
+    times = [time.int64_list.value[0] for time in clips[0].feature_lists.feature_list["image/timestamp"].feature]
+    assert times == [0, 5_000_000, 10_000_000]
+    assert len({text(clip, "example/id") for clip in clips}) == 3
+    assert len({text(clip, "clip/media_id") for clip in clips}) == 1
+
+
+def test_requested_examples_are_logged_as_they_are(address, folder, tmp_path, random_clip):
+    add(tmp_path / "made", [random_clip(0), random_clip(1, 5)])
+    examples = [record for path in find_files([str(tmp_path / "made")]) for _, record in read_records(path)]
+    with Forecaster(address, model="toy", log=RequestLog(folder, share=1)) as forecaster:
+        forecaster.forecast_examples(examples)
+    assert [record for path in find_files([str(folder)]) for _, record in read_records(path)] == examples
+
+
+def test_refused_requests_are_not_logged(address, folder, random_clip):
+    with Forecaster(address, model="toy", log=RequestLog(folder, share=1)) as forecaster:
+        with pytest.raises(grpc.RpcError):
+            forecaster.forecast([random_clip(0), np.zeros((0, 8, 6, 1), np.uint8)])
+        with pytest.raises(grpc.RpcError):
+            forecaster.forecast_examples([tf.train.SequenceExample().SerializeToString()])
+    assert not folder.exists()
+
+
+def test_an_array_may_be_written_into_once_it_is_answered(folder, random_clip, monkeypatch):
+    clip = random_clip(0)
+    asked = clip.copy()
+    go = threading.Event()
+    encode = request_log.encode_clip
+    monkeypatch.setattr(request_log, "encode_clip", lambda *args, **kwargs: go.wait() and encode(*args, **kwargs))
+    log = RequestLog(folder, share=1)
+    log.add([clip])
+    clip[:] = 0
+    go.set()
+    log.close()
+    np.testing.assert_array_equal(frames_of(logged(folder)[0]), asked)
+
+
+def test_a_share_of_the_clips_is_logged(folder, tmp_path):
+    clips = list(np.arange(400, dtype=np.uint16).reshape(400, 1, 1, 1, 1))
+    drawn = []
+    for place in (folder, tmp_path / "again"):
+        log = RequestLog(place, share=0.25, seed=7)
+        log.add(clips)
+        log.close()
+        spec = _SPEC.model_copy(update={"dtype": "uint16"})
+        read = [clip for path in find_files([str(place)]) for clip in read_clips(path, spec)]
+        drawn.append([text(clip, "example/id").rpartition("-")[2] for clip in read])
+    assert drawn[0] == drawn[1]
+    assert 65 <= len(drawn[0]) <= 135  # Within four standard deviations of the binomial's 100.
+
+
+def test_files_are_closed_at_their_size(folder, random_clip):
+    add(folder, [random_clip(seed) for seed in range(20)], file_bytes=3000)
+    sizes = [path.stat().st_size for path in folder.iterdir()]
+    assert len(sizes) > 2
+    assert max(sizes) < 3000 + 1000
+    assert len(logged(folder)) == 20
+    assert all(path.suffix == ".tfrecord" and not path.name.startswith(".") for path in folder.iterdir())
+
+
+def test_a_file_open_for_long_is_closed_without_another_request(folder, random_clip, monkeypatch, wait_until):
+    monkeypatch.setattr(request_log, "_LONGEST_OPEN", 0.01)
+    log = RequestLog(folder, share=1)
+    log.add([random_clip(0)])
+    wait_until(lambda: folder.exists() and list(folder.glob("2*.tfrecord")), what="a whole file")
+    log.add([random_clip(1)])
+    log.close()
+    assert len(logged(folder)) == 2
+
+
+def test_logging_ends_when_the_folder_is_full_and_says_so_once(address, folder, random_clip, caplog):
+    clips = [random_clip(seed) for seed in range(20)]
+    add(folder, clips[:3])
+    log = RequestLog(folder, share=1, file_bytes=2000, most_bytes=6000)
+    with Forecaster(address, model="toy", log=log) as forecaster:
+        for clip in clips:
+            assert len(forecaster.forecast([clip])) == 1
+    assert 3 < len(logged(folder)) < 20
+    assert 5000 < sum(path.stat().st_size for path in folder.iterdir()) <= 6000
+    assert [record.message for record in caplog.records if record.name == request_log.__name__] == [
+        f"{folder}: expected at most 6000 bytes: requests are logged no more"
+    ]
+
+
+def test_a_log_that_cannot_write_fails_no_forecast_and_says_so_once(address, folder, random_clip, caplog):
+    folder.write_text("a file where the folder should be")
+    with Forecaster(address, model="toy", log=RequestLog(folder, share=1)) as forecaster:
+        for seed in range(3):
+            assert len(forecaster.forecast([random_clip(seed)])) == 1
+    (record,) = [record for record in caplog.records if record.name == request_log.__name__]
+    assert record.levelno == logging.ERROR
+    assert record.exc_info[0] is FileExistsError
+
+
+def test_a_disk_that_fails_leaves_whole_files_only(folder, random_clip, monkeypatch, caplog):
+    write = request_log.write_records
+
+    def fail(path, records):
+        write(path, [next(records)])
+        raise OSError("no space left on device")
+
+    add(folder, [random_clip(0)])
+    monkeypatch.setattr(request_log, "write_records", fail)
+    add(folder, [random_clip(1), random_clip(2)])
+    assert len(logged(folder)) == 1
+    assert len(list(folder.iterdir())) == 1
+    assert "no space left on device" in caplog.text
+
+
+def test_no_forecast_waits_for_a_log_that_is_behind(address, folder, random_clip, monkeypatch, caplog):
+    go = threading.Event()
+    write = request_log.write_records
+    monkeypatch.setattr(request_log, "write_records", lambda *args: go.wait() and write(*args))
+    monkeypatch.setattr(request_log, "_MOST_WAITING", 5 * random_clip(0).nbytes)
+    with Forecaster(address, model="toy", log=RequestLog(folder, share=1)) as forecaster:
+        for seed in range(20):
+            forecaster.forecast([random_clip(seed)])
+        go.set()
+    # Five wait, and one more if the first was taken before the sixth came.
+    left_out = 20 - len(logged(folder))
+    assert left_out in (14, 15)
+    assert f"left out {left_out} clips" in caplog.text
+
+
+def test_a_clip_however_large_is_logged_when_none_waits(folder, random_clip, monkeypatch):
+    monkeypatch.setattr(request_log, "_MOST_WAITING", 1)
+    add(folder, [random_clip(0)])
+    assert len(logged(folder)) == 1
+
+
+def test_several_logs_share_a_folder(folder, random_clip):
+    logs = [RequestLog(folder, share=1, file_bytes=1000) for _ in range(4)]
+    for log in logs:
+        log.add([random_clip(seed) for seed in range(10)])
+    for log in logs:
+        log.close()
+    assert len({text(clip, "example/id") for clip in logged(folder)}) == 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"share": 1.5}, "share: .* received 1.5"), ({"frame_rate": 0}, "frame_rate: .* received 0")],
+)
+def test_arguments_out_of_range_are_named(folder, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        RequestLog(folder, **arguments)
+
+
+_CLIENT = """
+import sys
+import time
+import numpy as np
+from framecast.serving.client.client import Forecaster
+assert "framecast.clips.codec" not in sys.modules, "a client without a log needs the log's packages"
+from framecast.serving.client.request_log import RequestLog
+log = RequestLog(sys.argv[1], share=1, file_bytes=2**15)
+# Noise does not get smaller: the first clip fills a file, and the others together do not.
+log.add([np.random.default_rng(0).integers(0, 256, (8, 128, 64, 1), np.uint8)])
+log.add([np.full((3, 8, 6, 1), number, np.uint8) for number in range(19)])
+if sys.argv[2] == "wait":
+    time.sleep(600)
+"""
+
+
+def _client(folder, then):
+    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", _CLIENT, str(folder), then])
+
+
+def test_a_process_that_is_killed_leaves_whole_files(folder, wait_until):
+    process = _client(folder, "wait")
+    try:
+        wait_until(lambda: list(folder.glob("2*.tfrecord")) and list(folder.glob(".2*.tfrecord")), what="an open file")
+    finally:
+        process.kill()
+        process.wait()
+    assert len(logged(folder)) == 1
+
+
+def test_a_process_that_ends_without_closing_its_log_keeps_it(folder):
+    assert _client(folder, "end").wait(120) == 0
+    assert len(logged(folder)) == 20

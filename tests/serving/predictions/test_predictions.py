@@ -1,0 +1,317 @@
+"""Answers in files, read back by what others would read them with."""
+
+import io
+import os
+
+import netCDF4
+import numpy as np
+import pyarrow.parquet
+import pytest
+import tensorflow as tf
+import xarray as xr
+from PIL import Image
+
+from framecast.clips.codec import decode_frames, encode_clip
+from framecast.clips.validation import read_clips
+from framecast.schemas.clip_spec import ClipSpec, FrameRange, PixelValue
+from framecast.serving.predictions.prediction import Answer
+from framecast.serving.predictions.writers import check_path, write_answers
+
+_START = 1_600_000_000_123_457  # Microseconds since 1970, no whole second.
+_INTERVAL = 300_000_000
+_VALUE = PixelValue(unit="dBZ", scale=0.25, offset=-10.0)
+_MISSING = {"uint8": 255, "uint16": 0, "float32": -1.0}
+
+
+def make_answer(
+    name="storm-1", dtype="uint8", channels=1, height=5, width=7, start=_START, interval=_INTERVAL, missing=True
+):
+    """Four frames of which two were sent, and a forecast of two more frames; the pixel (0, 0) is always missing."""
+    rng = np.random.default_rng(len(name))
+    shares = rng.random((4, height, width, channels)).astype(np.float32)
+    largest = 1 if dtype == "float32" else np.iinfo(dtype).max
+    frames = (shares * largest).astype(dtype)
+    forecast = rng.random((2, height, width, channels)).astype(np.float32)
+    forecast[0, 1, 0], forecast[0, 1, 1] = (
+        0.0,
+        1.0,
+    )  # The pixels for missing of both integer types, where pixels are known.
+    pixel = _MISSING[dtype] if missing else None
+    if missing:
+        frames[:, 0, 0] = pixel
+        frames[0, 2, 2] = frames[3, 3, 3] = pixel
+    example = encode_clip(
+        frames,
+        example_id=name,
+        media_id="radar-a",
+        frame_rate=1e6 / interval,
+        timestamps=[start + number * interval for number in range(4)],
+        label_string=["storm"],
+        value=_VALUE,
+        missing=pixel,
+    )
+    example.context.feature["station/name"].bytes_list.value.append(b"De Bilt")
+    example.context.feature["clip/mean"].float_list.value.append(0.5)
+    return Answer(example, frames[:2], frames[2:], {"forecast": forecast}, 3, missing=pixel, value=_VALUE)
+
+
+def scores(name, outputs, series, times=(0, 100_000, 200_000)):
+    frames = np.zeros((3, 4, 4, 1), np.uint8)
+    example = encode_clip(frames, example_id=name, media_id="m", frame_rate=10.0, timestamps=times)
+    return Answer(example, frames, None, outputs, 7, series=frozenset(series))
+
+
+def test_netcdf_has_physical_values_at_their_valid_times(tmp_path):
+    answers = [make_answer("storm-1"), make_answer("storm-22", start=_START + 7_000_001)]
+    path = tmp_path / "forecast.nc"
+    write_answers(path, answers, model="radar")
+    with netCDF4.Dataset(path) as file:
+        assert file.Conventions == "CF-1.8"
+        assert (file.model_name, file.model_version) == ("radar", "3")
+        variable = file["forecast"]
+        assert variable.dimensions == ("clip", "lead_time", "y", "x")
+        assert (variable.units, variable.standard_name) == ("dBZ", "equivalent_reflectivity_factor")
+        assert np.isnan(variable._FillValue)
+        period, reference, time = (file[name] for name in ("lead_time", "forecast_reference_time", "time"))
+        assert (period.standard_name, period.units) == ("forecast_period", "s")
+        assert (reference.standard_name, reference.dimensions) == ("forecast_reference_time", ("clip",))
+        assert (time.standard_name, time.dimensions) == ("time", ("clip", "lead_time"))
+        for name in ("lead_time", "forecast_reference_time", "time"):
+            assert "_FillValue" not in file[name].ncattrs()
+        np.testing.assert_array_equal(period[:], [300, 600])
+        epoch = netCDF4.num2date(0, time.units, time.calendar)
+        assert (epoch.year, epoch.month, epoch.day, epoch.hour) == (1970, 1, 1, 0)
+    with xr.open_dataset(path) as data:
+        for number, answer in enumerate(answers):
+            for name, pixels, missing in (
+                ("forecast", answer.outputs["forecast"][..., 0].astype(float) * 255, [(0, 0, 0), (1, 0, 0)]),
+                ("observation", answer.truth[..., 0].astype(float), [(0, 0, 0), (1, 0, 0), (1, 3, 3)]),
+            ):
+                expected = pixels * 0.25 - 10
+                for place in missing:
+                    expected[place] = np.nan
+                np.testing.assert_allclose(data[name][number], expected, rtol=1e-6, atol=1e-6)
+        last = np.array([_START, _START + 7_000_001]) + _INTERVAL
+        expected = (last[:, None] + np.array([1, 2]) * _INTERVAL).astype("datetime64[us]")
+        assert abs(data["time"].values - expected).max() <= np.timedelta64(1, "us")
+        assert abs(data["forecast_reference_time"].values - last.astype("datetime64[us]")).max() <= np.timedelta64(
+            1, "us"
+        )
+        assert data["example_id"].values.tolist() == ["storm-1", "storm-22"]
+        assert data["media_id"].values.tolist() == ["radar-a", "radar-a"]
+
+
+def test_netcdf_of_pixels_that_stand_for_nothing_is_in_0_to_1_and_has_a_channel_axis(tmp_path):
+    told = make_answer(channels=3, missing=False)
+    answer = Answer(told.example, told.context, None, told.outputs, 3)
+    write_answers(tmp_path / "forecast.nc", [answer], model="rgb")
+    with xr.open_dataset(tmp_path / "forecast.nc") as data:
+        assert data["forecast"].dims == ("clip", "lead_time", "channel", "y", "x")
+        assert data["forecast"].attrs["units"] == "1"
+        assert "standard_name" not in data["forecast"].attrs
+        assert "observation" not in data
+        np.testing.assert_array_equal(
+            data["forecast"][0].transpose("lead_time", "y", "x", "channel"), answer.outputs["forecast"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"width": 8}, r"clip b: expected a forecast .* \(2, 5, 7, 1\), as clip storm-1 has, .* received \(2, 5, 8, 1"),
+        ({"interval": 600_000_000}, "clip b: expected an interval of 300 s, .* received 600 s"),
+    ],
+)
+def test_netcdf_names_the_clip_that_does_not_fit_and_leaves_what_was_there(tmp_path, other, message):
+    path = tmp_path / "forecast.nc"
+    path.write_text("before")
+    with pytest.raises(ValueError, match=message):
+        write_answers(path, [make_answer(), make_answer("b", **other)], model="radar")
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["forecast.nc"]
+
+
+def expected_pixels(answer, dtype):
+    """The forecast as NumPy makes pixels of it, the pixel for missing kept for what is."""
+    if dtype == "float32":
+        pixels = answer.outputs["forecast"].copy()
+    else:
+        pixels = np.round(answer.outputs["forecast"].astype(np.float64) * np.iinfo(dtype).max)
+        pixels[pixels == _MISSING[dtype]] += -1 if _MISSING[dtype] else 1
+    pixels[:, 0, 0] = _MISSING[dtype]
+    return pixels.astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels", "name"),
+    [
+        ("uint8", 1, "a.tfrecord"),
+        ("uint8", 3, "a.tfrecord.gz"),
+        ("uint16", 1, "a.tfrecord"),
+        ("float32", 2, "a.tfrecord"),
+    ],
+)
+def test_forecasts_are_clips_that_go_on_where_theirs_ended(tmp_path, dtype, channels, name):
+    answers = [make_answer(f"clip-{number}", dtype, channels) for number in range(2)]
+    path = tmp_path / name
+    write_answers(path, answers, model="radar")
+    spec = ClipSpec(
+        channels=channels, dtype=dtype, frames=FrameRange(min=2, max=2), missing=_MISSING[dtype], value=_VALUE
+    )
+    for answer, example in zip(answers, read_clips(str(path), spec), strict=True):
+        np.testing.assert_array_equal(decode_frames(example, spec), expected_pixels(answer, dtype))
+
+    compression = "GZIP" if name.endswith(".gz") else ""
+    records = tf.data.TFRecordDataset(str(path), compression).as_numpy_iterator()
+    for answer, record in zip(answers, records, strict=True):
+        context, lists = tf.io.parse_single_sequence_example(
+            record,
+            context_features={
+                "example/id": tf.io.FixedLenFeature([], tf.string),
+                "clip/media_id": tf.io.FixedLenFeature([], tf.string),
+                "station/name": tf.io.FixedLenFeature([], tf.string),
+                "clip/label/string": tf.io.FixedLenFeature([], tf.string),
+                "clip/value/unit": tf.io.FixedLenFeature([], tf.string),
+                "clip/value/scale": tf.io.FixedLenFeature([], tf.float32),
+                "image/frame_rate": tf.io.FixedLenFeature([], tf.float32),
+                "clip/mean": tf.io.VarLenFeature(tf.float32),
+            },
+            sequence_features={
+                "image/encoded": tf.io.FixedLenSequenceFeature([], tf.string),
+                "image/timestamp": tf.io.FixedLenSequenceFeature([], tf.int64),
+            },
+        )
+        assert context["example/id"].numpy().decode() == answer.name
+        assert context["clip/media_id"] == b"radar-a"
+        assert (context["station/name"], context["clip/label/string"]) == (b"De Bilt", b"storm")
+        assert (context["clip/value/unit"], context["clip/value/scale"]) == (b"dBZ", 0.25)
+        np.testing.assert_allclose(context["image/frame_rate"], 1 / 300)
+        assert not context["clip/mean"].values.numpy().size  # A fact of the clip that was asked about.
+        last = _START + _INTERVAL
+        assert lists["image/timestamp"].numpy().tolist() == [last + _INTERVAL, last + 2 * _INTERVAL]
+        for encoded, pixels in zip(lists["image/encoded"].numpy(), expected_pixels(answer, dtype), strict=True):
+            if dtype == "float32":
+                frame = np.frombuffer(encoded, "<f4").reshape(pixels.shape)
+            else:
+                frame = np.asarray(Image.open(io.BytesIO(encoded))).reshape(pixels.shape)
+            np.testing.assert_array_equal(frame, pixels)
+
+
+def test_forecasts_of_jpeg_clips_lose_nothing(tmp_path):
+    answer = make_answer(missing=False)
+    answer.example.context.feature["image/format"].bytes_list.value[:] = [b"JPEG"]
+    write_answers(tmp_path / "a.tfrecord", [answer], model="radar")
+    spec = ClipSpec(frames=FrameRange(min=2, max=2))
+    (example,) = read_clips(str(tmp_path / "a.tfrecord"), spec)
+    expected = np.round(answer.outputs["forecast"].astype(np.float64) * 255)
+    np.testing.assert_array_equal(decode_frames(example, spec), expected)
+
+
+def test_scores_are_written_into_the_clip(tmp_path):
+    outputs = {"anomaly_score": np.float32([0, 0.5, 2]), "clip_anomaly_score": np.float32(1.5)}
+    a = scores("a", outputs, ["anomaly_score"])
+    # As many classes as frames: the shape alone would not tell what they are.
+    b = scores("b", {"probabilities": np.float32([0.25, 0.5, 0.25])}, [])
+    c = scores("c", {"probabilities": np.float32([[0, 1], [0.5, 0.5], [1, 0]])}, ["probabilities"])
+    path = str(tmp_path / "scores.tfrecord")
+    write_answers(path, [a, b, c], model="motion")
+    spec = ClipSpec(frames=FrameRange(min=3, max=3))
+    assert len(list(read_clips(path, spec))) == 3
+    first, second, third = (
+        tf.train.SequenceExample.FromString(record) for record in tf.data.TFRecordDataset(path).as_numpy_iterator()
+    )
+    entries = first.feature_lists.feature_list["anomaly_score"].feature
+    assert [list(entry.float_list.value) for entry in entries] == [[0], [0.5], [2]]
+    assert first.context.feature["clip_anomaly_score"].float_list.value[:] == [1.5]
+    assert first.feature_lists.feature_list["image/encoded"] == a.example.feature_lists.feature_list["image/encoded"]
+    assert second.context.feature["probabilities"].float_list.value[:] == [0.25, 0.5, 0.25]
+    entries = third.feature_lists.feature_list["probabilities"].feature
+    assert [list(entry.float_list.value) for entry in entries] == [[0, 1], [0.5, 0.5], [1, 0]]
+
+
+def test_npz_has_each_output_as_the_model_gave_it(tmp_path):
+    answers = [make_answer("a"), make_answer("b", height=9)]
+    write_answers(tmp_path / "answers.npz", answers, model="radar")
+    with np.load(tmp_path / "answers.npz") as data:
+        assert data["example_id"].tolist() == ["a", "b"]
+        assert data["media_id"].tolist() == ["radar-a", "radar-a"]
+        assert (str(data["model"]), data["version"].tolist()) == ("radar", [3, 3])
+        for number, answer in enumerate(answers):
+            np.testing.assert_array_equal(data[f"forecast/{number}"], answer.outputs["forecast"])
+            assert data[f"time/{number}"].tolist() == [_START + 2 * _INTERVAL, _START + 3 * _INTERVAL]
+    write_answers(tmp_path / "scores.npz", [scores("c", {"value": np.float32([1, 2, 3])}, ["value"])], model="m")
+    with np.load(tmp_path / "scores.npz") as data:
+        assert data["value/0"].tolist() == [1, 2, 3]
+        assert data["time/0"].tolist() == [0, 100_000, 200_000]
+
+
+def test_parquet_is_a_table_with_a_row_a_clip(tmp_path):
+    scored = {
+        "anomaly_score": np.array([0, 0.5, 2], np.float32),
+        "probabilities": np.array([[0.25, 0.75]] * 3, np.float32),
+        "clip_anomaly_score": np.float32(2),
+    }
+    path = tmp_path / "scores.parquet"
+    write_answers(path, [scores("a", scored, {"anomaly_score"}), scores("b", scored, {"anomaly_score"})], model="radar")
+    file = pyarrow.parquet.ParquetFile(path)
+    assert file.schema_arrow.metadata[b"model"] == b"radar"
+    assert file.read().to_pylist() == [
+        {
+            "example_id": name,
+            "media_id": "m",
+            "model_version": 7,
+            "time": [0, 100_000, 200_000],
+            "anomaly_score": [0, 0.5, 2],
+            "clip_anomaly_score": 2,
+            "probabilities": [[0.25, 0.75]] * 3,
+        }
+        for name in "ab"
+    ]
+    with pytest.raises(ValueError, match="clip storm-1: expected scores, probabilities or values, received forecast"):
+        write_answers(path, [make_answer()], model="radar")
+
+
+def test_an_animation_has_a_frame_for_each_frame_sent_and_forecast(tmp_path):
+    write_answers(tmp_path / "forecast.gif", [make_answer()], model="radar")
+    with Image.open(tmp_path / "forecast.gif") as image:
+        assert (image.format, image.n_frames) == ("GIF", 4)
+
+
+def test_times_of_a_rate_that_is_no_whole_number_of_microseconds_do_not_drift(tmp_path):
+    frames = np.zeros((16, 8, 8, 1), np.uint8)
+    example = encode_clip(frames, example_id="v", media_id="v", frame_rate=30.0)
+    answer = Answer(example, frames, None, {"forecast": np.zeros((20, 8, 8, 1), np.float32)}, 1)
+    exact = np.arange(16, 36) * 1e6 / 30
+    assert np.abs(np.array(answer.forecast_times) - exact).max() <= 2
+    write_answers(tmp_path / "v.tfrecord", [answer], model="v")
+    assert len(list(read_clips(str(tmp_path / "v.tfrecord"), ClipSpec(frames=FrameRange(min=1, max=99))))) == 1
+
+
+def test_one_frame_without_a_rate_has_no_forecast_times():
+    frames = np.zeros((1, 8, 8, 1), np.uint8)
+    example = encode_clip(frames, example_id="v", media_id="v", frame_rate=30.0)
+    answer = Answer(example, frames, None, {"forecast": np.zeros((1, 8, 8, 1), np.float32)}, 1)
+    assert answer.forecast_times == [33_333]
+    del example.context.feature["image/frame_rate"]
+    unknown = Answer(example, frames, None, answer.outputs, 1)
+    with pytest.raises(ValueError, match="clip v: expected image/frame_rate or two frames"):
+        _ = unknown.forecast_times
+    assert Answer(example, frames, None, answer.outputs, 1, frame_rate=10.0).forecast_times == [100_000]
+
+
+def test_a_path_that_cannot_be_written_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.mp4: expected a name that ends in \.gif, \.npz, .*\.nc"):
+        check_path("a.mp4")
+    with pytest.raises(FileNotFoundError, match="expected an existing folder"):
+        check_path(tmp_path / "no" / "a.npz")
+
+
+def test_a_file_that_is_there_is_replaced_whole(tmp_path):
+    path = tmp_path / "a.npz"
+    path.write_text("before")
+    os.link(path, tmp_path / "link")
+    write_answers(path, [make_answer()], model="radar")
+    assert (tmp_path / "link").read_text() == "before"  # Written beside it and renamed, not into it.
+    assert sorted(os.listdir(tmp_path)) == ["a.npz", "link"]
+    with np.load(path) as data:
+        assert data["example_id"].tolist() == ["storm-1"]
