@@ -17,7 +17,7 @@ from framecast.models.export.forecast import ForecastModule, ReferenceConstants
 from framecast.models.networks import presets
 from framecast.models.spec import ForecastTask
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
-from framecast.serving.client.client import Forecaster
+from framecast.serving.client.client import Client
 from framecast.serving.client.stream import LiveForecast
 from framecast.serving.server.server import Server
 
@@ -55,7 +55,7 @@ def compare(preset: str, side: int, horizon: int) -> str:
         export(preset, horizon, str(pathlib.Path(folder) / "1"))
         with Server("m", folder) as server:
             address = f"127.0.0.1:{server.port}"
-            with Forecaster(address, model="m") as clips, LiveForecast(address, model="m") as stream:
+            with Client(address, model="m") as clips, LiveForecast(address, model="m") as stream:
                 stream.push(frames[:CONTEXT])
                 for number in range(CONTEXT, len(frames)):
                     frame, clip = frames[number], frames[number - CONTEXT + 1 : number + 1]

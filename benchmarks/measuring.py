@@ -57,7 +57,7 @@ def run_evaluator(folder: pathlib.Path, examples: pathlib.Path, model: pathlib.P
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
     from tfx.types import standard_artifacts
 
-    from framecast.components.evaluator import Executor
+    from framecast.components.evaluator import EvaluatorExecutor
     from framecast.evaluation.gate.thresholds import build_eval_config
 
     artifacts = {
@@ -71,7 +71,7 @@ def run_evaluator(folder: pathlib.Path, examples: pathlib.Path, model: pathlib.P
     artifacts["examples"].split_names = '["eval"]'
     artifacts["examples"].set_string_custom_property("payload_format", "FORMAT_TF_SEQUENCE_EXAMPLE")
     evaluated = build_eval_config(config.evaluate, horizon=config.task.horizon)
-    Executor(BaseBeamExecutor.Context(beam_pipeline_args=beam.beam_flags(), tmp_dir=str(folder))).Do(
+    EvaluatorExecutor(BaseBeamExecutor.Context(beam_pipeline_args=beam.beam_flags(), tmp_dir=str(folder))).Do(
         {name: [artifacts[name]] for name in ("examples", "model")},
         {name: [artifacts[name]] for name in ("evaluation", "blessing")},
         {"eval_config": json_format.MessageToJson(evaluated), "example_splits": '["eval"]'},

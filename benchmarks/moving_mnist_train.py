@@ -42,12 +42,12 @@ def _ours(batches, steps):
     import keras
     import tensorflow as tf
 
-    from framecast.models.networks.frame_forecaster import Forecaster
+    from framecast.models.networks.frame_forecaster import FrameForecaster
     from framecast.models.spec import ForecastTask, TrainSpec
     from framecast.models.training.objectives import make_objective
 
     keras.utils.set_random_seed(0)
-    model = Forecaster(channels=1, filters=(_FILTERS,) * _LAYERS, kernel_size=_KERNEL, patch=_PATCH)
+    model = FrameForecaster(channels=1, filters=(_FILTERS,) * _LAYERS, kernel_size=_KERNEL, patch=_PATCH)
     objective = make_objective(ForecastTask(horizon=_FORECAST), TrainSpec(steps=steps, sampling="scheduled"))
     # As `framecast.models.training.loop` has it.
     optimizer = keras.optimizers.Adam(_PEAK_RATE, beta_2=0.99, global_clipnorm=1.0)

@@ -34,7 +34,7 @@ class BulkInferenceSpec(component_spec.ComponentSpec):
     OUTPUTS = {"answers": component_spec.ChannelParameter(type=simple_artifacts.File)}
 
 
-class Executor(base_beam_executor.BaseBeamExecutor):
+class BulkInferenceExecutor(base_beam_executor.BaseBeamExecutor):
     """Answers by the version that was pushed, or that serves already because the candidate is the same."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
@@ -83,7 +83,7 @@ class BulkInference(base_beam_component.BaseBeamComponent):
     """
 
     SPEC_CLASS = BulkInferenceSpec
-    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(BulkInferenceExecutor)
 
     def __init__(
         self,

@@ -98,7 +98,7 @@ class ClipExampleGen(component.FileBasedExampleGen):
         )
 
 
-class Executor(base_example_gen_executor.BaseExampleGenExecutor):
+class ClipExampleGenExecutor(base_example_gen_executor.BaseExampleGenExecutor):
     """Reads, checks and writes clips, each payload passing through once: no reshuffle holds a split in memory."""
 
     def GetInputSourceToExamplePTransform(self) -> beam.PTransform:
@@ -227,7 +227,7 @@ class Driver(driver.Driver):
         return exec_properties
 
 
-ClipExampleGen.EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+ClipExampleGen.EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(ClipExampleGenExecutor)
 ClipExampleGen.DRIVER_CLASS = Driver
 
 

@@ -27,7 +27,7 @@ class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
     }
 
 
-class Executor(executor.Executor):
+class EvaluatorExecutor(executor.Executor):
     """Evaluates few clips at once, without a baseline when ServingModel says that nothing comparable is serving."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
@@ -58,7 +58,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
     """
 
     SPEC_CLASS = EvaluatorSpec
-    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EvaluatorExecutor)
 
     def __init__(
         self,

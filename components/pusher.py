@@ -30,7 +30,7 @@ _INCOMPLETE = ".incomplete"
 _NUMBERED = re.compile(r"\.?(\d+)(\.\w+)?")
 
 
-class Executor(executor.Executor):
+class PusherExecutor(executor.Executor):
     """Copies a blessed model to a sibling, checks its digest, and renames it to a version above all others.
 
     TFX's own executor copies into the live folder, names versions by whole seconds, and reports an existing name as

@@ -9,7 +9,7 @@ from tfx.types import standard_component_specs
 STEPS = "train_steps"
 
 
-class Executor(executor.GenericExecutor):
+class TrainerExecutor(executor.GenericExecutor):
     """Trains for `train_steps`, an execution property, in place of `train.steps` of the configuration."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:

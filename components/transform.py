@@ -39,7 +39,7 @@ class StableEncoder:
         return [example.SerializeToString(deterministic=True) for example in examples]
 
 
-class Executor(executor.Executor):
+class TransformExecutor(executor.Executor):
     """Decodes few clips at once, whatever their size on disk, and writes stable records."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
@@ -52,4 +52,4 @@ class Executor(executor.Executor):
 class Transform(component.Transform):
     """TFX's Transform with that executor; the same arguments."""
 
-    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(TransformExecutor)

@@ -12,7 +12,7 @@ from tfx.types import artifact_utils, standard_component_specs
 TRIALS = "trials.json"  # In the artifact tuner_results, beside TFX's file: `models.tuning.tuner_fn`.
 
 
-class Executor(executor.Executor):
+class TunerExecutor(executor.Executor):
     """Searches, and writes the best hyperparameters and the trials."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
@@ -25,9 +25,9 @@ class Executor(executor.Executor):
 
 
 class Tuner(component.Tuner):
-    """TFX's Tuner with that executor; the same arguments, `tuner_fn` returning a `models.tuning.tuner_fn.Tuner`."""
+    """TFX's Tuner with that executor; the same arguments, `tuner_fn` returning a `TrialTuner`."""
 
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(TunerExecutor)
 
 
 def read_trials(folder: str) -> list[dict[str, Any]]:

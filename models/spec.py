@@ -123,7 +123,7 @@ class ModelSpec(Section):
     """A preset of `models.networks.presets`, or a builder `package.module:function` or `path/to/file.py:function`.
 
     For a forecast or anomaly scores a builder is called as `build(channels=int, dtype=keras.DTypePolicy)` and returns a
-    Keras model with the call contract of `framecast.models.networks.frame_forecaster.Forecaster`; for labels as
+    Keras model with the call contract of `framecast.models.networks.frame_forecaster.FrameForecaster`; for labels as
     `build(channels=int, outputs=int, dtype=keras.DTypePolicy)`, with that of `models.networks.labeller.Labeller`.
 
     A forecast model that has `Forecaster`'s methods `initial_states` and `forecast_next` as well is exported with the

@@ -11,7 +11,7 @@ from framecast.clips.convert.quantize import PixelScale, luminance, resize
 from framecast.clips.convert.sources.labels import Label
 from framecast.clips.convert.sources.source import BadSource, Recording
 from framecast.clips.convert.spec import ConvertSpec, CutSpec
-from framecast.clips.convert.windowing import Run, cut, frame_rate
+from framecast.clips.convert.windowing import Segment, cut, frame_rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ class _Painter:
         return pixels if self._cut.size is None else resize(pixels, self._cut.size, self.scale.missing)
 
 
-def _stacked(frames: list[np.ndarray], run: Run) -> np.ndarray:
+def _stacked(frames: list[np.ndarray], run: Segment) -> np.ndarray:
     """Returns `(time, height, width, channel)`."""
     for pixels, frame in zip(frames, run.frames, strict=True):
         if pixels.shape != frames[0].shape:
@@ -98,7 +98,7 @@ def _stacked(frames: list[np.ndarray], run: Run) -> np.ndarray:
 
 def _tiles(
     recording: Recording,
-    run: Run,
+    run: Segment,
     pixels: np.ndarray,
     rate: float,
     scale: PixelScale,

@@ -41,7 +41,7 @@ class BadSourcesError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Progress:
+class ConversionProgress:
     """How far a conversion has come.
 
     Args:
@@ -122,7 +122,7 @@ def convert(
     return manifest
 
 
-def read_progress(directory: str | os.PathLike[str]) -> Progress:
+def read_progress(directory: str | os.PathLike[str]) -> ConversionProgress:
     """Returns how far the conversion into `directory` has come; from any process, at any time."""
     state = pathlib.Path(directory) / _STATE
     clips = done = 0
@@ -134,7 +134,7 @@ def read_progress(directory: str | os.PathLike[str]) -> Progress:
     sources = 0
     with contextlib.suppress(OSError, ValueError):
         sources = json.loads((state / _PLAN).read_text())["sources"]
-    return Progress(clips, done, sources)
+    return ConversionProgress(clips, done, sources)
 
 
 class _Convert(beam.DoFn):

@@ -22,7 +22,7 @@ _GUESSED_FROM = 64  # Frames whose median spacing is the rate, where a source do
 
 
 @dataclasses.dataclass
-class Run:
+class Segment:
     """Frames for one clip.
 
     Args:
@@ -90,7 +90,7 @@ def cut(
     resolution: float,
     spec: CutSpec,
     tally: collections.Counter[str],
-) -> Iterator[Run]:
+) -> Iterator[Segment]:
     """Yields the runs of frames that make clips.
 
     Args:
@@ -204,7 +204,7 @@ def _windows(
     exact: bool,
     spec: CutSpec,
     tally: collections.Counter[str],
-) -> Iterator[Run]:
+) -> Iterator[Segment]:
     most, fewest = spec.frames.max, spec.frames.min
     stride = spec.stride or most
     held: collections.deque[_Timed] = collections.deque()
@@ -229,11 +229,11 @@ def _windows(
         tally["frames of no clip"] += fresh
 
 
-def _run(piece: int, items: list[_Timed], rate: float, exact: bool) -> Run:
+def _run(piece: int, items: list[_Timed], rate: float, exact: bool) -> Segment:
     start = items[0].time
     # Where a container rounds times to more than the contract allows, the even spacing is the truth.
     stamps = [item.time if exact else start + round(number * _MICROSECONDS / rate) for number, item in enumerate(items)]
-    return Run(piece, items[0].index, stamps, [item.frame for item in items])
+    return Segment(piece, items[0].index, stamps, [item.frame for item in items])
 
 
 def _few(stamps: list[int]) -> str:

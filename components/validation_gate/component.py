@@ -12,10 +12,10 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.experimental import simple_artifacts
 
 from framecast.components.validation_gate import span_statistics
-from framecast.components.validation_gate.drift import Comparison, compare
+from framecast.components.validation_gate.drift import SpanDrift, compare
 from framecast.components.validation_gate.drift_spec import DriftSpec
 
-DRIFT = "drift.json"  # In the output artifact: what was compared, a list of `Comparison`.
+DRIFT = "drift.json"  # In the output artifact: what was compared, a list of `SpanDrift`.
 
 
 class DataAnomaliesError(ValueError):
@@ -30,7 +30,7 @@ class DataDriftError(ValueError):
         comparisons: Everything that was compared.
     """
 
-    def __init__(self, message: str, comparisons: list[Comparison]):
+    def __init__(self, message: str, comparisons: list[SpanDrift]):
         super().__init__(message)
         self.comparisons = comparisons
 
@@ -95,7 +95,7 @@ def _anomalies(anomalies: standard_artifacts.ExampleAnomalies) -> list[str]:
 
 def _compare_spans(
     spans: list[int], statistics: dict[int, statistics_pb2.DatasetFeatureStatistics], kept: str, spec: DriftSpec
-) -> list[Comparison]:
+) -> list[SpanDrift]:
     comparisons = []
     for span in spans:
         accepted = span_statistics.kept_spans(kept)
@@ -110,17 +110,17 @@ def _compare_spans(
 
 def _compare_span(
     span: int, statistics: statistics_pb2.DatasetFeatureStatistics | None, kept: str, spec: DriftSpec
-) -> Comparison:
+) -> SpanDrift:
     if statistics is None:
-        return Comparison(span, why_not="no clips in the train split, nothing to compare")
+        return SpanDrift(span, why_not="no clips in the train split, nothing to compare")
     earlier = [number for number in span_statistics.kept_spans(kept) if number < span]
     if not earlier:
         why_not = "first span, nothing to compare with"
         if span_statistics.others_kept(kept):
             why_not += "; what is kept is of another clip contract or data.train"
-        return Comparison(span, statistics.num_examples, why_not=why_not)
+        return SpanDrift(span, statistics.num_examples, why_not=why_not)
     before = span_statistics.read_kept(kept, earlier[-1])
-    return Comparison(
+    return SpanDrift(
         span,
         statistics.num_examples,
         earlier[-1],
@@ -130,7 +130,7 @@ def _compare_span(
     )
 
 
-def _explain(drifted: list[Comparison]) -> str:
+def _explain(drifted: list[SpanDrift]) -> str:
     lines = ["the data drifted (--set data.drift.action=warn accepts them):"]
     for comparison in drifted:
         clips = f"{comparison.clips} clips, {comparison.clips_before} before"

@@ -7,7 +7,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class SpanDrift:
     """A span beside an earlier one.
 
     Args:

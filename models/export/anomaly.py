@@ -40,7 +40,7 @@ def frame_errors(
     """Compares each frame with its forecast from all frames before it.
 
     Args:
-        model: What has the call contract of `framecast.models.networks.frame_forecaster.Forecaster`.
+        model: What has the call contract of `framecast.models.networks.frame_forecaster.FrameForecaster`.
         frames: `(batch, time, height, width, channel)` float32 in [0, 1], 0 where not known.
         known: bool of that shape.
         length: `(batch,)` int32.
@@ -105,7 +105,7 @@ class AnomalyModule(ExportModule):
     """The forecaster as a judge of what it sees.
 
     Args:
-        model: Keras model with the call contract of `framecast.models.networks.frame_forecaster.Forecaster`.
+        model: Keras model with the call contract of `framecast.models.networks.frame_forecaster.FrameForecaster`.
         transform: As for `ExportModule`.
         clip: The clip contract.
         task: Shortest context.

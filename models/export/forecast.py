@@ -38,7 +38,7 @@ class ForecastModule(ExportModule):
     """The forecaster.
 
     Args:
-        model: Keras model with the call contract of `models.networks.frame_forecaster.Forecaster`; with its methods
+        model: Keras model with the call contract of `frame_forecaster.FrameForecaster`; with its methods
             `initial_states` and `forecast_next` too, there is a signature `step`.
         transform: As for `ExportModule`.
         clip: The clip contract.

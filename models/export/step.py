@@ -30,7 +30,7 @@ class Step:
 
     Args:
         model: Keras model with `initial_states` and `forecast_next` as
-            `models.networks.frame_forecaster.Forecaster` has them. Each state has the batch first and its channels
+            `models.networks.frame_forecaster.FrameForecaster` has them. Each state has the batch first and its channels
             last; of five axes the second is time, and free.
         clip: The clip contract.
         task: Horizon and shortest context.

@@ -54,7 +54,7 @@ def unpatchify(patches, patch: int, channels: int):
 
 
 @keras.saving.register_keras_serializable(package="framecast")
-class Forecaster(keras.Model):
+class FrameForecaster(keras.Model):
     """Predicts frame t + 1 from frames 0 .. t, and goes on from its own predictions where the context ends.
 
     Frames are cut into patches, whose pixels become channels, so that the recurrence runs at
@@ -239,7 +239,7 @@ class RolloutCell(keras.Layer):
         cells: The stacked cells, from the input upwards.
         patch: Side of a patch in pixels.
         channels: Channels of a frame.
-        predict: As for `Forecaster`.
+        predict: As for `FrameForecaster`.
 
     Input shape:
         `(batch, height, width, pixels + 1)` float32: the frame's patches, and 1 where the frame is observed, else 0.

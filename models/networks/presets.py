@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from framecast.models.networks.frame_forecaster import Forecaster
+from framecast.models.networks.frame_forecaster import FrameForecaster
 from framecast.models.networks.labeller import Labeller
 
 FORECASTERS: dict[str, dict[str, Any]] = {
@@ -40,7 +40,7 @@ def build(
         channels: Channels of a frame.
         dtype: Keras dtype policy of the computation.
         arguments: Of the model, in place of the preset's.
-        **outputs: `outputs` and `per` of a `Labeller`; nothing for a `Forecaster`.
+        **outputs: `outputs` and `per` of a `Labeller`; nothing for a `FrameForecaster`.
 
     Raises:
         ValueError: When there is no such preset of that kind of model, or the model does not take the arguments.
@@ -48,7 +48,7 @@ def build(
     known = LABELLERS if outputs else FORECASTERS
     if name not in known:
         raise ValueError(f"model.preset: expected one of {', '.join(known)}, received {name!r}")
-    model = Labeller if outputs else Forecaster
+    model = Labeller if outputs else FrameForecaster
     fixed = {"channels": channels, "dtype": dtype, **outputs}
     preset = {key: value for key, value in known[name].items() if key not in (arguments or {})}
     return call(model, arguments or {}, **preset, **fixed)

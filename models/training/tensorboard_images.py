@@ -32,7 +32,7 @@ class ForecastImages:
     Where hardly anything moves there is nothing to see.
 
     Args:
-        model: A model with the call contract of `models.networks.frame_forecaster.Forecaster`, as it is when called.
+        model: A model with the call contract of `frame_forecaster.FrameForecaster`, as it is when called.
         batches: Of the val split, as `framecast.models.training.input_pipeline` makes them.
         horizon: Frames at the end of each clip that are forecast; 0: each is forecast from all those before it.
         clip: The clip contract.

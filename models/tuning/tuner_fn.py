@@ -66,7 +66,7 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
     trials = Trials(strategy, settings, train_files, val_files)
     run_fn.survey(trials.pipeline, train_files, val_files, {})
     folder = os.path.join(settings["state"], _search_digest(settings, train_files))
-    return TunerFnResult(tuner=Tuner(trials, folder), fit_kwargs={})
+    return TunerFnResult(tuner=TrialTuner(trials, folder), fit_kwargs={})
 
 
 class Trials:
@@ -146,7 +146,7 @@ class Trials:
 
 
 @dataclasses.dataclass
-class Progress:
+class TrialProgress:
     """What is known of a trial besides its values, kept in its folder.
 
     Args:
@@ -160,7 +160,7 @@ class Progress:
     why: str = ""
 
     @classmethod
-    def read(cls, folder: str) -> "Progress":
+    def read(cls, folder: str) -> "TrialProgress":
         """Reads what was written last; nothing is known of a trial that was never evaluated."""
         path = os.path.join(folder, _PROGRESS)
         if not tf.io.gfile.exists(path):
@@ -211,7 +211,7 @@ def check_median(step: int, own: Mapping[int, float], others: Iterable[Mapping[i
         )
 
 
-class Tuner(base_tuner.BaseTuner):
+class TrialTuner(base_tuner.BaseTuner):
     """Runs trials one after the other.
 
     Args:
@@ -248,7 +248,7 @@ class Tuner(base_tuner.BaseTuner):
     def run_trial(self, trial: Trial) -> dict[str, float]:
         """Trains a trial, and returns its lowest val loss."""
         folder = self.get_trial_dir(trial.trial_id)
-        progress = Progress.read(folder)
+        progress = TrialProgress.read(folder)
         started = time.monotonic() - progress.seconds
 
         def evaluated(step: int, val_loss: float) -> None:
@@ -290,7 +290,7 @@ class Tuner(base_tuner.BaseTuner):
         found = []
         (best,) = self.oracle.get_best_trials(1) or (None,)
         for one in map(self.oracle.trials.__getitem__, self.oracle.start_order):
-            progress = Progress.read(self.get_trial_dir(one.trial_id))
+            progress = TrialProgress.read(self.get_trial_dir(one.trial_id))
             completed = one.status == TrialStatus.COMPLETED
             found.append(
                 {
@@ -309,13 +309,13 @@ class Tuner(base_tuner.BaseTuner):
 
     def _others(self, trial_id: str) -> list[dict[int, float]]:
         others = (other for other in self.oracle.trials if other != trial_id)
-        return [Progress.read(self.get_trial_dir(other)).evaluations for other in others]
+        return [TrialProgress.read(self.get_trial_dir(other)).evaluations for other in others]
 
     def _is_time_up(self) -> bool:
         minutes = self._trials.spec.minutes
         if minutes is None:
             return False
-        spent = sum(Progress.read(self.get_trial_dir(trial_id)).seconds for trial_id in self.oracle.trials)
+        spent = sum(TrialProgress.read(self.get_trial_dir(trial_id)).seconds for trial_id in self.oracle.trials)
         return spent >= 60 * minutes
 
     def _remove_checkpoints(self) -> None:

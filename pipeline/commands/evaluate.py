@@ -32,7 +32,7 @@ from framecast.evaluation.spec import EvaluateSpec
 from framecast.pipeline.tables import cell, columns
 from framecast.schemas import features
 from framecast.serving.exported_model import Exported
-from framecast.serving.predictions.extrapolation_comparison import Comparison, compare
+from framecast.serving.predictions.extrapolation_comparison import ExtrapolationComparison, compare
 
 _COUNTED, _SHORT = "clips", "left_out"
 
@@ -59,7 +59,7 @@ class Evaluation:
     held: bool
     verdict: Verdict
     intervals: Intervals
-    beside: Comparison | None
+    beside: ExtrapolationComparison | None
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as values that JSON has."""
@@ -210,7 +210,7 @@ def _run_tfma(
     return {counter: _count(result, counter) for counter in (_COUNTED, _SHORT)}
 
 
-def _beside_extrapolation(model: Exported, against: Exported | None, files: Sequence[str]) -> Comparison:
+def _beside_extrapolation(model: Exported, against: Exported | None, files: Sequence[str]) -> ExtrapolationComparison:
     exported = {"model": model} | ({"against": against} if against else {})
     return compare(
         {name: tf.saved_model.load(own.folder) for name, own in exported.items()},

@@ -14,8 +14,8 @@ from framecast.pipeline.commands.query_card import Card, Cards
 from framecast.pipeline.commands.query_sources import Media, own_missing, read_sources
 from framecast.schemas import features
 from framecast.schemas.clip_spec import ANY_LENGTH, ClipSpec
-from framecast.serving.client.client import Forecaster
-from framecast.serving.client.signatures import SIGNATURE, Metadata, TensorSpec
+from framecast.serving.client.client import Client
+from framecast.serving.client.signatures import SIGNATURE, ModelMetadata, TensorSpec
 from framecast.serving.predictions import writers
 from framecast.serving.predictions.prediction import FORECAST, Answer
 
@@ -66,7 +66,7 @@ def query(
     tally: collections.Counter[str] = collections.Counter()
     answers: list[Answer] = []
     left_out = 0
-    with Forecaster(address, model=model, label=label, deadline=deadline) as forecaster:
+    with Client(address, model=model, label=label, deadline=deadline) as forecaster:
         metadata = forecaster.metadata()
         spec = _clip_spec(model, metadata, cards.of(metadata.version) if cards else None)
         declared = metadata.signatures[SIGNATURE].outputs
@@ -147,7 +147,7 @@ def _describe_answer(clip: dict[str, Any], classes: dict[int, str]) -> str:
     return f"{clip['clip']}: " + " ".join(f"{value:.4g}" for value in np.atleast_1d(clip["value"]))
 
 
-def _clip_spec(model: str, metadata: Metadata, card: Card | None) -> ClipSpec:
+def _clip_spec(model: str, metadata: ModelMetadata, card: Card | None) -> ClipSpec:
     """Returns what clips must be: dtype and channels as the server declares, the meaning of pixels as the card says.
 
     They may have any length: the server says which contexts are too short for its model.
@@ -179,7 +179,7 @@ def _horizon(model: str, forecast: TensorSpec) -> int:
     return horizon
 
 
-def _ask(forecaster: Forecaster, context: np.ndarray) -> dict[str, np.ndarray] | None:
+def _ask(forecaster: Client, context: np.ndarray) -> dict[str, np.ndarray] | None:
     """Returns the model's outputs; None when the server finds the clip too short."""
     try:
         (outputs,) = forecaster.answer([context])

@@ -53,7 +53,7 @@ class Divergence:
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class SkewReport:
     """What `compare` found.
 
     Args:
@@ -93,7 +93,7 @@ class Comparison:
         return "\n".join(lines)
 
 
-def compare(workdir: str, paths: Sequence[str], threshold: float | None = None) -> Comparison:
+def compare(workdir: str, paths: Sequence[str], threshold: float | None = None) -> SkewReport:
     """Compares logged clips with the train split of the newest run, one clip in memory at a time.
 
     Args:
@@ -129,7 +129,7 @@ def compare(workdir: str, paths: Sequence[str], threshold: float | None = None) 
     found = [_compared(_CONTRACT, {"kept": clips}, kept, threshold)]
     if kept["kept"]:
         found += [_compared(name, counts, received[name], threshold) for name, (_, counts) in expected.items()]
-    return Comparison(training.path, clips, kept.total(), kept["broken"], bad, found)
+    return SkewReport(training.path, clips, kept.total(), kept["broken"], bad, found)
 
 
 def jensen_shannon(first: Mapping[Hashable, float], second: Mapping[Hashable, float]) -> float:

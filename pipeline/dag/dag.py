@@ -155,7 +155,7 @@ def create_pipeline(
     # Trains, and exports one SavedModel with all signatures.
     trainer = Trainer(
         run_fn="framecast.models.training.run_fn.run_fn",
-        custom_executor_spec=executor_spec.ExecutorClassSpec(trainer_executor.Executor),
+        custom_executor_spec=executor_spec.ExecutorClassSpec(trainer_executor.TrainerExecutor),
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         base_model=serving.outputs["model"] if config.train.warm_start else None,
@@ -202,7 +202,7 @@ def create_pipeline(
                 "serving/versions.py",
             ),
         },
-        custom_executor_spec=executor_spec.ExecutorClassSpec(pusher.Executor),
+        custom_executor_spec=executor_spec.ExecutorClassSpec(pusher.PusherExecutor),
     )
     if compiled:
         _take_from_run(trainer, **{trainer_executor.STEPS: given[TRAIN_STEPS]})

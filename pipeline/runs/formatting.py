@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from framecast.evaluation.metrics import registry
 from framecast.evaluation.report import figure_tables
-from framecast.pipeline.runs.records import Run
+from framecast.pipeline.runs.records import RunRecord
 from framecast.pipeline.tables import cell, columns
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _UNRECORDED = "no record"  # In place of a verdict.
 _OVERVIEW = ("verdict", "why", "version", "seconds", "data", "code")
 
 
-def summary(run: Run) -> dict[str, Any]:
+def summary(run: RunRecord) -> dict[str, Any]:
     """Returns what a list says of a run: `name`, `time`, `verdict`, `figures` (the main ones), `version`, `seconds`."""
     figures = run.record.get("figures", {})
     names = figure_tables.HEADLINES.get(run.config.get("task.kind", ""), ())
@@ -32,7 +32,7 @@ def summary(run: Run) -> dict[str, Any]:
     }
 
 
-def listing(runs: Sequence[Run]) -> str:
+def listing(runs: Sequence[RunRecord]) -> str:
     """Returns a line a run."""
     rows = [["run", "verdict", "figures", "version", "seconds"]]
     for run in runs:
@@ -43,7 +43,7 @@ def listing(runs: Sequence[Run]) -> str:
     return columns(rows)
 
 
-def description(run: Run) -> str:
+def description(run: RunRecord) -> str:
     """Returns what became of a run, and what it was made from; without the figures that are `families.folded`."""
     record = run.record
     if not record:
@@ -83,7 +83,7 @@ def as_options(values: dict[str, Any]) -> str:
     return " ".join(f"--set {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in values.items())
 
 
-def comparison(a: Run, b: Run) -> dict[str, Any]:
+def comparison(a: RunRecord, b: RunRecord) -> dict[str, Any]:
     """Sets two runs side by side.
 
     Returns:

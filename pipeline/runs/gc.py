@@ -120,12 +120,12 @@ def remove(workdir: pathlib.Path, plan: Plan) -> None:
     shutil.rmtree(trash)
 
 
-def _kept_runs(runs: Sequence[records.Run], keep: int, pushed_to: Iterable[str]) -> dict[str, str]:
+def _kept_runs(runs: Sequence[records.RunRecord], keep: int, pushed_to: Iterable[str]) -> dict[str, str]:
     """Returns why each run stays."""
     reasons: dict[str, list[str]] = collections.defaultdict(list)
     for run in runs[:keep]:
         reasons[run.name].append(f"one of the newest {keep}")
-    newest: dict[str, records.Run] = {}
+    newest: dict[str, records.RunRecord] = {}
     for run in runs:
         train = run.config.get("data.train", "")
         if records.ended(run) and (train not in newest or _span(run) > _span(newest[train])):
@@ -143,7 +143,7 @@ def _kept_runs(runs: Sequence[records.Run], keep: int, pushed_to: Iterable[str])
     return {run.name: "; ".join(reasons[run.name]) for run in runs if run.name in reasons}
 
 
-def _span(run: records.Run) -> int:
+def _span(run: records.RunRecord) -> int:
     span = records.newest_span(run)
     return -1 if span is None else span
 

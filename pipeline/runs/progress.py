@@ -16,7 +16,7 @@ from framecast.pipeline.runs.runner import NodeRun
 from framecast.pipeline.runs.screen import Screen
 
 if TYPE_CHECKING:
-    from framecast.pipeline.runs.run import Result
+    from framecast.pipeline.runs.run import RunResult
 
 _SHOWN_LINES = 12
 
@@ -24,7 +24,7 @@ _SHOWN_LINES = 12
 class Watcher:
     """Turns finished components into lines on the screen and into the run's result."""
 
-    def __init__(self, screen: Screen, result: "Result", task: str):
+    def __init__(self, screen: Screen, result: "RunResult", task: str):
         self._screen = screen
         self._task = task
         self._result = result
@@ -139,7 +139,7 @@ def _clips(outputs: dict[str, Any]) -> str:
 
 def _gate(outputs: dict[str, Any]) -> str:
     compared = _read_json(outputs["gate"].uri, validation_gate.DRIFT)
-    return "; ".join(["no anomalies", *(drift.Comparison(**comparison).describe() for comparison in compared)])
+    return "; ".join(["no anomalies", *(drift.SpanDrift(**comparison).describe() for comparison in compared)])
 
 
 def _search(outputs: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ LATEST = "latest"
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class RunRecord:
     """A run that has begun.
 
     Args:
@@ -37,7 +37,7 @@ class Run:
     config: dict[str, Any]
 
 
-def read_runs(workdir: str) -> list[Run]:
+def read_runs(workdir: str) -> list[RunRecord]:
     """Reads every run, the newest first.
 
     Raises:
@@ -46,7 +46,7 @@ def read_runs(workdir: str) -> list[Run]:
     return [read(folder) for folder in _some_folders(workdir)]
 
 
-def find_run(workdir: str, name: str) -> Run:
+def find_run(workdir: str, name: str) -> RunRecord:
     """Reads one run.
 
     Args:
@@ -83,21 +83,21 @@ def folders(workdir: str | os.PathLike) -> list[pathlib.Path]:
     return sorted((path for path in (pathlib.Path(workdir) / "runs").glob("*") if path.is_dir()), reverse=True)
 
 
-def ended(run: Run) -> bool:
+def ended(run: RunRecord) -> bool:
     """Tells whether the Pusher decided, whatever it decided: not so when a run failed, was killed or stopped early."""
     decided = any(part["name"] == "Pusher" for part in run.record.get("components", ()))
     return decided and run.record["verdict"] in ("pushed", "unchanged", "lost")
 
 
-def newest_span(run: Run) -> int | None:
+def newest_span(run: RunRecord) -> int | None:
     """Returns the number of the newest span whose clips a run used; None when it knew none."""
     return max(run.record.get("spans") or [None])
 
 
-def read(folder: pathlib.Path) -> Run:
+def read(folder: pathlib.Path) -> RunRecord:
     """Reads the run of a folder."""
     record, config = folder / "run.json", folder / "config.yaml"
-    return Run(
+    return RunRecord(
         folder.name,
         folder,
         json.loads(record.read_text()) if record.exists() else {},

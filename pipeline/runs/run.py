@@ -23,7 +23,7 @@ EXIT_CODES = {"pushed": 0, "unchanged": 0, "lost": 3, "failed": 1}
 
 
 @dataclasses.dataclass
-class Result:
+class RunResult:
     """The outcome of a run, written as `run.json`.
 
     Args:
@@ -35,8 +35,8 @@ class Result:
             matters of each component.
         bad_clips: How many clips and files are in quarantine, by reason.
         spans: The spans whose clips were used, lowest first.
-        drift: What the ValidationGate compared, span by span (`framecast.components.validation_gate.drift.Comparison`).
-        trials: Every trial of a search for settings (`framecast.models.tuning.tuner_fn.Tuner.records`).
+        drift: What the ValidationGate compared, span by span (`framecast.components.validation_gate.drift.SpanDrift`).
+        trials: Every trial of a search for settings (`framecast.models.tuning.tuner_fn.TrialTuner.records`).
         version: The version that is serving after the run.
         log: The full log.
         report: The HTML page; empty when there is none.
@@ -80,7 +80,7 @@ def run(
     to_node: str | None = None,
     quiet: bool = False,
     span: str | None = None,
-) -> Result:
+) -> RunResult:
     """Runs the pipeline and returns what became of the candidate.
 
     With the latest span, there is nothing to do when a run in this work directory ended with it before, or none is
@@ -119,8 +119,8 @@ def run(
         return _recorded_run(config, base, from_node, to_node, quiet)
 
 
-def _nothing_to_do(why: str, quiet: bool) -> Result:
-    result = Result(verdict="unchanged", why=f"nothing to do: {why}")
+def _nothing_to_do(why: str, quiet: bool) -> RunResult:
+    result = RunResult(verdict="unchanged", why=f"nothing to do: {why}")
     if not quiet:
         print(f"{result.verdict}: {result.why}")
     return result
@@ -128,13 +128,13 @@ def _nothing_to_do(why: str, quiet: bool) -> Result:
 
 def _recorded_run(
     config: configuration.Config, base: pathlib.Path, from_node: str | None, to_node: str | None, quiet: bool
-) -> Result:
+) -> RunResult:
     now = datetime.datetime.now().astimezone()
     folder = base / "runs" / now.strftime("%Y%m%d-%H%M%S-%f")
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(configuration.to_yaml(config))
     started = time.monotonic()
-    result = Result(
+    result = RunResult(
         log=str(folder / "log.txt"),
         time=now.isoformat(timespec="seconds"),
         code=provenance.code(),
@@ -193,7 +193,7 @@ def _run(
     base: pathlib.Path,
     name: str,
     screen: Screen,
-    result: Result,
+    result: RunResult,
     from_node: str | None,
     to_node: str | None,
 ) -> dict[str, str]:
@@ -244,7 +244,7 @@ def _lineage(connection: Any, name: str) -> list[dict[str, Any]]:
         return []
 
 
-def _report(config: configuration.Config, folder: pathlib.Path, result: Result, folders: dict[str, str]) -> str:
+def _report(config: configuration.Config, folder: pathlib.Path, result: RunResult, folders: dict[str, str]) -> str:
     """Writes the run's report and returns its page; empty when that failed, which changes nothing of the verdict."""
     from framecast.pipeline.runs import report as run_report
 

@@ -44,7 +44,7 @@ def take_span(config: Config, span: str) -> tuple[Config | None, str]:
     return config.model_copy(update={"data": config.data.model_copy(update={"newest_span": number})}), why_not
 
 
-def run_of_span(config: Config, workdir: pathlib.Path) -> records.Run | None:
+def run_of_span(config: Config, workdir: pathlib.Path) -> records.RunRecord | None:
     """Returns the newest run that ended with `data.newest_span` of the same `data.train`; None when there is none."""
     for folder in records.folders(workdir):
         run = records.read(folder)

@@ -21,7 +21,7 @@ _STATE, _PLAN = ".infer", "plan.json"
 
 
 @dataclasses.dataclass
-class Progress:
+class BulkProgress:
     """How far an input file has come.
 
     Args:
@@ -88,12 +88,12 @@ class BulkFolder:
             _write_json(self.state / _PLAN, plan)
         return None
 
-    def read(self, number: int) -> Progress:
+    def read(self, number: int) -> BulkProgress:
         """Returns how far an input file has come, in any run."""
         path = self._record(number)
-        return Progress(**json.loads(path.read_text())) if path.exists() else Progress()
+        return BulkProgress(**json.loads(path.read_text())) if path.exists() else BulkProgress()
 
-    def write(self, number: int, progress: Progress) -> None:
+    def write(self, number: int, progress: BulkProgress) -> None:
         """Records how far an input file has come, once the answers so far have their names."""
         _write_json(self._record(number), dataclasses.asdict(progress))
 

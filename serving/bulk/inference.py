@@ -28,7 +28,7 @@ from framecast.clips.survey import Place, Survey, survey_files
 from framecast.clips.validation import read_frames
 from framecast.schemas.clip_spec import ANY_LENGTH
 from framecast.serving import versions
-from framecast.serving.bulk.folder import BulkFolder, Progress
+from framecast.serving.bulk.folder import BulkFolder, BulkProgress
 from framecast.serving.bulk.model import BulkModel
 from framecast.serving.bulk.spec import BATCH
 from framecast.serving.exported_model import Exported
@@ -210,7 +210,7 @@ class _AnswerFile(beam.DoFn):
         """Ends the thread that writes."""
         self._writer.shutdown()
 
-    def _begin(self, number: int, part: Sequence[Answer], progress: Progress) -> None:
+    def _begin(self, number: int, part: Sequence[Answer], progress: BulkProgress) -> None:
         """Has a part answered, and written once it and those before are; `progress` is as of its end."""
         outputs = self._model.ask([clip.context for clip in part])
         before = self._under_way[-1] if self._under_way else None
@@ -221,7 +221,7 @@ class _AnswerFile(beam.DoFn):
         while len(self._under_way) > most:
             self._under_way.popleft().result()
 
-    def _parts(self, path: str, progress: Progress) -> Iterator[list[Answer]]:
+    def _parts(self, path: str, progress: BulkProgress) -> Iterator[list[Answer]]:
         """Yields the clips of each part that is not written yet, outputs to come; `progress` is as of their end.
 
         Files of answers are not in it: they are counted when they are written.
@@ -285,7 +285,7 @@ class _AnswerFile(beam.DoFn):
         number: int,
         part: Sequence[Answer],
         outputs: Callable[[], list[dict[str, np.ndarray]]],
-        progress: Progress,
+        progress: BulkProgress,
     ) -> None:
         """Writes the answers about a part, and how far the file has come by it."""
         if before is not None:
@@ -310,7 +310,7 @@ def _refuse(faults: Sequence[str]) -> None:
 
 
 def _verify(
-    folder: BulkFolder, found: Sequence[Progress], survey: Survey, make_pipeline: Callable[[], beam.Pipeline]
+    folder: BulkFolder, found: Sequence[BulkProgress], survey: Survey, make_pipeline: Callable[[], beam.Pipeline]
 ) -> None:
     """Reads the names in all files of answers back, and holds them against what was read.
 

@@ -50,7 +50,7 @@ class BulkModel:
 
         Returns:
             Waits for the outputs and returns those of each clip by name, as
-            `framecast.serving.client.client.Forecaster.answer` does.
+            `framecast.serving.client.client.Client.answer` does.
         """
         numbers = list(batches([clip.shape for clip in clips], self._batch))
         runs = [self._runs.submit(self._run, [clips[number] for number in batch]) for batch in numbers]

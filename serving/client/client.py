@@ -24,7 +24,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from framecast.serving import rpc
 from framecast.serving.client.protocol import Conversation, Exchange, Neighbours, Outputs
-from framecast.serving.client.signatures import Metadata
+from framecast.serving.client.signatures import ModelMetadata
 
 if TYPE_CHECKING:  # A client without a log needs nothing of what the log needs.
     from framecast.serving.client.request_log import RequestLog
@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 
 
 class _Client:
-    """What the blocking and the asyncio client share; the arguments are those of `Forecaster`."""
+    """What the blocking and the asyncio client share; the arguments are those of `Client`."""
 
     _open_channel: Callable[..., Any]
 
@@ -72,7 +72,7 @@ class _Client:
         return answers
 
 
-class Forecaster(_Client):
+class Client(_Client):
     """A client of one served model.
 
     Every call raises `grpc.RpcError` (its `code()` and `details()` say why) when the server refuses the request or does
@@ -90,7 +90,7 @@ class Forecaster(_Client):
 
     _open_channel = staticmethod(grpc.insecure_channel)
 
-    def __enter__(self) -> "Forecaster":
+    def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,7 +102,7 @@ class Forecaster(_Client):
         if self._log is not None:
             self._log.close()
 
-    def metadata(self) -> Metadata:
+    def metadata(self) -> ModelMetadata:
         """Asks what the served version declares."""
         return self._carry(self._conversation.metadata())
 
@@ -224,12 +224,12 @@ class Forecaster(_Client):
             time.sleep(pause)
 
 
-class AsyncForecaster(_Client):
-    """`Forecaster` for asyncio: the same arguments and methods, awaited. To be made inside the running event loop."""
+class AsyncClient(_Client):
+    """`Client` for asyncio: the same arguments and methods, awaited. To be made inside the running event loop."""
 
     _open_channel = staticmethod(grpc.aio.insecure_channel)
 
-    async def __aenter__(self) -> "AsyncForecaster":
+    async def __aenter__(self) -> "AsyncClient":
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -241,22 +241,22 @@ class AsyncForecaster(_Client):
         if self._log is not None:
             await asyncio.to_thread(self._log.close)
 
-    async def metadata(self) -> Metadata:
-        """See `Forecaster.metadata`."""
+    async def metadata(self) -> ModelMetadata:
+        """See `Client.metadata`."""
         return await self._carry(self._conversation.metadata())
 
     async def forecast(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """See `Forecaster.forecast`."""
+        """See `Client.forecast`."""
         return self._logged(await self._carry(self._conversation.forecast(clips)), clips)
 
     async def answer(self, clips: Sequence[np.ndarray]) -> list[Outputs]:
-        """See `Forecaster.answer`."""
+        """See `Client.answer`."""
         return self._logged(await self._carry(self._conversation.answer(clips)), clips)
 
     async def stream(
         self, clips: Iterable[np.ndarray] | AsyncIterable[np.ndarray], *, in_flight: int = 4
     ) -> AsyncIterator[Outputs]:
-        """See `Forecaster.stream`; `clips` may be an asynchronous iterable too."""
+        """See `Client.stream`; `clips` may be an asynchronous iterable too."""
         _check_in_flight(in_flight)
         waiting: collections.deque[tuple[list[np.ndarray], asyncio.Task[list[Outputs]]]] = collections.deque()
 
@@ -284,7 +284,7 @@ class AsyncForecaster(_Client):
             await asyncio.gather(*(answers for _, answers in waiting), return_exceptions=True)
 
     async def forecast_examples(self, examples: Sequence[bytes]) -> list[np.ndarray]:
-        """See `Forecaster.forecast_examples`."""
+        """See `Client.forecast_examples`."""
         return self._logged(await self._carry(self._conversation.forecast_examples(examples)), examples)
 
     async def _carry(self, exchange: Exchange[_T]) -> _T:

@@ -18,7 +18,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_p
 from framecast.models.export.warmup import predict_request
 from framecast.schemas import features
 from framecast.serving import rpc
-from framecast.serving.client.signatures import SIGNATURE, Metadata, check_clips, read_metadata
+from framecast.serving.client.signatures import SIGNATURE, ModelMetadata, check_clips, read_metadata
 
 Outputs = dict[str, np.ndarray]
 _T = TypeVar("_T")
@@ -47,9 +47,9 @@ class Conversation:
         self.max_batch = max_batch
         self._model = model
         self._label = label
-        self._kept: Metadata | None = None
+        self._kept: ModelMetadata | None = None
 
-    def metadata(self) -> Exchange[Metadata]:
+    def metadata(self) -> Exchange[ModelMetadata]:
         """Asks what the served version declares, and keeps it."""
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         self._address(request.model_spec)
@@ -68,7 +68,7 @@ class Conversation:
         check_clips(clips, self._model, (yield from self.metadata()), first)
 
     def answer(self, clips: Sequence[np.ndarray], first: int = 0) -> Exchange[list[Outputs]]:
-        """Asks about clips given as arrays; see `framecast.serving.client.client.Forecaster.answer`."""
+        """Asks about clips given as arrays; see `framecast.serving.client.client.Client.answer`."""
         yield from self.check(clips, first)
 
         def inputs(batch: list[int]) -> dict[str, Any]:

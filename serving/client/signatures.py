@@ -41,18 +41,18 @@ class Signature:
 
 
 @dataclasses.dataclass(frozen=True)
-class Metadata:
+class ModelMetadata:
     """What a served version declares: its number, and its signatures by name."""
 
     version: int
     signatures: Mapping[str, Signature]
 
 
-def read_metadata(response: get_model_metadata_pb2.GetModelMetadataResponse) -> Metadata:
+def read_metadata(response: get_model_metadata_pb2.GetModelMetadataResponse) -> ModelMetadata:
     """Returns what a server answered, decoded."""
     signatures = get_model_metadata_pb2.SignatureDefMap()
     response.metadata["signature_def"].Unpack(signatures)
-    return Metadata(
+    return ModelMetadata(
         version=response.model_spec.version.value,
         signatures={
             name: Signature(inputs=_specs(signature.inputs), outputs=_specs(signature.outputs))
@@ -62,7 +62,7 @@ def read_metadata(response: get_model_metadata_pb2.GetModelMetadataResponse) -> 
     )
 
 
-def check_clips(clips: Sequence[np.ndarray], model: str, metadata: Metadata, first: int = 0) -> None:
+def check_clips(clips: Sequence[np.ndarray], model: str, metadata: ModelMetadata, first: int = 0) -> None:
     """Holds clips against the inputs that a model declares.
 
     Args:

@@ -18,7 +18,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from framecast.models.export.warmup import predict_request
 from framecast.serving import rpc
-from framecast.serving.client.client import Forecaster
+from framecast.serving.client.client import Client
 
 _STARTS = 3  # Attempts to start anew: versions may follow each other faster than requests.
 
@@ -56,7 +56,7 @@ class LiveForecast:
         self.version: int | None = None
         self._model = model
         self._most_kept = kept
-        self._client = Forecaster(address, model=model, label=label, deadline=deadline)
+        self._client = Client(address, model=model, label=label, deadline=deadline)
         self.reset()
 
     def __enter__(self) -> "LiveForecast":

@@ -30,7 +30,7 @@ CLIPS = 256  # Enough for its figures, whatever the number of clips: extrapolati
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class ExtrapolationComparison:
     """What was summed.
 
     Args:
@@ -68,7 +68,7 @@ def compare(
     spec: ClipSpec,
     task: ForecastTask,
     events: EventsSpec | None,
-) -> Comparison:
+) -> ExtrapolationComparison:
     """Forecasts the last `task.horizon` frames of the first `CLIPS` clips that are long enough.
 
     Args:
@@ -103,7 +103,7 @@ def compare(
         clips += 1
         if clips == CLIPS:
             break
-    return Comparison(clips, sums)
+    return ExtrapolationComparison(clips, sums)
 
 
 def _forecast(model: Any, context: np.ndarray) -> tf.Tensor:

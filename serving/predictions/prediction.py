@@ -22,7 +22,7 @@ class Answer:
         example: The whole clip, checked.
         context: The frames that were sent `(time, height, width, channel)`, the first ones of the clip.
         truth: The frames after them, as many as were forecast and typed as `context`; None when they are not known.
-        outputs: Arrays by name, as `framecast.serving.client.client.Forecaster.answer` returns them.
+        outputs: Arrays by name, as `framecast.serving.client.client.Client.answer` returns them.
         version: Version of the model that answered.
         series: Names of the outputs that have an entry a frame.
         missing: The pixel that stands for no value; None when there is none.

@@ -4,7 +4,7 @@ import pytest
 from tfx.types import standard_artifacts
 from tfx.types.experimental import simple_artifacts
 
-from framecast.components.bulk_inference import Executor
+from framecast.components.bulk_inference import BulkInferenceExecutor
 from framecast.pipeline.config.beam import BeamSpec
 from framecast.serving.bulk.spec import InferSpec
 from framecast.serving.predictions.example_ids import answer_names
@@ -24,13 +24,13 @@ def _component(tmp_path, folder, spec, **properties):
     pushed.uri, answers.uri = str(tmp_path / "pushed"), str(tmp_path / "component")
     for name, value in properties.items():
         pushed.set_string_custom_property(name, value)
-    context = Executor.Context(beam_pipeline_args=BeamSpec().beam_flags(), tmp_dir=str(tmp_path))
+    context = BulkInferenceExecutor.Context(beam_pipeline_args=BeamSpec().beam_flags(), tmp_dir=str(tmp_path))
     parameters = {
         "directory": str(bulk_clips.model(folder, "forecast")),
         "infer": spec.model_dump_json(),
         "skip_bad": 0,
     }
-    Executor(context).Do({"pushed_model": [pushed]}, {"answers": [answers]}, parameters)
+    BulkInferenceExecutor(context).Do({"pushed_model": [pushed]}, {"answers": [answers]}, parameters)
     return answers
 
 

@@ -8,7 +8,7 @@ from tfx.types import standard_artifacts
 
 from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
-from framecast.components.clip_example_gen import ClipExampleGen, Executor
+from framecast.components.clip_example_gen import ClipExampleGen, ClipExampleGenExecutor
 from framecast.pipeline.config.beam import BeamSpec
 from framecast.schemas.clip_spec import ClipSpec
 
@@ -38,8 +38,8 @@ def _ingest(folder, files):
     artifact.uri = str(folder / "output")
     for split in ("train", "val", "eval"):
         (folder / "output" / f"Split-{split}").mkdir(parents=True)
-    context = Executor.Context(BeamSpec().beam_flags(), tmp_dir=str(folder), unique_id="1")
-    Executor(context).Do({}, {"examples": [artifact]}, component.exec_properties)
+    context = ClipExampleGenExecutor.Context(BeamSpec().beam_flags(), tmp_dir=str(folder), unique_id="1")
+    ClipExampleGenExecutor(context).Do({}, {"examples": [artifact]}, component.exec_properties)
     return json.loads((folder / "output" / "ingest.json").read_text())
 
 

@@ -14,7 +14,7 @@ from tfx.types import standard_artifacts
 
 from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
-from framecast.components.clip_example_gen import FILES, BadClipsError, ClipExampleGen, Driver, Executor
+from framecast.components.clip_example_gen import FILES, BadClipsError, ClipExampleGen, ClipExampleGenExecutor, Driver
 from framecast.components.input_files import InputFiles
 from framecast.pipeline.config.beam import BeamSpec
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
@@ -60,8 +60,8 @@ def _ingest(properties, folder):
     for split in ("train", "val", "eval"):
         (folder / "output" / f"Split-{split}").mkdir(parents=True)
     (folder / "temporary").mkdir()
-    context = Executor.Context(BeamSpec().beam_flags(), tmp_dir=str(folder / "temporary"), unique_id="1")
-    Executor(context).Do({}, {"examples": [artifact]}, properties)
+    context = ClipExampleGenExecutor.Context(BeamSpec().beam_flags(), tmp_dir=str(folder / "temporary"), unique_id="1")
+    ClipExampleGenExecutor(context).Do({}, {"examples": [artifact]}, properties)
     return {
         str(path.relative_to(folder)): gzip.decompress(path.read_bytes()) for path in sorted(folder.rglob("clips*.gz"))
     }

@@ -74,7 +74,7 @@ def _run(model, base, properties=None, **settings):
     pushed = standard_artifacts.PushedModel()
     pushed.uri = f"{model}-pushed"
     destination = pusher_pb2.PushDestination(filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(base)))
-    executor = pusher.Executor(BaseExecutor.Context(pipeline_run_id="20260101-120000"))
+    executor = pusher.PusherExecutor(BaseExecutor.Context(pipeline_run_id="20260101-120000"))
     executor.Do(
         {"model": [candidate], "model_blessing": [blessing]},
         {"pushed_model": [pushed]},

@@ -13,7 +13,7 @@ from framecast.clips.codec import encode_clip
 from framecast.clips.quarantine import read_quarantine
 from framecast.clips.records import read_records, write_records
 from framecast.clips.validation import BadClip, check_clip
-from framecast.components.clip_example_gen import BadClipsError, ClipExampleGen, Executor
+from framecast.components.clip_example_gen import BadClipsError, ClipExampleGen, ClipExampleGenExecutor
 from framecast.pipeline.config.beam import BeamSpec
 from framecast.schemas.clip_spec import ClipSpec, LabelSpec
 
@@ -58,8 +58,8 @@ def _execute(component, folder):
     artifact = standard_artifacts.Examples()
     artifact.uri = str(output)
     (folder / "temporary").mkdir(exist_ok=True)
-    context = Executor.Context(BeamSpec().beam_flags(), tmp_dir=str(folder / "temporary"), unique_id="1")
-    Executor(context).Do({}, {"examples": [artifact]}, component.exec_properties)
+    context = ClipExampleGenExecutor.Context(BeamSpec().beam_flags(), tmp_dir=str(folder / "temporary"), unique_id="1")
+    ClipExampleGenExecutor(context).Do({}, {"examples": [artifact]}, component.exec_properties)
     return output
 
 

@@ -13,5 +13,5 @@ def test_a_run_may_give_the_number_of_steps(monkeypatch, given, steps):
     received = {}
     monkeypatch.setattr(tfx_executor.GenericExecutor, "Do", lambda self, inputs, outputs, known: received.update(known))
     properties = {"custom_config": json.dumps({"train": {"steps": 100, "crop": 64}, "code": "a"}), **given}
-    trainer.Executor().Do({}, {}, properties)
+    trainer.TrainerExecutor().Do({}, {}, properties)
     assert json.loads(received["custom_config"]) == {"train": {"steps": steps, "crop": 64}, "code": "a"}

@@ -18,7 +18,7 @@ from framecast.models.export import warmup
 from framecast.pipeline.config import config as configuration
 from framecast.pipeline.runs import run as runs
 from framecast.schemas import features
-from framecast.serving.client.client import Forecaster
+from framecast.serving.client.client import Client
 from framecast.serving.server.model_manager import one_model
 from framecast.serving.server.server import Server
 
@@ -193,7 +193,7 @@ def test_the_forecast_through_grpc_is_the_models_own(chain, model, eval_clips, c
         lengths = np.array([4], np.int32)
     expected = model.signatures["serving_default"](frames=tf.constant(frames), length=tf.constant(lengths))["forecast"]
     with Server(one_model("digits", str(chain.folder / "serving"))) as server:
-        forecaster = Forecaster(f"127.0.0.1:{server.port}", model="digits")
+        forecaster = Client(f"127.0.0.1:{server.port}", model="digits")
         (served,) = forecaster.forecast([frames[0, : lengths[0]]])
         assert forecaster.version == chain.versions[-1]
         forecaster.close()

@@ -16,7 +16,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
 from framecast.pipeline.kubeflow.local.driver import parse, text_of, with_defaults
-from framecast.pipeline.kubeflow.local.metadata import Metadata, Outputs
+from framecast.pipeline.kubeflow.local.metadata import ClusterMetadata, Outputs
 from framecast.pipeline.kubeflow.local.spec import PLACEHOLDER, Task, type_name
 from framecast.pipeline.kubeflow.local.store import Store, local_path
 
@@ -29,7 +29,7 @@ class TaskError(RuntimeError):
 
 
 def execute(
-    task: Task, executor_input: Any, *, store: Store, metadata: Metadata, pod: pathlib.Path, log: IO[str]
+    task: Task, executor_input: Any, *, store: Store, metadata: ClusterMetadata, pod: pathlib.Path, log: IO[str]
 ) -> tuple[Outputs, list[str]]:
     """Runs a task in its own process.
 
@@ -145,7 +145,7 @@ def _run(command: list[str], environment: dict[str, str], pod: pathlib.Path, log
 
 
 def _collect(
-    task: Task, executor_input: Any, store: Store, metadata: Metadata, pod: pathlib.Path, log: IO[str]
+    task: Task, executor_input: Any, store: Store, metadata: ClusterMetadata, pod: pathlib.Path, log: IO[str]
 ) -> tuple[Outputs, list[str]]:
     """Uploads what the command left, and returns it with the outputs of which there is no file."""
     told = _told(pathlib.Path(executor_input.outputs.output_file))

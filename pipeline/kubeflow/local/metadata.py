@@ -39,7 +39,7 @@ class Outputs:
         )
 
 
-class Metadata:
+class ClusterMetadata:
     """The artifacts of all runs of a work directory, numbered, and the tasks that can be taken from the cache.
 
     Args:

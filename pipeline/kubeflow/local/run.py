@@ -22,7 +22,7 @@ from framecast.pipeline.config.config import ConfigError
 from framecast.pipeline.kubeflow.local import driver, launcher
 from framecast.pipeline.kubeflow.local import spec as kfp_spec
 from framecast.pipeline.kubeflow.local.cache import fingerprint
-from framecast.pipeline.kubeflow.local.metadata import Metadata, Outputs
+from framecast.pipeline.kubeflow.local.metadata import ClusterMetadata, Outputs
 from framecast.pipeline.kubeflow.local.store import Store, local_path
 from framecast.pipeline.runs.lock import exclusive
 from framecast.pipeline.runs.screen import Screen
@@ -60,7 +60,7 @@ class TaskRun:
 
 
 @dataclasses.dataclass
-class Result:
+class CompiledRunResult:
     """The outcome of a run, written as `run.json`.
 
     Args:
@@ -95,7 +95,7 @@ def run_local(
     root: str | None = None,
     cache: bool = False,
     quiet: bool = False,
-) -> Result:
+) -> CompiledRunResult:
     """Executes a pipeline, and stops at the first task that fails.
 
     Args:
@@ -137,7 +137,7 @@ class _Run:
         self._root = f"{root}/{pipeline.name}/{name}"
         self._folder = base / "runs" / name
         self._store = Store(base / "store")
-        self._metadata = Metadata(base / "metadata.json")
+        self._metadata = ClusterMetadata(base / "metadata.json")
         self._names = {
             "{{$.pipeline_job_name}}": name,
             "{{$.pipeline_job_resource_name}}": name,
@@ -146,9 +146,9 @@ class _Run:
             "{{$.pipeline_job_schedule_time_utc}}": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         self._done: dict[str, Outputs] = {}
-        self._result = Result(pipeline.name, name, _plain(parameters))
+        self._result = CompiledRunResult(pipeline.name, name, _plain(parameters))
 
-    def run(self) -> Result:
+    def run(self) -> CompiledRunResult:
         """Runs the tasks and writes the record."""
         self._folder.mkdir(parents=True)
         result, started = self._result, time.monotonic()

@@ -8,7 +8,7 @@ import pytest
 import tensorflow_data_validation as tfdv
 from scipy.spatial.distance import jensenshannon
 
-from framecast.components.validation_gate.drift import Comparison, compare
+from framecast.components.validation_gate.drift import SpanDrift, compare
 
 _MEAN = "clip/mean"
 
@@ -67,7 +67,7 @@ def test_a_feature_that_was_not_measured_is_named():
 
 
 def test_a_threshold_is_the_largest_divergence_that_passes():
-    comparison = Comparison(
+    comparison = SpanDrift(
         2, 9, 1, 9, divergences={"a": 0.3, "b": 0.31, "c": 0.9}, thresholds=dict.fromkeys("abc", 0.3)
     )
     assert comparison.drifted == ["c", "b"]

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from framecast.models.export import forecast as export_forecast
 from framecast.models.export import module as export
-from framecast.models.networks.frame_forecaster import Forecaster
+from framecast.models.networks.frame_forecaster import FrameForecaster
 from framecast.models.preprocessing import preprocess
 from framecast.models.spec import ContextSpec, ForecastTask
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
@@ -29,7 +29,7 @@ def _module(model):
 @pytest.fixture(scope="module", params=["frame", "change", "advected"])
 def signatures(request, tmp_path_factory):
     keras.utils.set_random_seed(0)
-    model = Forecaster(channels=2, filters=(5, 3), kernel_size=3, patch=4, predict=request.param)
+    model = FrameForecaster(channels=2, filters=(5, 3), kernel_size=3, patch=4, predict=request.param)
     module, folder = _module(model), str(tmp_path_factory.mktemp("export"))
     frames, length = tf.TensorSpec([None, None, None, None, 2], tf.uint8, "frames"), tf.TensorSpec([None], tf.int32)
     serve = tf.function(module.serve).get_concrete_function(frames, length)

@@ -7,7 +7,7 @@ import scipy.ndimage
 import tensorflow as tf
 
 from framecast.models.networks import presets
-from framecast.models.networks.frame_forecaster import BLURS, Forecaster
+from framecast.models.networks.frame_forecaster import BLURS, FrameForecaster
 
 CONTEXT = np.array([2, 4, 5], "int32")
 
@@ -19,7 +19,7 @@ def frames():
 
 def forecaster(predict="frame", dtype="float32"):
     keras.utils.set_random_seed(0)
-    return Forecaster(channels=2, filters=(5, 3), kernel_size=3, patch=4, predict=predict, dtype=dtype)
+    return FrameForecaster(channels=2, filters=(5, 3), kernel_size=3, patch=4, predict=predict, dtype=dtype)
 
 
 def patches_of(frames, patch):
@@ -148,7 +148,7 @@ def test_advected_carries_the_last_frame_along_its_motion_and_blurs_it(blur):
     whole = np.clip(0.5 + whole / (4 * whole.std()), 0, 1).astype("float32")
     moved = np.stack([np.roll(whole, (2 * t, -t), (0, 1)) for t in range(7)])[None, ..., None]
     frames, inner = moved[:, :, 48:112, 48:112], slice(16, -16)
-    model = Forecaster(channels=1, filters=(4,), kernel_size=3, patch=4, predict="advected")
+    model = FrameForecaster(channels=1, filters=(4,), kernel_size=3, patch=4, predict="advected")
     kernel, bias = model.rollout.cell.projection.get_weights()
     bias[16 + BLURS.index(blur)] = 50
     model.rollout.cell.projection.set_weights([np.zeros_like(kernel), bias])
@@ -215,7 +215,7 @@ def test_sampling_is_refused_for_advected_by_name(frames):
 
 def test_configuration_survives_a_round_trip(frames):
     model = forecaster("change")
-    copy = Forecaster.from_config(model.get_config())
+    copy = FrameForecaster.from_config(model.get_config())
     copy.set_weights(model.get_weights())
     np.testing.assert_array_equal(copy(frames, CONTEXT, steps=5), model(frames, CONTEXT, steps=5))
 

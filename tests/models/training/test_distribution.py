@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from framecast.models.networks.frame_forecaster import Forecaster
+from framecast.models.networks.frame_forecaster import FrameForecaster
 from framecast.models.spec import ClassifyTask, ForecastTask, RegressTask, TrainSpec
 from framecast.models.training import distribution
 from framecast.models.training.loop import fit
@@ -38,7 +38,7 @@ def clips(count, seed=0):
 
 def forecaster(dtype="float32"):
     keras.utils.set_random_seed(0)
-    return Forecaster(channels=1, filters=(8,), kernel_size=3, patch=2, dtype=dtype)
+    return FrameForecaster(channels=1, filters=(8,), kernel_size=3, patch=2, dtype=dtype)
 
 
 def train(folder, dtype="float32", objective=FORECAST, state="state"):

@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
 
-from framecast.models.networks.frame_forecaster import Forecaster
+from framecast.models.networks.frame_forecaster import FrameForecaster
 from framecast.models.spec import ForecastTask, TrainSpec
 from framecast.models.training import loop
 from framecast.models.training.loop import OneCycle, fit
@@ -56,7 +56,7 @@ def unknown(dataset):
 
 def forecaster(dtype="float32"):
     keras.utils.set_random_seed(0)
-    return Forecaster(channels=1, filters=(8,), kernel_size=3, patch=2, dtype=dtype)
+    return FrameForecaster(channels=1, filters=(8,), kernel_size=3, patch=2, dtype=dtype)
 
 
 def train(model, tmp_path, dataset=None, val=None, **changes):

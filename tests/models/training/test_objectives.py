@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.models.networks.frame_forecaster import Forecaster
+from framecast.models.networks.frame_forecaster import FrameForecaster
 from framecast.models.spec import AnomalyTask, ClassifyTask, ContextSpec, ForecastTask, TrainSpec
 from framecast.models.training.objectives import make_objective
 
@@ -75,7 +75,7 @@ def test_an_anomaly_model_sees_every_frame_before_the_next(batch):
 
 def test_all_frames_sampled_equals_none_left_out(batch):
     keras.utils.set_random_seed(0)
-    model = Forecaster(channels=1, filters=(4,), kernel_size=3, patch=2)
+    model = FrameForecaster(channels=1, filters=(4,), kernel_size=3, patch=2)
     everything = model(batch["frames"], LENGTH, steps=11, observed=np.ones((2, 12), bool))
     np.testing.assert_array_equal(everything, model(batch["frames"], LENGTH, steps=11))
     context = np.arange(12)[None] < (LENGTH - 5)[:, None]

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from framecast.models.export import forecast as export_forecast
 from framecast.models.export import module as export
-from framecast.models.networks.frame_forecaster import Forecaster
+from framecast.models.networks.frame_forecaster import FrameForecaster
 from framecast.models.preprocessing import preprocess
 from framecast.models.spec import ContextSpec, ForecastTask, TrainSpec
 from framecast.models.training import loop, warm_start
@@ -20,7 +20,7 @@ _TASK = ForecastTask(horizon=3, context=ContextSpec(min=2))
 
 def _forecaster(seed, filters=(6, 4), predict="frame", dtype="float32"):
     keras.utils.set_random_seed(seed)
-    return Forecaster(channels=1, filters=filters, kernel_size=3, patch=4, predict=predict, dtype=dtype)
+    return FrameForecaster(channels=1, filters=filters, kernel_size=3, patch=4, predict=predict, dtype=dtype)
 
 
 @pytest.fixture(scope="module")

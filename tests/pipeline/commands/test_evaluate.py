@@ -115,7 +115,9 @@ def test_the_table_sets_model_and_references_side_by_side(folder, monkeypatch):
         expected[1] = found.verdict.serving[f"mse{place}"]
         assert list(map(float, line.split()[-6:])) == pytest.approx(expected, rel=1e-3)
     assert lines[-1] == extrapolation.MISSING
-    beside = extrapolation_comparison.Comparison(7, {"model": Sums(), "against": Sums(), "extrapolation": Sums()})
+    beside = extrapolation_comparison.ExtrapolationComparison(
+        7, {"model": Sums(), "against": Sums(), "extrapolation": Sums()}
+    )
     lines = dataclasses.replace(found, beside=beside).describe().splitlines()
     place = lines.index("over the pixels that extrapolation reaches, 7 clips:")
     assert lines[place + 1].split() == ["model", "against", "extrapolation"]

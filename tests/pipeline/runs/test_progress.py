@@ -4,7 +4,7 @@ import pytest
 from tfx.types import standard_artifacts
 
 from framecast.pipeline.runs.progress import Watcher
-from framecast.pipeline.runs.run import Result
+from framecast.pipeline.runs.run import RunResult
 from framecast.pipeline.runs.runner import NodeRun
 
 
@@ -18,7 +18,7 @@ def test_a_report_that_fails_changes_nothing_of_the_verdict(cached, verdict):
     pushed = standard_artifacts.PushedModel()
     pushed.set_int_custom_property("pushed", 1)
     pushed.set_string_custom_property("pushed_version", "7")
-    result = Result()
+    result = RunResult()
     watcher = Watcher(_Screen(), result, "forecast")
     watcher.finished(NodeRun("Pusher", cached, 0.1, None, {"pushed_model": pushed.mlmd_artifact}))
     watcher.failed("Report", ValueError("no clip can be drawn"), 0.1, 2**30)

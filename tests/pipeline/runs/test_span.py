@@ -53,7 +53,7 @@ def started(monkeypatch):
 
     def begin(config, *_):
         configs.append(config)
-        return runs.Result(verdict="pushed")
+        return runs.RunResult(verdict="pushed")
 
     monkeypatch.setattr(runs, "_recorded_run", begin)
     return configs

@@ -14,7 +14,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from framecast.models.export.warmup import predict_request
 from framecast.serving import rpc
-from framecast.serving.client.client import AsyncForecaster, Forecaster, predict_stub
+from framecast.serving.client.client import AsyncClient, Client, predict_stub
 from framecast.serving.client.signatures import TensorSpec
 from framecast.serving.server.model_manager import one_model
 from framecast.serving.server.server import Server
@@ -33,7 +33,7 @@ def served(exported, tmp_path_factory):
 
 @pytest.fixture
 def forecaster(served):
-    with Forecaster(served[0], model="toy", deadline=30) as forecaster:
+    with Client(served[0], model="toy", deadline=30) as forecaster:
         yield forecaster
 
 
@@ -107,7 +107,7 @@ def test_bytes_that_are_no_example_are_named(forecaster, random_clip):
 
 
 def test_unknown_model_is_not_found(served, random_clip):
-    with Forecaster(served[0], model="other") as forecaster, pytest.raises(grpc.RpcError) as caught:
+    with Client(served[0], model="other") as forecaster, pytest.raises(grpc.RpcError) as caught:
         forecaster.forecast([random_clip(0)])
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
@@ -221,7 +221,7 @@ def fake():
 def test_unavailable_server_is_asked_again(fake, random_clip):
     server = fake(grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAVAILABLE)
     clip = random_clip(0)
-    with Forecaster(server.address, model="toy", deadline=30) as forecaster:
+    with Client(server.address, model="toy", deadline=30) as forecaster:
         (forecast,) = forecaster.forecast([clip])
     np.testing.assert_array_equal(forecast, np.float32(clip[-1:]))
     assert len(server.predicts) == 3
@@ -232,7 +232,7 @@ def test_unavailable_server_is_asked_again(fake, random_clip):
 )
 def test_other_refusals_are_not_repeated(fake, code, random_clip):
     server = fake(code)
-    with Forecaster(server.address, model="toy", deadline=30) as forecaster, pytest.raises(grpc.RpcError) as caught:
+    with Client(server.address, model="toy", deadline=30) as forecaster, pytest.raises(grpc.RpcError) as caught:
         forecaster.forecast([random_clip(0)])
     assert caught.value.code() is code
     assert len(server.predicts) == 1
@@ -240,7 +240,7 @@ def test_other_refusals_are_not_repeated(fake, code, random_clip):
 
 def test_server_that_stays_unavailable_is_given_up_within_the_deadline(fake, random_clip):
     server = fake(*[grpc.StatusCode.UNAVAILABLE] * 100)
-    with Forecaster(server.address, model="toy", deadline=0.5) as forecaster, pytest.raises(grpc.RpcError) as caught:
+    with Client(server.address, model="toy", deadline=0.5) as forecaster, pytest.raises(grpc.RpcError) as caught:
         forecaster.forecast([random_clip(0)])
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert 1 <= len(server.predicts) < 6
@@ -249,7 +249,7 @@ def test_server_that_stays_unavailable_is_given_up_within_the_deadline(fake, ran
 def test_frames_travel_as_raw_bytes_in_batches_of_at_most_max_batch(fake, random_clip):
     server = fake()
     clips = [random_clip(seed) for seed in range(5)]
-    with Forecaster(server.address, model="toy", max_batch=2) as forecaster:
+    with Client(server.address, model="toy", max_batch=2) as forecaster:
         forecasts = forecaster.forecast(clips)
     assert [request.inputs["frames"].tensor_shape.dim[0].size for request in server.predicts] == [2, 2, 1]
     assert server.predicts[0].inputs["frames"].tensor_content == np.stack(clips[:2]).tobytes()
@@ -258,7 +258,7 @@ def test_frames_travel_as_raw_bytes_in_batches_of_at_most_max_batch(fake, random
 
 def test_the_declaration_is_asked_for_once(fake, random_clip):
     server = fake()
-    with Forecaster(server.address, model="toy") as forecaster:
+    with Client(server.address, model="toy") as forecaster:
         for seed in range(3):
             forecaster.forecast([random_clip(seed)])
         list(forecaster.stream([random_clip(3)] * 70))
@@ -267,7 +267,7 @@ def test_the_declaration_is_asked_for_once(fake, random_clip):
 
 def test_another_version_is_asked_what_it_declares(fake, random_clip):
     server = fake()
-    with Forecaster(server.address, model="toy") as forecaster:
+    with Client(server.address, model="toy") as forecaster:
         forecaster.forecast([random_clip(0)])
         server.version = 2
         forecaster.forecast([random_clip(0)])
@@ -280,7 +280,7 @@ def test_another_version_is_asked_what_it_declares(fake, random_clip):
 def test_a_clip_is_refused_only_by_what_serves_now(fake, random_clip):
     server = fake()
     clip = random_clip(0)
-    with Forecaster(server.address, model="toy") as forecaster:
+    with Client(server.address, model="toy") as forecaster:
         forecaster.forecast([clip])
         server.version, server.dtype = 2, tf.float32
         # What was known of version 1 would refuse this one, version 2 takes it.
@@ -293,7 +293,7 @@ def test_a_clip_is_refused_only_by_what_serves_now(fake, random_clip):
 
 def test_the_label_goes_with_every_request(fake, random_clip):
     server = fake()
-    with Forecaster(server.address, model="toy", label="stable") as forecaster:
+    with Client(server.address, model="toy", label="stable") as forecaster:
         forecaster.forecast([random_clip(0)])
     for request in (*server.predicts, *server.declarations):
         assert request.model_spec.WhichOneof("version_choice") == "version_label"
@@ -304,7 +304,7 @@ def test_outputs_of_a_padded_clip_are_as_long_as_the_clip(fake, random_clip):
     server = fake()
     server.padded_to = 9
     short, long = random_clip(0, 3, 8, 6), random_clip(1, 12, 8, 6)
-    with Forecaster(server.address, model="toy") as forecaster:
+    with Client(server.address, model="toy") as forecaster:
         for clip, outputs in zip((short, long), forecaster.answer([short, long]), strict=True):
             means = np.float32(clip.mean((1, 2, 3)))
             np.testing.assert_allclose(outputs["anomaly_score"], means)
@@ -318,14 +318,14 @@ def test_a_model_without_forecasts_says_what_it_answers(fake, random_clip):
     server = fake()
     server.answers = {"anomaly_score", "clip_anomaly_score"}
     message = r"model toy version 1: expected the output forecast, received \['anomaly_score', 'clip_anomaly_score'\]"
-    with Forecaster(server.address, model="toy") as forecaster, pytest.raises(ValueError, match=message):
+    with Client(server.address, model="toy") as forecaster, pytest.raises(ValueError, match=message):
         forecaster.forecast([random_clip(0)])
 
 
 def test_a_stream_gives_the_outputs_in_order_whatever_the_sizes(fake, random_clip):
     server = fake()
     clips = [random_clip(seed, 2 + seed % 5 // 3) for seed in range(50)]
-    with Forecaster(server.address, model="toy", max_batch=3) as forecaster:
+    with Client(server.address, model="toy", max_batch=3) as forecaster:
         streamed = list(forecaster.stream(clips))
     np.testing.assert_array_equal([outputs["last"] for outputs in streamed], [clip[-1] for clip in clips])
     for request in server.predicts:
@@ -360,7 +360,7 @@ def test_an_endless_stream_is_read_no_further_ahead_than_the_requests_in_flight(
 
     full = threading.Barrier(3)  # Passes three requests at a time: with fewer in flight the test would fail.
     server.meanwhile = meanwhile
-    with Forecaster(server.address, model="toy", max_batch=2) as forecaster:
+    with Client(server.address, model="toy", max_batch=2) as forecaster:
         stream = forecaster.stream(endless, in_flight=3)
         for taken in range(1, 37):
             next(stream)
@@ -380,7 +380,7 @@ def test_an_endless_stream_is_read_no_further_ahead_than_the_requests_in_flight(
 )
 def test_a_stream_ends_with_the_error_of_a_clip_after_the_outputs_before_it(fake, random_clip, spoil, message):
     clips = [random_clip(0), random_clip(1), spoil(random_clip(2)), random_clip(3)]
-    with Forecaster(fake().address, model="toy") as forecaster:
+    with Client(fake().address, model="toy") as forecaster:
         stream = forecaster.stream(clips)
         for clip in clips[:2]:
             np.testing.assert_array_equal(next(stream)["last"], clip[-1])
@@ -391,19 +391,19 @@ def test_a_stream_ends_with_the_error_of_a_clip_after_the_outputs_before_it(fake
 def test_sizes_that_would_have_no_bound_are_refused(fake, random_clip):
     address = fake().address
     with pytest.raises(ValueError, match="max_batch: expected at least 1, received 0"):
-        Forecaster(address, model="toy", max_batch=0)
+        Client(address, model="toy", max_batch=0)
     with (
-        Forecaster(address, model="toy") as forecaster,
+        Client(address, model="toy") as forecaster,
         pytest.raises(ValueError, match="in_flight: expected at least 1, received 0"),
     ):
         list(forecaster.stream([random_clip(0)], in_flight=0))
 
 
 def awaited(address, use, **options):
-    """Returns what the coroutine function `use` makes of an `AsyncForecaster`."""
+    """Returns what the coroutine function `use` makes of an `AsyncClient`."""
 
     async def run():
-        async with AsyncForecaster(address, model="toy", **options) as forecaster:
+        async with AsyncClient(address, model="toy", **options) as forecaster:
             return await use(forecaster)
 
     return asyncio.run(run())

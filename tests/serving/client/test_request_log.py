@@ -15,7 +15,7 @@ from framecast.clips.records import find_files, read_records
 from framecast.clips.validation import read_clips
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
 from framecast.serving.client import request_log
-from framecast.serving.client.client import Forecaster
+from framecast.serving.client.client import Client
 from framecast.serving.client.request_log import RequestLog
 from framecast.serving.server.model_manager import one_model
 from framecast.serving.server.server import Server
@@ -58,7 +58,7 @@ def add(folder, clips, **arguments):
 
 def test_requested_clips_are_logged_frame_for_frame_by_the_contract(address, folder, random_clip):
     asked = [random_clip(0), random_clip(1, 5, 16, 12), random_clip(2)]
-    with Forecaster(address, model="toy", log=RequestLog(folder, share=1, frame_rate=0.2)) as forecaster:
+    with Client(address, model="toy", log=RequestLog(folder, share=1, frame_rate=0.2)) as forecaster:
         forecaster.forecast(asked[:2])
         forecaster.forecast(asked[2:])
     clips = logged(folder)
@@ -73,13 +73,13 @@ def test_requested_clips_are_logged_frame_for_frame_by_the_contract(address, fol
 def test_requested_examples_are_logged_as_they_are(address, folder, tmp_path, random_clip):
     add(tmp_path / "made", [random_clip(0), random_clip(1, 5)])
     examples = [record for path in find_files([str(tmp_path / "made")]) for _, record in read_records(path)]
-    with Forecaster(address, model="toy", log=RequestLog(folder, share=1)) as forecaster:
+    with Client(address, model="toy", log=RequestLog(folder, share=1)) as forecaster:
         forecaster.forecast_examples(examples)
     assert [record for path in find_files([str(folder)]) for _, record in read_records(path)] == examples
 
 
 def test_refused_requests_are_not_logged(address, folder, random_clip):
-    with Forecaster(address, model="toy", log=RequestLog(folder, share=1)) as forecaster:
+    with Client(address, model="toy", log=RequestLog(folder, share=1)) as forecaster:
         with pytest.raises(grpc.RpcError):
             forecaster.forecast([random_clip(0), np.zeros((0, 8, 6, 1), np.uint8)])
         with pytest.raises(grpc.RpcError):
@@ -138,7 +138,7 @@ def test_logging_ends_when_the_folder_is_full_and_says_so_once(address, folder, 
     clips = [random_clip(seed) for seed in range(20)]
     add(folder, clips[:3])
     log = RequestLog(folder, share=1, file_bytes=2000, most_bytes=6000)
-    with Forecaster(address, model="toy", log=log) as forecaster:
+    with Client(address, model="toy", log=log) as forecaster:
         for clip in clips:
             assert len(forecaster.forecast([clip])) == 1
     assert 3 < len(logged(folder)) < 20
@@ -150,7 +150,7 @@ def test_logging_ends_when_the_folder_is_full_and_says_so_once(address, folder, 
 
 def test_a_log_that_cannot_write_fails_no_forecast_and_says_so_once(address, folder, random_clip, caplog):
     folder.write_text("a file where the folder should be")
-    with Forecaster(address, model="toy", log=RequestLog(folder, share=1)) as forecaster:
+    with Client(address, model="toy", log=RequestLog(folder, share=1)) as forecaster:
         for seed in range(3):
             assert len(forecaster.forecast([random_clip(seed)])) == 1
     (record,) = [record for record in caplog.records if record.name == request_log.__name__]
@@ -178,7 +178,7 @@ def test_no_forecast_waits_for_a_log_that_is_behind(address, folder, random_clip
     write = request_log.write_records
     monkeypatch.setattr(request_log, "write_records", lambda *args: go.wait() and write(*args))
     monkeypatch.setattr(request_log, "_MOST_WAITING", 5 * random_clip(0).nbytes)
-    with Forecaster(address, model="toy", log=RequestLog(folder, share=1)) as forecaster:
+    with Client(address, model="toy", log=RequestLog(folder, share=1)) as forecaster:
         for seed in range(20):
             forecaster.forecast([random_clip(seed)])
         go.set()

@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 from framecast.models.export.forecast import ForecastModule, ReferenceConstants
-from framecast.models.networks.frame_forecaster import Forecaster as Model
+from framecast.models.networks.frame_forecaster import Client as Model
 from framecast.models.spec import ContextSpec, ForecastTask
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
-from framecast.serving.client.client import Forecaster
+from framecast.serving.client.client import Client
 from framecast.serving.client.stream import LiveForecast
 from framecast.serving.server.model_manager import one_model
 from framecast.serving.server.server import Server
@@ -60,7 +60,7 @@ def stream(address):
 
 
 def _whole(address, clips):
-    with Forecaster(address, model="toy", deadline=30) as forecaster:
+    with Client(address, model="toy", deadline=30) as forecaster:
         return np.stack(forecaster.forecast(list(clips)))
 
 

@@ -15,7 +15,7 @@ import pytest
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from framecast.serving import rpc, versions
-from framecast.serving.client.client import Forecaster
+from framecast.serving.client.client import Client
 from framecast.serving.releases import folder as release_folder
 from framecast.serving.releases import releases, server_sync, tf_serving_config
 from framecast.serving.releases.folder import ReleaseError
@@ -276,7 +276,7 @@ def test_no_request_fails_at_the_embedded_server_while_it_is_rolled_back(
     publish(2)
     with (
         Server(one_model("framecast", base_path)) as server,
-        Forecaster(f"127.0.0.1:{server.port}", model="framecast") as forecaster,
+        Client(f"127.0.0.1:{server.port}", model="framecast") as forecaster,
     ):
         answers, stopping = [], threading.Event()
 
