@@ -59,10 +59,12 @@ COMMAND ?= framecast --help
 image-steps: setup ## Runs the steps of kubeflow/Dockerfile in a Debian 13 root, without Docker, then COMMAND as the image's user.
 	@$(PYTHON) kubeflow/image_steps.py -- sh -c '$(COMMAND)'
 
-lint: setup ## Checks style and types.
+lint: setup ## Checks style, types and which module may import which.
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+	@mkdir -p build
+	@.venv/bin/lint-imports --no-cache >build/imports.txt || { cat build/imports.txt; exit 1; }
 
 format: setup ## Formats the code and mends what ruff can.
 	@.venv/bin/ruff check --fix .
