@@ -81,7 +81,7 @@ def _compare(folder: str, clips: int, steps: Sequence[str]) -> int:
 
 def _kill(folder: pathlib.Path, clips: int) -> None:
     """Kills `framecast infer` half-way, starts it again, and prints what came of it."""
-    from framecast.serving.predictions.example_ids import answer_names
+    from framecast.serving.predictions.example_ids import read_example_ids
 
     to = folder / "killed"
     command = [sys.executable, "-W", "ignore", "-m", "framecast.pipeline.cli.main", "infer", str(folder / "model/1")]
@@ -96,7 +96,7 @@ def _kill(folder: pathlib.Path, clips: int) -> None:
     before = {path: path.stat().st_mtime_ns for path in answers()}
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     kept = sum(path.stat().st_mtime_ns == written for path, written in before.items())
-    counts = collections.Counter(name for path in answers() for name in answer_names(str(path)))
+    counts = collections.Counter(name for path in answers() for name in read_example_ids(str(path)))
     print(
         f"killed when {len(before)} of {every} files were there, started again: {kept} of them kept, "
         f"{len(counts)} of {clips} clips answered, {sum(count > 1 for count in counts.values())} more than once"

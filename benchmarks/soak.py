@@ -93,7 +93,7 @@ def soak(folder: pathlib.Path, seconds: float, swaps: int, clients: int) -> int:
     def push() -> int:
         number = len(weights) % _WEIGHTS
         export = str(exports[number])
-        pushed = pusher.push(export, str(base), releases.Push(versions.digest(export), by="soak"))
+        pushed = pusher.push(export, str(base), releases.PushRecord(versions.digest(export), by="soak"))
         weights[pushed["version"]] = number
         return pushed["version"]
 
@@ -234,11 +234,11 @@ def _push_corrupt(base: pathlib.Path, export: pathlib.Path) -> None:
 
 def _roll_back(base: pathlib.Path, address: str, tally: Tally) -> None:
     """Goes back to the version before, as `framecast models rollback` does, and waits until it answers again."""
-    from framecast.serving.releases import folder as release_folder
+    from framecast.serving.releases import version_folder
     from framecast.serving.releases import releases, server_sync
 
     with server_sync.ModelServers([address]) as servers:
-        before = releases.rollback(str(base), servers)["labels"][release_folder.STABLE]
+        before = releases.rollback(str(base), servers)["labels"][version_folder.STABLE]
     answered = tally.answers.get(before, 0)
     _wait(lambda: tally.answers.get(before, 0) > answered, f"version {before} to answer again")
 

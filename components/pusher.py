@@ -20,8 +20,7 @@ from framecast.clips import filesystem
 from framecast.components.evaluator import FIGURES
 from framecast.evaluation.report import figure_tables
 from framecast.serving import versions
-from framecast.serving.releases import folder as release_folder
-from framecast.serving.releases import releases
+from framecast.serving.releases import releases, version_folder
 
 DIRECTORY = "directory"  # Execution property: in place of the push destination, where a run gives one.
 
@@ -50,10 +49,10 @@ class PusherExecutor(executor.Executor):
         base = exec_properties.get(DIRECTORY) or _destination(exec_properties)
         model = self.GetModelPath(input_dict)
         settings = json.loads(exec_properties.get(standard_component_specs.CUSTOM_CONFIG_KEY) or "null") or {}
-        request = releases.Push(
+        request = releases.PushRecord(
             digest=versions.digest(model),
             by=f"run {self._context.pipeline_run_id or os.environ.get(_POD, '')}",
-            label=settings.get("release", release_folder.STABLE),
+            label=settings.get("release", version_folder.STABLE),
             figures=_figures(input_dict, settings.get("task", "")),
         )
         if filesystem.is_remote(base):
@@ -79,7 +78,7 @@ def _destination(exec_properties: dict[str, Any]) -> str:
     return destination.filesystem.base_directory
 
 
-def push(model: str, base: str, request: releases.Push) -> dict[str, Any]:
+def push(model: str, base: str, request: releases.PushRecord) -> dict[str, Any]:
     """Copies `model` to the next version under `base`, a local folder, and releases it.
 
     Returns:
@@ -89,16 +88,16 @@ def push(model: str, base: str, request: releases.Push) -> dict[str, Any]:
         OSError: When the copy differs from the model, naming both; nothing is published then.
     """
     with releases.exclusive(base):
-        releases.finish(base, releases.Unasked(logging.getLogger(__name__).info))
+        releases.finish(base, releases.FixedWait(logging.getLogger(__name__).info))
         if (serving := _same(base, request.digest)) is not None:
             releases.refresh(base)
             return {"action": "unchanged", "version": serving}
-        used = [str(record["version"]) for record in release_folder.read_record(base)]
+        used = [str(record["version"]) for record in version_folder.read_release_log(base)]
         staged = _stage(model, base, request.digest, used)
         return releases.publish(base, staged, request)
 
 
-def _push_remote(model: str, base: str, request: releases.Push) -> dict[str, Any]:
+def _push_remote(model: str, base: str, request: releases.PushRecord) -> dict[str, Any]:
     """Does what `push` does in an object store, where there is nothing to release: servers take the newest version."""
     if (serving := _same(base, request.digest)) is not None:
         return {"action": "unchanged", "version": serving}
@@ -180,6 +179,6 @@ def _figures(input_dict: dict, task: str) -> dict[str, float | None]:
 def _remark(base: str, record: dict[str, Any]) -> str:
     """Returns what people should know of a push besides its version."""
     remarks = [record["note"]] if record["note"] else []
-    if record["labels"].get(release_folder.CANARY) == record["version"]:
+    if record["labels"].get(version_folder.CANARY) == record["version"]:
         remarks.insert(0, f"a canary until framecast models promote {base}")
     return "; ".join(remarks)

@@ -290,7 +290,7 @@ def query(
     """Ask a server about recorded clips, videos, images or arrays, and write what it answers."""
     with quiet.heavy_imports():
         from framecast.pipeline.commands import query as queries
-        from framecast.pipeline.commands.query_sources import Media
+        from framecast.pipeline.commands.query_sources import MediaOptions
 
     answer = queries.query(
         clips,
@@ -302,7 +302,7 @@ def query(
         limit=limit,
         to=to or [],
         card=card,
-        media=Media(fps=fps, gray=gray, size=size, frames=frames),
+        media=MediaOptions(fps=fps, gray=gray, size=size, frames=frames),
     )
     print(json.dumps(answer) if as_json else queries.describe(answer))
 

@@ -13,8 +13,8 @@ from framecast.pipeline import quiet
 from framecast.pipeline.cli.data import AsJson
 
 if TYPE_CHECKING:
-    from framecast.serving.releases.folder import Version
-    from framecast.serving.releases.releases import Servers
+    from framecast.serving.releases.releases import ServerSync
+    from framecast.serving.releases.version_folder import PushedVersion
 
 models = typer.Typer(no_args_is_help=True, help="Look at pushed versions, release one, or go back to the one before.")
 
@@ -32,9 +32,9 @@ Addresses = Annotated[
 @models.command("list")
 def list_models(directory: Directory, address: Addresses = None, as_json: AsJson = False) -> None:
     """List the versions, the newest first: what servers see, what each is labelled, and what its figures are."""
-    from framecast.serving.releases import folder as release_folder
+    from framecast.serving.releases import version_folder
 
-    found = release_folder.read_versions(directory)
+    found = version_folder.read_versions(directory)
     live: dict[str, Any] = {}
     if address:
         with _asked(address) as servers:
@@ -75,14 +75,14 @@ def rollback(directory: Directory, address: Addresses = None, as_json: AsJson = 
 
 
 @contextlib.contextmanager
-def _servers(addresses: Sequence[str] | None) -> Iterator["Servers"]:
+def _servers(addresses: Sequence[str] | None) -> Iterator["ServerSync"]:
     from framecast.serving.releases import releases
 
     if addresses:
         with _asked(addresses) as servers:
             yield servers
     else:
-        yield releases.Unasked(lambda text: print(text, file=sys.stderr, flush=True))
+        yield releases.FixedWait(lambda text: print(text, file=sys.stderr, flush=True))
 
 
 def _asked(addresses: Sequence[str]) -> Any:
@@ -101,7 +101,7 @@ def _tell(record: dict[str, Any], as_json: bool) -> None:
     )
 
 
-def _live(live: dict[str, Any], version: "Version") -> dict[str, str]:
+def _live(live: dict[str, Any], version: "PushedVersion") -> dict[str, str]:
     """Returns what each server says of a version."""
     said = {}
     for address, states in live.items():
@@ -110,7 +110,7 @@ def _live(live: dict[str, Any], version: "Version") -> dict[str, str]:
     return said
 
 
-def _listing(found: "Sequence[Version]", live: dict[str, Any]) -> str:
+def _listing(found: "Sequence[PushedVersion]", live: dict[str, Any]) -> str:
     from framecast.pipeline.tables import cell, columns
 
     rows = [["version", "pushed", "state", "labels", "figures", "MiB", "by", *live]]

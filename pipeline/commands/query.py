@@ -10,14 +10,14 @@ import tensorflow as tf
 
 from framecast.clips import codec
 from framecast.clips.palette import unit_range
-from framecast.pipeline.commands.query_card import Card, Cards
-from framecast.pipeline.commands.query_sources import Media, own_missing, read_sources
+from framecast.pipeline.commands.query_card import ModelCard, ModelCards
+from framecast.pipeline.commands.query_sources import MediaOptions, own_missing, read_sources
 from framecast.schemas import features
 from framecast.schemas.clip_spec import ANY_LENGTH, ClipSpec
 from framecast.serving.client.client import Client
 from framecast.serving.client.signatures import SIGNATURE, ModelMetadata, TensorSpec
 from framecast.serving.predictions import writers
-from framecast.serving.predictions.prediction import FORECAST, Answer
+from framecast.serving.predictions.prediction import FORECAST, Prediction
 
 
 def query(
@@ -31,7 +31,7 @@ def query(
     limit: int = 16,
     to: Sequence[str] = (),
     card: str | None = None,
-    media: Media | None = None,
+    media: MediaOptions | None = None,
 ) -> dict[str, Any]:
     """Asks a server about clips.
 
@@ -44,7 +44,7 @@ def query(
         holdout: Cut the last frames off each clip, and score the forecast against them.
         limit: How many clips to ask about at most.
         to: Files to write the answers to, see `framecast.serving.predictions.writers`.
-        card: Where the model's `framecast.json` is, see `Cards`: it says what a pixel stands for. Unless given, the
+        card: Where the model's `framecast.json` is, see `ModelCards`: it says what a pixel stands for. Unless given, the
             clips themselves do, if they know.
         media: How clips are cut from videos, images and arrays.
 
@@ -62,9 +62,9 @@ def query(
     """
     for path in to:
         writers.check_path(path)
-    cards = Cards(card) if card else None
+    cards = ModelCards(card) if card else None
     tally: collections.Counter[str] = collections.Counter()
-    answers: list[Answer] = []
+    answers: list[Prediction] = []
     left_out = 0
     with Client(address, model=model, label=label, deadline=deadline) as forecaster:
         metadata = forecaster.metadata()
@@ -74,7 +74,7 @@ def query(
             raise ValueError(f"--holdout, --to: expected a model that makes forecasts for these, received {model}")
         cut = _horizon(model, declared[FORECAST]) if holdout else 0
         series = frozenset(name for name, output in declared.items() if output.is_series)
-        for example in read_sources(paths, spec, media or Media(), tally):
+        for example in read_sources(paths, spec, media or MediaOptions(), tally):
             frames = codec.decode_frames(example, spec)
             context, truth = frames[: len(frames) - cut], frames[len(frames) - cut :]
             outputs = _ask(forecaster, context) if len(context) else None
@@ -84,7 +84,7 @@ def query(
             assert forecaster.version is not None
             said = cards.of(forecaster.version) if cards else None
             answers.append(
-                Answer(
+                Prediction(
                     example,
                     context,
                     truth if holdout else None,
@@ -103,7 +103,7 @@ def query(
         received = ", ".join([f"{left_out} too short", *(f"{name}: {count}" for name, count in lost.items())])
         raise ValueError(f"{', '.join(paths)}: expected a clip long enough for the model, received {received}")
     for path in to:
-        writers.write_answers(path, answers, model=model)
+        writers.write_predictions(path, answers, model=model)
     return {
         "clips": len(answers),
         "left_out": left_out,
@@ -147,7 +147,7 @@ def _describe_answer(clip: dict[str, Any], classes: dict[int, str]) -> str:
     return f"{clip['clip']}: " + " ".join(f"{value:.4g}" for value in np.atleast_1d(clip["value"]))
 
 
-def _clip_spec(model: str, metadata: ModelMetadata, card: Card | None) -> ClipSpec:
+def _clip_spec(model: str, metadata: ModelMetadata, card: ModelCard | None) -> ClipSpec:
     """Returns what clips must be: dtype and channels as the server declares, the meaning of pixels as the card says.
 
     They may have any length: the server says which contexts are too short for its model.
@@ -190,7 +190,7 @@ def _ask(forecaster: Client, context: np.ndarray) -> dict[str, np.ndarray] | Non
     return outputs
 
 
-def _labels(answers: Sequence[Answer]) -> dict[str, Any]:
+def _labels(answers: Sequence[Prediction]) -> dict[str, Any]:
     found = [
         {"clip": answer.name, **{name: value.tolist() for name, value in sorted(answer.outputs.items())}}
         for answer in answers
@@ -211,7 +211,7 @@ def _class_names(examples: Sequence[tf.train.SequenceExample]) -> dict[int, str]
     return names
 
 
-def _scores(answers: Sequence[Answer]) -> dict[str, list[float]]:
+def _scores(answers: Sequence[Prediction]) -> dict[str, list[float]]:
     """Returns errors by lead time, over the pixels of all clips whose truth is known."""
     sums: dict[str, Any] = {"mse": 0.0, "mse_persistence": 0.0}
     pixels: Any = 0

@@ -12,7 +12,7 @@ from framecast.schemas.section import Section
 from framecast.serving import versions
 
 
-class Card(Section):
+class ModelCard(Section):
     """The part of a card that a query needs; see `framecast.models.export.module.save`."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore")
@@ -24,8 +24,8 @@ class Card(Section):
     frame_rate: float | None = None
 
 
-class Cards:
-    """Cards by version.
+class ModelCards:
+    """ModelCards by version.
 
     Args:
         path: A `framecast.json`, the folder of a version, or a folder of versions.
@@ -33,9 +33,9 @@ class Cards:
 
     def __init__(self, path: str):
         self._path = path
-        self._found: dict[int, Card] = {}
+        self._found: dict[int, ModelCard] = {}
 
-    def of(self, version: int) -> Card:
+    def of(self, version: int) -> ModelCard:
         """Returns the card of a version; whatever the version, where the path names one card.
 
         Raises:
@@ -45,7 +45,7 @@ class Cards:
             self._found[version] = self._card(version)
         return self._found[version]
 
-    def _card(self, version: int) -> Card:
+    def _card(self, version: int) -> ModelCard:
         try:
             found = self._read(version)
         except (OSError, json.JSONDecodeError) as error:
@@ -57,7 +57,7 @@ class Cards:
                 f"of versions, received none: there is no {tried}"
             )
         try:
-            return Card.model_validate(found)
+            return ModelCard.model_validate(found)
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -23,7 +23,7 @@ _LONGEST = 24  # Frames of a clip cut from media, unless said otherwise: as `fra
 
 
 @dataclasses.dataclass(frozen=True)
-class Media:
+class MediaOptions:
     """How clips are cut from media; as in `framecast.clips.convert.spec`.
 
     Args:
@@ -57,7 +57,7 @@ class Media:
 
 
 def read_sources(
-    paths: Sequence[str], spec: ClipSpec, media: Media, tally: collections.Counter[str]
+    paths: Sequence[str], spec: ClipSpec, media: MediaOptions, tally: collections.Counter[str]
 ) -> Iterator[tf.train.SequenceExample]:
     """Yields the clips in paths, checked.
 
@@ -82,7 +82,7 @@ def read_sources(
             f"{', '.join(paths)}: expected TFRecords of clips, or videos, images or arrays, received {received} "
             "(framecast data convert makes clips of more)"
         )
-    if media != Media():
+    if media != MediaOptions():
         raise ValueError(
             f"--fps, --gray, --size, --frames: expected videos, images or arrays, received TFRecords: "
             f"{', '.join(paths)}"
@@ -105,7 +105,7 @@ def _from_records(files: Sequence[str], spec: ClipSpec) -> Iterator[tf.train.Seq
 
 
 def _from_media(
-    paths: Sequence[str], spec: ClipSpec, media: Media, tally: collections.Counter[str]
+    paths: Sequence[str], spec: ClipSpec, media: MediaOptions, tally: collections.Counter[str]
 ) -> Iterator[tf.train.SequenceExample]:
     conversion = media.spec()
     found = find_sources(paths, conversion)

@@ -21,8 +21,7 @@ from framecast.models.training import checkpoint_users
 from framecast.pipeline.config.config import ConfigError
 from framecast.pipeline.runs import records
 from framecast.pipeline.runs.lineage import read_lineage
-from framecast.serving.releases import folder as release_folder
-from framecast.serving.releases import retention
+from framecast.serving.releases import retention, version_folder
 
 _DATABASE = "metadata.sqlite"
 _TRASH = ".trash"  # In the work directory: what is gone in one rename, before its files are.
@@ -94,7 +93,7 @@ def make_plan(workdir: pathlib.Path, keep: int, versions: int | None = None) -> 
     items += [_item("checkpoints", path) for path in _checkpoints(workdir) if _unused(path, executions)]
     directories = pushed_to if versions is not None else []
     items += [
-        Item("version", release_folder.folder_of(directory, version.number), version.bytes)
+        Item("version", version_folder.version_path(directory, version.number), version.bytes)
         for directory in directories
         for version in retention.removable(directory, versions or 0)
     ]
@@ -134,9 +133,9 @@ def _kept_runs(runs: Sequence[records.RunRecord], keep: int, pushed_to: Iterable
         what = "the newest that ended" if _span(run) < 0 else f"ended with span {_span(run)}, the newest"
         reasons[run.name].append(f"{what} of {train}")
     for directory in pushed_to:
-        if "://" in directory or not release_folder.has_versions(directory):
+        if "://" in directory or not version_folder.has_versions(directory):
             continue
-        for version in release_folder.read_versions(directory):
+        for version in version_folder.read_versions(directory):
             if version.labels and version.by:
                 what = f"pushed version {version.number}, which is {' and '.join(version.labels)}"
                 reasons[version.by.removeprefix("run ")].append(what)

@@ -33,8 +33,8 @@ from framecast.serving.bulk.model import BulkModel
 from framecast.serving.bulk.spec import BATCH
 from framecast.serving.exported_model import Exported
 from framecast.serving.predictions import writers
-from framecast.serving.predictions.example_ids import answer_names
-from framecast.serving.predictions.prediction import Answer
+from framecast.serving.predictions.example_ids import read_example_ids
+from framecast.serving.predictions.prediction import Prediction
 
 # What a part holds at most: a file of answers is written from memory.
 _PART_CLIPS = 1000
@@ -210,7 +210,7 @@ class _AnswerFile(beam.DoFn):
         """Ends the thread that writes."""
         self._writer.shutdown()
 
-    def _begin(self, number: int, part: Sequence[Answer], progress: BulkProgress) -> None:
+    def _begin(self, number: int, part: Sequence[Prediction], progress: BulkProgress) -> None:
         """Has a part answered, and written once it and those before are; `progress` is as of its end."""
         outputs = self._model.ask([clip.context for clip in part])
         before = self._under_way[-1] if self._under_way else None
@@ -221,12 +221,12 @@ class _AnswerFile(beam.DoFn):
         while len(self._under_way) > most:
             self._under_way.popleft().result()
 
-    def _parts(self, path: str, progress: BulkProgress) -> Iterator[list[Answer]]:
+    def _parts(self, path: str, progress: BulkProgress) -> Iterator[list[Prediction]]:
         """Yields the clips of each part that is not written yet, outputs to come; `progress` is as of their end.
 
         Files of answers are not in it: they are counted when they are written.
         """
-        part: list[Answer] = []
+        part: list[Prediction] = []
         size = 0
         for index, record in self._records(path, progress.next):
             progress.next = index + 1
@@ -261,10 +261,10 @@ class _AnswerFile(beam.DoFn):
         except BadFile:
             return
 
-    def _clip(self, record: bytes) -> Answer:
+    def _clip(self, record: bytes) -> Prediction:
         """Returns a clip to be answered; raises ValueError when it is bad."""
         example, frames = read_frames(record, self._spec)
-        clip = Answer(
+        clip = Prediction(
             example,
             frames,
             None,
@@ -283,7 +283,7 @@ class _AnswerFile(beam.DoFn):
         self,
         before: concurrent.futures.Future[None] | None,
         number: int,
-        part: Sequence[Answer],
+        part: Sequence[Prediction],
         outputs: Callable[[], list[dict[str, np.ndarray]]],
         progress: BulkProgress,
     ) -> None:
@@ -296,7 +296,7 @@ class _AnswerFile(beam.DoFn):
         for group, alike in enumerate(groups):
             name = f"{prefix}{f'-{group}' if group else ''}.{self._kind}"
             with self._folder.published(name) as path:
-                writers.write_answers(path, alike, model=self._exported.name)
+                writers.write_predictions(path, alike, model=self._exported.name)
             progress.files[name] = len(alike)  # A dictionary that all parts of the file share.
         self._folder.write(number, progress)
 
@@ -320,7 +320,7 @@ def _verify(
     files = [str(folder.base / name) for progress in found for name in progress.files]
     path = folder.state / "names.jsonl"
     with make_pipeline() as pipeline:
-        names = pipeline | beam.Create(files) | beam.Reshuffle() | "Read" >> beam.FlatMap(answer_names)
+        names = pipeline | beam.Create(files) | beam.Reshuffle() | "Read" >> beam.FlatMap(read_example_ids)
         twice = names | beam.combiners.Count.PerElement() | beam.Filter(lambda pair: pair[1] > 1)
         total = names | beam.combiners.Count.Globally() | beam.Map(lambda count: (None, count))
         (

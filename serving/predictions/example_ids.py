@@ -9,7 +9,7 @@ from framecast.clips.codec import clip_name
 from framecast.clips.records import read_records
 
 
-def answer_names(path: str) -> list[str]:
+def read_example_ids(path: str) -> list[str]:
     """Reads the names of the clips in a file, in its order, a name as often as there are answers under it.
 
     Raises:

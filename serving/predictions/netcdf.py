@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from framecast.schemas.units import REFLECTIVITY
-from framecast.serving.predictions.prediction import Answer
+from framecast.serving.predictions.prediction import Prediction
 
 _CONVENTIONS = "CF-1.8"
 _EPOCH = "seconds since 1970-01-01 00:00:00"
@@ -26,7 +26,7 @@ def check_installed() -> None:
             raise ValueError(f"NetCDF: expected {package} to be installed, with the extra framecast[media]")
 
 
-def write_netcdf(path: str | os.PathLike[str], answers: Sequence[Answer], *, model: str) -> None:
+def write_netcdf(path: str | os.PathLike[str], answers: Sequence[Prediction], *, model: str) -> None:
     """Writes forecasts by the CF conventions, version 1.8.
 
     Variables, all float32 with NaN for no value: `forecast` `(clip, lead_time, y, x)`, with `channel` before `y` where
@@ -77,7 +77,7 @@ def write_netcdf(path: str | os.PathLike[str], answers: Sequence[Answer], *, mod
     dataset.to_netcdf(path, engine="netcdf4", format="NETCDF4", encoding=encoding)
 
 
-def _coordinates(answers: Sequence[Answer]) -> dict[str, Any]:
+def _coordinates(answers: Sequence[Prediction]) -> dict[str, Any]:
     starts = np.array([answer.times[-1] for answer in answers])
     periods = np.array(answers[0].forecast_times) - starts[0]
     origin = "where a clip has no dates, its times count from an origin of its own"
@@ -110,20 +110,20 @@ def _coordinates(answers: Sequence[Answer]) -> dict[str, Any]:
     }
 
 
-def _value_attributes(answer: Answer) -> dict[str, str]:
+def _value_attributes(answer: Prediction) -> dict[str, str]:
     if answer.value is None:
         return {"units": "1"}
     unit = answer.value.unit
     return {"units": unit, **({"standard_name": _STANDARD_NAMES[unit]} if unit in _STANDARD_NAMES else {})}
 
 
-def _versions(answers: Sequence[Answer]) -> str:
+def _versions(answers: Sequence[Prediction]) -> str:
     return ", ".join(map(str, sorted({answer.version for answer in answers})))
 
 
-def alike(answers: Sequence[Answer]) -> list[list[Answer]]:
+def alike(answers: Sequence[Prediction]) -> list[list[Prediction]]:
     """Returns the answers in groups of which each fits into one file."""
-    groups: list[list[Answer]] = []
+    groups: list[list[Prediction]] = []
     for answer in answers:
         for group in groups:
             if _difference(answer, group[0]) is None:
@@ -134,7 +134,7 @@ def alike(answers: Sequence[Answer]) -> list[list[Answer]]:
     return groups
 
 
-def _check_alike(answer: Answer, first: Answer) -> None:
+def _check_alike(answer: Prediction, first: Prediction) -> None:
     """Raises ValueError when two clips do not fit the same dimensions."""
     if (difference := _difference(answer, first)) is not None:
         expected, received = difference
@@ -144,7 +144,7 @@ def _check_alike(answer: Answer, first: Answer) -> None:
         )
 
 
-def _difference(answer: Answer, first: Answer) -> tuple[str, str] | None:
+def _difference(answer: Prediction, first: Prediction) -> tuple[str, str] | None:
     shape, expected = answer.outputs["forecast"].shape, first.outputs["forecast"].shape
     unit, expected_unit = _value_attributes(answer)["units"], _value_attributes(first)["units"]
     if shape != expected:

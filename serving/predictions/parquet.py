@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from framecast.serving.predictions.prediction import Answer
+from framecast.serving.predictions.prediction import Prediction
 
 
-def write_parquet(path: str | os.PathLike[str], answers: Sequence[Answer], *, model: str) -> None:
+def write_parquet(path: str | os.PathLike[str], answers: Sequence[Prediction], *, model: str) -> None:
     """Writes answers that are no forecasts.
 
     Columns: `example_id`, `media_id` (text), `model_version` (int64), `time` (list of int64, microseconds of each

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from framecast.clips.codec import clip_name, decode_frames
 from framecast.schemas.clip_spec import ClipSpec
-from framecast.serving.predictions.animation import Row, write_gif
+from framecast.serving.predictions.animation import AnimationRow, write_gif
 
 CLIPS = 16  # Asked about; a look needs no more, whatever the size of the eval split.
 RULE = (
@@ -31,7 +31,7 @@ _BYTES = 2_000_000  # Of one animation: three of them stay a page that opens.
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
+class ShowcaseClip:
     """A clip and its forecast.
 
     Args:
@@ -53,7 +53,7 @@ class Shown:
 
 def choose(
     model: Any, records: Callable[[], Iterable[bytes]], spec: ClipSpec, frame_rate: float | None = None
-) -> tuple[list[Shown], int]:
+) -> tuple[list[ShowcaseClip], int]:
     """Ranks clips and draws three of them; fewer where there are fewer.
 
     Args:
@@ -80,7 +80,7 @@ def choose(
             clip, example = found[place], tf.train.SequenceExample.FromString(record)
             gif, stride = _draw(model, decode_frames(example, spec), spec, clip.horizon, frame_rate)
             name = clip_name(example) or ""
-            shown[roles[place]] = Shown(roles[place], name, clip.error / clip.pixels, clip.skill, stride, gif)
+            shown[roles[place]] = ShowcaseClip(roles[place], name, clip.error / clip.pixels, clip.skill, stride, gif)
     return [shown[role] for role in ranks if role in shown], len(asked)
 
 
@@ -128,7 +128,7 @@ def _draw(model: Any, frames: np.ndarray, spec: ClipSpec, horizon: int, frame_ra
         thinned = [part[:, ::stride, ::stride] for part in (context[-_CONTEXT:], truth, forecast)]
         write_gif(
             file,
-            [Row(context=thinned[0], truth=thinned[1], forecast=thinned[2])],
+            [AnimationRow(context=thinned[0], truth=thinned[1], forecast=thinned[2])],
             third="error",
             value=spec.value,
             missing=spec.missing,

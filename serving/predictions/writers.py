@@ -1,6 +1,6 @@
 """Answers written to a file, whose kind its ending tells.
 
-write_answers("forecast.nc", answers, model="radar")
+write_predictions("forecast.nc", answers, model="radar")
 """
 
 import contextlib
@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from framecast.clips.records import write_records
-from framecast.serving.predictions.animation import Row, write_gif
-from framecast.serving.predictions.clips import answer_clip
+from framecast.serving.predictions.animation import AnimationRow, write_gif
 from framecast.serving.predictions.netcdf import alike, check_installed, write_netcdf
 from framecast.serving.predictions.parquet import write_parquet
-from framecast.serving.predictions.prediction import FORECAST, Answer
+from framecast.serving.predictions.prediction import FORECAST, Prediction
+from framecast.serving.predictions.tfrecord import prediction_clip
 
 _DRAWN = 3  # Clips of an animation.
 _MINUTE = 60_000_000  # Microseconds: lead times of what moves faster are told by frames.
@@ -47,16 +47,16 @@ def takes_forecasts(path: str | os.PathLike[str]) -> bool:
     return _writer(path) is not _write_parquet
 
 
-def in_files(path: str | os.PathLike[str], answers: Sequence[Answer]) -> list[list[Answer]]:
+def in_files(path: str | os.PathLike[str], answers: Sequence[Prediction]) -> list[list[Prediction]]:
     """Returns the answers in groups of which each fits into one file of the kind that `path` names."""
     return alike(answers) if _writer(path) is _write_netcdf else [list(answers)]
 
 
-def write_answers(path: str | os.PathLike[str], answers: Sequence[Answer], *, model: str) -> None:
+def write_predictions(path: str | os.PathLike[str], answers: Sequence[Prediction], *, model: str) -> None:
     """Writes answers: whole, in place of a file that is there, or not at all.
 
     `.gif`: an animation of the first forecasts. `.npz`: see `_write_npz`. `.tfrecord` and `.tfrecord.gz`: see
-    `framecast.serving.predictions.clips`. `.nc`: see `framecast.serving.predictions.netcdf`. `.parquet`: see
+    `framecast.serving.predictions.tfrecord`. `.nc`: see `framecast.serving.predictions.netcdf`. `.parquet`: see
     `framecast.serving.predictions.parquet`.
 
     Args:
@@ -72,14 +72,16 @@ def write_answers(path: str | os.PathLike[str], answers: Sequence[Answer], *, mo
         write(part, answers, model)
 
 
-def _write_gif(path: pathlib.Path, answers: Sequence[Answer], _: str) -> None:
+def _write_gif(path: pathlib.Path, answers: Sequence[Prediction], _: str) -> None:
     first = answers[0]
-    rows = [Row(answer.context, answer.outputs[FORECAST], answer.truth, answer.name) for answer in answers[:_DRAWN]]
+    rows = [
+        AnimationRow(answer.context, answer.outputs[FORECAST], answer.truth, answer.name) for answer in answers[:_DRAWN]
+    ]
     minutes = first.interval / _MINUTE
     write_gif(path, rows, value=first.value, missing=first.missing, interval=minutes if minutes >= 1 else None)
 
 
-def _write_npz(path: pathlib.Path, answers: Sequence[Answer], model: str) -> None:
+def _write_npz(path: pathlib.Path, answers: Sequence[Prediction], model: str) -> None:
     """Writes an array an output and clip, since clips differ in size and length.
 
     `NAME/0`, `NAME/1`, ...: each output as the model gave it; `time/0`, ...: microseconds of the frames that were
@@ -98,19 +100,19 @@ def _write_npz(path: pathlib.Path, answers: Sequence[Answer], model: str) -> Non
     np.savez_compressed(path, **arrays)
 
 
-def _write_clips(path: pathlib.Path, answers: Sequence[Answer], _: str) -> None:
-    write_records(path, (answer_clip(answer).SerializeToString(deterministic=True) for answer in answers))
+def _write_clips(path: pathlib.Path, answers: Sequence[Prediction], _: str) -> None:
+    write_records(path, (prediction_clip(answer).SerializeToString(deterministic=True) for answer in answers))
 
 
-def _write_netcdf(path: pathlib.Path, answers: Sequence[Answer], model: str) -> None:
+def _write_netcdf(path: pathlib.Path, answers: Sequence[Prediction], model: str) -> None:
     write_netcdf(path, answers, model=model)
 
 
-def _write_parquet(path: pathlib.Path, answers: Sequence[Answer], model: str) -> None:
+def _write_parquet(path: pathlib.Path, answers: Sequence[Prediction], model: str) -> None:
     write_parquet(path, answers, model=model)
 
 
-_WRITERS: dict[str, Callable[[pathlib.Path, Sequence[Answer], str], None]] = {
+_WRITERS: dict[str, Callable[[pathlib.Path, Sequence[Prediction], str], None]] = {
     ".gif": _write_gif,
     ".npz": _write_npz,
     ".tfrecord": _write_clips,
@@ -120,7 +122,7 @@ _WRITERS: dict[str, Callable[[pathlib.Path, Sequence[Answer], str], None]] = {
 }
 
 
-def _writer(path: str | os.PathLike[str]) -> Callable[[pathlib.Path, Sequence[Answer], str], None]:
+def _writer(path: str | os.PathLike[str]) -> Callable[[pathlib.Path, Sequence[Prediction], str], None]:
     name = os.path.basename(path)
     for suffix, write in _WRITERS.items():
         if name.endswith(suffix):

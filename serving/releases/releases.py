@@ -24,16 +24,16 @@ from typing import Any, Protocol
 
 from framecast.serving import versions
 from framecast.serving.releases import tf_serving_config
-from framecast.serving.releases.folder import (
+from framecast.serving.releases.version_folder import (
     CANARY,
     RECORD,
     STABLE,
-    Folder,
     ReleaseError,
+    VersionFolder,
     check_local,
-    file_of,
-    folder_of,
-    read_record,
+    config_path,
+    read_release_log,
+    version_path,
     write_whole,
 )
 
@@ -42,16 +42,16 @@ _PENDING, _LOCK = "pending.json", ".lock"
 Say = Callable[[str], None]
 
 
-class Servers(Protocol):
+class ServerSync(Protocol):
     """The running servers that a change waits for; see `framecast.serving.releases.server_sync`.
 
     Every method raises `ReleaseError` when a server fails or takes too long.
     """
 
-    def loaded(self, version: int) -> None:
+    def wait_loaded(self, version: int) -> None:
         """Returns when every server that knows labels has loaded a version beside the one that is stable."""
 
-    def relabelled(self, version: int, leaving: bool) -> None:
+    def wait_relabelled(self, version: int, leaving: bool) -> None:
         """Returns when every server that knows labels answers `stable` with a version.
 
         Args:
@@ -59,14 +59,14 @@ class Servers(Protocol):
             leaving: Whether the one that was stable is withdrawn next.
         """
 
-    def settled(self, version: int, withdrawn: Sequence[int]) -> None:
+    def wait_unloaded(self, version: int, withdrawn: Sequence[int]) -> None:
         """Returns when every server has loaded a version and has unloaded those that were withdrawn.
 
         Else a version that is brought back at once would look loaded while a server is about to unload it.
         """
 
 
-class Unasked:
+class FixedWait:
     """Servers whose addresses are not known: they are given the time in which they read their configuration again.
 
     Args:
@@ -76,10 +76,10 @@ class Unasked:
     def __init__(self, say: Say):
         self._say = say
 
-    def loaded(self, version: int) -> None:
+    def wait_loaded(self, version: int) -> None:
         """Returns at once: a server moves no label to a version before it has loaded it."""
 
-    def relabelled(self, version: int, leaving: bool) -> None:  # noqa: ARG002 - they are not asked
+    def wait_relabelled(self, version: int, leaving: bool) -> None:  # noqa: ARG002 - they are not asked
         """Waits for one poll of the labels where requests would else ask for a version that is gone."""
         if not leaving:
             return
@@ -87,12 +87,12 @@ class Unasked:
         self._say(f"waiting {seconds} s, in which servers read the labels again; with --address they are asked instead")
         time.sleep(seconds)
 
-    def settled(self, version: int, withdrawn: Sequence[int]) -> None:
+    def wait_unloaded(self, version: int, withdrawn: Sequence[int]) -> None:
         """Returns at once: a server unloads nothing before it has loaded what comes in its place."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Push:
+class PushRecord:
     """What is recorded of a pushed version.
 
     Args:
@@ -119,41 +119,41 @@ def exclusive(base: str) -> Iterator[None]:
     """
     check_local(base)
     os.makedirs(os.path.join(base, tf_serving_config.FOLDER), exist_ok=True)
-    with open(file_of(base, _LOCK), "a") as file:
+    with open(config_path(base, _LOCK), "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def finish(base: str, servers: Servers) -> dict[str, Any] | None:
+def finish(base: str, servers: ServerSync) -> dict[str, Any] | None:
     """Finishes what was killed, and returns its record; None when nothing was. To be called within `exclusive`."""
-    path = file_of(base, _PENDING)
+    path = config_path(base, _PENDING)
     if not os.path.exists(path):
         return None
     with open(path) as file:
         return _carry_out(base, json.load(file), servers)
 
 
-def publish(base: str, version: int, push: Push) -> dict[str, Any]:
+def publish(base: str, version: int, push: PushRecord) -> dict[str, Any]:
     """Lets servers see a version that lies whole in `.VERSION.incomplete`; to be called within `exclusive`.
 
     A model that was withdrawn is a canary whatever `push` says: somebody took it back, and no run may undo that.
 
     Returns:
-        The record; see `read_record`.
+        The record; see `read_release_log`.
     """
-    folder, label, note = Folder(base), push.label, ""
+    folder, label, note = VersionFolder(base), push.label, ""
     if (twin := _withdrawn_twin(folder, push.digest)) is not None:
         label, note = CANARY, f"the same model as version {twin}, which was withdrawn"
     details = {"digest": push.digest, "figures": dict(push.figures), "note": note}
-    return _begin(folder, "push", version, label, push.by, Unasked(lambda _: None), details)
+    return _begin(folder, "push", version, label, push.by, FixedWait(lambda _: None), details)
 
 
 def refresh(base: str) -> None:
     """Writes the configuration files anew, with the labels as they are; to be called within `exclusive`."""
-    _write_files(base, Folder(base).labels())
+    _write_files(base, VersionFolder(base).labels())
 
 
-def promote(base: str, version: int | None, servers: Servers) -> dict[str, Any]:
+def promote(base: str, version: int | None, servers: ServerSync) -> dict[str, Any]:
     """Makes a version stable, the canary unless another is named; withdraws those above it.
 
     Args:
@@ -162,7 +162,7 @@ def promote(base: str, version: int | None, servers: Servers) -> dict[str, Any]:
         servers: Who serves it.
 
     Returns:
-        The record; see `read_record`.
+        The record; see `read_release_log`.
 
     Raises:
         ReleaseError: When there is no such version, it is not whole, or a server could not load it; nothing has changed
@@ -172,7 +172,7 @@ def promote(base: str, version: int | None, servers: Servers) -> dict[str, Any]:
         done = finish(base, servers)
         if done is not None and done["action"] == "promote" and version in (None, done["version"]):
             return done
-        folder = Folder(base)
+        folder = VersionFolder(base)
         labels = folder.labels()
         version = labels.get(CANARY) if version is None else version
         if version is None:
@@ -183,7 +183,7 @@ def promote(base: str, version: int | None, servers: Servers) -> dict[str, Any]:
         return _begin(folder, "promote", version, STABLE, _user(), servers)
 
 
-def rollback(base: str, servers: Servers) -> dict[str, Any]:
+def rollback(base: str, servers: ServerSync) -> dict[str, Any]:
     """Makes the version stable that was so before; withdraws those above it.
 
     Args:
@@ -191,7 +191,7 @@ def rollback(base: str, servers: Servers) -> dict[str, Any]:
         servers: Who serves it.
 
     Returns:
-        The record; see `read_record`.
+        The record; see `read_release_log`.
 
     Raises:
         ReleaseError: When there is none, it is not whole, or a server could not load it; nothing has changed then.
@@ -200,7 +200,7 @@ def rollback(base: str, servers: Servers) -> dict[str, Any]:
         done = finish(base, servers)
         if done is not None and done["action"] == "rollback":
             return done
-        folder = Folder(base)
+        folder = VersionFolder(base)
         version = folder.stable_before()
         folder.check_whole(version)
         return _begin(folder, "rollback", version, STABLE, _user(), servers)
@@ -212,17 +212,17 @@ def hide(base: str, number: int) -> str:
     To be called within `exclusive`, of a version that no server loads.
     """
     hidden = os.path.join(base, f".{number}.incomplete")
-    os.rename(folder_of(base, number), hidden)
+    os.rename(version_path(base, number), hidden)
     return hidden
 
 
 def _begin(
-    folder: Folder,
+    folder: VersionFolder,
     action: str,
     version: int,
     label: str,
     by: str,
-    servers: Servers,
+    servers: ServerSync,
     details: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Writes down what is to be done, and does it."""
@@ -235,13 +235,13 @@ def _begin(
         "details": dict(details or {}),
         "before": {"visible": folder.visible, "labels": folder.labels()},
     }
-    write_whole(file_of(folder.base, _PENDING), json.dumps(intent))
+    write_whole(config_path(folder.base, _PENDING), json.dumps(intent))
     return _carry_out(folder.base, intent, servers)
 
 
-def _carry_out(base: str, intent: dict[str, Any], servers: Servers) -> dict[str, Any]:
+def _carry_out(base: str, intent: dict[str, Any], servers: ServerSync) -> dict[str, Any]:
     """Does what was written down, or what is left of it."""
-    folder, target, before = Folder(base), intent["version"], intent["before"]
+    folder, target, before = VersionFolder(base), intent["version"], intent["before"]
     stable = before["labels"].get(STABLE, target)
     labels = {STABLE: target} if intent["label"] == STABLE or stable == target else {STABLE: stable, CANARY: target}
     try:
@@ -249,11 +249,11 @@ def _carry_out(base: str, intent: dict[str, Any], servers: Servers) -> dict[str,
             _load(folder, target, stable, before, servers)
             _write_files(base, labels)
         above = [number for number in folder.visible if number > target]
-        servers.relabelled(labels[STABLE], leaving=stable in above)
+        servers.wait_relabelled(labels[STABLE], leaving=stable in above)
         for number in reversed(above):
             folder.withdraw(number)
         withdrawn = [number for number in before["visible"] if number in folder.hidden]
-        servers.settled(target, withdrawn)
+        servers.wait_unloaded(target, withdrawn)
     except ReleaseError:
         _undo(folder, target, before)
         raise
@@ -268,11 +268,11 @@ def _carry_out(base: str, intent: dict[str, Any], servers: Servers) -> dict[str,
     }
     _append(base, record)
     _write_files(base, labels)  # Which versions are loaded has changed, and with it may whether batches are right.
-    os.remove(file_of(base, _PENDING))
+    os.remove(config_path(base, _PENDING))
     return record
 
 
-def _load(folder: Folder, target: int, stable: int, before: dict[str, Any], servers: Servers) -> None:
+def _load(folder: VersionFolder, target: int, stable: int, before: dict[str, Any], servers: ServerSync) -> None:
     """Makes stable and target the newest two, so that servers load both before a label moves."""
     between = [number for number in folder.visible if number > min(stable, target) and number not in (stable, target)]
     labels = {label: number for label, number in before["labels"].items() if number not in between}
@@ -282,10 +282,10 @@ def _load(folder: Folder, target: int, stable: int, before: dict[str, Any], serv
         folder.withdraw(number)
     if target in folder.hidden:
         folder.bring(target)
-    servers.loaded(target)
+    servers.wait_loaded(target)
 
 
-def _undo(folder: Folder, target: int, before: dict[str, Any]) -> None:
+def _undo(folder: VersionFolder, target: int, before: dict[str, Any]) -> None:
     """Puts labels and folders back as they were."""
     if target in folder.visible and target not in before["visible"]:
         folder.withdraw(target)
@@ -293,25 +293,25 @@ def _undo(folder: Folder, target: int, before: dict[str, Any]) -> None:
         if number in folder.hidden:
             folder.bring(number)
     _write_files(folder.base, before["labels"])
-    os.remove(file_of(folder.base, _PENDING))
+    os.remove(config_path(folder.base, _PENDING))
 
 
-def _withdrawn_twin(folder: Folder, digest: str) -> int | None:
+def _withdrawn_twin(folder: VersionFolder, digest: str) -> int | None:
     """Returns the newest withdrawn version that was pushed with this digest; None when there is none."""
-    record = read_record(folder.base)
+    record = read_release_log(folder.base)
     twins = [push["version"] for push in record if push["action"] == "push" and push["digest"] == digest]
     return max((version for version in twins if version in folder.hidden), default=None)
 
 
 def _write_files(base: str, labels: Mapping[str, int]) -> None:
     """Writes what TensorFlow Serving is started with, the labels last."""
-    folder = Folder(base)
+    folder = VersionFolder(base)
     cards = [versions.read_card(folder.path(number)) for number in folder.served] or [{}]
     # Requests are joined only where that is right for every version that is loaded.
     card = next((card for card in cards if tf_serving_config.why_no_batching(card)), cards[-1])
     files = tf_serving_config.texts(labels, card, importlib.metadata.version("tensorflow"))
     for name in sorted(files, key=lambda name: name == tf_serving_config.MODELS):
-        path, text = file_of(base, name), files[name]
+        path, text = config_path(base, name), files[name]
         if text is not None:
             write_whole(path, text)
         elif os.path.exists(path):
@@ -319,10 +319,10 @@ def _write_files(base: str, labels: Mapping[str, int]) -> None:
 
 
 def _append(base: str, record: dict[str, Any]) -> None:
-    entries = read_record(base)
+    entries = read_release_log(base)
     if entries and entries[-1]["time"] == record["time"]:  # Of a killed process that came as far as this.
         return
-    write_whole(file_of(base, RECORD), "".join(json.dumps(entry) + "\n" for entry in [*entries, record]))
+    write_whole(config_path(base, RECORD), "".join(json.dumps(entry) + "\n" for entry in [*entries, record]))
 
 
 def _user() -> str:

@@ -6,11 +6,10 @@ remove("serving/radar", keep=5)
 
 import shutil
 
-from framecast.serving.releases import folder as release_folder
-from framecast.serving.releases import releases
+from framecast.serving.releases import releases, version_folder
 
 
-def removable(base: str, keep: int) -> list[release_folder.Version]:
+def removable(base: str, keep: int) -> list[version_folder.PushedVersion]:
     """Returns the versions that may go, the newest first.
 
     Never those that servers load (the newest two), that have a label, or that `rollback` would go back to.
@@ -22,10 +21,10 @@ def removable(base: str, keep: int) -> list[release_folder.Version]:
     Raises:
         ReleaseError: When `base` is no local folder.
     """
-    if not release_folder.has_versions(base):
+    if not version_folder.has_versions(base):
         return []
-    whole = [version for version in release_folder.read_versions(base) if version.state != "incomplete"]
-    back = release_folder.rollback_target(base)
+    whole = [version for version in version_folder.read_versions(base) if version.state != "incomplete"]
+    back = version_folder.rollback_target(base)
     return [
         version
         for version in whole[keep:]
@@ -33,15 +32,15 @@ def removable(base: str, keep: int) -> list[release_folder.Version]:
     ]
 
 
-def remove(base: str, keep: int) -> list[release_folder.Version]:
+def remove(base: str, keep: int) -> list[version_folder.PushedVersion]:
     """Deletes what is `removable`, and returns it.
 
     A version is hidden before its files go: no server sees half of one, and what a kill leaves the next push removes.
     """
-    if not release_folder.has_versions(base):
+    if not version_folder.has_versions(base):
         return []
     with releases.exclusive(base):
-        releases.finish(base, releases.Unasked(lambda _: None))
+        releases.finish(base, releases.FixedWait(lambda _: None))
         gone = removable(base, keep)
         for version in gone:
             shutil.rmtree(releases.hide(base, version.number))

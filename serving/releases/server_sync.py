@@ -17,7 +17,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from framecast.serving import rpc
 from framecast.serving.releases import tf_serving_config
-from framecast.serving.releases.folder import STABLE, ReleaseError
+from framecast.serving.releases.version_folder import STABLE, ReleaseError
 
 _State = get_model_status_pb2.ModelVersionStatus
 _CALL_SECONDS = 10.0
@@ -61,13 +61,13 @@ class ModelServers:
         """Returns state (such as `AVAILABLE`) and error of each version, by address."""
         return {address: self._states(address) for address in self._channels}
 
-    def loaded(self, version: int) -> None:
-        """See `releases.Servers`."""
+    def wait_loaded(self, version: int) -> None:
+        """See `releases.ServerSync`."""
         for address in self._labelled:
             self._wait_loaded(address, version)
 
-    def relabelled(self, version: int, leaving: bool) -> None:  # noqa: ARG002 - waited for in any case
-        """See `releases.Servers`."""
+    def wait_relabelled(self, version: int, leaving: bool) -> None:  # noqa: ARG002 - waited for in any case
+        """See `releases.ServerSync`."""
         for address in self._labelled:
             _wait(
                 functools.partial(self._is_stable, address, version),
@@ -76,8 +76,8 @@ class ModelServers:
                 f"{tf_serving_config.FOLDER}/{tf_serving_config.MODELS} again and again",
             )
 
-    def settled(self, version: int, withdrawn: Sequence[int]) -> None:
-        """See `releases.Servers`."""
+    def wait_unloaded(self, version: int, withdrawn: Sequence[int]) -> None:
+        """See `releases.ServerSync`."""
         for address in self._channels:
             self._wait_loaded(address, version)
             _wait(

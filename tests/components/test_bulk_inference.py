@@ -7,7 +7,7 @@ from tfx.types.experimental import simple_artifacts
 from framecast.components.bulk_inference import BulkInferenceExecutor
 from framecast.pipeline.config.beam import BeamSpec
 from framecast.serving.bulk.spec import InferSpec
-from framecast.serving.predictions.example_ids import answer_names
+from framecast.serving.predictions.example_ids import read_example_ids
 from tests import bulk_clips
 
 
@@ -42,7 +42,7 @@ def test_the_component_answers_by_the_version_that_serves_in_a_folder_of_its_own
         assert found.get_string_custom_property("folder") == str(own)
         assert own.name.startswith("3-")
         assert [found.get_int_custom_property(name) for name in ("clips", "left_out", "bad")] == [12, 0, 0]
-        assert sum(len(answer_names(str(path))) for path in own.glob("answers-*")) == 12
+        assert sum(len(read_example_ids(str(path))) for path in own.glob("answers-*")) == 12
     other = InferSpec(data=str(folder / "clips" / "a.tfrecord.gz"), to=spec.to)
     _component(tmp_path, folder, other, pushed_version="3")
     assert len(list((tmp_path / "forecasts").iterdir())) == 2

@@ -15,19 +15,18 @@ from framecast.components import pusher
 from framecast.components.serving_model import ServingModel
 from framecast.pipeline.dag import dag
 from framecast.serving import versions
-from framecast.serving.releases import folder as release_folder
-from framecast.serving.releases import releases
+from framecast.serving.releases import releases, version_folder
 from tests.killing import Killed, kill_at
 
 
 class _Servers:
-    def loaded(self, version):
+    def wait_loaded(self, version):
         pass
 
-    def relabelled(self, version, leaving):
+    def wait_relabelled(self, version, leaving):
         pass
 
-    def settled(self, version, withdrawn):
+    def wait_unloaded(self, version, withdrawn):
         pass
 
 
@@ -57,7 +56,7 @@ def push(model, base):
     def push(content, label="stable"):
         base.mkdir(exist_ok=True)
         folder = model(content)
-        return pusher.push(folder, str(base), releases.Push(versions.digest(folder), "run 1", label))
+        return pusher.push(folder, str(base), releases.PushRecord(versions.digest(folder), "run 1", label))
 
     return push
 
@@ -89,7 +88,7 @@ def _run(model, base, properties=None, **settings):
 
 def test_what_is_pushed_is_recorded_with_its_run_and_main_figures(model, base):
     pushed = _run(model("a"), base)
-    (record,) = release_folder.read_record(str(base))
+    (record,) = version_folder.read_release_log(str(base))
     assert pushed.get_string_custom_property("pushed_version") == str(record["version"])
     assert (record["by"], record["figures"]) == ("run 20260101-120000", {"mse": 0.25, "skill": None})
     assert record["labels"] == {"stable": record["version"]}
@@ -108,7 +107,7 @@ def test_a_canary_is_said_to_be_one(model, base, push):
     first = push("a")["version"]
     pushed = _run(model("b"), base, release="canary")
     assert pushed.get_string_custom_property("remark") == f"a canary until framecast models promote {base}"
-    assert release_folder.read_record(str(base))[-1]["labels"]["stable"] == first
+    assert version_folder.read_release_log(str(base))[-1]["labels"]["stable"] == first
 
 
 def test_a_model_that_lost_changes_nothing(model, base):
@@ -156,7 +155,7 @@ def test_a_model_that_was_rolled_back_is_pushed_again_as_a_canary_and_the_run_sa
     pushed = _run(model("b"), base)
     third = int(pushed.get_string_custom_property("pushed_version"))
     assert third > second
-    assert release_folder.read_record(str(base))[-1]["labels"] == {"stable": first, "canary": third}
+    assert version_folder.read_release_log(str(base))[-1]["labels"] == {"stable": first, "canary": third}
     assert pushed.get_string_custom_property("remark") == (
         f"a canary until framecast models promote {base}; the same model as version {second}, which was withdrawn"
     )
@@ -173,7 +172,7 @@ def test_a_push_killed_at_any_step_leaves_stable_loaded_and_is_finished_by_the_n
 
         def push(content, label, base=base):
             folder = model(content)
-            return pusher.push(folder, str(base), releases.Push(versions.digest(folder), "run 1", label))
+            return pusher.push(folder, str(base), releases.PushRecord(versions.digest(folder), "run 1", label))
 
         push("a", "stable")
         push("b", "canary")
@@ -186,17 +185,17 @@ def test_a_push_killed_at_any_step_leaves_stable_loaded_and_is_finished_by_the_n
             else:
                 assert step > 3
                 break
-        found = {version.number: version for version in release_folder.read_versions(str(base))}
+        found = {version.number: version for version in version_folder.read_versions(str(base))}
         assert any("stable" in version.labels and version.state == "served" for version in found.values()), step
         push("c", label)
         serving = [
-            version for version in release_folder.read_versions(str(base)) if version.state in ("served", "kept")
+            version for version in version_folder.read_versions(str(base)) if version.state in ("served", "kept")
         ]
         contents = [(base / str(version.number) / "saved_model.pb").read_text() for version in serving]
         assert contents == ["c", "a"], step
         expected = [("stable",), ()] if label == "stable" else [("canary",), ("stable",)]
         assert [version.labels for version in serving] == expected, step
-        assert len(release_folder.read_record(str(base))) == 3, step
+        assert len(version_folder.read_release_log(str(base))) == 3, step
         assert not list(base.glob(".*.incomplete"))
 
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from framecast.clips.demo.moving_digits import make_demo
-from framecast.serving.releases import folder as release_folder
+from framecast.serving.releases import version_folder
 
 _CONFIG = """
 data: {train: "day{SPAN}/train/*", eval: "day{SPAN}/eval/*", drift: {action: warn}}
@@ -45,7 +45,7 @@ class Daily:
         """Labels and bytes of what serves, by version."""
         return {
             version.number: (version.labels, (self.folder / "serving" / str(version.number)).stat().st_mtime_ns)
-            for version in release_folder.read_versions(str(self.folder / "serving"))
+            for version in version_folder.read_versions(str(self.folder / "serving"))
         }
 
 
@@ -107,7 +107,7 @@ def test_three_days_are_three_runs_and_a_broken_one_disturbs_nothing(framecast, 
         assert (pathlib.Path(base["uri"]) / "serving.txt").read_text() == f"{serving}\n"
         (trainer,) = (part for part in record["lineage"] if part["component"] == "Trainer")
         assert base["id"] in [artifact["id"] for artifact in trainer["inputs"]]
-        assert release_folder.read_versions("serving")[-1 - number].by == f"run {run}"
+        assert version_folder.read_versions("serving")[-1 - number].by == f"run {run}"
         assert _note(record, "Trainer").startswith(
             f"{'warm start from' if number else 'cold start:'} {serving}, trained in "
         )

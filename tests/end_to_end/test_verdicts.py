@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from framecast.clips.demo.moving_digits import make_demo
-from framecast.serving.releases import folder as release_folder
+from framecast.serving.releases import version_folder
 
 pytestmark = pytest.mark.slow  # Each is a run of the whole pipeline, and test_chain.py makes some already.
 
@@ -82,7 +82,7 @@ def _serving(folder):
 def test_a_first_run_is_pushed_without_a_serving_model_to_compare_with(run, folder):
     code, record, page = run()
     assert (code, record["verdict"], record["misses"]) == (0, "pushed", [])
-    (version,) = release_folder.read_versions(str(folder / "serving"))
+    (version,) = version_folder.read_versions(str(folder / "serving"))
     assert (version.labels, str(version.number)) == (("stable",), record["version"])
     assert version.by == f"run {max((folder / 'work' / 'runs').iterdir()).name}"
     assert version.figures == {name: record["figures"][name] for name in ("mse", "skill")}

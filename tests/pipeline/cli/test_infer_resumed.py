@@ -16,7 +16,7 @@ from framecast.pipeline.config.beam import BeamSpec
 from framecast.serving.bulk import inference as bulk_inference
 from framecast.serving.exported_model import find_model
 from framecast.serving.predictions import writers
-from framecast.serving.predictions.example_ids import answer_names
+from framecast.serving.predictions.example_ids import read_example_ids
 from tests import bulk_clips
 
 
@@ -65,7 +65,7 @@ def test_a_run_that_was_killed_goes_on_and_answers_each_clip_once(infer, bulk_fo
     kept = [name for name, written in before.items() if (to / name).stat().st_mtime_ns == written]
     assert len(kept) == 2
     assert sorted(os.listdir(to)) == [*sorted(found["files"]), "manifest.json"]
-    counts = collections.Counter(name for name in found["files"] for name in answer_names(str(to / name)))
+    counts = collections.Counter(name for name in found["files"] for name in read_example_ids(str(to / name)))
     assert counts == {f"clip-{number}": 1 for number in range(12)}
     # Once more: nothing is left to do.
     written = {path.name: path.stat().st_mtime_ns for path in to.iterdir()}
@@ -75,7 +75,7 @@ def test_a_run_that_was_killed_goes_on_and_answers_each_clip_once(infer, bulk_fo
 
 
 def test_a_part_is_written_while_the_model_answers_the_next(infer, monkeypatch):
-    next_began, write = threading.Event(), writers.write_answers
+    next_began, write = threading.Event(), writers.write_predictions
     calls = []
 
     class Watched(bulk_inference.BulkModel):
@@ -91,7 +91,7 @@ def test_a_part_is_written_while_the_model_answers_the_next(infer, monkeypatch):
 
     monkeypatch.setattr(bulk_inference, "_PART_CLIPS", 2)
     monkeypatch.setattr(bulk_inference, "BulkModel", Watched)
-    monkeypatch.setattr(writers, "write_answers", late)
+    monkeypatch.setattr(writers, "write_predictions", late)
     code, found = infer("forecast")
     assert (code, found["clips"]) == (0, 12)
 
@@ -136,7 +136,7 @@ def test_what_was_read_before_a_bad_clip_is_answered_and_kept(infer, tmp_path, m
 
 @pytest.mark.parametrize("failing", [2, 7])  # While the next part is answered, and after the last one.
 def test_answers_that_cannot_be_written_end_it_and_are_written_by_the_next_run(infer, tmp_path, monkeypatch, failing):
-    write, calls = writers.write_answers, []
+    write, calls = writers.write_predictions, []
 
     def full(*arguments, **keywords):
         calls.append(arguments)
@@ -145,7 +145,7 @@ def test_answers_that_cannot_be_written_end_it_and_are_written_by_the_next_run(i
         write(*arguments, **keywords)
 
     monkeypatch.setattr(bulk_inference, "_PART_CLIPS", 2)
-    monkeypatch.setattr(writers, "write_answers", full)
+    monkeypatch.setattr(writers, "write_predictions", full)
     code, text = infer("forecast")
     assert code == 1
     assert "No space left on device" in text
@@ -154,7 +154,9 @@ def test_answers_that_cannot_be_written_end_it_and_are_written_by_the_next_run(i
     assert code == 0
     assert len(found["files"]) == 7
     assert len(calls) == 8  # What had been written was not written again.
-    counts = collections.Counter(name for path in found["files"] for name in answer_names(str(tmp_path / "out" / path)))
+    counts = collections.Counter(
+        name for path in found["files"] for name in read_example_ids(str(tmp_path / "out" / path))
+    )
     assert counts == {f"clip-{number}": 1 for number in range(12)}
 
 
@@ -188,6 +190,6 @@ def test_workers_of_one_process_open_the_model_once_between_them(bulk_folder, tm
 
 
 def test_an_answer_that_is_there_twice_is_noticed(infer, monkeypatch):
-    monkeypatch.setattr(bulk_inference, "answer_names", lambda path: [*answer_names(path), "clip-1"])
+    monkeypatch.setattr(bulk_inference, "read_example_ids", lambda path: [*read_example_ids(path), "clip-1"])
     with pytest.raises(RuntimeError, match="12 clips answered once each, received 14 answers"):
         infer("forecast")

@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from framecast.serving import versions
-from framecast.serving.releases import folder as release_folder
-from framecast.serving.releases import releases
+from framecast.serving.releases import releases, version_folder
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def base(tmp_path, monkeypatch):
         with releases.exclusive(str(base)):
             folder = base / f".{number}.incomplete"
             _model(folder)
-            push = releases.Push(
+            push = releases.PushRecord(
                 versions.digest(str(folder)), f"run {number}", label, {"mse": number / 8, "skill": None}
             )
             releases.publish(str(base), number, push)
@@ -56,7 +55,7 @@ def test_the_canary_is_promoted_and_rolled_back(framecast, base):
     assert answer.text.startswith("rollback: version 2 is stable; withdrawn: 3\n")
     record = json.loads(framecast("models", "promote", base, "3", "--json").out)
     assert (record["version"], record["labels"], record["withdrawn"]) == (3, {"stable": 3}, [])
-    assert [entry["action"] for entry in release_folder.read_record(str(base))][2:] == [
+    assert [entry["action"] for entry in version_folder.read_release_log(str(base))][2:] == [
         "promote",
         "rollback",
         "promote",

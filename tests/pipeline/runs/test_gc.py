@@ -65,7 +65,7 @@ class Workdir:
                 model = self.serving / f".{self.days}.incomplete"
                 model.mkdir()
                 (model / "saved_model.pb").write_text(name)
-                push = releases.Push(versions.digest(str(model)), f"run {name}", label)
+                push = releases.PushRecord(versions.digest(str(model)), f"run {name}", label)
                 releases.publish(str(self.serving), self.days, push)
         return name
 

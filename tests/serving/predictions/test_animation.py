@@ -5,11 +5,13 @@ import pytest
 from PIL import Image
 
 from framecast.schemas.clip_spec import PixelValue
-from framecast.serving.predictions.animation import Row, write_gif
+from framecast.serving.predictions.animation import AnimationRow, write_gif
 
 
-def row(context: int = 3, horizon: int = 2, size: tuple[int, int] = (32, 48), pixel: int = 255, **fields) -> Row:
-    return Row(
+def row(
+    context: int = 3, horizon: int = 2, size: tuple[int, int] = (32, 48), pixel: int = 255, **fields
+) -> AnimationRow:
+    return AnimationRow(
         context=np.full((context, *size, 1), pixel, np.uint8),
         truth=np.full((horizon, *size, 1), pixel, np.uint8),
         forecast=np.full((horizon, *size, 1), pixel / 255, np.float32),
@@ -76,7 +78,7 @@ def test_missing_pixels_are_neither_black_nor_a_value(tmp_path):
 
 def test_unknown_truth_leaves_its_panel_empty(tmp_path):
     known = row()
-    write_gif(tmp_path / "a.gif", [Row(context=known.context, forecast=known.forecast)])
+    write_gif(tmp_path / "a.gif", [AnimationRow(context=known.context, forecast=known.forecast)])
     *_, context, first, last = frames_of(tmp_path / "a.gif")
     for frame in (first, last):
         assert share_of(frame, (255, 255, 255)) == pytest.approx(2 / 3 * share_of(context, (255, 255, 255)), abs=0.02)
@@ -84,7 +86,7 @@ def test_unknown_truth_leaves_its_panel_empty(tmp_path):
 
 def test_rows_that_do_not_fit_are_named(tmp_path):
     good = row()
-    bad = Row(context=good.context, truth=good.truth, forecast=good.forecast[:, :10])
+    bad = AnimationRow(context=good.context, truth=good.truth, forecast=good.forecast[:, :10])
     with pytest.raises(ValueError, match=r"row 1, forecast: expected shape \(2, 32, 48, 1\), received \(2, 10, 48"):
         write_gif(tmp_path / "a.gif", [good, bad])
     with pytest.raises(ValueError, match="at least one row"):
@@ -96,7 +98,7 @@ def test_an_error_is_blue_where_the_forecast_is_too_low_and_orange_where_it_is_t
     truth[:, :, :16] = 255
     forecast = np.zeros((1, 32, 32, 1), np.float32)
     forecast[:, :, 24:] = 1
-    write_gif(tmp_path / "a.gif", [Row(context=truth, truth=truth, forecast=forecast)], third="error")
+    write_gif(tmp_path / "a.gif", [AnimationRow(context=truth, truth=truth, forecast=forecast)], third="error")
     context, panel = (frame[:, 2 * frame.shape[1] // 3 + 12 :] for frame in frames_of(tmp_path / "a.gif"))
     assert share_of(context, (255, 255, 255)) < 0.01  # Of what is known there is no error.
     low, high = (

@@ -14,8 +14,8 @@ from PIL import Image
 from framecast.clips.codec import decode_frames, encode_clip
 from framecast.clips.validation import read_clips
 from framecast.schemas.clip_spec import ClipSpec, FrameRange, PixelValue
-from framecast.serving.predictions.prediction import Answer
-from framecast.serving.predictions.writers import check_path, write_answers
+from framecast.serving.predictions.prediction import Prediction
+from framecast.serving.predictions.writers import check_path, write_predictions
 
 _START = 1_600_000_000_123_457  # Microseconds since 1970, no whole second.
 _INTERVAL = 300_000_000
@@ -52,19 +52,19 @@ def make_answer(
     )
     example.context.feature["station/name"].bytes_list.value.append(b"De Bilt")
     example.context.feature["clip/mean"].float_list.value.append(0.5)
-    return Answer(example, frames[:2], frames[2:], {"forecast": forecast}, 3, missing=pixel, value=_VALUE)
+    return Prediction(example, frames[:2], frames[2:], {"forecast": forecast}, 3, missing=pixel, value=_VALUE)
 
 
 def scores(name, outputs, series, times=(0, 100_000, 200_000)):
     frames = np.zeros((3, 4, 4, 1), np.uint8)
     example = encode_clip(frames, example_id=name, media_id="m", frame_rate=10.0, timestamps=times)
-    return Answer(example, frames, None, outputs, 7, series=frozenset(series))
+    return Prediction(example, frames, None, outputs, 7, series=frozenset(series))
 
 
 def test_netcdf_has_physical_values_at_their_valid_times(tmp_path):
     answers = [make_answer("storm-1"), make_answer("storm-22", start=_START + 7_000_001)]
     path = tmp_path / "forecast.nc"
-    write_answers(path, answers, model="radar")
+    write_predictions(path, answers, model="radar")
     with netCDF4.Dataset(path) as file:
         assert file.Conventions == "CF-1.8"
         assert (file.model_name, file.model_version) == ("radar", "3")
@@ -103,8 +103,8 @@ def test_netcdf_has_physical_values_at_their_valid_times(tmp_path):
 
 def test_netcdf_of_pixels_that_stand_for_nothing_is_in_0_to_1_and_has_a_channel_axis(tmp_path):
     told = make_answer(channels=3, missing=False)
-    answer = Answer(told.example, told.context, None, told.outputs, 3)
-    write_answers(tmp_path / "forecast.nc", [answer], model="rgb")
+    answer = Prediction(told.example, told.context, None, told.outputs, 3)
+    write_predictions(tmp_path / "forecast.nc", [answer], model="rgb")
     with xr.open_dataset(tmp_path / "forecast.nc") as data:
         assert data["forecast"].dims == ("clip", "lead_time", "channel", "y", "x")
         assert data["forecast"].attrs["units"] == "1"
@@ -126,7 +126,7 @@ def test_netcdf_names_the_clip_that_does_not_fit_and_leaves_what_was_there(tmp_p
     path = tmp_path / "forecast.nc"
     path.write_text("before")
     with pytest.raises(ValueError, match=message):
-        write_answers(path, [make_answer(), make_answer("b", **other)], model="radar")
+        write_predictions(path, [make_answer(), make_answer("b", **other)], model="radar")
     assert path.read_text() == "before"
     assert os.listdir(tmp_path) == ["forecast.nc"]
 
@@ -154,7 +154,7 @@ def expected_pixels(answer, dtype):
 def test_forecasts_are_clips_that_go_on_where_theirs_ended(tmp_path, dtype, channels, name):
     answers = [make_answer(f"clip-{number}", dtype, channels) for number in range(2)]
     path = tmp_path / name
-    write_answers(path, answers, model="radar")
+    write_predictions(path, answers, model="radar")
     spec = ClipSpec(
         channels=channels, dtype=dtype, frames=FrameRange(min=2, max=2), missing=_MISSING[dtype], value=_VALUE
     )
@@ -200,7 +200,7 @@ def test_forecasts_are_clips_that_go_on_where_theirs_ended(tmp_path, dtype, chan
 def test_forecasts_of_jpeg_clips_lose_nothing(tmp_path):
     answer = make_answer(missing=False)
     answer.example.context.feature["image/format"].bytes_list.value[:] = [b"JPEG"]
-    write_answers(tmp_path / "a.tfrecord", [answer], model="radar")
+    write_predictions(tmp_path / "a.tfrecord", [answer], model="radar")
     spec = ClipSpec(frames=FrameRange(min=2, max=2))
     (example,) = read_clips(str(tmp_path / "a.tfrecord"), spec)
     expected = np.round(answer.outputs["forecast"].astype(np.float64) * 255)
@@ -214,7 +214,7 @@ def test_scores_are_written_into_the_clip(tmp_path):
     b = scores("b", {"probabilities": np.float32([0.25, 0.5, 0.25])}, [])
     c = scores("c", {"probabilities": np.float32([[0, 1], [0.5, 0.5], [1, 0]])}, ["probabilities"])
     path = str(tmp_path / "scores.tfrecord")
-    write_answers(path, [a, b, c], model="motion")
+    write_predictions(path, [a, b, c], model="motion")
     spec = ClipSpec(frames=FrameRange(min=3, max=3))
     assert len(list(read_clips(path, spec))) == 3
     first, second, third = (
@@ -231,7 +231,7 @@ def test_scores_are_written_into_the_clip(tmp_path):
 
 def test_npz_has_each_output_as_the_model_gave_it(tmp_path):
     answers = [make_answer("a"), make_answer("b", height=9)]
-    write_answers(tmp_path / "answers.npz", answers, model="radar")
+    write_predictions(tmp_path / "answers.npz", answers, model="radar")
     with np.load(tmp_path / "answers.npz") as data:
         assert data["example_id"].tolist() == ["a", "b"]
         assert data["media_id"].tolist() == ["radar-a", "radar-a"]
@@ -239,7 +239,7 @@ def test_npz_has_each_output_as_the_model_gave_it(tmp_path):
         for number, answer in enumerate(answers):
             np.testing.assert_array_equal(data[f"forecast/{number}"], answer.outputs["forecast"])
             assert data[f"time/{number}"].tolist() == [_START + 2 * _INTERVAL, _START + 3 * _INTERVAL]
-    write_answers(tmp_path / "scores.npz", [scores("c", {"value": np.float32([1, 2, 3])}, ["value"])], model="m")
+    write_predictions(tmp_path / "scores.npz", [scores("c", {"value": np.float32([1, 2, 3])}, ["value"])], model="m")
     with np.load(tmp_path / "scores.npz") as data:
         assert data["value/0"].tolist() == [1, 2, 3]
         assert data["time/0"].tolist() == [0, 100_000, 200_000]
@@ -252,7 +252,9 @@ def test_parquet_is_a_table_with_a_row_a_clip(tmp_path):
         "clip_anomaly_score": np.float32(2),
     }
     path = tmp_path / "scores.parquet"
-    write_answers(path, [scores("a", scored, {"anomaly_score"}), scores("b", scored, {"anomaly_score"})], model="radar")
+    write_predictions(
+        path, [scores("a", scored, {"anomaly_score"}), scores("b", scored, {"anomaly_score"})], model="radar"
+    )
     file = pyarrow.parquet.ParquetFile(path)
     assert file.schema_arrow.metadata[b"model"] == b"radar"
     assert file.read().to_pylist() == [
@@ -268,11 +270,11 @@ def test_parquet_is_a_table_with_a_row_a_clip(tmp_path):
         for name in "ab"
     ]
     with pytest.raises(ValueError, match="clip storm-1: expected scores, probabilities or values, received forecast"):
-        write_answers(path, [make_answer()], model="radar")
+        write_predictions(path, [make_answer()], model="radar")
 
 
 def test_an_animation_has_a_frame_for_each_frame_sent_and_forecast(tmp_path):
-    write_answers(tmp_path / "forecast.gif", [make_answer()], model="radar")
+    write_predictions(tmp_path / "forecast.gif", [make_answer()], model="radar")
     with Image.open(tmp_path / "forecast.gif") as image:
         assert (image.format, image.n_frames) == ("GIF", 4)
 
@@ -280,23 +282,23 @@ def test_an_animation_has_a_frame_for_each_frame_sent_and_forecast(tmp_path):
 def test_times_of_a_rate_that_is_no_whole_number_of_microseconds_do_not_drift(tmp_path):
     frames = np.zeros((16, 8, 8, 1), np.uint8)
     example = encode_clip(frames, example_id="v", media_id="v", frame_rate=30.0)
-    answer = Answer(example, frames, None, {"forecast": np.zeros((20, 8, 8, 1), np.float32)}, 1)
+    answer = Prediction(example, frames, None, {"forecast": np.zeros((20, 8, 8, 1), np.float32)}, 1)
     exact = np.arange(16, 36) * 1e6 / 30
     assert np.abs(np.array(answer.forecast_times) - exact).max() <= 2
-    write_answers(tmp_path / "v.tfrecord", [answer], model="v")
+    write_predictions(tmp_path / "v.tfrecord", [answer], model="v")
     assert len(list(read_clips(str(tmp_path / "v.tfrecord"), ClipSpec(frames=FrameRange(min=1, max=99))))) == 1
 
 
 def test_one_frame_without_a_rate_has_no_forecast_times():
     frames = np.zeros((1, 8, 8, 1), np.uint8)
     example = encode_clip(frames, example_id="v", media_id="v", frame_rate=30.0)
-    answer = Answer(example, frames, None, {"forecast": np.zeros((1, 8, 8, 1), np.float32)}, 1)
+    answer = Prediction(example, frames, None, {"forecast": np.zeros((1, 8, 8, 1), np.float32)}, 1)
     assert answer.forecast_times == [33_333]
     del example.context.feature["image/frame_rate"]
-    unknown = Answer(example, frames, None, answer.outputs, 1)
+    unknown = Prediction(example, frames, None, answer.outputs, 1)
     with pytest.raises(ValueError, match="clip v: expected image/frame_rate or two frames"):
         _ = unknown.forecast_times
-    assert Answer(example, frames, None, answer.outputs, 1, frame_rate=10.0).forecast_times == [100_000]
+    assert Prediction(example, frames, None, answer.outputs, 1, frame_rate=10.0).forecast_times == [100_000]
 
 
 def test_a_path_that_cannot_be_written_is_refused_by_name(tmp_path):
@@ -310,7 +312,7 @@ def test_a_file_that_is_there_is_replaced_whole(tmp_path):
     path = tmp_path / "a.npz"
     path.write_text("before")
     os.link(path, tmp_path / "link")
-    write_answers(path, [make_answer()], model="radar")
+    write_predictions(path, [make_answer()], model="radar")
     assert (tmp_path / "link").read_text() == "before"  # Written beside it and renamed, not into it.
     assert sorted(os.listdir(tmp_path)) == ["a.npz", "link"]
     with np.load(path) as data:

@@ -8,10 +8,9 @@ import pathlib
 import pytest
 
 from framecast.serving import versions
-from framecast.serving.releases import folder as release_folder
-from framecast.serving.releases import releases, tf_serving_config
-from framecast.serving.releases.folder import ReleaseError
-from framecast.serving.releases.releases import Push
+from framecast.serving.releases import releases, tf_serving_config, version_folder
+from framecast.serving.releases.releases import PushRecord
+from framecast.serving.releases.version_folder import ReleaseError
 from tests.killing import Killed, kill_at
 
 
@@ -22,14 +21,14 @@ class Prompt:
         self.base = base
         self.seen = []
 
-    def loaded(self, version):
-        self.seen.append(("loaded", version, _visible(self.base)))
+    def wait_loaded(self, version):
+        self.seen.append(("wait_loaded", version, _visible(self.base)))
 
-    def relabelled(self, version, leaving):
-        self.seen.append(("relabelled", version, leaving, _visible(self.base)))
+    def wait_relabelled(self, version, leaving):
+        self.seen.append(("wait_relabelled", version, leaving, _visible(self.base)))
 
-    def settled(self, version, withdrawn):
-        self.seen.append(("settled", version, withdrawn, _visible(self.base)))
+    def wait_unloaded(self, version, withdrawn):
+        self.seen.append(("wait_unloaded", version, withdrawn, _visible(self.base)))
 
 
 class Failing(Prompt):
@@ -70,7 +69,9 @@ def _model(folder, content="weights"):
 def _push(base, number, label="stable", content=None, **details):
     with releases.exclusive(str(base)):
         digest = _model(base / f".{number}.incomplete", content or f"weights of {number}")
-        return releases.publish(str(base), number, Push(digest=digest, by=f"run {number}", label=label, **details))
+        return releases.publish(
+            str(base), number, PushRecord(digest=digest, by=f"run {number}", label=label, **details)
+        )
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_promote_makes_the_canary_stable(base, servers):
     assert _state(base) == ([1, 2, 3], [], {"stable": 3})
     assert (record["action"], record["version"], record["labels"]) == ("promote", 3, {"stable": 3})
     assert servers.seen == [
-        ("loaded", 3, [1, 2, 3]), ("relabelled", 3, False, [1, 2, 3]), ("settled", 3, [], [1, 2, 3])
+        ("wait_loaded", 3, [1, 2, 3]), ("wait_relabelled", 3, False, [1, 2, 3]), ("wait_unloaded", 3, [], [1, 2, 3])
     ]  # fmt: skip
 
 
@@ -128,7 +129,11 @@ def test_promote_withdraws_what_is_above(base, servers):
     releases.promote(str(base), 1, servers)
     assert _state(base) == ([1], [2, 3, 4], {"stable": 1})
     # Stable and what is to be stable are the two that are loaded while the label moves, and only then does one go.
-    assert servers.seen == [("loaded", 1, [1, 3]), ("relabelled", 1, True, [1, 3]), ("settled", 1, [2, 3, 4], [1])]
+    assert servers.seen == [
+        ("wait_loaded", 1, [1, 3]),
+        ("wait_relabelled", 1, True, [1, 3]),
+        ("wait_unloaded", 1, [2, 3, 4], [1]),
+    ]
 
 
 def test_promote_of_the_stable_version_withdraws_the_canary(base, servers):
@@ -142,7 +147,7 @@ def test_promote_brings_a_withdrawn_version_back(base, servers):
     _push(base, 4, "canary")
     releases.promote(str(base), 3, servers)
     assert _state(base) == ([1, 2, 3], [4], {"stable": 3})
-    assert servers.seen[0] == ("loaded", 3, [1, 2, 3])
+    assert servers.seen[0] == ("wait_loaded", 3, [1, 2, 3])
 
 
 def test_rollback_goes_back_through_what_was_stable(base, servers):
@@ -172,7 +177,11 @@ def test_rollback_withdraws_a_canary_first_so_that_what_it_goes_back_to_is_loade
     _push(base, 3, "canary")
     releases.rollback(str(base), servers)
     assert _state(base) == ([1], [2, 3], {"stable": 1})
-    assert servers.seen == [("loaded", 1, [1, 2]), ("relabelled", 1, True, [1, 2]), ("settled", 1, [2, 3], [1])]
+    assert servers.seen == [
+        ("wait_loaded", 1, [1, 2]),
+        ("wait_relabelled", 1, True, [1, 2]),
+        ("wait_unloaded", 1, [2, 3], [1]),
+    ]
 
 
 def test_rollback_without_a_record_goes_to_the_next_lower_whole_version(tmp_path):
@@ -195,7 +204,7 @@ def test_the_record_says_who_did_what(base, servers, monkeypatch):
     releases.rollback(str(base), servers)
     told = [
         (entry["action"], entry["version"], entry["labels"], entry["withdrawn"], entry["by"])
-        for entry in release_folder.read_record(str(base))
+        for entry in version_folder.read_release_log(str(base))
     ]
     assert told[1:] == [
         ("push", 2, {"stable": 2}, [], "run 2"),
@@ -208,7 +217,7 @@ def test_versions_are_listed_with_state_labels_figures_and_size(base, servers):
     _push(base, 3, "canary", figures={"mse": 0.25})
     _push(base, 4, "canary")
     (base / "5").mkdir()
-    found = {version.number: version for version in release_folder.read_versions(str(base))}
+    found = {version.number: version for version in version_folder.read_versions(str(base))}
     assert list(found) == [5, 4, 3, 2, 1]
     told = {number: (version.state, version.labels) for number, version in found.items()}
     assert told == {
@@ -235,7 +244,7 @@ def test_a_version_that_is_not_whole_is_refused_by_name(base, servers, damage, m
 
 
 def test_object_stores_are_refused():
-    for release in (release_folder.read_versions, lambda base: releases.rollback(base, Prompt(None))):
+    for release in (version_folder.read_versions, lambda base: releases.rollback(base, Prompt(None))):
         with pytest.raises(ReleaseError, match="gs://bucket/radar: expected a local folder"):
             release("gs://bucket/radar")
 
@@ -247,7 +256,7 @@ def test_nothing_to_promote_is_said(base, servers):
         releases.promote(str(base), 2, servers)
 
 
-@pytest.mark.parametrize("method", ["loaded", "relabelled", "settled"])
+@pytest.mark.parametrize("method", ["wait_loaded", "wait_relabelled", "wait_unloaded"])
 @pytest.mark.parametrize(
     "attempt",
     [
@@ -266,7 +275,7 @@ def test_what_a_server_does_not_take_is_undone(base, method, attempt):
     with pytest.raises(ReleaseError, match=r"10\.0\.0\.1:8500: version 3 failed to load"):
         attempt(str(base), servers)
     assert _state(base) == before
-    assert release_folder.read_record(str(base))[-1]["action"] == "push"
+    assert version_folder.read_release_log(str(base))[-1]["action"] == "push"
     releases.promote(str(base), None, Prompt(base))  # Nothing is left of it.
     assert _labels(base) == {"stable": 5}
 
@@ -315,12 +324,14 @@ def test_a_release_killed_at_any_step_is_finished_by_the_same_command(tmp_path, 
         # What production is answered by is loaded, wherever it stopped.
         assert _labels(base)["stable"] in _visible(base)[-tf_serving_config.LOADED_VERSIONS :]
         begun = (base / "tensorflow_serving" / "pending.json").exists()
-        if begun or len(release_folder.read_record(str(base))) == len(pushes):  # Else it was killed when all was done.
+        if begun or len(version_folder.read_release_log(str(base))) == len(
+            pushes
+        ):  # Else it was killed when all was done.
             make(base)()
         assert _state(base) == _state(whole), step
         (*pushed, record), (*_, expected) = (
-            release_folder.read_record(str(base)),
-            release_folder.read_record(str(whole)),
+            version_folder.read_release_log(str(base)),
+            version_folder.read_release_log(str(whole)),
         )
         assert len(pushed) == len(pushes), step
         assert {**record, "time": ""} == {**expected, "time": ""}, step
@@ -342,12 +353,12 @@ def test_a_release_that_was_killed_is_finished_before_another(base, monkeypatch)
 def test_without_addresses_servers_get_the_time_to_read_the_labels(base, monkeypatch):
     slept, said = [], []
     monkeypatch.setattr(releases.time, "sleep", lambda seconds: slept.append((seconds, _visible(base), _labels(base))))
-    releases.rollback(str(base), releases.Unasked(said.append))
+    releases.rollback(str(base), releases.FixedWait(said.append))
     assert slept == [(tf_serving_config.LABELS_POLL_SECONDS, [1, 2], {"stable": 1})]
     assert "waiting 10 s" in said[0]
     assert _visible(base) == [1]
     slept.clear()
-    releases.promote(str(base), 2, releases.Unasked(said.append))  # No label leaves a version that goes.
+    releases.promote(str(base), 2, releases.FixedWait(said.append))  # No label leaves a version that goes.
     assert slept == []
 
 

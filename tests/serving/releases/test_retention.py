@@ -6,10 +6,9 @@ import shutil
 import pytest
 
 from framecast.serving import versions
-from framecast.serving.releases import folder as release_folder
-from framecast.serving.releases import releases, retention
-from framecast.serving.releases.folder import ReleaseError
-from framecast.serving.releases.releases import Push
+from framecast.serving.releases import releases, retention, version_folder
+from framecast.serving.releases.releases import PushRecord
+from framecast.serving.releases.version_folder import ReleaseError
 
 
 def _push(base, number, label="stable"):
@@ -17,7 +16,7 @@ def _push(base, number, label="stable"):
         folder = base / f".{number}.incomplete"
         folder.mkdir(parents=True)
         (folder / "saved_model.pb").write_text(f"weights of {number}")
-        return releases.publish(str(base), number, Push(versions.digest(str(folder)), f"run {number}", label))
+        return releases.publish(str(base), number, PushRecord(versions.digest(str(folder)), f"run {number}", label))
 
 
 @pytest.fixture
@@ -31,13 +30,13 @@ def base(tmp_path):
 class Prompt:
     """Servers that follow at once."""
 
-    def loaded(self, version):
+    def wait_loaded(self, version):
         pass
 
-    def relabelled(self, version, leaving):
+    def wait_relabelled(self, version, leaving):
         pass
 
-    def settled(self, version, withdrawn):
+    def wait_unloaded(self, version, withdrawn):
         pass
 
 
@@ -60,7 +59,7 @@ def test_the_newest_stay_and_at_least_those_that_servers_load(base, keep, gone):
 def test_what_is_stable_below_a_canary_stays_and_what_a_rollback_goes_back_to(base):
     _push(base, 7, "canary")
     # Servers load 6 and 7; a rollback goes back from 6 to 5.
-    assert release_folder.rollback_target(str(base)) == 5
+    assert version_folder.rollback_target(str(base)) == 5
     assert _removable(base, 0) == [4, 3, 2, 1]
     assert retention.remove(str(base), 0)
     assert releases.rollback(str(base), Prompt())["version"] == 5
@@ -82,12 +81,12 @@ def test_after_a_rollback_withdrawn_versions_go_and_what_comes_next_in_line_stay
     assert _removable(base, 2) == [2, 1]
     retention.remove(str(base), 0)
     assert _there(base) == ["3", "4"]
-    assert [version.labels for version in release_folder.read_versions(str(base))] == [("stable",), ()]
+    assert [version.labels for version in version_folder.read_versions(str(base))] == [("stable",), ()]
 
 
 def test_numbers_of_what_is_gone_are_not_given_again(base):
     retention.remove(str(base), 0)
-    assert [entry["version"] for entry in release_folder.read_record(str(base))] == [1, 2, 3, 4, 5, 6]
+    assert [entry["version"] for entry in version_folder.read_release_log(str(base))] == [1, 2, 3, 4, 5, 6]
 
 
 def test_killed_while_files_go_no_server_sees_half_a_version(base, monkeypatch):

@@ -16,11 +16,10 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from framecast.serving import rpc, versions
 from framecast.serving.client.client import Client
-from framecast.serving.releases import folder as release_folder
-from framecast.serving.releases import releases, server_sync, tf_serving_config
-from framecast.serving.releases.folder import ReleaseError
-from framecast.serving.releases.releases import Push
+from framecast.serving.releases import releases, server_sync, tf_serving_config, version_folder
+from framecast.serving.releases.releases import PushRecord
 from framecast.serving.releases.server_sync import ModelServers
+from framecast.serving.releases.version_folder import ReleaseError
 from framecast.serving.server.model_manager import one_model
 from framecast.serving.server.server import Server
 
@@ -172,7 +171,7 @@ def _push(base, number, label="stable"):
         folder = base / f".{number}.incomplete"
         folder.mkdir()
         (folder / "saved_model.pb").write_text(str(number))
-        releases.publish(str(base), number, Push(digest=versions.digest(str(folder)), by="run", label=label))
+        releases.publish(str(base), number, PushRecord(digest=versions.digest(str(folder)), by="run", label=label))
 
 
 def _until(condition):
@@ -236,7 +235,7 @@ def test_a_version_that_fails_to_load_is_named_with_its_error_and_nothing_has_ch
             assert servers.states()[server.address][4] == ("END", "no memory")
         assert server.labels["stable"] == 3
     assert production.errors == []
-    assert [version.labels for version in release_folder.read_versions(str(base))][:2] == [("canary",), ("stable",)]
+    assert [version.labels for version in version_folder.read_versions(str(base))][:2] == [("canary",), ("stable",)]
 
 
 def test_a_withdrawn_version_is_waited_for_until_it_is_unloaded(base, monkeypatch):
@@ -244,7 +243,7 @@ def test_a_withdrawn_version_is_waited_for_until_it_is_unloaded(base, monkeypatc
         kept = {2: ("AVAILABLE", "")}
         said = [kept, *({**kept, 3: (state, "")} for state in ("AVAILABLE", "UNLOADING", "END"))]
         monkeypatch.setattr(servers, "_states", lambda address: said.pop(0))
-        servers.settled(2, [3])
+        servers.wait_unloaded(2, [3])
     assert said == []
 
 
@@ -260,7 +259,7 @@ def test_a_server_that_does_not_read_the_labels_again_is_named(base, monkeypatch
         monkeypatch.setattr(server, "_read_labels", lambda: None)
         with pytest.raises(ReleaseError, match=f"{server.address}: expected stable to be version 2; does it read"):
             releases.rollback(str(base), servers)
-    assert [version.state for version in release_folder.read_versions(str(base))] == ["served", "served", "kept"]
+    assert [version.state for version in version_folder.read_versions(str(base))] == ["served", "served", "kept"]
 
 
 def test_a_server_that_does_not_answer_is_named_before_anything_changes(base):
@@ -294,7 +293,7 @@ def test_no_request_fails_at_the_embedded_server_while_it_is_rolled_back(
                     (states,) = servers.states().values()
                 assert (states[1][0], states[2][0]) == ("AVAILABLE", "END")
             else:
-                releases.rollback(base_path, releases.Unasked(lambda _: None))
+                releases.rollback(base_path, releases.FixedWait(lambda _: None))
             wait_until(lambda: answers[-1] == pytest.approx(answers[0] / 2), what="answers of version 1")
         finally:
             stopping.set()

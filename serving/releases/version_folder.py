@@ -26,7 +26,7 @@ class ReleaseError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Version:
+class PushedVersion:
     """A pushed version.
 
     Args:
@@ -49,22 +49,22 @@ class Version:
     bytes: int
 
 
-def read_versions(base: str) -> list[Version]:
+def read_versions(base: str) -> list[PushedVersion]:
     """Reads every version under `base`, the newest first.
 
     Raises:
         ReleaseError: When `base` is no local folder, or has no version.
     """
     check_local(base)
-    folder = Folder(base)
-    pushes = {record["version"]: record for record in read_record(base) if record["action"] == "push"}
+    folder = VersionFolder(base)
+    pushes = {record["version"]: record for record in read_release_log(base) if record["action"] == "push"}
     labels = folder.labels()
     found = []
     for number in reversed(folder.numbers):
         path = folder.path(number)
         push = pushes.get(number, {})
         found.append(
-            Version(
+            PushedVersion(
                 number=number,
                 state=folder.state(number),
                 labels=tuple(label for label, version in sorted(labels.items(), reverse=True) if version == number),
@@ -79,14 +79,14 @@ def read_versions(base: str) -> list[Version]:
     return found
 
 
-def read_record(base: str) -> list[dict[str, Any]]:
+def read_release_log(base: str) -> list[dict[str, Any]]:
     """Reads what was released, the oldest first.
 
     Returns:
         A dictionary each: `time`, `action` (`push`, `promote` or `rollback`), `version`, `labels` after it,
         `withdrawn`, `by` (a run or a user), and for a push `digest`, `figures` and `note`.
     """
-    path = file_of(base, RECORD)
+    path = config_path(base, RECORD)
     if not os.path.exists(path):
         return []
     with open(path) as file:
@@ -100,23 +100,23 @@ def has_versions(base: str) -> bool:
         ReleaseError: When `base` is no local folder.
     """
     check_local(base)
-    return bool(Folder(base).numbers)
+    return bool(VersionFolder(base).numbers)
 
 
 def rollback_target(base: str) -> int | None:
     """Returns the version that `releases.rollback` would make stable; None when there is none."""
     try:
-        return Folder(base).stable_before()
+        return VersionFolder(base).stable_before()
     except ReleaseError:
         return None
 
 
-def folder_of(base: str, number: int) -> str:
+def version_path(base: str, number: int) -> str:
     """Returns the folder of a version, withdrawn or not."""
-    return Folder(base).path(number)
+    return VersionFolder(base).path(number)
 
 
-class Folder:
+class VersionFolder:
     """What lies in a folder of versions.
 
     Args:
@@ -156,7 +156,7 @@ class Folder:
 
     def written_labels(self) -> dict[str, int]:
         """Returns what `models.config` says, none where there is no such file."""
-        path = file_of(self.base, tf_serving_config.MODELS)
+        path = config_path(self.base, tf_serving_config.MODELS)
         if not os.path.exists(path):
             return {}
         with open(path) as file:
@@ -179,7 +179,7 @@ class Folder:
         path = self.path(number)
         if not self._is_whole(number):
             raise ReleaseError(f"{path}: expected a whole exported model, found none")
-        record = read_record(self.base)
+        record = read_release_log(self.base)
         pushed = [entry for entry in record if entry["action"] == "push" and entry["version"] == number]
         if pushed and (digest := versions.digest(path)) != pushed[-1]["digest"]:
             raise ReleaseError(
@@ -187,7 +187,7 @@ class Folder:
             )
 
     def state(self, number: int) -> str:
-        """Returns the state of a version; see `Version`."""
+        """Returns the state of a version; see `PushedVersion`."""
         if not self._is_whole(number):
             return "incomplete"
         if number in self.hidden:
@@ -204,7 +204,7 @@ class Folder:
         if stable is None:
             raise ReleaseError(f"{self.base}: expected a version to roll back from, found none")
         past: list[int] = []
-        for entry in read_record(self.base):
+        for entry in read_release_log(self.base):
             version = entry["labels"][STABLE]
             if entry["action"] == "rollback" and version in past:
                 del past[_last(past, version) + 1 :]
@@ -249,7 +249,7 @@ def write_whole(path: str, text: str) -> None:
     os.replace(f"{path}.part", path)
 
 
-def file_of(base: str, name: str) -> str:
+def config_path(base: str, name: str) -> str:
     """Returns the path of a file that is kept beside the versions."""
     return os.path.join(base, tf_serving_config.FOLDER, name)
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from framecast.clips.codec import encode_clip
 from framecast.schemas import features
-from framecast.serving.predictions.prediction import Answer
+from framecast.serving.predictions.prediction import Prediction
 
 # Facts that a check wrote of the clip that was asked about: they are no facts of what is written.
 _FACTS = (
@@ -20,7 +20,7 @@ _FACTS = (
 _MICROSECONDS = 1_000_000
 
 
-def answer_clip(answer: Answer) -> tf.train.SequenceExample:
+def prediction_clip(answer: Prediction) -> tf.train.SequenceExample:
     """Returns an answer as a clip by the clip contract, under the names of the clip that was asked about.
 
     Of a forecast the clip holds the frames that were forecast, in the clip's dtype and without loss (PNG or RAW; a JPEG
@@ -38,7 +38,7 @@ def answer_clip(answer: Answer) -> tf.train.SequenceExample:
     return made
 
 
-def _forecast_clip(answer: Answer) -> tf.train.SequenceExample:
+def _forecast_clip(answer: Prediction) -> tf.train.SequenceExample:
     frames = encode_clip(
         answer.forecast_pixels(),
         example_id=answer.name,
@@ -53,7 +53,7 @@ def _forecast_clip(answer: Answer) -> tf.train.SequenceExample:
     return made
 
 
-def _annotated_clip(answer: Answer) -> tf.train.SequenceExample:
+def _annotated_clip(answer: Prediction) -> tf.train.SequenceExample:
     made = tf.train.SequenceExample(context=_context(answer), feature_lists=answer.example.feature_lists)
     for name, values in answer.outputs.items():
         if name in answer.series:
@@ -65,7 +65,7 @@ def _annotated_clip(answer: Answer) -> tf.train.SequenceExample:
     return made
 
 
-def _context(answer: Answer) -> tf.train.Features:
+def _context(answer: Prediction) -> tf.train.Features:
     """Returns the clip's own context, with what a pixel stands for where the clip does not say it."""
     context = tf.train.Features()
     context.CopyFrom(answer.example.context)
