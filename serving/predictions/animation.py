@@ -1,6 +1,6 @@
 """An animated GIF that sets forecasts beside what happened and beside the last frame held still.
 
-write_gif("forecast.gif", [Row(context=context, truth=truth, forecast=forecast)])
+write_gif("forecast.gif", [AnimationRow(context=context, truth=truth, forecast=forecast)])
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ _LAST_FRAME_MS = 1200
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class AnimationRow:
     """One clip and its forecast.
 
     Args:
@@ -49,7 +49,7 @@ class Row:
 
 def write_gif(
     path: str | os.PathLike[str] | IO[bytes],
-    rows: Sequence[Row],
+    rows: Sequence[AnimationRow],
     *,
     third: Literal["persistence", "error"] = "persistence",
     value: PixelValue | None = None,
@@ -97,7 +97,7 @@ def write_gif(
 class _Layout:
     """Where everything stands; one size for all frames of the animation."""
 
-    def __init__(self, rows: Sequence[Row], radar: PixelValue | None, missing: float | None, third: str):
+    def __init__(self, rows: Sequence[AnimationRow], radar: PixelValue | None, missing: float | None, third: str):
         self._third = third
         self._radar = radar
         self._missing = missing
@@ -116,7 +116,7 @@ class _Layout:
         self._bottom = top
         self._size = (_GAP + 3 * self._column, top + (2 * _LINE if radar else 0))
 
-    def draw(self, rows: Sequence[Row], step: int, title: str) -> Image.Image:
+    def draw(self, rows: Sequence[AnimationRow], step: int, title: str) -> Image.Image:
         """Returns the picture at `step`: below 0 context, counted from its end, from 0 on forecast."""
         image = Image.new("RGB", self._size, _BACKGROUND)
         pen = ImageDraw.Draw(image)
@@ -164,7 +164,7 @@ class _Layout:
         pen.text((end, self._bottom + _LINE // 2 + 1), "dBZ", _MUTED, font)
 
 
-def _check(number: int, row: Row, horizon: int) -> None:
+def _check(number: int, row: AnimationRow, horizon: int) -> None:
     if row.context.ndim != 4 or len(row.context) == 0:
         raise ValueError(
             f"row {number}, context: expected (time, height, width, channel) with a frame, received {row.context.shape}"
@@ -175,7 +175,7 @@ def _check(number: int, row: Row, horizon: int) -> None:
             raise ValueError(f"row {number}, {name}: expected shape {expected}, received {frames.shape}")
 
 
-def _panels(row: Row, step: int, third: str) -> tuple[np.ndarray | None, ...]:
+def _panels(row: AnimationRow, step: int, third: str) -> tuple[np.ndarray | None, ...]:
     """Returns the frames of the three panels; None where there is no frame to show."""
     if step >= 0:
         truth = None if row.truth is None else row.truth[step]

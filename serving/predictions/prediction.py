@@ -15,7 +15,7 @@ _MICROSECONDS = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
+class Prediction:
     """The outputs of a model for a clip.
 
     Args:
