@@ -13,6 +13,14 @@ from framecast.pipeline import quiet
 quiet.settle()  # As every command does, before any test imports TensorFlow, which reads some of it once.
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keeps the tests of a file on one worker, and files of one `xdist_group`, because they share what takes long."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 @dataclasses.dataclass
 class Answer:
     """What a command ended with and printed: `out` to stdout alone, which scripts read."""

@@ -11,10 +11,37 @@ from framecast.clips.demo.moving_digits import make_demo
 from framecast.pipeline.config import config as configuration
 from framecast.pipeline.runs import run as runs
 
+HORIZON = 5
+# Keras weights that are NaN, everywhere or only where a forecast is asked for: no frame is given past the context.
+_BUILDER = """
+import keras
+
+from framecast.models.networks.frame_forecaster import FrameForecaster
+
+
+class Diverged(FrameForecaster):
+    def __init__(self, everywhere, **kwargs):
+        super().__init__(**kwargs)
+        self.everywhere = everywhere
+        self.weight = self.add_weight(name="weight", shape=(), initializer=lambda *_, **__: float("nan"))
+
+    def call(self, frames, context_length, steps, observed=None):
+        forecast = super().call(frames, context_length, steps, observed)
+        asked = keras.ops.max(context_length) == keras.ops.shape(frames)[1]
+        return forecast + keras.ops.where(keras.ops.logical_or(self.everywhere, asked), self.weight, 0.0)
+
+
+def everywhere(channels, dtype):
+    return Diverged(True, channels=channels, filters=(4,), kernel_size=3, patch=4, dtype=dtype)
+
+
+def when_asked(channels, dtype):
+    return Diverged(False, channels=channels, filters=(4,), kernel_size=3, patch=4, dtype=dtype)
+"""
 _CONFIG = """
 data: {{train: "{folder}/clips/train/*", eval: "{folder}/clips/eval/*"}}
 clip: {{frames: {{min: 8, max: 24}}}}
-task: {{horizon: 5, context: {{min: 4}}}}
+task: {{horizon: {horizon}, context: {{min: 4}}}}
 model: {{preset: convlstm-tiny}}
 train: {{steps: 40, batch_frames: 96, learning_rate: 0.005, eval_every: 20}}
 evaluate:
@@ -34,7 +61,8 @@ class Chain:
         self.folder = folder
         make_demo(folder / "clips", clips=63, seed=3, size=32)
         self.path = folder / "config.yaml"
-        self.path.write_text(_CONFIG.format(folder=folder))
+        (folder / "builder.py").write_text(_BUILDER)
+        self.path.write_text(_CONFIG.format(folder=folder, horizon=HORIZON))
 
     def run(self, *overrides, from_node=None, to_node=None):
         config = configuration.load(str(self.path), overrides)
@@ -43,14 +71,6 @@ class Chain:
     @property
     def versions(self):
         return sorted(int(path.name) for path in (self.folder / "serving").glob("[0-9]*"))
-
-    @property
-    def newest(self):
-        """The folder of the version that was pushed last."""
-        return self.folder / "serving" / str(self.versions[-1])
-
-    def model(self):
-        return tf.saved_model.load(str(self.newest))
 
     def artifact(self, component, output):
         """The folder of a component's newest output."""
@@ -68,9 +88,29 @@ class Chain:
 
 @pytest.fixture(scope="session")
 def first_run(tmp_path_factory):
-    """The chain and the result of its first run."""
+    """The chain and the result of its first run.
+
+    test_first_run*.py read what that run left; test_later_candidates.py, which pytest collects after them, adds runs.
+    """
     chain = Chain(tmp_path_factory.mktemp("chain"))
     (chain.folder / "temporary").mkdir()
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(tempfile, "tempdir", str(chain.folder / "temporary"))
         return chain, chain.run()
+
+
+@pytest.fixture(scope="session")
+def chain(first_run):
+    return first_run[0]
+
+
+@pytest.fixture(scope="session")
+def pushed(first_run):
+    """The folder of the version that the first run pushed."""
+    chain, result = first_run
+    return chain.folder / "serving" / result.version
+
+
+@pytest.fixture(scope="session")
+def model(pushed):
+    return tf.saved_model.load(str(pushed))
