@@ -1,4 +1,4 @@
-"""What a legal clip is: the `clip` section of the configuration."""
+"""Defines a legal clip: the `clip` section of the configuration."""
 
 import math
 from typing import Literal
@@ -9,12 +9,12 @@ from framecast.schemas.section import Section
 
 DType = Literal["uint8", "uint16", "float32"]
 
-# A header that claims more pixels than this is refused before anything is decoded.
+# An image whose header declares more pixels is rejected before it is decoded.
 MAX_FRAME_PIXELS = 2**26
 
 
 class FrameRange(Section):
-    """The legal number of frames of a clip, both ends included."""
+    """The legal number of frames in a clip, inclusive at both ends."""
 
     min: int = pydantic.Field(ge=1)
     max: int = pydantic.Field(ge=1)
@@ -26,12 +26,12 @@ class FrameRange(Section):
         return self
 
 
-# Of clips of which every frame is context: what is legal of training clips, context and horizon, says nothing of them.
+# For requests: every frame is context, so the frame range of training clips (context plus horizon) does not apply.
 ANY_LENGTH = FrameRange(min=1, max=2**31 - 1)
 
 
 class PixelValue(Section):
-    """The physical value of a pixel: `pixel * scale + offset`, in `unit`."""
+    """The physical value of a pixel: `pixel * scale + offset` in `unit`."""
 
     unit: str
     scale: float = 1.0
@@ -39,13 +39,13 @@ class PixelValue(Section):
 
 
 class LabelSpec(Section):
-    """What clips are labelled with: a class (int64, from 0) or a number (float32).
+    """The label of a clip: a class (int64, from 0) or a number (float32).
 
     Args:
-        name: The context feature, or the feature list with one entry a frame.
-        per: Whether a clip has one label or every frame its own.
-        classes: Number of classes; None for a number.
-        required: Whether a clip without a label is a bad clip.
+        name: The context feature (per clip) or the feature list (per frame) that holds the label.
+        per: `clip` for one label per clip, `frame` for one per frame.
+        classes: Number of classes; None if the label is a number.
+        required: Whether an unlabelled clip is a bad clip.
     """
 
     name: str
@@ -55,17 +55,17 @@ class LabelSpec(Section):
 
 
 class ClipSpec(Section):
-    """The clip contract that every clip of a run is held to.
+    """The clip contract: every clip of a run must meet it.
 
     Args:
-        channels: Channels of a frame.
-        dtype: Pixel type of the encoded frames. Integer pixels map to [0, 1] by the type's maximum; float32 pixels
-            are expected in [0, 1].
-        frames: Legal number of frames. A clip outside of it is a bad clip.
-        height: Height of every frame in pixels; free unless given.
-        width: Width of every frame in pixels; free unless given.
-        missing: The pixel value reserved for "no data", in the clips' own dtype; none unless given.
-        value: The physical meaning of a pixel value.
+        channels: Channels per frame.
+        dtype: Pixel type of the encoded frames. Integer pixels are divided by the type's maximum; float32 pixels must
+            be in [0, 1].
+        frames: Legal number of frames. A clip outside this range is a bad clip.
+        height: Frame height in pixels; any height if None.
+        width: Frame width in pixels; any width if None.
+        missing: Pixel value reserved for "no data", in the clips' dtype; None if no pixel is missing.
+        value: Physical value of a pixel; None if unknown.
     """
 
     channels: int = pydantic.Field(default=1, ge=1)
@@ -78,12 +78,12 @@ class ClipSpec(Section):
 
     @property
     def max_pixel(self) -> float:
-        """The pixel value that enters the model as 1."""
+        """The pixel value that becomes 1 in the model."""
         return {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}[self.dtype]
 
     @property
     def raw(self) -> bool:
-        """Whether frames are stored as an array's bytes (`image/format` RAW), because no image format holds them."""
+        """Whether frames are stored as raw array bytes (`image/format` RAW), because PNG and JPEG cannot hold them."""
         return self.dtype == "float32" or self.channels > 4
 
     @pydantic.model_validator(mode="after")

@@ -1,6 +1,6 @@
-"""The curated schema: the text in `clip.pbtxt` with the bounds of a configuration.
+"""Builds the schema of ingested clips from `clip.pbtxt` and the bounds of a configuration.
 
-build_schema(ClipSpec(frames=FrameRange(min=8, max=24)))
+schema = build_schema(ClipSpec(frames=FrameRange(min=8, max=24)))
 """
 
 import math
@@ -12,11 +12,11 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from framecast.schemas import features
 from framecast.schemas.clip_spec import ClipSpec, LabelSpec
 
-SEQUENCE = "##SEQUENCE##"  # How TFX calls the feature lists of a SequenceExample.
+SEQUENCE = "##SEQUENCE##"  # TFX's name for the feature lists of a SequenceExample.
 
 
 def build_schema(spec: ClipSpec, label: LabelSpec | None = None) -> schema_pb2.Schema:
-    """Returns the schema that ingested clips of `spec`, labelled with `label`, are validated against."""
+    """Returns the schema for validating ingested clips with contract `spec` and label `label`."""
     text = (pathlib.Path(__file__).parent / "clip.pbtxt").read_text()
     schema = text_format.Parse(text, schema_pb2.Schema())
     context = {feature.name: feature for feature in schema.feature}
@@ -35,7 +35,7 @@ def build_schema(spec: ClipSpec, label: LabelSpec | None = None) -> schema_pb2.S
 
 
 def _add_label(schema: schema_pb2.Schema, label: LabelSpec) -> None:
-    """Declares the label, and how it is read: -1 or NaN where a clip to be served has none."""
+    """Adds the label feature and its tensor representation; an unlabelled request parses as -1 or NaN."""
     representations = schema.tensor_representation_group[""].tensor_representation
     context = {feature.name: feature for feature in schema.feature}
     if label.per == "frame":

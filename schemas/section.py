@@ -1,9 +1,9 @@
-"""The base of every section of the configuration: frozen, and strict about its keys."""
+"""The base class of configuration sections."""
 
 import pydantic
 
 
 class Section(pydantic.BaseModel):
-    """A frozen configuration section that refuses unknown keys."""
+    """A frozen configuration section that rejects unknown keys."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""The curated schema: its bounds come from the configuration, and TFX's own reader understands it."""
+"""Tests the schema's bounds, and that TFX and TFDV accept it."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def _features(schema):
     return {feature.name: feature for feature in schema.feature}
 
 
-def test_bounds_come_from_the_configuration():
+def test_configuration_sets_bounds():
     spec = ClipSpec(channels=3, frames=FrameRange(min=5, max=9), height=48, width=64)
     schema = _features(build_schema(spec))
     assert (schema[features.LENGTH].int_domain.min, schema[features.LENGTH].int_domain.max) == (5, 9)
@@ -30,12 +30,12 @@ def test_bounds_come_from_the_configuration():
         assert [(count.min, count.max) for count in counts] == [(5, 9), (1, 1)]
 
 
-def test_free_sizes_are_not_bounded():
+def test_unset_size_is_unbounded():
     schema = _features(build_schema(ClipSpec(frames=FrameRange(min=5, max=9))))
     assert not schema[features.HEIGHT].HasField("int_domain")
 
 
-def test_a_clients_clip_parses_without_what_the_ingest_adds():
+def test_request_clip_parses_without_ingest_features():
     context, sequence = tensor_representation_util.CreateTfSequenceExampleParserConfig(
         build_schema(ClipSpec(frames=FrameRange(min=1, max=9)))
     )
@@ -49,18 +49,18 @@ def test_a_clients_clip_parses_without_what_the_ingest_adds():
     assert parsed_sequence[features.ENCODED].to_list() == [[[b"one"], [b"two"]]]
 
 
-def test_height_without_width_is_refused():
+def test_height_without_width_is_rejected():
     with pytest.raises(ValueError, match="both height and width or neither"):
         ClipSpec(frames=FrameRange(min=1, max=2), height=3)
 
 
-def test_a_missing_value_outside_the_pixel_type_is_refused():
+def test_missing_value_outside_dtype_is_rejected():
     with pytest.raises(ValueError, match="missing: expected a uint8 value, received 256"):
         ClipSpec(frames=FrameRange(min=1, max=2), missing=256)
 
 
 @pytest.mark.parametrize(("change", "expected"), [(None, []), (30, [features.LENGTH])], ids=["legal", "too long"])
-def test_tfdv_accepts_labelled_clips_and_finds_what_is_out_of_bounds(change, expected):
+def test_tfdv_reports_only_out_of_range_length(change, expected):
     schema = build_schema(ClipSpec(frames=FrameRange(min=2, max=9)))
     example = encode_clip(
         np.zeros((3, 4, 4, 1), np.uint8),
@@ -90,7 +90,7 @@ def test_tfdv_accepts_labelled_clips_and_finds_what_is_out_of_bounds(change, exp
         (LabelSpec(name=features.FRAME_LABEL_VALUE, per="frame", classes=None), {"frame_label_value": [0, 2, 1]}, None),
     ],
 )
-def test_labels_are_declared_and_read(label, labels, default):
+def test_label_is_declared_and_parsed(label, labels, default):
     schema = build_schema(ClipSpec(frames=FrameRange(min=1, max=9)), label)
     frame_features = {feature.name: feature for feature in _features(schema)[SEQUENCE].struct_domain.feature}
     declared = frame_features[label.name] if label.per == "frame" else _features(schema)[label.name]
