@@ -13,7 +13,7 @@ from tfx.utils import json_utils
 from framecast.components.batches import few_clips
 from framecast.components.serving_model import PRESENT
 from framecast.evaluation.gate.verdict import read_verdict
-from framecast.evaluation.report import figure_tables
+from framecast.evaluation.metrics import figures as metric_figures
 
 FIGURES = "figures"  # Property of the blessing: JSON of the candidate's metrics, all lead times together.
 
@@ -41,7 +41,7 @@ class EvaluatorExecutor(executor.Executor):
             super().Do(inputs, output_dict, exec_properties)
         evaluation = artifact_utils.get_single_instance(output_dict[standard_component_specs.EVALUATION_KEY])
         blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
-        overall = figure_tables.overall(read_verdict(evaluation.uri).figures)
+        overall = metric_figures.overall(read_verdict(evaluation.uri).figures)
         blessing.set_string_custom_property(FIGURES, json.dumps(overall))
 
 

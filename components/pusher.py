@@ -18,7 +18,7 @@ from tfx.utils import io_utils, proto_utils
 
 from framecast.clips import filesystem
 from framecast.components.evaluator import FIGURES
-from framecast.evaluation.report import figure_tables
+from framecast.evaluation.metrics.registry import TASKS
 from framecast.serving import versions
 from framecast.serving.releases import releases, version_folder
 
@@ -173,7 +173,7 @@ def _figures(input_dict: dict, task: str) -> dict[str, float | None]:
     if not blessings or not (told := blessings[0].get_string_custom_property(FIGURES)):
         return {}
     figures = json.loads(told)
-    return {name: figures[name] for name in figure_tables.HEADLINES.get(task, ()) if name in figures}
+    return {name: figures[name] for name in (TASKS[task].headline if task in TASKS else ()) if name in figures}
 
 
 def _remark(base: str, record: dict[str, Any]) -> str:

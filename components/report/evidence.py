@@ -18,7 +18,7 @@ from framecast.components.validation_gate import component
 from framecast.evaluation.baselines import extrapolation
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.gate.verdict import read_intervals, read_verdict
-from framecast.evaluation.metrics.registry import Sums
+from framecast.evaluation.metrics.sums import Sums
 from framecast.evaluation.report.evidence import Evidence
 from framecast.models.spec import ForecastTask
 from framecast.models.training import run_fn, training_log

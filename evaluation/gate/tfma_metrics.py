@@ -15,7 +15,7 @@ from tensorflow_model_analysis.utils.util import StandardExtracts
 
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.metrics import bootstrap, registry
-from framecast.evaluation.metrics.registry import Sums
+from framecast.evaluation.metrics.sums import Sums
 
 # Names of `ClipSums` and `RecordingSums` in results.
 SUMS = "sums"

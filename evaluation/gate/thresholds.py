@@ -10,7 +10,7 @@ from google.protobuf import wrappers_pb2
 from tensorflow_model_analysis.proto import config_pb2
 
 from framecast.evaluation.gate import tfma_metrics
-from framecast.evaluation.metrics import registry
+from framecast.evaluation.metrics.registry import TASKS
 from framecast.evaluation.spec import EACH, Bounded, Bounds, EvaluateSpec
 from framecast.schemas import features
 
@@ -29,7 +29,7 @@ def build_eval_config(
     A metric of a wavelength or of events is TFMA's only where a bound asks for it: those of five thresholds are 1,600,
     and made a small evaluation 40 % longer. From the sums, `framecast.evaluation.gate.verdict` computes all.
 
-    A TFX Evaluator without any threshold neither blesses nor refuses. So the task's error (`metrics.ERROR_BY_TASK`)
+    A TFX Evaluator without any threshold neither blesses nor refuses. So the task's error (`TaskMetrics.error`)
     always must be a finite number: with no threshold configured, that is all that a candidate is held to.
 
     Args:
@@ -53,7 +53,7 @@ def build_eval_config(
     for own in spec.bounded():
         for lead_time in range(1, horizon + 1) if own.bounds.per_lead_time else [None]:
             bounded[own.metric, lead_time].append(own)
-    always = [(name, lead_time) for lead_time in (None, *range(1, horizon + 1)) for name in registry.always_of(task)]
+    always = [(name, lead_time) for lead_time in (None, *range(1, horizon + 1)) for name in TASKS[task].names]
     counted = {"task": task, "events": spec.events.model_dump(mode="json") if spec.events else None}
     configs = [
         _config(tfma_metrics.ClipSums, counted),
@@ -92,7 +92,7 @@ def _metric_config(
             else config_pb2.SlicingSpec(feature_values={own.slice: own.value})
         )
         config.per_slice_thresholds.add(slicing_specs=[slicing], threshold=bound)
-    error = registry.ERROR_BY_TASK[counted["task"]]
+    error = TASKS[counted["task"]].error
     if name == error and lead_time is None and not overall.value_threshold.HasField("upper_bound"):
         overall.value_threshold.upper_bound.value = LARGEST
     if overall.ByteSize():

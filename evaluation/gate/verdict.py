@@ -19,7 +19,8 @@ from framecast.evaluation.gate import tfma_metrics, thresholds
 from framecast.evaluation.metrics import bootstrap as recordings
 from framecast.evaluation.metrics import registry
 from framecast.evaluation.metrics import spectrum as spectrum_metrics
-from framecast.evaluation.report import figure_tables
+from framecast.evaluation.metrics.registry import TASKS
+from framecast.evaluation.metrics.sums import Sums
 
 OVERALL = "overall"
 EVAL_SPLIT = "eval split"
@@ -83,9 +84,9 @@ class Verdict:
         """Returns the outcome and the main figures of a task of that kind in one line."""
         count = len(self.misses)
         outcome = "blessed" if self.blessed else f"{count} threshold{'' if count == 1 else 's'} missed"
-        figures = [f"{name} {_text(self.figures.get(name))}" for name in figure_tables.HEADLINES[task]]
+        figures = [f"{name} {_text(self.figures.get(name))}" for name in TASKS[task].headline]
         if self.serving:
-            error = registry.ERROR_BY_TASK[task]
+            error = TASKS[task].error
             figures.append(f"serving {error} {_text(self.serving.get(error))}")
         return ", ".join([outcome, *figures])
 
@@ -104,9 +105,9 @@ def read_verdict(evaluation: str) -> Verdict:
     except AssertionError as error:  # How TFMA says that there is no such file.
         raise ValueError(f"{evaluation}: expected one validation result, received another number of them") from error
     figures: dict[str, dict[str, Figures]] = {}
-    pooled: dict[str, registry.Sums] = {}
+    pooled: dict[str, Sums] = {}
     for model, where, data in _results(evaluation, tfma_metrics.SUMS):
-        sums = registry.Sums.from_json(data)
+        sums = Sums.from_json(data)
         figures.setdefault(model, {})[where] = {key: _finite(number) for key, number in sums.figures().items()}
         if where == OVERALL:
             pooled[model] = sums
@@ -185,7 +186,7 @@ def _results(evaluation: str, metric: str) -> Iterator[tuple[str, str, bytes]]:
                 yield model, _slice_name(result.slice_key), value.value.bytes_value
 
 
-def _spectra(pooled: Mapping[str, registry.Sums]) -> Spectra:
+def _spectra(pooled: Mapping[str, Sums]) -> Spectra:
     """Returns `Verdict.spectra` of the sums of candidate and, where there was one, baseline; none of another task."""
     found: dict[str, Any] = {}
     for model, name in ((thresholds.CANDIDATE, "candidate"), (thresholds.BASELINE, "serving")):

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from framecast.evaluation.metrics.registry import Sums, names_of
+from framecast.evaluation.metrics.registry import names_of
+from framecast.evaluation.metrics.sums import Sums
 
 # Recordings share a group, by a hash of their names, so that many of them need no more memory.
 GROUPS = 1000

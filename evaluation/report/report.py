@@ -14,10 +14,13 @@ import jinja2
 
 from framecast.evaluation.baselines import extrapolation
 from framecast.evaluation.metrics import anomaly as anomaly_metrics
+from framecast.evaluation.metrics import figures as metric_figures
 from framecast.evaluation.metrics import registry
 from framecast.evaluation.metrics import spectrum as spectrum_metrics
+from framecast.evaluation.metrics.figures import SHARPNESS
 from framecast.evaluation.metrics.forecast import REFERENCES
-from framecast.evaluation.report import charts, figure_tables
+from framecast.evaluation.metrics.registry import TASKS
+from framecast.evaluation.report import charts, meanings, metric_charts
 from framecast.evaluation.report.evidence import Evidence, flatten
 
 PAGE = "index.html"
@@ -31,7 +34,7 @@ _BESIDE = (
     "mse",
     "mae",
     "ssim",
-    figure_tables.SHARPNESS,
+    SHARPNESS,
     "csi_",
     "bias_",
 )  # Beside extrapolation at once; more is folded.
@@ -71,10 +74,12 @@ def _view(evidence: Evidence) -> dict[str, Any]:
     record, config = evidence.record, evidence.config
     figures = record.get("figures", {})
     rate = (evidence.card or {}).get("frame_rate")
-    interval, unit = figure_tables.lead_time_unit(1 / rate if rate else None)
-    curves = figure_tables.by_lead_time(figures, evidence.serving, config, interval, evidence.intervals)
-    drawn = [(family, _family_chart(family, unit)) for family in curves]
-    leads = range(1, figure_tables.horizon(figures) + 1)
+    interval, unit = metric_charts.lead_time_unit(1 / rate if rate else None)
+    drawn = [
+        (chart, _metric_chart(chart, unit))
+        for chart in metric_charts.by_lead_time(figures, evidence.serving, config, interval, evidence.intervals)
+    ]
+    leads = range(1, metric_figures.horizon(figures) + 1)
     sliced = _telling(evidence.slices)
     return {
         "evidence": evidence,
@@ -82,21 +87,21 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "config": config,
         "task": config["task"]["kind"],
         "subject": _subject(evidence),
-        "headlines": figure_tables.HEADLINES[config["task"]["kind"]],
-        "overall": figure_tables.overall(figures),
-        "powers": figure_tables.powers(figures),
+        "headlines": TASKS[config["task"]["kind"]].headline,
+        "overall": metric_figures.overall(figures),
+        "powers": metric_figures.powers(figures),
         "serving": evidence.serving,
         "intervals": evidence.intervals.get("figures", {}),
         "slice_intervals": evidence.intervals.get("slices", {}),
         "differences": evidence.intervals.get("differences", {}),
         "recordings": evidence.intervals.get("recordings", 0),
-        "meaning": functools.partial(figure_tables.meaning, unit=figure_tables.event_unit(config)),
+        "meaning": functools.partial(meanings.meaning, event_unit=meanings.event_unit(config)),
         "key": registry.key,
         "leads": leads,
         "lead_names": [f"{lead * interval:.4g}" for lead in leads],
         "lead_unit": unit,
-        "families": drawn[:_CHARTS],
-        "more_families": drawn[_CHARTS:],
+        "metric_charts": drawn[:_CHARTS],
+        "more_metric_charts": drawn[_CHARTS:],
         "spectra": _spectra_charts(evidence, interval),
         "beside": _beside(evidence, main=True),
         "more_beside": _beside(evidence, main=False),
@@ -117,30 +122,30 @@ def _view(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _family_chart(family: figure_tables.Family, unit: str) -> Any:
-    xs = [x for x, _ in family.lines[0].points]
-    log = _spread(family) > _LOG_FROM
+def _metric_chart(chart: metric_charts.MetricChart, unit: str) -> Any:
+    xs = [x for x, _ in chart.lines[0].points]
+    log = _spread(chart) > _LOG_FROM
     return charts.line_chart(
-        family.lines,
+        chart.lines,
         x_label=f"{unit} ahead",
-        y_label=f"{family.unit or family.name}{', logarithmic' if log else ''}",
+        y_label=f"{chart.unit or chart.name}{', logarithmic' if log else ''}",
         log=log,
-        guide=family.guide,
+        guide=chart.guide,
         x_values=xs,
     )
 
 
-def _spread(family: figure_tables.Family) -> float:
+def _spread(chart: metric_charts.MetricChart) -> float:
     """Returns the largest over the smallest value, the guide's too; 0 where that says nothing."""
-    values = [y for line in family.lines for _, y in line.points if y is not None]
-    if family.guide is not None:
-        values.append(family.guide)
-    return max(values) / min(values) if len(family.lines) > 1 and min(values, default=0) > 0 else 0.0
+    values = [y for line in chart.lines for _, y in line.points if y is not None]
+    if chart.guide is not None:
+        values.append(chart.guide)
+    return max(values) / min(values) if len(chart.lines) > 1 and min(values, default=0) > 0 else 0.0
 
 
 def _spectra_charts(evidence: Evidence, interval: float) -> list[tuple[str, list[charts.Line], Any]]:
     """Returns lead time, lines and chart of each spectrum that is drawn."""
-    unit, drawn = figure_tables.spectra(evidence.spectra, evidence.config, interval)
+    unit, drawn = metric_charts.spectra(evidence.spectra, evidence.config, interval)
     return [
         (
             f"{lead:.4g}",
@@ -178,7 +183,7 @@ def _telling(slices: dict[str, Any]) -> dict[str, Any]:
 def _beside(evidence: Evidence, main: bool) -> list[tuple[str, str, dict[str, float | None]]]:
     """Returns metric, forecaster and its figures, a row of the table beside extrapolation each; the main, or others."""
     by_forecaster = evidence.beside.get("figures", {})
-    found = figure_tables.overall(by_forecaster.get(extrapolation.NAME, {}))
+    found = metric_figures.overall(by_forecaster.get(extrapolation.NAME, {}))
     names = [name for name in found if name.startswith(_BESIDE) == main and not name.endswith("_frame")]
     return [(name, forecaster, figures) for name in names for forecaster, figures in by_forecaster.items()]
 
@@ -186,8 +191,8 @@ def _beside(evidence: Evidence, main: bool) -> list[tuple[str, str, dict[str, fl
 def _slice_metrics(evidence: Evidence) -> list[str]:
     """Returns what the table of slices has room for: the main figures, the thresholds', and the references' errors."""
     task = evidence.config["task"]["kind"]
-    error = registry.ERROR_BY_TASK[task]
-    wanted = {error, *figure_tables.HEADLINES[task], *evidence.config["evaluate"]["thresholds"]}
+    error = TASKS[task].error
+    wanted = {error, *TASKS[task].headline, *evidence.config["evaluate"]["thresholds"]}
     wanted.update(f"{error}_{reference}" for reference in REFERENCES)
     present = {name for found in evidence.slices.values() for name in found}
     return [name for name in evidence.record.get("figures", {}) if name in present & wanted]

@@ -17,17 +17,17 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from tfx_bsl.tfxio import raw_tf_record
 
-from framecast.clips.beam_errors import original_error
-from framecast.clips.beam_runner import BEAM_RUNNER
-from framecast.clips.origin import source_names, tag
+from framecast.clips.beam import BEAM_RUNNER, original_error
+from framecast.clips.origin import source_names, write_origin
 from framecast.clips.validation import read_clips
 from framecast.components.batches import few_clips
 from framecast.evaluation.baselines import extrapolation
 from framecast.evaluation.gate.thresholds import build_eval_config
 from framecast.evaluation.gate.verdict import Figures, Intervals, Verdict, read_intervals, read_verdict
+from framecast.evaluation.metrics import figures as metric_figures
 from framecast.evaluation.metrics import registry
 from framecast.evaluation.metrics.forecast import REFERENCES
-from framecast.evaluation.report import figure_tables
+from framecast.evaluation.metrics.registry import TASKS
 from framecast.evaluation.spec import EvaluateSpec
 from framecast.pipeline.tables import cell, columns
 from framecast.schemas import features
@@ -89,7 +89,7 @@ class Evaluation:
             lines.append(
                 "skill: against the best reference at each lead time; in a reference's column, against it alone"
             )
-        lines += ["", columns(self._intervals(names=figure_tables.HEADLINES[self.model.task.kind]))]
+        lines += ["", columns(self._intervals(names=TASKS[self.model.task.kind].headline))]
         lines += ["", columns(self._slices())]
         if self.beside:
             lines += ["", f"over the pixels that extrapolation reaches, {self.beside.clips} clips:"]
@@ -107,12 +107,12 @@ class Evaluation:
         The figures of references are the model's, by names of their own.
         """
         (own, *_) = figures.values()
-        names = list(figure_tables.overall(own))
+        names = list(metric_figures.overall(own))
         rows = [["", *figures, *(reference.replace("_", " ") for reference in references)]]
         for name in names:
-            if figure_tables.base_of(name, names):
+            if metric_figures.base_metric(name, names):
                 continue
-            main = name in figure_tables.HEADLINES[self.model.task.kind]
+            main = name in TASKS[self.model.task.kind].headline
             for lead in (None, *(range(1, self.model.horizon + 1) if main else ())):
                 key = registry.key(name, lead)
                 values = [cell(found[key]) if key in found else "" for found in figures.values()]
@@ -131,7 +131,7 @@ class Evaluation:
         return rows
 
     def _slices(self) -> list[list[str]]:
-        names = figure_tables.HEADLINES[self.model.task.kind]
+        names = TASKS[self.model.task.kind].headline
         slices = self.verdict.slices.items()
         return [["slice", *names], *([name, *(cell(own.get(metric)) for metric in names)] for name, own in slices)]
 
@@ -237,7 +237,7 @@ class _CheckedClips(beam.DoFn):
             # A slice of clips that cannot be evaluated would have no figures.
             if long_enough:
                 (recording,) = example.context.feature[features.MEDIA_ID].bytes_list.value
-                tag(example, self._sources[path], recording)
+                write_origin(example, self._sources[path], recording)
                 yield example.SerializeToString(deterministic=True)
 
 

@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from framecast.evaluation.metrics import figures as metric_figures
 from framecast.evaluation.metrics import registry
-from framecast.evaluation.report import figure_tables
+from framecast.evaluation.metrics.registry import TASKS
 from framecast.pipeline.runs.records import RunRecord
 from framecast.pipeline.tables import cell, columns
 
@@ -21,7 +22,8 @@ _OVERVIEW = ("verdict", "why", "version", "seconds", "data", "code")
 def summary(run: RunRecord) -> dict[str, Any]:
     """Returns what a list says of a run: `name`, `time`, `verdict`, `figures` (the main ones), `version`, `seconds`."""
     figures = run.record.get("figures", {})
-    names = figure_tables.HEADLINES.get(run.config.get("task.kind", ""), ())
+    kind = run.config.get("task.kind", "")
+    names = TASKS[kind].headline if kind in TASKS else ()
     return {
         "name": run.name,
         "time": run.record.get("time"),
@@ -107,7 +109,7 @@ def comparison(a: RunRecord, b: RunRecord) -> dict[str, Any]:
 def compared(found: dict[str, Any]) -> str:
     """Returns a comparison as text: figures over all lead times, the main ones at each, and what differs.
 
-    Figures that are `families.folded` are left out.
+    Details (`metric_figures.is_detail`) are left out.
     """
     rows = [["", *found["runs"]]]
     for key, pair in found["overview"].items():
@@ -117,10 +119,10 @@ def compared(found: dict[str, Any]) -> str:
     if len(set(found["overview"]["data"])) > 1:
         lines += ["The data differ: so may the clips that the figures are over.", ""]
     rows = [["figure", *found["runs"], "difference", ""]]
-    main = {name for names in figure_tables.HEADLINES.values() for name in names}
+    main = {name for task in TASKS.values() for name in task.headline}
     for key, figure in found["figures"].items():
         name, lead = registry.parse_key(key)
-        if figure_tables.folded(name) or (lead is not None and name not in main):
+        if metric_figures.is_detail(name) or (lead is not None and name not in main):
             continue
         rows.append([key, cell(figure["a"]), cell(figure["b"]), *_judged(key, figure["difference"])])
     lines += [columns(rows) if found["figures"] else "Neither run has figures.", ""]
@@ -150,9 +152,9 @@ def _tenths(count: int) -> str:
 def _figures(figures: dict[str, float | None]) -> Iterable[str]:
     if not figures:
         return ["no figures: the run ended before the Evaluator"]
-    leads = range(1, figure_tables.horizon(figures) + 1)
+    leads = range(1, metric_figures.horizon(figures) + 1)
     rows = [["figure", "overall", *(f"lead {lead}" for lead in leads)]]
-    for name, value in figure_tables.overall(figures).items():
+    for name, value in metric_figures.overall(figures).items():
         rows.append([name, cell(value), *(cell(figures.get(registry.key(name, lead), "")) for lead in leads)])
     return [columns(rows)]
 

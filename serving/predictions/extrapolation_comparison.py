@@ -17,10 +17,10 @@ import tensorflow as tf
 from framecast.clips.codec import decode_frames
 from framecast.evaluation.baselines import extrapolation
 from framecast.evaluation.events_spec import EventsSpec
+from framecast.evaluation.metrics import figures as metric_figures
 from framecast.evaluation.metrics import registry
 from framecast.evaluation.metrics.forecast import REFERENCES
-from framecast.evaluation.metrics.registry import Sums
-from framecast.evaluation.report import figure_tables
+from framecast.evaluation.metrics.sums import Sums
 from framecast.evaluation.sums.forecast import forecast_sums
 from framecast.models.spec import ForecastTask
 from framecast.models.training.input_pipeline import normalise
@@ -50,8 +50,8 @@ class ExtrapolationComparison:
         figures: dict[str, dict[str, float | None]] = {}
         for forecaster, sums in self.sums.items():
             found = sums.figures()
-            names = list(figure_tables.overall(found))
-            own = {name for name in names if figure_tables.base_of(name, names) is None}
+            names = list(metric_figures.overall(found))
+            own = {name for name in names if metric_figures.base_metric(name, names) is None}
             if forecaster == extrapolation.NAME:
                 own.discard("skill")
             figures[forecaster] = {

@@ -15,8 +15,8 @@ import tensorflow as tf
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.metrics import events as event_metrics
 from framecast.evaluation.metrics.forecast import REFERENCES
-from framecast.evaluation.metrics.registry import Sums
 from framecast.evaluation.metrics.spectrum import WAVELENGTHS
+from framecast.evaluation.metrics.sums import Sums
 from framecast.evaluation.sums.forecast import forecast_sums
 
 _PEERS = os.environ.get("FRAMECAST_PEERS")

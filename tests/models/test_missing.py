@@ -8,7 +8,7 @@ import tensorflow as tf
 from framecast.clips.codec import encode_clip
 from framecast.evaluation.baselines import in_graph
 from framecast.evaluation.events_spec import EventsSpec
-from framecast.evaluation.metrics.registry import Sums
+from framecast.evaluation.metrics.sums import Sums
 from framecast.models.export import forecast as export_forecast
 from framecast.models.networks import presets
 from framecast.models.preprocessing import preprocess

@@ -6,7 +6,7 @@ from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.metrics import bootstrap, registry
 from framecast.evaluation.metrics.bootstrap import Resamples
 from framecast.evaluation.metrics.forecast import OUTPUTS, REFERENCES
-from framecast.evaluation.metrics.registry import Sums
+from framecast.evaluation.metrics.sums import Sums
 
 HORIZON = 2
 COUNT = 40  # Recordings.
@@ -48,7 +48,7 @@ def test_the_interval_of_a_ratio_of_sums_is_scipys(groups):
     found = Resamples({"model": groups}).interval("model", "mse")
     # A thousand resamples know the ends to about a twentieth of the width.
     np.testing.assert_allclose(found, (low, high), atol=0.08 * (high - low))
-    assert found[0] < registry.Sums.merge(*_both(groups)).compute("mse") < found[1]
+    assert found[0] < Sums.merge(*_both(groups)).compute("mse") < found[1]
 
 
 def _both(groups):

@@ -11,7 +11,7 @@ from framecast.evaluation.metrics import events as event_metrics
 from framecast.evaluation.metrics import registry
 from framecast.evaluation.metrics import spectrum as spectrum_metrics
 from framecast.evaluation.metrics.forecast import OUTPUTS
-from framecast.evaluation.metrics.registry import Sums
+from framecast.evaluation.metrics.sums import Sums
 
 HORIZON = 3
 CLIPS = 5

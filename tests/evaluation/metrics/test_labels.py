@@ -5,7 +5,8 @@ import pytest
 import sklearn.metrics
 
 from framecast.evaluation.metrics import anomaly as anomaly_metrics
-from framecast.evaluation.metrics.registry import Sums, names_of
+from framecast.evaluation.metrics.registry import names_of
+from framecast.evaluation.metrics.sums import Sums
 
 
 def classify_outputs(labels, logits):

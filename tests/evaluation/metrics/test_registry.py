@@ -9,7 +9,7 @@ from framecast.evaluation.metrics import events as event_metrics
 from framecast.evaluation.metrics import registry
 from framecast.evaluation.metrics import spectrum as spectrum_metrics
 from framecast.evaluation.metrics.forecast import NAMES, OUTPUTS, REFERENCES
-from framecast.evaluation.metrics.registry import Sums
+from framecast.evaluation.metrics.sums import Sums
 from framecast.evaluation.spec import EvaluateSpec, Threshold
 
 HORIZON = 3

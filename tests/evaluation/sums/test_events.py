@@ -8,7 +8,7 @@ from scipy.ndimage import uniform_filter
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.metrics import events as event_metrics
 from framecast.evaluation.metrics.forecast import REFERENCES
-from framecast.evaluation.metrics.registry import Sums
+from framecast.evaluation.metrics.sums import Sums
 from framecast.evaluation.sums.forecast import forecast_sums
 
 SHAPE = (3, 2, 23, 19, 2)

@@ -6,7 +6,7 @@ import tensorflow as tf
 from skimage.metrics import structural_similarity
 
 from framecast.evaluation.metrics.forecast import REFERENCES
-from framecast.evaluation.metrics.registry import Sums
+from framecast.evaluation.metrics.sums import Sums
 from framecast.evaluation.sums.forecast import forecast_sums
 from framecast.evaluation.sums.ssim import frame_ssim
 

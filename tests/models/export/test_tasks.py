@@ -7,7 +7,7 @@ import sklearn.metrics
 import tensorflow as tf
 
 from framecast.clips.codec import encode_clip
-from framecast.evaluation.metrics.registry import Sums
+from framecast.evaluation.metrics.sums import Sums
 from framecast.models.export import anomaly as export_anomaly
 from framecast.models.export import labels as export_labels
 from framecast.models.export import module as export

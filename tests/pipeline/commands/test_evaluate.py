@@ -14,7 +14,7 @@ from framecast.clips.demo.task_demos import make_motion
 from framecast.clips.records import read_records, write_records
 from framecast.evaluation.baselines import extrapolation
 from framecast.evaluation.metrics.forecast import REFERENCES
-from framecast.evaluation.metrics.registry import Sums
+from framecast.evaluation.metrics.sums import Sums
 from framecast.models.export import module as export
 from framecast.models.networks import builders
 from framecast.pipeline.commands import check

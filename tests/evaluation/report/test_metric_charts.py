@@ -5,8 +5,9 @@ import re
 
 import pytest
 
+from framecast.evaluation.metrics import figures as metric_figures
 from framecast.evaluation.metrics.forecast import REFERENCES
-from framecast.evaluation.report import figure_tables
+from framecast.evaluation.report import meanings, metric_charts
 
 _CONFIG = {"clip": {"frames": {"min": 2, "max": 4}}, "task": {"kind": "forecast"}, "evaluate": {}}
 _FIGURES = {
@@ -19,7 +20,7 @@ _FIGURES = {
 
 
 def test_a_metric_stands_beside_the_serving_model_and_every_reference():
-    found = {family.name: family for family in figure_tables.by_lead_time(_FIGURES, {"mse/lead_1": 0.06}, _CONFIG, 5.0)}
+    found = {family.name: family for family in metric_charts.by_lead_time(_FIGURES, {"mse/lead_1": 0.06}, _CONFIG, 5.0)}
     # mse_frame is a metric of its own; one that nobody here has heard of is drawn too.
     assert list(found) == ["mse", "csi_2", "mse_frame"]
     lines = {line.name: list(line.points) for line in found["mse"].lines}
@@ -38,11 +39,11 @@ def test_of_the_powers_by_wavelength_one_stands_beside_other_metrics():
         for ending in ("", "_black")
         for lead in ("", "/lead_1")
     }
-    (family,) = figure_tables.by_lead_time(figures, {}, _CONFIG, 1.0)
+    (family,) = metric_charts.by_lead_time(figures, {}, _CONFIG, 1.0)
     assert (family.name, family.guide) == ("power_4px", 1.0)
     assert [line.name for line in family.lines] == ["candidate", "black"]
-    assert list(figure_tables.overall(figures)) == ["power_4px", "power_4px_black"]
-    assert list(figure_tables.powers(figures)) == ["power_2px", "power_2px_black", "power_128px", "power_128px_black"]
+    assert list(metric_figures.overall(figures)) == ["power_4px", "power_4px_black"]
+    assert list(metric_figures.powers(figures)) == ["power_2px", "power_2px_black", "power_128px", "power_128px_black"]
 
 
 def _spectra(horizon):
@@ -61,30 +62,30 @@ def _spectra(horizon):
 
 @pytest.mark.parametrize(("horizon", "expected"), [(1, [5]), (2, [5, 10]), (3, [5, 10, 15]), (6, [5, 15, 30])])
 def test_spectra_are_of_the_first_the_middle_and_the_last_lead_time(horizon, expected):
-    unit, drawn = figure_tables.spectra(_spectra(horizon), _CONFIG, 5.0)
+    unit, drawn = metric_charts.spectra(_spectra(horizon), _CONFIG, 5.0)
     assert unit == "squared pixel range"
     assert [lead for lead, _ in drawn] == expected
     _, lines = drawn[-1]
     assert [line.name for line in lines] == ["truth", "candidate", "serving model", "persistence"]
     assert lines[1].points == [(pytest.approx(2 ** (1 + band / 2)), horizon) for band in range(5)]
-    assert figure_tables.spectra({}, _CONFIG, 1.0)[1] == []
+    assert metric_charts.spectra({}, _CONFIG, 1.0)[1] == []
 
 
 def test_spectra_are_in_squares_of_the_clips_unit_and_coloured_as_the_metrics_are():
     value = {"unit": "mm/h", "scale": -0.5, "offset": 3.0}
     config = {**_CONFIG, "clip": {**_CONFIG["clip"], "value": value}}
-    unit, ((_, lines),) = figure_tables.spectra(_spectra(1), config, 1.0)
+    unit, ((_, lines),) = metric_charts.spectra(_spectra(1), config, 1.0)
     assert unit == "(mm/h)²"
     assert lines[0].points[0][1] == pytest.approx(2 * (255 * 0.5) ** 2)
     figures = {f"mse{ending}/lead_1": 1.0 for ending in ("", *(f"_{reference}" for reference in REFERENCES))}
-    styles = {line.name: line.style for line in figure_tables.by_lead_time(figures, figures, _CONFIG, 1.0)[0].lines}
+    styles = {line.name: line.style for line in metric_charts.by_lead_time(figures, figures, _CONFIG, 1.0)[0].lines}
     assert {line.name: line.style for line in lines if line.name != "truth"}.items() <= styles.items()
     assert lines[0].style not in styles.values()
 
 
 def test_a_reference_looks_the_same_with_and_without_a_serving_model():
     def styles(serving):
-        return {line.name: line.style for line in figure_tables.by_lead_time(_FIGURES, serving, _CONFIG, 1.0)[0].lines}
+        return {line.name: line.style for line in metric_charts.by_lead_time(_FIGURES, serving, _CONFIG, 1.0)[0].lines}
 
     alone, beside = styles({}), styles({"mse/lead_1": 0.06})
     assert alone.items() <= beside.items()
@@ -94,7 +95,7 @@ def test_a_reference_looks_the_same_with_and_without_a_serving_model():
 def test_errors_are_in_the_clips_unit():
     value = {"unit": "mm/h", "scale": -0.5, "offset": 3.0}
     config = {**_CONFIG, "clip": {**_CONFIG["clip"], "dtype": "uint16", "value": value}}
-    family = figure_tables.by_lead_time(_FIGURES, {}, config, 1.0)[0]
+    family = metric_charts.by_lead_time(_FIGURES, {}, config, 1.0)[0]
     assert (family.title, family.unit) == ("RMSE", "mm/h")
     assert family.lines[0].points[1] == (2.0, pytest.approx(math.sqrt(0.16) * 65535 * 0.5))
 
@@ -103,7 +104,7 @@ def test_errors_are_in_the_clips_unit():
     ("interval", "expected"), [(300.0, (5.0, "minutes")), (0.08, (0.08, "seconds")), (None, (1.0, "frames"))]
 )
 def test_a_lead_time_has_the_unit_of_the_frame_rate(interval, expected):
-    assert figure_tables.lead_time_unit(interval) == expected
+    assert metric_charts.lead_time_unit(interval) == expected
 
 
 @pytest.mark.parametrize(
@@ -118,14 +119,14 @@ def test_a_lead_time_has_the_unit_of_the_frame_rate(interval, expected):
     ],
 )
 def test_what_is_measured_of_events_is_explained(name, expected):
-    assert re.search(expected, figure_tables.meaning(name))
+    assert re.search(expected, meanings.meaning(name))
 
 
 def test_thresholds_of_events_have_their_unit():
-    assert "; threshold 2 mm/h, 5px (" in figure_tables.meaning("fss_2_5px", "mm/h")
+    assert "; threshold 2 mm/h, 5px (" in meanings.meaning("fss_2_5px", "mm/h")
     value = {"unit": "dBZ", "scale": 1, "offset": 0}
     for clip, events, expected in (
         ({"value": value}, {"unit": "mm/h"}, "mm/h"), ({"value": value}, {"unit": None}, "dBZ"), ({}, {}, ""),
         ({"value": None}, None, ""),
     ):  # fmt: skip
-        assert figure_tables.event_unit({"clip": clip, "evaluate": {"events": events}}) == expected
+        assert meanings.event_unit({"clip": clip, "evaluate": {"events": events}}) == expected
