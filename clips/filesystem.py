@@ -86,6 +86,26 @@ def glob(pattern: str) -> list[str]:
     return [file.path for file in _match(pattern)]
 
 
+def list_files(pattern: str) -> list[Stored]:
+    """Returns the files that a pattern matches, with size and time, sorted as by `glob`.
+
+    A local file that cannot be inspected, such as a broken link, has size 0.
+
+    Raises:
+        OSError: If an object store does not answer or refuses, naming the pattern.
+    """
+    if is_remote(pattern):
+        return _match(pattern)
+    files = []
+    for path in glob(pattern):
+        try:
+            stat = os.stat(path)
+            files.append(Stored(path, stat.st_size, stat.st_mtime))
+        except OSError:
+            files.append(Stored(path, 0, 0.0))
+    return files
+
+
 def exists(path: str) -> bool:
     """Returns whether there is such a file, or locally such a folder: object stores have none."""
     if not is_remote(path):

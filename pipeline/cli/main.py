@@ -89,15 +89,16 @@ def run(
 def check(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Try a configuration in seconds: read a few clips, take a training step, call every signature."""
     from framecast.pipeline.config import config as configuration
+    from framecast.pipeline.config.inputs import find_inputs
 
     started = time.monotonic()
     resolved = configuration.load(config, overrides or [])
-    configuration.matching_files(resolved)
+    inputs = find_inputs(resolved)
     if not as_json:
         print(configuration.to_yaml(resolved), flush=True)
     with quiet.heavy_imports():
         from framecast.pipeline.commands import check as checks
-    findings = checks.check(resolved)
+    findings = checks.check(resolved, inputs)
     findings["seconds"] = round(time.monotonic() - started, 1)
     if as_json:
         print(json.dumps({"config": resolved.model_dump(mode="json"), "findings": findings}))

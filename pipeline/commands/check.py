@@ -18,23 +18,24 @@ from framecast.models.preprocessing import preprocess
 from framecast.models.training import loop
 from framecast.models.training.input_pipeline import normalise
 from framecast.models.training.objectives import make_objective
-from framecast.pipeline.config.config import Config, ConfigError, check_builder, matching_files
+from framecast.pipeline.config.config import Config, ConfigError, check_builder
+from framecast.pipeline.config.inputs import Inputs
 
 _CLIPS = 4
 
 
-def check(config: Config) -> dict[str, Any]:
+def check(config: Config, inputs: Inputs) -> dict[str, Any]:
     """Reads a few clips, preprocesses them, takes one training step and calls every signature.
 
     Returns:
         What was found, by step, in the order tried.
 
     Raises:
-        ConfigError: When no file matches, the builder cannot be imported, or no clip is long enough.
+        ConfigError: When the builder cannot be imported, or no clip is long enough.
         ValueError: When a clip breaks the contract, naming file, record and clip.
     """
-    files = matching_files(config)
     check_builder(config)
+    files = inputs.files
     findings: dict[str, Any] = {"files": {split: len(names) for split, names in files.items()}}
     bad: list[str] = []
     on_bad = None if config.data.on_bad_clip == "fail" else lambda error: bad.append(str(error))

@@ -9,7 +9,7 @@ from typing import Literal
 import psutil
 import pydantic
 
-from framecast.clips.beam_runner import BEAM_RUNNER
+from framecast.clips.beam import BEAM_RUNNER
 from framecast.schemas.section import Section
 
 _JOB_ENDPOINT = "localhost:8099"

@@ -13,7 +13,6 @@ import pydantic
 import yaml
 
 from framecast.clips import filesystem, spans
-from framecast.clips.spans import Patterns
 from framecast.components.validation_gate.drift_spec import DriftSpec
 from framecast.evaluation.metrics import registry
 from framecast.evaluation.spec import EvaluateSpec
@@ -72,6 +71,11 @@ class DataSpec(Section):
     shares: Shares | None = None
     on_bad_clip: Literal["fail", "quarantine"] = "fail"
     max_bad_fraction: float = pydantic.Field(default=0.1, ge=0, le=1)
+
+    @property
+    def patterns(self) -> dict[str, str]:
+        """The patterns by key, `{SPAN}` unresolved: `train` and, if given, `eval`."""
+        return {"train": self.train} | ({"eval": self.eval} if self.eval is not None else {})
 
     @pydantic.model_validator(mode="after")
     def _three_splits(self) -> "DataSpec":
@@ -248,54 +252,6 @@ def to_yaml(config: Config) -> str:
 def json_schema() -> str:
     """Returns the JSON Schema of the configuration, for editors."""
     return json.dumps(Config.model_json_schema(), indent=1) + "\n"
-
-
-def unresolved_patterns(config: Config) -> dict[str, str]:
-    """Returns `data.train` and, where there is one, `data.eval`, as they are written."""
-    data = config.data
-    return {"train": data.train} | ({"eval": data.eval} if data.eval is not None else {})
-
-
-def input_patterns(config: Config) -> dict[str, Patterns]:
-    """Returns the glob patterns of `data.train` and `data.eval` as of now.
-
-    Returns:
-        By key, the pattern; where it has `{SPAN}`, the pattern of each of the newest spans, lowest first.
-
-    Raises:
-        ConfigError: When there is no span, one is written in two ways, or `data.eval` lacks one of them.
-    """
-    given = {f"data.{key}": pattern for key, pattern in unresolved_patterns(config).items()}
-    try:
-        resolved = spans.resolve(given, config.data.spans, config.data.newest_span)
-        return {key.removeprefix("data."): own for key, own in resolved.items()}
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-def matching_files(config: Config) -> dict[str, list[str]]:
-    """Returns the input files of `data.train` and `data.eval`.
-
-    Raises:
-        ConfigError: When a pattern matches nothing, or, unless bad clips are put into quarantine, something that is no
-            readable file; or as from `input_patterns`.
-    """
-    found = {}
-    for key, pattern in input_patterns(config).items():
-        own = [pattern] if isinstance(pattern, str) else pattern.values()
-        try:
-            found[key] = [name for part in own for name in filesystem.glob(part)]
-        except OSError as error:
-            raise ConfigError(f"data.{key}: {error}") from error
-        if not found[key]:
-            raise ConfigError(f"data.{key}: expected files, received none that match {pattern}")
-        local = [name for name in found[key] if not filesystem.is_remote(name)]
-        for name in local if config.data.on_bad_clip == "fail" else ():
-            try:
-                open(name, "rb").close()
-            except OSError as error:
-                raise ConfigError(f"data.{key}: expected readable files, received {name}: {error.strerror}") from error
-    return found
 
 
 def check_builder(config: Config) -> None:

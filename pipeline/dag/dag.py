@@ -33,7 +33,8 @@ from framecast.components.validation_gate.component import ValidationGate
 from framecast.evaluation.gate import thresholds
 from framecast.evaluation.metrics import registry
 from framecast.models.tuning.spec import TuneSpec
-from framecast.pipeline.config.config import Config, input_patterns, unresolved_patterns
+from framecast.pipeline.config.config import Config
+from framecast.pipeline.config.inputs import Inputs
 from framecast.pipeline.dag.code_digest import code_digest, module_digest
 from framecast.schemas import features
 from framecast.schemas.schema import build_schema
@@ -46,36 +47,34 @@ TRAIN_STEPS, PUSH_DIRECTORY = "train_steps", "push_directory"
 
 def create_pipeline(
     config: Config,
+    inputs: Inputs | None,
     *,
     name: str,
     root: str,
     workdir: str,
     metadata: metadata_store_pb2.ConnectionConfig | None = None,
     beam_flags: list[str] | None = None,
-    compiled: bool = False,
 ) -> Pipeline:
     """Builds the pipeline of a configuration.
 
     Args:
         config: The run's contract.
+        inputs: The files that the run reads. None compiles a pipeline that runs elsewhere, perhaps more than once: it
+            has `runtime_parameters`, and finds its files and the serving model when it runs.
         name: Pipeline name; runs of one name share a cache.
         root: Where artifacts are written.
         workdir: Where statistics of spans, the Trainer's state and the Tuner's are kept between runs.
         metadata: Connection to ML Metadata, for runners that need one.
         beam_flags: Flags of every Beam component.
-        compiled: The pipeline is made now and run elsewhere, perhaps more than once: it has `runtime_parameters`, and
-            finds out by itself, as it runs, which files there are and what is serving.
-
-    Raises:
-        ConfigError: When `data` names spans and there are none.
     """
+    compiled = inputs is None
     clip = config.clip.model_dump(mode="json")
     given = runtime_parameters(config) if compiled else {}
     # Which files there are: found out now, or by the first component.
     files = _input_files(config, given) if compiled else None
-    patterns: dict[str, Patterns] = {**unresolved_patterns(config)} if files else input_patterns(config)
+    patterns: dict[str, Patterns] = {**config.data.patterns} if inputs is None else inputs.patterns
     has_spans = spans.SPAN in config.data.train
-    numbers = [] if isinstance(patterns["train"], str) else list(patterns["train"])
+    numbers = [] if inputs is None else inputs.spans
     kept = os.path.join(workdir, "statistics", _comparable(config))
 
     # Reads clips, checks every frame, splits by recording, writes the facts to slice on.

@@ -145,11 +145,11 @@ def _compile(config: Config, name: str, image: str) -> tuple[dict[str, Any], dic
     assert config.kubeflow.state is not None
     pipeline = dag.create_pipeline(
         config,
+        inputs=None,
         name=name,
         root="",
         workdir=config.kubeflow.state,
         beam_flags=config.beam.beam_flags(),
-        compiled=True,
     )
     settings = tfx_runner.KubeflowV2DagRunnerConfig(
         default_image=image, default_commands=list(ENTRY), use_pipeline_spec_2_1=True

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from framecast.clips import filesystem
 from framecast.pipeline.config import config as configuration
+from framecast.pipeline.config.inputs import LATEST, Inputs, find_inputs, select_span
 from framecast.pipeline.runs import provenance
-from framecast.pipeline.runs import span as daily
 from framecast.pipeline.runs.lock import exclusive
 from framecast.pipeline.runs.screen import Screen, logged_to
+from framecast.pipeline.runs.span import find_finished_run
 
 EXIT_CODES = {"pushed": 0, "unchanged": 0, "lost": 3, "failed": 1}
 
@@ -92,31 +92,31 @@ def run(
         from_node: First component to run, on the artifacts of the newest run that finished everything before it.
         to_node: Last component to run.
         quiet: Print nothing.
-        span: The newest span that is used, a number or `latest`; see `framecast.pipeline.runs.span.take_span`.
+        span: The newest span that is used, a number or `latest`; see `framecast.pipeline.config.inputs.select_span`.
 
     Raises:
         ConfigError: When there are no input files, no such span, or the model's builder cannot be imported.
         WorkdirBusyError: When another run is in this work directory.
     """
-    why_not = ""
+    skipped = ""
     if span is not None:
-        chosen, why_not = daily.take_span(config, span)
-        if chosen is None:
-            return _nothing_to_do(why_not, quiet)
-        config = chosen
-    configuration.matching_files(config)
+        selected, skipped = select_span(config, span)
+        if selected is None:
+            return _nothing_to_do(skipped, quiet)
+        config = selected
+    inputs = find_inputs(config)
     base = pathlib.Path(workdir).resolve()
     first = not base.exists()
     if first:  # A builder that cannot be imported leaves no work directory behind.
         configuration.check_builder(config)
     base.mkdir(parents=True, exist_ok=True)
     with exclusive(base):
-        if span == daily.LATEST and (before := daily.run_of_span(config, base)) is not None:
-            done = f"span {config.data.newest_span} is what run {before.name} ended with: {before.record['verdict']}"
-            return _nothing_to_do("; ".join(filter(None, (done, why_not))), quiet)
+        if span == LATEST and (before := find_finished_run(config.data.train, inputs.spans[-1], base)) is not None:
+            done = f"span {inputs.spans[-1]} is what run {before.name} ended with: {before.record['verdict']}"
+            return _nothing_to_do("; ".join(filter(None, (done, skipped))), quiet)
         if not first:  # Not sooner: it imports Keras, and there may be nothing to do.
             configuration.check_builder(config)
-        return _recorded_run(config, base, from_node, to_node, quiet)
+        return _recorded_run(config, inputs, base, from_node, to_node, quiet)
 
 
 def _nothing_to_do(why: str, quiet: bool) -> RunResult:
@@ -127,7 +127,12 @@ def _nothing_to_do(why: str, quiet: bool) -> RunResult:
 
 
 def _recorded_run(
-    config: configuration.Config, base: pathlib.Path, from_node: str | None, to_node: str | None, quiet: bool
+    config: configuration.Config,
+    inputs: Inputs,
+    base: pathlib.Path,
+    from_node: str | None,
+    to_node: str | None,
+    quiet: bool,
 ) -> RunResult:
     now = datetime.datetime.now().astimezone()
     folder = base / "runs" / now.strftime("%Y%m%d-%H%M%S-%f")
@@ -159,7 +164,7 @@ def _recorded_run(
             record()
 
         with _ending_on_signals(interrupted):
-            folders = _run(config, base, folder.name, screen, result, from_node, to_node)
+            folders = _run(config, inputs, base, folder.name, screen, result, from_node, to_node)
             result.seconds = round(time.monotonic() - started, 1)
             result.report = _report(config, folder / "report", result, folders)
         record()
@@ -190,6 +195,7 @@ def _ending_on_signals(interrupted: Callable[[str], None]) -> Iterator[None]:
 
 def _run(
     config: configuration.Config,
+    inputs: Inputs,
     base: pathlib.Path,
     name: str,
     screen: Screen,
@@ -205,8 +211,7 @@ def _run(
     from framecast.pipeline.runs import runner
     from framecast.pipeline.runs.progress import Watcher
 
-    size = filesystem.total_size(path for own in configuration.matching_files(config).values() for path in own)
-    if where := config.beam.describe(size):
+    if where := config.beam.describe(inputs.bytes):
         screen.say(where)
     watcher = Watcher(screen, result, config.task.kind)
     connection = metadata.sqlite_metadata_connection_config(str(base / "metadata.sqlite"))
@@ -214,11 +219,12 @@ def _run(
     try:
         pipeline = dag.create_pipeline(
             config,
+            inputs,
             name="framecast",
             root=str(base / "artifacts"),
             workdir=str(base),
             metadata=connection,
-            beam_flags=config.beam.beam_flags(size),
+            beam_flags=config.beam.beam_flags(inputs.bytes),
         )
         runner.LocalRunner().run_watched(pipeline, name, watcher, from_node, to_node)
     except Exception as error:

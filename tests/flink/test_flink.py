@@ -5,7 +5,7 @@ import math
 import pytest
 
 from framecast.pipeline.commands import evaluate as evaluation
-from framecast.pipeline.config.config import matching_files
+from framecast.pipeline.config.inputs import find_inputs
 from framecast.serving.exported_model import find_model
 
 pytestmark = pytest.mark.flink
@@ -40,14 +40,14 @@ def test_records_and_metrics_are_those_of_one_process(cluster, start, local_run,
     # Trained on the same records in another order, it is another model: here the same one is evaluated in one process.
     model = find_model(str(run.serving))
     config = resolved()
-    found = evaluation.evaluate(model, matching_files(config)["eval"], spec=config.evaluate)
+    found = evaluation.evaluate(model, find_inputs(config).files["eval"], spec=config.evaluate)
     _assert_same_figures(record["figures"], found.verdict.figures)
 
 
 def test_evaluate_on_flink_finds_the_same(cluster, local_run, resolved):
     model = find_model(str(local_run.serving))
     config = resolved(f"beam={cluster.section}")
-    files = matching_files(config)["eval"]
+    files = find_inputs(config).files["eval"]
     found = evaluation.evaluate(model, files, spec=config.evaluate, beam_flags=config.beam.beam_flags())
     assert found.clips == len(local_run.records("ClipExampleGen", "examples", "eval"))
     _assert_same_figures(found.verdict.figures, local_run.record()["figures"])

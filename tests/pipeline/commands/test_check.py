@@ -6,12 +6,18 @@ import pytest
 
 from framecast.pipeline.commands.check import check
 from framecast.pipeline.config.config import ConfigError, load
+from framecast.pipeline.config.inputs import find_inputs
 
 _CONFIG = str(pathlib.Path(__file__).parent.parent.parent / "configs" / "radar.yaml")
 
 
+def _check(*overrides):
+    config = load(_CONFIG, overrides)
+    return check(config, find_inputs(config))
+
+
 def test_every_signature_is_called_on_the_radar_clips():
-    findings = check(load(_CONFIG, ["model.preset=convlstm-tiny"]))
+    findings = _check("model.preset=convlstm-tiny")
     assert findings["files"] == {"train": 4, "eval": 2}
     assert findings["clips read"].endswith("of 128x128x1")
     assert findings["training step"].startswith("loss 0.")
@@ -23,15 +29,15 @@ def test_every_signature_is_called_on_the_radar_clips():
 
 def test_clips_that_are_all_too_short_are_named():
     with pytest.raises(ConfigError, match=r"expected a clip of at least 24 frames .* received lengths \["):
-        check(load(_CONFIG, ["task.horizon=20", "model.preset=convlstm-tiny"]))
+        _check("task.horizon=20", "model.preset=convlstm-tiny")
 
 
 def test_a_clip_outside_of_the_contract_is_named():
     with pytest.raises(ValueError, match=r"tfrecord.gz, record 0: clip .*: expected 8 to 9 frames, received \d+"):
-        check(load(_CONFIG, ["clip.frames.max=9", "task.horizon=2"]))
+        _check("clip.frames.max=9", "task.horizon=2")
 
 
 def test_with_quarantine_bad_clips_are_named_and_passed_over():
-    findings = check(load(_CONFIG, ["data.on_bad_clip=quarantine", "clip.frames.max=16", "model.preset=convlstm-tiny"]))
+    findings = _check("data.on_bad_clip=quarantine", "clip.frames.max=16", "model.preset=convlstm-tiny")
     assert findings["clips read"].startswith("4, ")
     assert all("expected 8 to 16 frames, received" in message for message in findings["bad clips before them"])

@@ -5,7 +5,8 @@ import pathlib
 
 import pytest
 
-from framecast.pipeline.config.config import ConfigError, json_schema, load, matching_files, to_yaml
+from framecast.pipeline.config.config import ConfigError, json_schema, load, to_yaml
+from framecast.pipeline.config.inputs import find_inputs
 
 _ROOT = pathlib.Path(__file__).parent.parent.parent
 _TEXT = """
@@ -141,7 +142,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_pattern_without_files_is_named(path):
     with pytest.raises(ConfigError, match=r"data.train: expected files, received none that match .*clips/\*.gz"):
-        matching_files(load(path))
+        find_inputs(load(path))
 
 
 def test_metrics_of_events_carry_bounds(path):

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from framecast.clips.spans import find_spans, newest_whole
-from framecast.pipeline.config.config import ConfigError, input_patterns, load, matching_files
+from framecast.clips.spans import find_spans, newest_complete
+from framecast.pipeline.config.config import ConfigError, load
+from framecast.pipeline.config.inputs import find_inputs
 
 _TEXT = """
 data: {train: "day{SPAN}/train/*"}
@@ -35,7 +36,7 @@ def _touch(folder, *names):
 
 
 def _files(folder, *overrides):
-    found = matching_files(load(str(folder / "config.yaml"), overrides))
+    found = find_inputs(load(str(folder / "config.yaml"), overrides)).files
     return {key: [os.path.relpath(name, folder) for name in names] for key, names in found.items()}
 
 
@@ -109,7 +110,7 @@ def test_what_is_wrong_is_named(folder, overrides, message):
 )
 def test_missing_files_are_named(folder, overrides, message):
     with pytest.raises(ConfigError, match=message):
-        input_patterns(load(str(folder / "config.yaml"), overrides))
+        find_inputs(load(str(folder / "config.yaml"), overrides))
 
 
 def test_a_number_written_in_two_ways_is_refused(folder):
@@ -117,7 +118,7 @@ def test_a_number_written_in_two_ways_is_refused(folder):
     with pytest.raises(
         ConfigError, match=r"data.train: expected one way of writing span 3, received .*/day03/.*/day3/"
     ):
-        input_patterns(load(str(folder / "config.yaml")))
+        find_inputs(load(str(folder / "config.yaml")))
 
 
 def test_spans_in_an_object_store_are_found_too(folder, bucket):
@@ -125,12 +126,12 @@ def test_spans_in_an_object_store_are_found_too(folder, bucket):
         bucket.put(f"day{day}/train/a")
     bucket.put("day10/eval/a")
     overrides = [f"data.train={bucket.uri}/day{{SPAN}}/train/*", f"data.eval={bucket.uri}/day{{SPAN}}/eval/*"]
-    found = matching_files(load(str(folder / "config.yaml"), overrides))
+    found = find_inputs(load(str(folder / "config.yaml"), overrides)).files
     assert found == {"train": [f"{bucket.uri}/day10/train/a"], "eval": [f"{bucket.uri}/day10/eval/a"]}
     with pytest.raises(ConfigError, match=r"data.train: s3://nowhere/.*NoSuchBucket"):
-        matching_files(load(str(folder / "config.yaml"), ["data.train=s3://nowhere/day{SPAN}/*"]))
+        find_inputs(load(str(folder / "config.yaml"), ["data.train=s3://nowhere/day{SPAN}/*"]))
     with pytest.raises(ConfigError, match=r"data.train: s3://nowhere/.*NoSuchBucket"):
-        matching_files(load(str(folder / "config.yaml"), ["data.train=s3://nowhere/*"]))
+        find_inputs(load(str(folder / "config.yaml"), ["data.train=s3://nowhere/*"]))
 
 
 def test_no_span_above_the_newest_one_wanted_is_used(folder):
@@ -144,19 +145,19 @@ def test_no_span_above_the_newest_one_wanted_is_used(folder):
 def test_a_span_is_whole_when_nothing_is_still_being_written(folder, name):
     patterns = {"data.train": f"{folder}/day{{SPAN}}/train/*", "data.eval": f"{folder}/day{{SPAN}}/eval/*"}
     lacking = f"span 20261124 is not whole: data.eval: there is no file that matches {folder}/day{{SPAN}}/eval/*"
-    assert newest_whole(patterns) == (10, lacking)
+    assert newest_complete(patterns) == (10, lacking)
     _touch(folder, name)
     unfinished = folder / "/".join(name.split("/")[:3])
     written = f"span 10 is not whole: data.train: {unfinished} is still being written"
-    assert newest_whole(patterns) == (9, f"{lacking}; {written}")
-    assert newest_whole({**patterns, "data.eval": f"{folder}/today/train/*"})[0] == 20261124
+    assert newest_complete(patterns) == (9, f"{lacking}; {written}")
+    assert newest_complete({**patterns, "data.eval": f"{folder}/today/train/*"})[0] == 20261124
     os.unlink(folder / "day9" / "eval" / "a")
-    assert newest_whole(patterns)[0] is None
+    assert newest_complete(patterns)[0] is None
 
 
 def test_what_is_written_of_one_span_holds_up_no_other_in_the_same_folder(tmp_path):
     _touch(tmp_path, "day3.gz", "day4.gz", "day5.gz", ".day4.gz.X7q", "day5.gz.part", ".day6.gz")
-    span, why_not = newest_whole({"data.train": f"{tmp_path}/day{{SPAN}}.gz"})
+    span, why_not = newest_complete({"data.train": f"{tmp_path}/day{{SPAN}}.gz"})
     assert span == 3
     assert why_not == (
         f"span 5 is not whole: data.train: {tmp_path}/day5.gz.part is still being written; "
@@ -168,9 +169,9 @@ def test_with_a_marker_a_span_is_whole_when_it_has_one(folder):
     patterns = {"data.train": f"{folder}/day{{SPAN}}/train/*"}
     _touch(folder, "day9/_SUCCESS", "day9/train/a.part", "day10/train/_SUCCESS")
     lacking = [f"span {day} is not whole: data.train: there is no {folder}/day{day}/_SUCCESS" for day in (20261124, 10)]
-    assert newest_whole(patterns, "_SUCCESS") == (9, "; ".join(lacking))
+    assert newest_complete(patterns, "_SUCCESS") == (9, "; ".join(lacking))
 
 
 def test_without_any_span_the_pattern_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"data.train: expected files, received none that match .*/week\{SPAN\}"):
-        newest_whole({"data.train": f"{tmp_path}/week{{SPAN}}/*"})
+        newest_complete({"data.train": f"{tmp_path}/week{{SPAN}}/*"})

@@ -12,6 +12,7 @@ from tfx.orchestration import metadata
 
 from framecast.clips.demo.moving_digits import make_demo
 from framecast.pipeline.config import config
+from framecast.pipeline.config.inputs import find_inputs
 from framecast.pipeline.dag import code_digest, dag
 from framecast.pipeline.dag.names import COMPONENTS
 from framecast.pipeline.runs import gc, runner
@@ -79,6 +80,7 @@ class Project:
         resolved = config.load(str(self.folder / "config.yaml"), overrides)
         return dag.create_pipeline(
             resolved,
+            find_inputs(resolved),
             name="framecast",
             root=str(self.folder / "artifacts"),
             workdir=str(self.folder),
