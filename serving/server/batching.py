@@ -1,4 +1,4 @@
-"""TensorFlow Serving's batching parameters: which requests share a run of the model, and how long they wait for others.
+"""Defines the batching parameters and reads them from TensorFlow Serving's file.
 
 parameters = read_batching("batching.config")
 """
@@ -14,15 +14,17 @@ from framecast.clips.filesystem import open_path
 
 @dataclasses.dataclass(frozen=True)
 class BatchingParameters:
-    """How requests of equal shapes are batched; the defaults are those of TensorFlow Serving.
+    """How requests of equal shapes are batched; defaults are TensorFlow Serving's.
 
     Args:
-        max_batch_size: Most clips in a batch; a request with more is refused.
-        batch_timeout_micros: How long the first request of a batch waits for more.
-        max_enqueued_batches: Batches that may wait for a thread; what comes then is refused as unavailable.
+        max_batch_size: Most clips in a batch; a larger request is refused.
+        batch_timeout_micros: How long the first request of a batch waits for others, in microseconds.
+        max_enqueued_batches: Batches that may wait for a thread; further requests are refused as UNAVAILABLE.
         num_batch_threads: Batches that run at the same time.
-        allowed_batch_sizes: Sizes that batches are filled up to; ascending, the last is `max_batch_size`. Any unless
-            given.
+        allowed_batch_sizes: Sizes to which batches are padded, ascending, ending with `max_batch_size`; empty for any.
+
+    Raises:
+        ValueError: If a value is out of range.
     """
 
     max_batch_size: int = 1000
@@ -44,13 +46,12 @@ class BatchingParameters:
 
 
 def read_batching(path: str) -> BatchingParameters:
-    """Reads what TensorFlow Serving takes as `--batching_parameters_file`.
+    """Reads a batching file, as TensorFlow Serving takes with `--batching_parameters_file`.
 
-    `pad_variable_length_inputs` is accepted and makes no difference here: requests of unequal shapes are answered, but
-    do not share a batch.
+    `pad_variable_length_inputs` is accepted and ignored: requests of unequal shapes are answered in separate batches.
 
     Raises:
-        ValueError: When the file is no such text, names an unknown field or a value that does not fit.
+        ValueError: If the file is no text of a BatchingParameters message, or a field is unknown or out of range.
     """
     with open_path(path, "rb") as file:
         text = file.read().decode()
@@ -67,7 +68,7 @@ def read_batching(path: str) -> BatchingParameters:
 
 
 def _message_class() -> Any:
-    """Builds the message of session_bundle_config.proto, which tensorflow-serving-api leaves out."""
+    """Builds the message class of session_bundle_config.proto, which tensorflow-serving-api lacks."""
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="framecast/batching_parameters.proto",

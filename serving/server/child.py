@@ -1,4 +1,7 @@
-"""`python -m framecast.serving.server.child`: the server as a child that never outlives its parent, killed or not."""
+"""Runs the server as a child process that ends with its parent: `python -m framecast.serving.server.child FOLDER ...`.
+
+The arguments are those of `framecast.serving.server.serve`.
+"""
 
 import ctypes
 import os
@@ -9,13 +12,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Asks the kernel to be killed when the parent ends, before anything slow is imported, and serves."""
+    """Serves, after asking the kernel for SIGKILL when the parent ends, killed or not."""
+    # Before the slow imports, during which the parent may end.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:  # The parent was gone before the kernel was asked.
+    if os.getppid() == 1:  # The parent ended before prctl.
         sys.exit(1)
-    from framecast.serving.server import server
+    from framecast.serving.server import serve
 
-    server.main()
+    serve.main()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""A signature of a loaded model as a function of arrays, whose calls share runs of the model where they may."""
+"""Runs a signature of a loaded model on NumPy arrays, with batching if it is enabled.
+
+runner = SignatureRunner(session, model.signatures["serving_default"], ["frames", "length"], BatchingParameters())
+outputs = runner({"frames": frames, "length": length}, seconds=60)
+"""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -9,21 +13,21 @@ import tensorflow as tf
 
 from framecast.serving.server.batching import BatchingParameters
 
-_MOST_SHAPES = 64  # Each shape that is batched has operations of its own in the graph; shapes are the clients' choice.
+_MOST_SHAPES = 64  # Each batched shape adds operations to the graph, and clients choose the shapes.
 _Tensors = dict[str, tf.Tensor]
 
 
-class SignatureRun:
-    """Runs a signature; safe to call from many threads.
+class SignatureRunner:
+    """Runs a signature; thread-safe.
 
-    With batching, TensorFlow's own batch operation joins calls whose arrays have equal shapes behind the first
-    dimension. A batch that the graph refuses is no verdict on its members: each of them then runs alone.
+    With batching, TensorFlow's batch operation joins concurrent calls whose arrays have equal shapes after the first
+    axis. If the graph refuses a batch, each of its calls is run again unbatched, so that a bad input fails alone.
 
     Args:
-        session: Session of the graph that the signature was loaded into.
+        session: Session of the graph into which the signature was loaded.
         signature: The loaded `tf.ConcreteFunction`.
         inputs: Names of its inputs.
-        batching: How calls are batched; each runs alone unless given.
+        batching: How calls are batched; None for no batching.
     """
 
     def __init__(
@@ -39,7 +43,7 @@ class SignatureRun:
         self._lock = threading.Lock()
         declared = signature.structured_input_signature[1]
         self._specs = {name: declared[name] for name in inputs}
-        self._alone = self._build({name: spec.shape for name, spec in self._specs.items()}, signature)
+        self._unbatched = self._build({name: spec.shape for name, spec in self._specs.items()}, signature)
         self._batched: dict[tuple[tuple[int, ...], ...], tuple[_Tensors, _Tensors]] = {}
 
     def __call__(self, inputs: Mapping[str, np.ndarray], seconds: float | None) -> dict[str, np.ndarray]:
@@ -47,26 +51,26 @@ class SignatureRun:
 
         Args:
             inputs: An array for each input.
-            seconds: After so long the run is stopped; never when None.
+            seconds: Time limit of the run; None for no limit.
 
         Raises:
-            tf.errors.OpError: When the graph refuses the arrays, the batches' queue is full, or time is over.
+            tf.errors.OpError: If the graph refuses the arrays, the queue of batches is full, or the time is over.
         """
         options = tf.compat.v1.RunOptions(timeout_in_ms=max(1, round(1000 * seconds))) if seconds is not None else None
-        batched = self._batched_with(inputs)
+        batched = self._batched_graph(inputs)
         if batched is not None:
             try:
                 return self._run(batched, inputs, options)
             except tf.errors.InvalidArgumentError:
                 pass
-        return self._run(self._alone, inputs, options)
+        return self._run(self._unbatched, inputs, options)
 
-    def _run(self, built, inputs, options):
-        feeds, outputs = built
+    def _run(self, graph, inputs, options):
+        feeds, outputs = graph
         return self._session.run(outputs, {feeds[name]: inputs[name] for name in feeds}, options=options)
 
-    def _batched_with(self, inputs: Mapping[str, np.ndarray]) -> tuple[_Tensors, _Tensors] | None:
-        """Returns what runs the inputs in a batch with others of their shapes; None when they must run alone."""
+    def _batched_graph(self, inputs: Mapping[str, np.ndarray]) -> tuple[_Tensors, _Tensors] | None:
+        """Returns placeholders and outputs that batch inputs of these shapes; None if they must run unbatched."""
         batching = self._batching
         if batching is None or not all(value.ndim for value in inputs.values()):
             return None
@@ -87,7 +91,7 @@ class SignatureRun:
             return self._batched.get(shapes)
 
     def _build(self, shapes, function) -> tuple[_Tensors, _Tensors]:
-        """Returns placeholders by input, and what `function` makes of them by output."""
+        """Returns placeholders by input name, and the outputs of `function` on them by output name."""
         feeds = {name: tf.compat.v1.placeholder(spec.dtype, shapes[name], name) for name, spec in self._specs.items()}
         return feeds, function(**feeds)
 

@@ -12,7 +12,7 @@ from framecast.clips.demo import task_demos
 from framecast.pipeline.commands.query import describe, query
 from framecast.pipeline.config import config as configuration
 from framecast.pipeline.runs import run as runs
-from framecast.serving.server.model_manager import one_model
+from framecast.serving.server.model_config import one_model
 from framecast.serving.server.server import Server
 
 _BUILDER = """

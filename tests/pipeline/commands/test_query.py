@@ -13,7 +13,7 @@ from PIL import Image
 from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
 from framecast.schemas.clip_spec import PixelValue
-from framecast.serving.server.model_manager import one_model
+from framecast.serving.server.model_config import one_model
 from framecast.serving.server.server import Server, ServerOptions
 
 _HORIZON, _SHORTEST, _VERSION = 2, 3, 4
