@@ -1,4 +1,4 @@
-"""A process that is killed at one of its steps on files, in this one."""
+"""Simulates a process that is killed at one of its file operations."""
 
 import functools
 import itertools
@@ -6,24 +6,24 @@ import os
 
 
 class Killed(BaseException):
-    """The process is gone: nothing of ours catches it."""
+    """Ends the simulated process: no code under test catches a BaseException."""
 
 
 def kill_at(patch, step: int, done: bool) -> None:
-    """Kills this process at a rename or removal of a file, before it or after it.
+    """Raises `Killed` at one rename or removal of a file.
 
     Args:
         patch: pytest's monkeypatch.
-        step: Which one, counted from 0.
-        done: After it.
+        step: Index of the operation, from 0.
+        done: Whether to raise after the operation, not before it.
     """
     steps = itertools.count()
 
-    def killing(own, *arguments, **named):
+    def killing(operation, *arguments, **named):
         now = next(steps)
         if now == step and not done:
             raise Killed
-        own(*arguments, **named)
+        operation(*arguments, **named)
         if now == step and done:
             raise Killed
 

@@ -1,1 +1,1 @@
-"""Pushed versions: labels, release, rollback, retention."""
+"""Manages pushed versions: labels, promote and rollback, retention, TensorFlow Serving's configuration files."""

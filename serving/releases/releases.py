@@ -1,13 +1,13 @@
-"""Which pushed version is released: the labels `stable` and `canary`, and the folders that servers see.
+"""Releases pushed versions: publish, promote and roll back, by labels and visible folders.
 
-    promote("serving/radar")  # The canary becomes stable.
-    rollback("serving/radar")  # Stable is the version that was stable before.
+    promote("serving/radar", None, servers)  # The canary becomes stable.
+    rollback("serving/radar", servers)  # The version that was stable before becomes stable.
 
-TensorFlow Serving loads the newest `LOADED_VERSIONS` folders that are named by a number. So that these are always
-stable and the one before it, or stable and canary, what is above and neither is withdrawn: `N` becomes `.N.withdrawn`.
+TensorFlow Serving loads the newest `LOADED_VERSIONS` folders with a numeric name. Other versions above the target are
+withdrawn (`N` becomes `.N.withdrawn`), so that these are stable and its predecessor, or stable and canary.
 
-Every change is written down first, in `pending.json`, and made of renames, after each of which there is all that
-servers need. One that was killed is finished by the next, whichever that is.
+Each change is first written to `pending.json` and then made of renames. Servers have what they need after each rename,
+and the next command finishes a change that was killed.
 """
 
 import contextlib
@@ -22,11 +22,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from framecast.clips.files import write_whole
 from framecast.serving import versions
 from framecast.serving.releases import tf_serving_config
 from framecast.serving.releases.version_folder import (
     CANARY,
-    RECORD,
+    LOG,
     STABLE,
     ReleaseError,
     VersionFolder,
@@ -34,7 +35,6 @@ from framecast.serving.releases.version_folder import (
     config_path,
     read_release_log,
     version_path,
-    write_whole,
 )
 
 _PENDING, _LOCK = "pending.json", ".lock"
@@ -43,63 +43,63 @@ Say = Callable[[str], None]
 
 
 class ServerSync(Protocol):
-    """The running servers that a change waits for; see `framecast.serving.releases.server_sync`.
+    """Waits for running servers during a release; see `framecast.serving.releases.server_sync`.
 
-    Every method raises `ReleaseError` when a server fails or takes too long.
+    Every method raises `ReleaseError` if a server fails or takes too long.
     """
 
     def wait_loaded(self, version: int) -> None:
-        """Returns when every server that knows labels has loaded a version beside the one that is stable."""
+        """Waits until every server with labels has loaded `version` in addition to the stable version."""
 
     def wait_relabelled(self, version: int, leaving: bool) -> None:
-        """Returns when every server that knows labels answers `stable` with a version.
+        """Waits until every server with labels answers `stable` with `version`.
 
         Args:
-            version: Its number.
-            leaving: Whether the one that was stable is withdrawn next.
+            version: Version number.
+            leaving: Whether the previous stable version is withdrawn next.
         """
 
     def wait_unloaded(self, version: int, withdrawn: Sequence[int]) -> None:
-        """Returns when every server has loaded a version and has unloaded those that were withdrawn.
+        """Waits until every server has loaded `version` and unloaded the withdrawn versions.
 
-        Else a version that is brought back at once would look loaded while a server is about to unload it.
+        Without this wait, a version that is restored next could look loaded while a server is about to unload it.
         """
 
 
 class FixedWait:
-    """Servers whose addresses are not known: they are given the time in which they read their configuration again.
+    """Waits for servers with unknown addresses: as long as they take to read their labels again.
 
     Args:
-        say: Called with what is waited for.
+        say: Called with a message before a wait.
     """
 
     def __init__(self, say: Say):
         self._say = say
 
     def wait_loaded(self, version: int) -> None:
-        """Returns at once: a server moves no label to a version before it has loaded it."""
+        """Returns immediately, because a server moves a label only to a version that it has loaded."""
 
-    def wait_relabelled(self, version: int, leaving: bool) -> None:  # noqa: ARG002 - they are not asked
-        """Waits for one poll of the labels where requests would else ask for a version that is gone."""
+    def wait_relabelled(self, version: int, leaving: bool) -> None:  # noqa: ARG002 - the protocol's argument
+        """Sleeps for one poll of the labels if the previous stable version is withdrawn next."""
         if not leaving:
             return
         seconds = tf_serving_config.LABELS_POLL_SECONDS
-        self._say(f"waiting {seconds} s, in which servers read the labels again; with --address they are asked instead")
+        self._say(f"waiting {seconds} s for servers to read the labels again; --address asks the servers instead")
         time.sleep(seconds)
 
     def wait_unloaded(self, version: int, withdrawn: Sequence[int]) -> None:
-        """Returns at once: a server unloads nothing before it has loaded what comes in its place."""
+        """Returns immediately, because a server unloads a version only after it has loaded the replacement."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PushRecord:
-    """What is recorded of a pushed version.
+    """Facts that the release log keeps about a push.
 
     Args:
-        digest: Of its files (`versions.digest`).
-        by: The run that pushes it.
-        label: `stable` or `canary`: what it is called. The first version is stable whatever this says.
-        figures: The main metrics over the eval split.
+        digest: Digest of the model's files (`versions.digest`).
+        by: Run that pushes the model.
+        label: `stable` or `canary`. The first version is always stable.
+        figures: Main metrics over the eval split.
     """
 
     digest: str
@@ -110,12 +110,12 @@ class PushRecord:
 
 @contextlib.contextmanager
 def exclusive(base: str) -> Iterator[None]:
-    """Holds a folder of versions against other pushes and releases, and waits for one that is under way.
+    """Locks a folder of versions; waits while another push or release holds the lock.
 
-    The kernel lets go of it however this process ends.
+    The kernel releases the lock when the process ends, also after a kill.
 
     Raises:
-        ReleaseError: When `base` is no local folder.
+        ReleaseError: If `base` is not a local folder.
     """
     check_local(base)
     os.makedirs(os.path.join(base, tf_serving_config.FOLDER), exist_ok=True)
@@ -125,7 +125,7 @@ def exclusive(base: str) -> Iterator[None]:
 
 
 def finish(base: str, servers: ServerSync) -> dict[str, Any] | None:
-    """Finishes what was killed, and returns its record; None when nothing was. To be called within `exclusive`."""
+    """Finishes a killed change and returns its log entry; None if there is none. Call within `exclusive`."""
     path = config_path(base, _PENDING)
     if not os.path.exists(path):
         return None
@@ -134,12 +134,12 @@ def finish(base: str, servers: ServerSync) -> dict[str, Any] | None:
 
 
 def publish(base: str, version: int, push: PushRecord) -> dict[str, Any]:
-    """Lets servers see a version that lies whole in `.VERSION.incomplete`; to be called within `exclusive`.
+    """Makes the complete version in `.VERSION.incomplete` visible to servers. Call within `exclusive`.
 
-    A model that was withdrawn is a canary whatever `push` says: somebody took it back, and no run may undo that.
+    A model that was withdrawn before always becomes a canary, because a run must not undo a user's rollback.
 
     Returns:
-        The record; see `read_release_log`.
+        The log entry; see `read_release_log`.
     """
     folder, label, note = VersionFolder(base), push.label, ""
     if (twin := _withdrawn_twin(folder, push.digest)) is not None:
@@ -149,23 +149,23 @@ def publish(base: str, version: int, push: PushRecord) -> dict[str, Any]:
 
 
 def refresh(base: str) -> None:
-    """Writes the configuration files anew, with the labels as they are; to be called within `exclusive`."""
+    """Rewrites the configuration files with the current labels. Call within `exclusive`."""
     _write_files(base, VersionFolder(base).labels())
 
 
 def promote(base: str, version: int | None, servers: ServerSync) -> dict[str, Any]:
-    """Makes a version stable, the canary unless another is named; withdraws those above it.
+    """Makes a version stable and withdraws the versions above it.
 
     Args:
         base: Folder of the versions.
-        version: Its number, also that of a withdrawn one.
-        servers: Who serves it.
+        version: Version number, also of a withdrawn version; None for the canary.
+        servers: Waits for the servers of this folder.
 
     Returns:
-        The record; see `read_release_log`.
+        The log entry; see `read_release_log`.
 
     Raises:
-        ReleaseError: When there is no such version, it is not whole, or a server could not load it; nothing has changed
+        ReleaseError: If there is no such version, it is incomplete, or a server could not load it. Nothing is changed
             then.
     """
     with exclusive(base):
@@ -176,40 +176,40 @@ def promote(base: str, version: int | None, servers: ServerSync) -> dict[str, An
         labels = folder.labels()
         version = labels.get(CANARY) if version is None else version
         if version is None:
-            raise ReleaseError(f"{base}: expected a canary to promote, found none; any version can be named")
-        folder.check_whole(version)
+            raise ReleaseError(f"{base}: expected a canary to promote, found none; give the version to promote")
+        folder.check_complete(version)
         if labels == {STABLE: version} and folder.visible[-1] == version:
-            raise ReleaseError(f"{base}: version {version} is stable already, and none is above it")
+            raise ReleaseError(f"{base}: version {version} is already stable, with no version above it")
         return _begin(folder, "promote", version, STABLE, _user(), servers)
 
 
 def rollback(base: str, servers: ServerSync) -> dict[str, Any]:
-    """Makes the version stable that was so before; withdraws those above it.
+    """Makes the previous stable version stable again and withdraws the versions above it.
 
     Args:
         base: Folder of the versions.
-        servers: Who serves it.
+        servers: Waits for the servers of this folder.
 
     Returns:
-        The record; see `read_release_log`.
+        The log entry; see `read_release_log`.
 
     Raises:
-        ReleaseError: When there is none, it is not whole, or a server could not load it; nothing has changed then.
+        ReleaseError: If there is none, it is incomplete, or a server could not load it. Nothing is changed then.
     """
     with exclusive(base):
         done = finish(base, servers)
         if done is not None and done["action"] == "rollback":
             return done
         folder = VersionFolder(base)
-        version = folder.stable_before()
-        folder.check_whole(version)
+        version = folder.rollback_target()
+        folder.check_complete(version)
         return _begin(folder, "rollback", version, STABLE, _user(), servers)
 
 
 def hide(base: str, number: int) -> str:
-    """Makes a version one that was never whole, which the next push removes; returns where its files are.
+    """Marks a version as incomplete, so that the next push removes it; returns its new folder.
 
-    To be called within `exclusive`, of a version that no server loads.
+    Call within `exclusive`, for a version that no server loads.
     """
     hidden = os.path.join(base, f".{number}.incomplete")
     os.rename(version_path(base, number), hidden)
@@ -225,7 +225,7 @@ def _begin(
     servers: ServerSync,
     details: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Writes down what is to be done, and does it."""
+    """Writes the change to `pending.json` and carries it out."""
     intent = {
         "time": datetime.datetime.now().astimezone().isoformat(timespec="microseconds"),
         "action": action,
@@ -240,13 +240,13 @@ def _begin(
 
 
 def _carry_out(base: str, intent: dict[str, Any], servers: ServerSync) -> dict[str, Any]:
-    """Does what was written down, or what is left of it."""
+    """Carries out a pending change from the step that it has reached."""
     folder, target, before = VersionFolder(base), intent["version"], intent["before"]
     stable = before["labels"].get(STABLE, target)
     labels = {STABLE: target} if intent["label"] == STABLE or stable == target else {STABLE: stable, CANARY: target}
     try:
         if folder.written_labels() != labels or target in folder.hidden:
-            _load(folder, target, stable, before, servers)
+            _make_loadable(folder, target, stable, before, servers)
             _write_files(base, labels)
         above = [number for number in folder.visible if number > target]
         servers.wait_relabelled(labels[STABLE], leaving=stable in above)
@@ -257,7 +257,7 @@ def _carry_out(base: str, intent: dict[str, Any], servers: ServerSync) -> dict[s
     except ReleaseError:
         _undo(folder, target, before)
         raise
-    record = {
+    entry = {
         "time": intent["time"],
         "action": intent["action"],
         "version": target,
@@ -266,14 +266,16 @@ def _carry_out(base: str, intent: dict[str, Any], servers: ServerSync) -> dict[s
         "by": intent["by"],
         **intent["details"],
     }
-    _append(base, record)
-    _write_files(base, labels)  # Which versions are loaded has changed, and with it may whether batches are right.
+    _append(base, entry)
+    _write_files(base, labels)  # The loaded versions have changed, which may allow or forbid batching.
     os.remove(config_path(base, _PENDING))
-    return record
+    return entry
 
 
-def _load(folder: VersionFolder, target: int, stable: int, before: dict[str, Any], servers: ServerSync) -> None:
-    """Makes stable and target the newest two, so that servers load both before a label moves."""
+def _make_loadable(
+    folder: VersionFolder, target: int, stable: int, before: dict[str, Any], servers: ServerSync
+) -> None:
+    """Makes stable and target the two newest versions, so that servers load both before a label moves."""
     between = [number for number in folder.visible if number > min(stable, target) and number not in (stable, target)]
     labels = {label: number for label, number in before["labels"].items() if number not in between}
     if labels != before["labels"]:
@@ -281,33 +283,33 @@ def _load(folder: VersionFolder, target: int, stable: int, before: dict[str, Any
     for number in reversed(between):
         folder.withdraw(number)
     if target in folder.hidden:
-        folder.bring(target)
+        folder.restore(target)
     servers.wait_loaded(target)
 
 
 def _undo(folder: VersionFolder, target: int, before: dict[str, Any]) -> None:
-    """Puts labels and folders back as they were."""
+    """Restores the labels and folders from before the change."""
     if target in folder.visible and target not in before["visible"]:
         folder.withdraw(target)
     for number in before["visible"]:
         if number in folder.hidden:
-            folder.bring(number)
+            folder.restore(number)
     _write_files(folder.base, before["labels"])
     os.remove(config_path(folder.base, _PENDING))
 
 
 def _withdrawn_twin(folder: VersionFolder, digest: str) -> int | None:
-    """Returns the newest withdrawn version that was pushed with this digest; None when there is none."""
-    record = read_release_log(folder.base)
-    twins = [push["version"] for push in record if push["action"] == "push" and push["digest"] == digest]
+    """Returns the newest withdrawn version that was pushed with this digest; None if there is none."""
+    log = read_release_log(folder.base)
+    twins = [entry["version"] for entry in log if entry["action"] == "push" and entry["digest"] == digest]
     return max((version for version in twins if version in folder.hidden), default=None)
 
 
 def _write_files(base: str, labels: Mapping[str, int]) -> None:
-    """Writes what TensorFlow Serving is started with, the labels last."""
+    """Writes TensorFlow Serving's configuration files, the labels last."""
     folder = VersionFolder(base)
     cards = [versions.read_card(folder.path(number)) for number in folder.served] or [{}]
-    # Requests are joined only where that is right for every version that is loaded.
+    # Batching must be right for all loaded versions.
     card = next((card for card in cards if tf_serving_config.why_no_batching(card)), cards[-1])
     files = tf_serving_config.texts(labels, card, importlib.metadata.version("tensorflow"))
     for name in sorted(files, key=lambda name: name == tf_serving_config.MODELS):
@@ -318,11 +320,11 @@ def _write_files(base: str, labels: Mapping[str, int]) -> None:
             os.remove(path)
 
 
-def _append(base: str, record: dict[str, Any]) -> None:
-    entries = read_release_log(base)
-    if entries and entries[-1]["time"] == record["time"]:  # Of a killed process that came as far as this.
+def _append(base: str, entry: dict[str, Any]) -> None:
+    log = read_release_log(base)
+    if log and log[-1]["time"] == entry["time"]:  # The killed process had already logged it.
         return
-    write_whole(config_path(base, RECORD), "".join(json.dumps(entry) + "\n" for entry in [*entries, record]))
+    write_whole(config_path(base, LOG), "".join(json.dumps(logged) + "\n" for logged in [*log, entry]))
 
 
 def _user() -> str:

@@ -1,4 +1,4 @@
-"""Which pushed versions may be deleted, so that a folder of versions does not grow without end.
+"""Deletes old pushed versions.
 
 for version in removable("serving/radar", keep=5): ...
 remove("serving/radar", keep=5)
@@ -7,41 +7,42 @@ remove("serving/radar", keep=5)
 import shutil
 
 from framecast.serving.releases import releases, version_folder
+from framecast.serving.releases.version_folder import PushedVersion
 
 
-def removable(base: str, keep: int) -> list[version_folder.PushedVersion]:
-    """Returns the versions that may go, the newest first.
+def removable(base: str, keep: int) -> list[PushedVersion]:
+    """Returns the versions that may be deleted, newest first.
 
-    Never those that servers load (the newest two), that have a label, or that `rollback` would go back to.
+    Never includes the two versions that servers load, versions with a label, or the target of a rollback.
 
     Args:
-        base: Folder of the versions; none when it is not there.
-        keep: How many of the newest stay besides, withdrawn ones among them.
+        base: Folder of the versions; may be missing.
+        keep: Number of newest versions to keep, withdrawn ones included.
 
     Raises:
-        ReleaseError: When `base` is no local folder.
+        ReleaseError: If `base` is not a local folder.
     """
     if not version_folder.has_versions(base):
         return []
-    whole = [version for version in version_folder.read_versions(base) if version.state != "incomplete"]
-    back = version_folder.rollback_target(base)
+    complete = [version for version in version_folder.read_versions(base) if version.state != "incomplete"]
+    target = version_folder.rollback_target(base)
     return [
         version
-        for version in whole[keep:]
-        if version.state != "served" and not version.labels and version.number != back
+        for version in complete[keep:]
+        if version.state != "served" and not version.labels and version.number != target
     ]
 
 
-def remove(base: str, keep: int) -> list[version_folder.PushedVersion]:
-    """Deletes what is `removable`, and returns it.
+def remove(base: str, keep: int) -> list[PushedVersion]:
+    """Deletes the `removable` versions and returns them.
 
-    A version is hidden before its files go: no server sees half of one, and what a kill leaves the next push removes.
+    A version is hidden first, so that servers never see a partial one; the next push removes the rest after a kill.
     """
     if not version_folder.has_versions(base):
         return []
     with releases.exclusive(base):
         releases.finish(base, releases.FixedWait(lambda _: None))
-        gone = removable(base, keep)
-        for version in gone:
+        removed = removable(base, keep)
+        for version in removed:
             shutil.rmtree(releases.hide(base, version.number))
-    return gone
+    return removed

@@ -1,10 +1,10 @@
-"""Running servers, asked over gRPC how far they have followed a release.
+"""Waits for running servers during a release, by asking them over gRPC.
 
     with ModelServers(["10.0.0.1:8500", "10.0.0.2:8500"]) as servers:
         releases.rollback("serving/radar", servers)
 
-They are only asked. A HandleReloadConfigRequest would be faster than their own look at the labels, but it replaces all
-of a server's configuration: other models that it serves, and where on its own disk this one lies.
+Servers are only asked. A HandleReloadConfigRequest would be faster than their own poll of the labels, but it replaces
+the whole configuration of a server: other models, and the model's path on its disk.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ from framecast.serving.releases.version_folder import STABLE, ReleaseError
 _State = get_model_status_pb2.ModelVersionStatus
 _CALL_SECONDS = 10.0
 _POLL_SECONDS = 0.2
-# TensorFlow Serving tries to load a version six times, a minute apart, before it says that it failed.
+# TensorFlow Serving tries to load a version six times, one minute apart, before it reports a failure.
 _LOAD_SECONDS = 900.0
 _LABEL_SECONDS = 6.0 * tf_serving_config.LABELS_POLL_SECONDS
-# A version that failed, was withdrawn and brought back still has its old error until the server looks at the folder.
+# A restored version keeps the error of its earlier load until the server polls the folder.
 _ERROR_SECONDS = 5.0
 _NO_LABEL = "Unrecognized servable version label"
 
@@ -33,14 +33,15 @@ _NO_LABEL = "Unrecognized servable version label"
 class ModelServers:
     """Servers of one folder of versions.
 
-    One that was started without labels serves the newest version alone, so it is never waited for beforehand.
+    A server that was started without labels loads the newest version only, so the release does not wait for it before
+    the label moves.
 
     Args:
-        addresses: Of their gRPC ports, `host:port`.
+        addresses: gRPC addresses, `host:port`.
         model: Name of the model.
 
     Raises:
-        ReleaseError: On entering, when one does not answer for the model.
+        ReleaseError: On entering, if a server does not answer for the model.
     """
 
     def __init__(self, addresses: Sequence[str], model: str = tf_serving_config.MODEL):
@@ -64,32 +65,33 @@ class ModelServers:
     def wait_loaded(self, version: int) -> None:
         """See `releases.ServerSync`."""
         for address in self._labelled:
-            self._wait_loaded(address, version)
+            self._wait_available(address, version)
 
-    def wait_relabelled(self, version: int, leaving: bool) -> None:  # noqa: ARG002 - waited for in any case
+    def wait_relabelled(self, version: int, leaving: bool) -> None:  # noqa: ARG002 - the protocol's argument
         """See `releases.ServerSync`."""
         for address in self._labelled:
             _wait(
                 functools.partial(self._is_stable, address, version),
                 _LABEL_SECONDS,
-                f"{address}: expected {STABLE} to be version {version}; does it read "
-                f"{tf_serving_config.FOLDER}/{tf_serving_config.MODELS} again and again",
+                f"{address}: expected {STABLE} to be version {version}; start the server with "
+                f"--model_config_file_poll_wait_seconds, so that it polls "
+                f"{tf_serving_config.FOLDER}/{tf_serving_config.MODELS}",
             )
 
     def wait_unloaded(self, version: int, withdrawn: Sequence[int]) -> None:
         """See `releases.ServerSync`."""
         for address in self._channels:
-            self._wait_loaded(address, version)
+            self._wait_available(address, version)
             _wait(
                 functools.partial(self._unloaded, address, withdrawn),
                 _LOAD_SECONDS,
                 f"{address}: expected versions {withdrawn} to be unloaded",
             )
 
-    def _wait_loaded(self, address: str, version: int) -> None:
-        failing: list[float] = []  # When the server first said that the version failed.
+    def _wait_available(self, address: str, version: int) -> None:
+        failing: list[float] = []  # Times at which the server reported a failure, since the last report without one.
 
-        def loaded() -> bool:
+        def available() -> bool:
             state, error = self._states(address).get(version, ("", ""))
             if not error:
                 failing.clear()
@@ -99,7 +101,7 @@ class ModelServers:
                 raise ReleaseError(f"{address}: version {version} failed to load: {error}")
             return False
 
-        _wait(loaded, _LOAD_SECONDS, f"{address}: expected version {version} to be loaded")
+        _wait(available, _LOAD_SECONDS, f"{address}: expected version {version} to be loaded")
 
     def _unloaded(self, address: str, versions: Sequence[int]) -> bool:
         states = self._states(address)
@@ -111,23 +113,23 @@ class ModelServers:
     def _states(self, address: str) -> dict[int, tuple[str, str]]:
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = self._model
-        with _named(address):
+        with _naming(address):
             response = rpc.STATUS.stub(self._channels[address])(request, timeout=_CALL_SECONDS)
         return {
-            each.version: (_State.State.Name(each.state), each.status.error_message)
-            for each in response.model_version_status
+            status.version: (_State.State.Name(status.state), status.status.error_message)
+            for status in response.model_version_status
         }
 
     def _stable(self, address: str) -> int | None:
-        """Returns the version that a server answers `stable` with, 0 where it is not loaded; None without labels.
+        """Returns the version that a server answers `stable` with; 0 if it is not loaded, None without labels.
 
-        GetModelStatus does not look at labels.
+        Asks for metadata, because GetModelStatus ignores labels.
         """
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.name = self._model
         request.model_spec.version_label = STABLE
         try:
-            with _named(address):
+            with _naming(address):
                 response = rpc.METADATA.stub(self._channels[address])(request, timeout=_CALL_SECONDS)
         except ReleaseError as error:
             cause = error.__cause__
@@ -141,7 +143,7 @@ class ModelServers:
 
 
 @contextlib.contextmanager
-def _named(address: str) -> Iterator[None]:
+def _naming(address: str) -> Iterator[None]:
     """Names the server in an error."""
     try:
         yield
@@ -149,9 +151,9 @@ def _named(address: str) -> Iterator[None]:
         raise ReleaseError(f"{address}: {error.code().name}: {error.details()}") from error
 
 
-def _wait(condition: Callable[[], bool], seconds: float, what: str) -> None:
+def _wait(condition: Callable[[], bool], seconds: float, problem: str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise ReleaseError(f"{what} (waited {seconds:.0f} s)")
+            raise ReleaseError(f"{problem} (waited {seconds:.0f} s)")
         time.sleep(_POLL_SECONDS)

@@ -1,9 +1,11 @@
-"""What lies in a folder of pushed versions: which servers see, what each is called, what is recorded of it.
+"""Reads a folder of pushed versions: number, state, labels and release log.
 
-    for version in read_versions("serving/radar"): ...
+    for version in read_versions("serving/radar"):
+        print(version.number, version.state, version.labels)
 
-TensorFlow Serving loads the newest `LOADED_VERSIONS` folders that are named by a number. One that is withdrawn is named
-`.N.withdrawn`, one that is not whole yet `.N.incomplete`. `framecast.serving.releases.releases` changes what is here.
+TensorFlow Serving loads the newest `LOADED_VERSIONS` folders with a numeric name. A withdrawn version is renamed to
+`.N.withdrawn`; `.N.incomplete` is a version that is still being written. `framecast.serving.releases.releases` makes
+the changes.
 """
 
 import dataclasses
@@ -17,12 +19,12 @@ from framecast.serving import versions
 from framecast.serving.releases import tf_serving_config
 
 STABLE, CANARY = "stable", "canary"
-RECORD = "releases.jsonl"
+LOG = "releases.jsonl"
 _HIDDEN = re.compile(r"\.(\d+)\.(withdrawn|incomplete)")
 
 
 class ReleaseError(ValueError):
-    """A release is refused, or a server did not take it; the message names folder, version, or address."""
+    """A release was refused, or a server did not follow it. The message names folder, version or address."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,13 +32,13 @@ class PushedVersion:
     """A pushed version.
 
     Args:
-        number: Its number.
-        state: `served`: one of the newest, which servers load; `kept`: an older one; `withdrawn`; or `incomplete`, with
-            no whole model in its folder.
-        labels: What it is called.
-        pushed: When, ISO 8601 with the zone; its folder's time when there is no record of it.
-        by: The run that pushed it; None when there is no record of it.
-        figures: The main metrics over the eval split, all lead times together.
+        number: Version number.
+        state: `served` (one of the newest, which servers load), `kept` (an older one), `withdrawn`, or `incomplete`
+            (its folder holds no complete model).
+        labels: Labels of the version.
+        pushed: Time of the push, ISO 8601 with the zone; the folder's modification time if no push was logged.
+        by: Run that pushed it; None if no push was logged.
+        figures: Main metrics over the eval split, all lead times together.
         bytes: Size of its files.
     """
 
@@ -50,14 +52,14 @@ class PushedVersion:
 
 
 def read_versions(base: str) -> list[PushedVersion]:
-    """Reads every version under `base`, the newest first.
+    """Reads all versions under `base`, newest first.
 
     Raises:
-        ReleaseError: When `base` is no local folder, or has no version.
+        ReleaseError: If `base` is not a local folder or has no versions.
     """
     check_local(base)
     folder = VersionFolder(base)
-    pushes = {record["version"]: record for record in read_release_log(base) if record["action"] == "push"}
+    pushes = {entry["version"]: entry for entry in read_release_log(base) if entry["action"] == "push"}
     labels = folder.labels()
     found = []
     for number in reversed(folder.numbers):
@@ -80,13 +82,13 @@ def read_versions(base: str) -> list[PushedVersion]:
 
 
 def read_release_log(base: str) -> list[dict[str, Any]]:
-    """Reads what was released, the oldest first.
+    """Reads the release log, oldest entry first.
 
     Returns:
-        A dictionary each: `time`, `action` (`push`, `promote` or `rollback`), `version`, `labels` after it,
+        Dictionaries with `time`, `action` (`push`, `promote` or `rollback`), `version`, `labels` after the action,
         `withdrawn`, `by` (a run or a user), and for a push `digest`, `figures` and `note`.
     """
-    path = config_path(base, RECORD)
+    path = config_path(base, LOG)
     if not os.path.exists(path):
         return []
     with open(path) as file:
@@ -94,19 +96,19 @@ def read_release_log(base: str) -> list[dict[str, Any]]:
 
 
 def has_versions(base: str) -> bool:
-    """Tells whether a local folder holds any version, whole or not.
+    """Returns whether a local folder has any version, complete or not.
 
     Raises:
-        ReleaseError: When `base` is no local folder.
+        ReleaseError: If `base` is not a local folder.
     """
     check_local(base)
     return bool(VersionFolder(base).numbers)
 
 
 def rollback_target(base: str) -> int | None:
-    """Returns the version that `releases.rollback` would make stable; None when there is none."""
+    """Returns the version that `releases.rollback` would make stable; None if there is none."""
     try:
-        return VersionFolder(base).stable_before()
+        return VersionFolder(base).rollback_target()
     except ReleaseError:
         return None
 
@@ -117,14 +119,14 @@ def version_path(base: str, number: int) -> str:
 
 
 class VersionFolder:
-    """What lies in a folder of versions.
+    """A folder of versions, listed once.
 
     Args:
         base: The folder.
 
     Attributes:
-        visible: The numbers that servers see, ascending, whole or not.
-        hidden: The names of what is withdrawn or incomplete, by number.
+        visible: Numbers of the versions that servers see, ascending, complete or not.
+        hidden: Folder names of withdrawn and incomplete versions by number.
     """
 
     def __init__(self, base: str):
@@ -135,27 +137,34 @@ class VersionFolder:
 
     @property
     def numbers(self) -> list[int]:
-        """The number of every version, ascending."""
+        """Numbers of all versions, ascending."""
         return sorted({*self.visible, *self.hidden})
 
     @property
     def served(self) -> list[int]:
-        """The numbers of those that servers load, ascending."""
+        """Numbers of the versions that servers load, ascending."""
         return self.visible[-tf_serving_config.LOADED_VERSIONS :]
 
     def path(self, number: int) -> str:
-        """Returns the folder of a version, wherever it is."""
+        """Returns the folder of a version, hidden or not."""
         return os.path.join(self.base, self.hidden.get(number, str(number)))
 
     def labels(self) -> dict[str, int]:
-        """Returns the version of each label; where none is stable, the newest is, which servers without labels take."""
+        """Returns the version of each label.
+
+        Without a stable version the newest counts as stable, because servers without labels answer with it.
+        """
         labels = {label: version for label, version in self.written_labels().items() if version in self.visible}
         if STABLE not in labels and (newest := versions.newest(self.base)) is not None:
             labels[STABLE] = newest
         return labels
 
     def written_labels(self) -> dict[str, int]:
-        """Returns what `models.config` says, none where there is no such file."""
+        """Returns the labels in `models.config`; empty without that file.
+
+        Raises:
+            ReleaseError: If the file cannot be parsed.
+        """
         path = config_path(self.base, tf_serving_config.MODELS)
         if not os.path.exists(path):
             return {}
@@ -167,20 +176,20 @@ class VersionFolder:
         models = {model.name: model for model in config.model_config_list.config}
         return dict(models[tf_serving_config.MODEL].version_labels) if tf_serving_config.MODEL in models else {}
 
-    def check_whole(self, number: int) -> None:
-        """Checks that a version is there, a whole model, and the files that were pushed.
+    def check_complete(self, number: int) -> None:
+        """Checks that a version exists, is a complete model and has the files that were pushed.
 
         Raises:
-            ReleaseError: When it is not.
+            ReleaseError: If it does not.
         """
         if number not in self.numbers:
             names = ", ".join(map(str, self.numbers)) or "none"
             raise ReleaseError(f"{self.base}: expected one of the versions {names}, received {number}")
         path = self.path(number)
-        if not self._is_whole(number):
-            raise ReleaseError(f"{path}: expected a whole exported model, found none")
-        record = read_release_log(self.base)
-        pushed = [entry for entry in record if entry["action"] == "push" and entry["version"] == number]
+        if not self._is_complete(number):
+            raise ReleaseError(f"{path}: expected a complete exported model, found none")
+        log = read_release_log(self.base)
+        pushed = [entry for entry in log if entry["action"] == "push" and entry["version"] == number]
         if pushed and (digest := versions.digest(path)) != pushed[-1]["digest"]:
             raise ReleaseError(
                 f"{path}: expected the files that were pushed, digest {pushed[-1]['digest']}, received {digest}"
@@ -188,17 +197,17 @@ class VersionFolder:
 
     def state(self, number: int) -> str:
         """Returns the state of a version; see `PushedVersion`."""
-        if not self._is_whole(number):
+        if not self._is_complete(number):
             return "incomplete"
         if number in self.hidden:
             return "withdrawn"
         return "served" if number in self.served else "kept"
 
-    def stable_before(self) -> int:
-        """Returns the version to roll back to: what was stable before the one that is, but for what was rolled back.
+    def rollback_target(self) -> int:
+        """Returns the version that was stable before the current one, skipping versions that were rolled back.
 
         Raises:
-            ReleaseError: When there is none.
+            ReleaseError: If there is none.
         """
         stable = self.labels().get(STABLE)
         if stable is None:
@@ -225,32 +234,25 @@ class VersionFolder:
         self.visible.remove(number)
         self.hidden[number] = name
 
-    def bring(self, number: int) -> None:
-        """Lets servers see a version."""
+    def restore(self, number: int) -> None:
+        """Makes a hidden version visible to servers."""
         os.rename(self.path(number), versions.path(self.base, number))
         del self.hidden[number]
         self.visible = sorted([*self.visible, number])
 
-    def _is_whole(self, number: int) -> bool:
+    def _is_complete(self, number: int) -> bool:
         path = self.path(number)
         return versions.is_model(path) and not path.endswith(".incomplete")
 
 
 def check_local(base: str) -> None:
-    """Raises `ReleaseError` when versions under `base` could not be renamed at once."""
+    """Raises `ReleaseError` for an object store, which cannot rename a version atomically."""
     if "://" in base:
-        raise ReleaseError(f"{base}: expected a local folder: an object store cannot rename a version at once")
-
-
-def write_whole(path: str, text: str) -> None:
-    """Writes a file that others read at any time: whole, or as it was."""
-    with open(f"{path}.part", "w") as file:
-        file.write(text)
-    os.replace(f"{path}.part", path)
+        raise ReleaseError(f"{base}: expected a local folder, because an object store cannot rename a version")
 
 
 def config_path(base: str, name: str) -> str:
-    """Returns the path of a file that is kept beside the versions."""
+    """Returns the path of a file in the configuration folder beside the versions."""
     return os.path.join(base, tf_serving_config.FOLDER, name)
 
 

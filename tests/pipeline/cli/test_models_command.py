@@ -51,7 +51,7 @@ def test_the_canary_is_promoted_and_rolled_back(framecast, base):
     assert (answer.code, answer.text) == (0, "promote: version 3 is stable\n")
     answer = framecast("models", "rollback", base)
     assert answer.code == 0
-    assert "waiting 10 s, in which servers read the labels again" in answer.text
+    assert "waiting 10 s for servers to read the labels again" in answer.text
     assert answer.text.startswith("rollback: version 2 is stable; withdrawn: 3\n")
     record = json.loads(framecast("models", "promote", base, "3", "--json").out)
     assert (record["version"], record["labels"], record["withdrawn"]) == (3, {"stable": 3}, [])

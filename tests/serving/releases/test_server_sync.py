@@ -1,8 +1,8 @@
-"""Releases under requests: servers that follow TensorFlow Serving's rules never answer `stable` with an error.
+"""Releases under load: servers that follow TensorFlow Serving's rules never answer `stable` with an error.
 
-The rules are those of `core/availability_preserving_policy.cc`, of
-`sources/storage_path/file_system_storage_path_source.cc` and of `ServerCore::UpdateModelVersionLabelMap`, with polls of
-milliseconds.
+The fake server follows `core/availability_preserving_policy.cc`,
+`sources/storage_path/file_system_storage_path_source.cc` and `ServerCore::UpdateModelVersionLabelMap`, and polls every
+few milliseconds.
 """
 
 import pathlib
@@ -14,27 +14,27 @@ import grpc
 import pytest
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
-from framecast.serving import rpc, versions
+from framecast.serving import rpc
 from framecast.serving.client.client import Client
 from framecast.serving.releases import releases, server_sync, tf_serving_config, version_folder
-from framecast.serving.releases.releases import PushRecord
 from framecast.serving.releases.server_sync import ModelServers
 from framecast.serving.releases.version_folder import ReleaseError
-from framecast.serving.server.model_manager import one_model
+from framecast.serving.server.model_config import one_model
 from framecast.serving.server.server import Server
+from tests.serving.releases.fakes import push_version
 
 _STATES = get_model_status_pb2.ModelVersionStatus
 _TICK = 0.01
 _LOADING_TICKS = 5
-_LABEL_TICKS = 20  # From one look at the labels to the next.
+_LABEL_TICKS = 20  # Ticks between two polls of the labels.
 
 
 class TensorFlowServing:
-    """A model server by TensorFlow Serving's rules, whose versions answer with their number.
+    """Fakes a model server by TensorFlow Serving's rules; a version answers with its number.
 
     Args:
         base: Folder of the versions.
-        labels: Whether it was started with `models.config`; else with the base path alone: one version, no labels.
+        labels: Whether the server reads `models.config`; otherwise it loads the newest version, without labels.
         broken: Versions that fail to load.
     """
 
@@ -45,7 +45,7 @@ class TensorFlowServing:
         self._errors: dict[int, str] = {}
         self._loading: dict[int, int] = {}
         self._stopping = threading.Event()
-        self._changing = threading.Lock()  # A request finds the version of a label and holds it in one go.
+        self._changing = threading.Lock()  # A request resolves a label and uses the version atomically.
         self._thread = threading.Thread(target=self._run)
         self._grpc = grpc.server(futures.ThreadPoolExecutor(4))
         self._grpc.add_generic_rpc_handlers(rpc.handlers({rpc.METADATA: self._metadata, rpc.STATUS: self._status}))
@@ -77,7 +77,7 @@ class TensorFlowServing:
         return [version for version, state in self.states.items() if state == _STATES.AVAILABLE]
 
     def _tick(self):
-        """Takes one action of the policy, as the manager does each time it wakes up."""
+        """Takes one action of the policy, as the manager does at each wake-up."""
         newest = sorted(int(path.name) for path in self._base.iterdir() if path.name.isdigit())
         aspired = newest[-(tf_serving_config.LOADED_VERSIONS if self._reads_labels else 1) :]
         for version in list(self._loading):
@@ -88,7 +88,7 @@ class TensorFlowServing:
                 self.states[version] = _STATES.END if failed else _STATES.AVAILABLE
                 self._errors[version] = "no memory" if failed else ""
         for version in [*self._errors]:
-            if version not in newest and self.states[version] == _STATES.END:  # Forgotten once it is not aspired.
+            if version not in newest and self.states[version] == _STATES.END:  # Dropped if not aspired.
                 del self._errors[version]
         unaspired = [version for version in self._available() if version not in aspired]
         if unaspired and (len(unaspired) > 1 or set(aspired) & set(self._available())):
@@ -133,8 +133,8 @@ class TensorFlowServing:
         return response
 
 
-class Production:
-    """A client that asks a server for `stable` all the time, or for the newest where it has no labels."""
+class StableRequests:
+    """Requests `stable` from a server continuously, and records the answers."""
 
     def __init__(self, server: TensorFlowServing):
         self.answers: list[int] = []
@@ -165,15 +165,6 @@ class Production:
         return [answer for answer in self.answers if isinstance(answer, str)]
 
 
-def _push(base, number, label="stable"):
-    base.mkdir(exist_ok=True)
-    with releases.exclusive(str(base)):
-        folder = base / f".{number}.incomplete"
-        folder.mkdir()
-        (folder / "saved_model.pb").write_text(str(number))
-        releases.publish(str(base), number, PushRecord(digest=versions.digest(str(folder)), by="run", label=label))
-
-
 def _until(condition):
     deadline = time.monotonic() + 30
     while not condition():
@@ -184,25 +175,29 @@ def _until(condition):
 @pytest.fixture
 def base(tmp_path):
     for number in (1, 2, 3):
-        _push(tmp_path / "serving", number)
+        push_version(tmp_path / "serving", number)
     return tmp_path / "serving"
 
 
 @pytest.mark.parametrize("label", ["stable", "canary"])
-def test_no_request_fails_while_versions_are_pushed(base, label):
-    with TensorFlowServing(base) as server, Production(server) as production:
+def test_no_request_fails_during_pushes(base, label):
+    with TensorFlowServing(base) as server, StableRequests(server) as requests:
         for number in (4, 5, 6):
-            _push(base, number, label)
+            push_version(base, number, label)
             _until(lambda number=number: server.labels.get(label) == number)
-    assert production.errors == []
-    assert set(production.answers) == ({3, 4, 5, 6} if label == "stable" else {3})
+    assert requests.errors == []
+    assert set(requests.answers) == ({3, 4, 5, 6} if label == "stable" else {3})
 
 
 @pytest.mark.parametrize("canary", [False, True])
-def test_no_request_fails_while_stable_goes_back_and_forth(base, canary):
+def test_no_request_fails_during_rollback_and_promote(base, canary):
     if canary:
-        _push(base, 4, "canary")
-    with TensorFlowServing(base) as server, Production(server) as production, ModelServers([server.address]) as servers:
+        push_version(base, 4, "canary")
+    with (
+        TensorFlowServing(base) as server,
+        StableRequests(server) as requests,
+        ModelServers([server.address]) as servers,
+    ):
         for release, stable in (
             (lambda: releases.rollback(str(base), servers), 2),
             (lambda: releases.promote(str(base), 3, servers), 3),
@@ -210,65 +205,65 @@ def test_no_request_fails_while_stable_goes_back_and_forth(base, canary):
             (lambda: releases.promote(str(base), 3, servers), 3),
         ):
             withdrawn = release()["withdrawn"]
-            # A version that is brought back next must not be one that the server is about to unload.
+            # A version that is restored next must not be about to unload.
             assert {server.states[version] for version in withdrawn} <= {_STATES.END}
             assert server.labels["stable"] == stable
             assert server.states[stable] == _STATES.AVAILABLE
-    assert production.errors == []
-    assert [a for a, b in zip(production.answers, [0, *production.answers]) if a != b] == [3, 2, 3, 1, 3]
+    assert requests.errors == []
+    assert [a for a, b in zip(requests.answers, [0, *requests.answers]) if a != b] == [3, 2, 3, 1, 3]
 
 
-def test_every_server_is_waited_for(base):
+def test_release_waits_for_every_server(base):
     with TensorFlowServing(base) as one, TensorFlowServing(base) as other:
         with ModelServers([one.address, other.address]) as servers:
             releases.rollback(str(base), servers)
         assert (one.labels["stable"], other.labels["stable"]) == (2, 2)
 
 
-def test_a_version_that_fails_to_load_is_named_with_its_error_and_nothing_has_changed(base, monkeypatch):
+def test_failed_load_names_the_error_and_changes_nothing(base, monkeypatch):
     monkeypatch.setattr(server_sync, "_ERROR_SECONDS", 0.5)
-    _push(base, 4, "canary")
-    with TensorFlowServing(base, broken=(4,)) as server, Production(server) as production:
+    push_version(base, 4, "canary")
+    with TensorFlowServing(base, broken=(4,)) as server, StableRequests(server) as requests:
         with ModelServers([server.address]) as servers:
             with pytest.raises(ReleaseError, match=rf"{server.address}: version 4 failed to load: no memory"):
                 releases.promote(str(base), None, servers)
             assert servers.states()[server.address][4] == ("END", "no memory")
         assert server.labels["stable"] == 3
-    assert production.errors == []
+    assert requests.errors == []
     assert [version.labels for version in version_folder.read_versions(str(base))][:2] == [("canary",), ("stable",)]
 
 
-def test_a_withdrawn_version_is_waited_for_until_it_is_unloaded(base, monkeypatch):
+def test_release_waits_until_withdrawn_version_is_unloaded(base, monkeypatch):
     with TensorFlowServing(base) as server, ModelServers([server.address]) as servers:
         kept = {2: ("AVAILABLE", "")}
-        said = [kept, *({**kept, 3: (state, "")} for state in ("AVAILABLE", "UNLOADING", "END"))]
-        monkeypatch.setattr(servers, "_states", lambda address: said.pop(0))
+        reports = [kept, *({**kept, 3: (state, "")} for state in ("AVAILABLE", "UNLOADING", "END"))]
+        monkeypatch.setattr(servers, "_states", lambda address: reports.pop(0))
         servers.wait_unloaded(2, [3])
-    assert said == []
+    assert reports == []
 
 
-def test_a_server_without_labels_follows_the_folder(base):
+def test_server_without_labels_follows_the_folder(base):
     with TensorFlowServing(base, labels=False) as server, ModelServers([server.address]) as servers:
         releases.rollback(str(base), servers)
         assert server.states[2] == _STATES.AVAILABLE
 
 
-def test_a_server_that_does_not_read_the_labels_again_is_named(base, monkeypatch):
+def test_server_that_never_polls_labels_is_named(base, monkeypatch):
     monkeypatch.setattr(server_sync, "_LABEL_SECONDS", 0.5)
     with TensorFlowServing(base) as server, ModelServers([server.address]) as servers:
         monkeypatch.setattr(server, "_read_labels", lambda: None)
-        with pytest.raises(ReleaseError, match=f"{server.address}: expected stable to be version 2; does it read"):
+        with pytest.raises(ReleaseError, match=f"{server.address}: expected stable to be version 2; start"):
             releases.rollback(str(base), servers)
     assert [version.state for version in version_folder.read_versions(str(base))] == ["served", "served", "kept"]
 
 
-def test_a_server_that_does_not_answer_is_named_before_anything_changes(base):
+def test_unreachable_server_is_named_before_any_change(base):
     with pytest.raises(ReleaseError, match=r"127.0.0.1:1: UNAVAILABLE"), ModelServers(["127.0.0.1:1"]):
         pass
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_no_request_fails_at_the_embedded_server_while_it_is_rolled_back(
+def test_no_request_fails_during_rollback_of_embedded_server(
     publish, base_path, random_clip, wait_until, monkeypatch, asked
 ):
     monkeypatch.setattr(tf_serving_config, "LABELS_POLL_SECONDS", 0)

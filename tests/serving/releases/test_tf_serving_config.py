@@ -1,4 +1,4 @@
-"""What TensorFlow Serving is started with, against its own messages and the flags that it documents."""
+"""TensorFlow Serving's configuration files, checked against its protocol buffers and documented flags."""
 
 import pytest
 import yaml
@@ -6,7 +6,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 
 from framecast.serving.releases import tf_serving_config
 
-# Of `tensorflow_model_server --help`, 2.16.1 and 2.20.0 alike, with the kind of value each takes.
+# Flags of `tensorflow_model_server --help` in 2.16.1 and 2.20.0, with the type of each value.
 _FLAGS = {
     "port": int, "rest_api_port": int, "rest_api_num_threads": int, "rest_api_timeout_in_ms": int,
     "rest_api_enable_cors_support": bool, "grpc_socket_path": str, "enable_batching": bool,
@@ -25,7 +25,7 @@ _FIXED = {"height": 64, "width": 48, "batch_sizes": [1, 4, 16]}
 
 
 def _message(package, name, fields):
-    """Builds a message class from `(name, number, type or wrapper, repeated)`: the API package has none of these."""
+    """Describes a message by fields `(name, number, type or wrapper, repeated)`, because the API package lacks it."""
     kinds = {"bool": descriptor_pb2.FieldDescriptorProto.TYPE_BOOL, "string": 9, "int64": 3}
     file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=package, syntax="proto3")
     file.dependency.append("google/protobuf/wrappers.proto")
@@ -46,7 +46,7 @@ def _class(files, full_name):
     pool.Add(wrappers)
     for file in files:
         pool.Add(file)
-    # Protobuf 3.20 has the second alone, protobuf 6 the first.
+    # Protobuf 6 has GetMessageClass only, protobuf 3.20 MessageFactory only.
     get = getattr(message_factory, "GetMessageClass", None) or message_factory.MessageFactory().GetPrototype
     return get(pool.FindMessageTypeByName(full_name))
 
@@ -81,7 +81,7 @@ def monitoring_config():
     return _class([inner, outer], "tensorflow.serving.MonitoringConfig")
 
 
-def test_the_models_configuration_loads_by_the_folder_and_labels_by_number():
+def test_models_config_loads_newest_folders_and_labels_by_number():
     text = tf_serving_config.models_config({"stable": 8, "canary": 9})
     (model,) = tf_serving_config.parse_models_config(text).model_config_list.config
     assert (model.name, model.base_path, model.model_platform) == ("framecast", "/models/framecast", "tensorflow")
@@ -90,10 +90,10 @@ def test_the_models_configuration_loads_by_the_folder_and_labels_by_number():
     assert model.model_version_policy.latest.num_versions == 2
 
 
-def test_batches_have_the_sizes_that_the_model_was_warmed_up_with(batching_parameters):
+def test_batch_sizes_are_those_of_the_warmup(batching_parameters):
     parameters = text_format.Parse(tf_serving_config.batching_config(_FIXED), batching_parameters())
     assert list(parameters.allowed_batch_sizes) == [1, 4, 16]
-    assert parameters.max_batch_size.value == 16  # A server whose last allowed size is another does not start.
+    assert parameters.max_batch_size.value == 16  # A server does not start if the last allowed size differs.
     assert parameters.pad_variable_length_inputs
     assert parameters.batch_timeout_micros.value == 5000
     assert parameters.max_enqueued_batches.value == 100
@@ -103,14 +103,14 @@ def test_batches_have_the_sizes_that_the_model_was_warmed_up_with(batching_param
 @pytest.mark.parametrize(
     ("card", "why"),
     [
-        ({**_FIXED, "height": None, "width": None}, "clips of any size are legal"),
-        ({"batch_sizes": [1, 4]}, "clips of any size are legal"),
-        ({**_FIXED, "batch_sizes": [1]}, "for one clip a request"),
-        ({"height": 64, "width": 64}, "for one clip a request"),
-        ({}, "for one clip a request"),
+        ({**_FIXED, "height": None, "width": None}, "clips may have any size"),
+        ({"batch_sizes": [1, 4]}, "clips may have any size"),
+        ({**_FIXED, "batch_sizes": [1]}, "for one clip per request"),
+        ({"height": 64, "width": 64}, "for one clip per request"),
+        ({}, "for one clip per request"),
     ],
 )
-def test_without_a_size_or_larger_batches_requests_are_not_joined(card, why):
+def test_batching_needs_fixed_size_and_warmed_up_batches(card, why):
     files = tf_serving_config.texts({"stable": 1}, card, "2.16.2")
     assert files["batching.config"] is None
     command = yaml.safe_load(files["compose.yaml"])["services"]["cpu"]["command"]
@@ -119,14 +119,14 @@ def test_without_a_size_or_larger_batches_requests_are_not_joined(card, why):
         assert why in files[name]
 
 
-def test_metrics_are_where_prometheus_looks(monitoring_config):
+def test_metrics_path_is_the_documented_one(monitoring_config):
     config = text_format.Parse(tf_serving_config.monitoring_config(), monitoring_config())
     assert config.prometheus_config.enable
     assert config.prometheus_config.path == "/monitoring/prometheus/metrics"
 
 
 @pytest.mark.parametrize("card", [_FIXED, {}])
-def test_every_flag_is_one_that_the_server_has(card):
+def test_every_flag_is_documented(card):
     files = tf_serving_config.texts({"stable": 1}, card, "2.16.2")
     services = yaml.safe_load(files["compose.yaml"])["services"]
     assert services["cpu"]["command"] == services["gpu"]["command"]
@@ -145,7 +145,7 @@ def test_every_flag_is_one_that_the_server_has(card):
             assert files[value.rpartition("/")[2]] is not None
 
 
-def test_compose_mounts_one_folder_to_be_read_and_listens_on_this_machine_alone():
+def test_compose_mounts_read_only_and_listens_on_localhost():
     files = tf_serving_config.texts({"stable": 1}, _FIXED, "2.16.2")
     services = yaml.safe_load(files["compose.yaml"])["services"]
     for profile, image in (("cpu", "tensorflow/serving:2.16.1"), ("gpu", "tensorflow/serving:2.16.1-gpu")):
@@ -162,7 +162,7 @@ def test_compose_mounts_one_folder_to_be_read_and_listens_on_this_machine_alone(
 
 
 @pytest.mark.parametrize(("status", "healthy"), [("200 OK", True), ("404 Not Found", False), (None, False)])
-def test_the_health_check_is_the_answer_of_the_stable_version(status, healthy):
+def test_health_check_asks_the_stable_version(status, healthy):
     import http.server
     import subprocess
     import threading
@@ -198,11 +198,11 @@ def test_the_health_check_is_the_answer_of_the_stable_version(status, healthy):
 
 
 @pytest.mark.parametrize(
-    ("tensorflow", "release", "said"),
+    ("tensorflow", "release", "noted"),
     [("2.16.2", "2.16.1", False), ("2.21.0", "2.20.0", True), ("2.19.1", "2.19.0", False)],
 )
-def test_the_image_is_that_of_the_exporting_tensorflow(tensorflow, release, said):
+def test_image_matches_the_exporting_tensorflow(tensorflow, release, noted):
     assert tf_serving_config.serving_release(tensorflow) == release
     files = tf_serving_config.texts({"stable": 1}, {}, tensorflow)
     for name in ("compose.yaml", "README.md"):
-        assert (f"exported by TensorFlow {tensorflow}" in files[name]) == said
+        assert (f"exported by TensorFlow {tensorflow}" in files[name]) == noted
