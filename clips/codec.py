@@ -1,10 +1,10 @@
-"""Clips as `tf.train.SequenceExample`: frames in, frames out.
+"""Encodes frames as a clip (`tf.train.SequenceExample`) and decodes them again.
 
     example = encode_clip(frames, example_id="storm-0", media_id="storm", frame_rate=1 / 300)
     frames = decode_frames(example, ClipSpec(frames=FrameRange(min=1, max=24)))  # (time, height, width, channel)
 
-PNG, 8 or 16 bit, holds up to 4 channels without loss; what it cannot hold (more channels, float32) is stored RAW: the
-array's little-endian bytes, its dtype in the context.
+Frames of 1 to 4 channels in uint8 or uint16 are stored as PNG, others (more channels, float32) as RAW: little-endian
+array bytes, with the dtype in the context. Both are lossless.
 """
 
 import math
@@ -27,10 +27,10 @@ class BadClip(ValueError):
     """A clip that breaks the contract.
 
     Args:
-        reason: Short code, the same for every clip with this fault.
-        message: The field, what was expected and what was received.
-        clip: The clip's `example/id`; None when it has none.
-        frame: Index of the frame at fault; None when it is not one frame's.
+        reason: Short code for this kind of fault, such as `frame-count`.
+        message: The feature, the expected and the received value.
+        clip: The clip's `example/id`; None if it has none.
+        frame: Index of the bad frame; None if the fault is not in one frame.
     """
 
     def __init__(self, reason: str, message: str, clip: str | None = None, frame: int | None = None):
@@ -41,7 +41,7 @@ class BadClip(ValueError):
         self.frame = frame
 
     def __str__(self) -> str:
-        """Returns the message, headed by clip and frame."""
+        """Returns `clip id, frame index: message`."""
         clip = "clip without example/id" if self.clip is None else f"clip {self.clip}"
         place = clip if self.frame is None else f"{clip}, frame {self.frame}"
         return f"{place}: {self.message}"
@@ -62,58 +62,43 @@ def encode_clip(
     value: PixelValue | None = None,
     missing: float | None = None,
 ) -> tf.train.SequenceExample:
-    """Encodes a clip by the MediaSequence convention, without loss.
+    """Encodes a clip in the MediaSequence convention, losslessly.
 
     Args:
         frames: `(time, height, width, channel)`, uint8, uint16 or float32.
         example_id: Name of the clip.
-        media_id: Name of the recording that it was cut from.
-        frame_rate: Frames a second.
-        timestamps: `(time,)`, microseconds; from 0 at the frame rate unless given.
-        label_index: Labels of the clip, as numbers.
-        label_string: Labels of the clip, as text.
-        label_value: A number that the clip is labelled with.
-        frame_label_index: `(time,)`, a label of each frame.
-        frame_label_value: `(time,)`, a number that each frame is labelled with.
+        media_id: Name of the recording that the clip was cut from.
+        frame_rate: Frames per second.
+        timestamps: `(time,)`, microseconds; by default from 0 at the frame rate.
+        label_index: Class labels of the clip, as numbers.
+        label_string: Class labels of the clip, as text.
+        label_value: Regression label of the clip.
+        frame_label_index: `(time,)`, one class label per frame.
+        frame_label_value: `(time,)`, one regression label per frame.
         value: Physical value of a pixel.
-        missing: The pixel that stands for no value.
+        missing: Pixel value reserved for "no data".
 
     Raises:
-        ValueError: When an argument has another shape, dtype or range.
+        ValueError: If an argument has a wrong shape, dtype or range.
     """
     frames = np.asarray(frames)
-    if frames.ndim != 4 or 0 in frames.shape:
-        raise ValueError(f"frames: expected (time, height, width, channel), none of them 0, received {frames.shape}")
-    if frames.dtype.name not in _DTYPES:
-        raise ValueError(f"frames: expected one of {', '.join(_DTYPES)}, received {frames.dtype}")
-    if not (math.isfinite(frame_rate) and frame_rate > 0):
-        raise ValueError(f"frame_rate: expected a positive number of frames a second, received {frame_rate}")
+    _check_frames(frames, frame_rate)
     if timestamps is None:
         timestamps = [round(index * _MICROSECONDS / frame_rate) for index in range(len(frames))]
-    one_a_frame = {
+    per_frame = {
         "timestamps": timestamps,
         "frame_label_index": frame_label_index,
         "frame_label_value": frame_label_value,
     }
-    for name, values in one_a_frame.items():
+    for name, values in per_frame.items():
         if values is not None and len(values) != len(frames):
-            raise ValueError(f"{name}: expected one a frame, {len(frames)}, received {len(values)}")
-    _, height, width, channels = frames.shape
-    raw = channels > 4 or frames.dtype == np.float32
+            raise ValueError(f"{name}: expected {len(frames)} values, one per frame, received {len(values)}")
 
     example = tf.train.SequenceExample()
     context = example.context.feature
     context[features.EXAMPLE_ID].bytes_list.value.append(example_id.encode())
     context[features.MEDIA_ID].bytes_list.value.append(media_id.encode())
-    context[features.FORMAT].bytes_list.value.append(RAW.encode() if raw else b"PNG")
-    context[features.CHANNELS].int64_list.value.append(channels)
-    context[features.HEIGHT].int64_list.value.append(height)
-    context[features.WIDTH].int64_list.value.append(width)
     context[features.FRAME_RATE].float_list.value.append(frame_rate)
-    if raw:
-        context[features.RAW_DTYPE].bytes_list.value.append(frames.dtype.name.encode())
-    if channels in _COLORSPACES:
-        context[features.COLORSPACE].bytes_list.value.append(_COLORSPACES[channels].encode())
     if label_index:
         context[features.LABEL_INDEX].int64_list.value.extend(label_index)
     if label_string:
@@ -131,12 +116,41 @@ def encode_clip(
         lists[features.FRAME_LABEL_INDEX].feature.add().int64_list.value.append(index)
     for number in frame_label_value or ():
         lists[features.FRAME_LABEL_VALUE].feature.add().float_list.value.append(number)
-    little_endian = frames.astype(frames.dtype.newbyteorder("<"), copy=False)
-    for frame, raw_frame, timestamp in zip(frames, little_endian, timestamps, strict=True):
-        data = raw_frame.tobytes() if raw else image_codec.encode_png(frame)
-        lists[features.ENCODED].feature.add().bytes_list.value.append(data)
+    for timestamp in timestamps:
         lists[features.TIMESTAMP].feature.add().int64_list.value.append(timestamp)
+    _add_frames(example, frames)
     return example
+
+
+def _check_frames(frames: np.ndarray, frame_rate: float) -> None:
+    if frames.ndim != 4 or 0 in frames.shape:
+        raise ValueError(
+            f"frames: expected a non-empty array (time, height, width, channel), received the shape {frames.shape}"
+        )
+    if frames.dtype.name not in _DTYPES:
+        raise ValueError(f"frames: expected {', '.join(_DTYPES[:-1])} or {_DTYPES[-1]}, received {frames.dtype}")
+    if not (math.isfinite(frame_rate) and frame_rate > 0):
+        raise ValueError(f"frame_rate: expected a positive number of frames per second, received {frame_rate}")
+
+
+def _add_frames(example: tf.train.SequenceExample, frames: np.ndarray) -> None:
+    """Adds the encoded frames, and the context features that describe their format."""
+    _, height, width, channels = frames.shape
+    raw = channels > 4 or frames.dtype == np.float32
+    context = example.context.feature
+    context[features.FORMAT].bytes_list.value.append(RAW.encode() if raw else b"PNG")
+    context[features.CHANNELS].int64_list.value.append(channels)
+    context[features.HEIGHT].int64_list.value.append(height)
+    context[features.WIDTH].int64_list.value.append(width)
+    if raw:
+        context[features.RAW_DTYPE].bytes_list.value.append(frames.dtype.name.encode())
+    if channels in _COLORSPACES:
+        context[features.COLORSPACE].bytes_list.value.append(_COLORSPACES[channels].encode())
+    encoded = example.feature_lists.feature_list[features.ENCODED]
+    little_endian = frames.astype(frames.dtype.newbyteorder("<"), copy=False)
+    for frame, raw_frame in zip(frames, little_endian, strict=True):
+        data = raw_frame.tobytes() if raw else image_codec.encode_png(frame)
+        encoded.feature.add().bytes_list.value.append(data)
 
 
 def decode_frames(example: tf.train.SequenceExample, spec: ClipSpec) -> np.ndarray:
@@ -146,15 +160,18 @@ def decode_frames(example: tf.train.SequenceExample, spec: ClipSpec) -> np.ndarr
         `(time, height, width, channel)` in the clips' dtype.
 
     Raises:
-        BadClip: When a frame is not what `spec`, the clip's context or its first frame says.
+        BadClip: If a frame does not match `spec`, the clip's context or the first frame.
     """
     return np.stack(list(iterate_frames(example, spec)))
 
 
 def iterate_frames(example: tf.train.SequenceExample, spec: ClipSpec) -> Iterator[np.ndarray]:
-    """Yields the frames `(height, width, channel)` of a clip, as `decode_frames`, one in memory at a time.
+    """Yields the frames `(height, width, channel)` of a clip, one in memory at a time.
 
-    Every header is held against `spec`, the context and the first frame before its pixels are decoded.
+    Each image header is checked against `spec`, the context and the first frame before the pixels are decoded.
+
+    Raises:
+        BadClip: As for `decode_frames`.
     """
     encoded = frame_values(example, features.ENCODED, "bytes_list")
     if not encoded:
@@ -166,7 +183,7 @@ def iterate_frames(example: tf.train.SequenceExample, spec: ClipSpec) -> Iterato
 
 
 def clip_name(example: tf.train.SequenceExample) -> str | None:
-    """Returns the clip's `example/id` for messages; None when it has none."""
+    """Returns the clip's `example/id`; None if it has none."""
     if features.EXAMPLE_ID not in example.context.feature:
         return None
     values = example.context.feature[features.EXAMPLE_ID].bytes_list.value
@@ -174,7 +191,7 @@ def clip_name(example: tf.train.SequenceExample) -> str | None:
 
 
 def frame_size(example: tf.train.SequenceExample) -> tuple[int, int]:
-    """Returns height and width of the frames of a checked clip: as its context says, else as its first image does."""
+    """Returns height and width of a checked clip, from its context or else from the header of its first frame."""
     height, width = (context_value(example, name, "int64_list") for name in (features.HEIGHT, features.WIDTH))
     if height is None or width is None:
         header = image_codec.read_header(frame_values(example, features.ENCODED, "bytes_list")[0])
@@ -182,8 +199,8 @@ def frame_size(example: tf.train.SequenceExample) -> tuple[int, int]:
     return height, width
 
 
-def own_value(example: tf.train.SequenceExample) -> PixelValue | None:
-    """Returns what a clip says that its pixels stand for; None when it does not."""
+def declared_value(example: tf.train.SequenceExample) -> PixelValue | None:
+    """Returns the physical value of a pixel that the clip's context declares; None if it declares none."""
     unit = context_value(example, features.VALUE_UNIT, "bytes_list")
     scale = context_value(example, features.VALUE_SCALE, "float_list")
     offset = context_value(example, features.VALUE_OFFSET, "float_list")
@@ -197,10 +214,10 @@ def own_value(example: tf.train.SequenceExample) -> PixelValue | None:
 
 
 def context_value(example: tf.train.SequenceExample, name: str, kind: str):
-    """Returns the only value of a context feature of `kind` (`bytes_list`, ...); None when there is no such feature.
+    """Returns the value of a context feature of type `kind` (`bytes_list`, ...); None if the feature is missing.
 
     Raises:
-        BadClip: When the feature has another type, or not exactly one value.
+        BadClip: If the feature has another type, or not exactly one value.
     """
     if name not in example.context.feature:
         return None
@@ -208,15 +225,15 @@ def context_value(example: tf.train.SequenceExample, name: str, kind: str):
 
 
 def frame_values(example: tf.train.SequenceExample, name: str, kind: str) -> list:
-    """Returns the values of a feature list, one a frame.
+    """Returns the values of a feature list, one per frame.
 
     Raises:
-        BadClip: When the list is missing, or an entry has another type or not exactly one value.
+        BadClip: If the list is missing, or an entry has another type or not exactly one value.
     """
     clip = clip_name(example)
     lists = example.feature_lists.feature_list
     if name not in lists:
-        raise BadClip("missing-key", f"{name}: expected this feature list, received {sorted(lists) or 'none'}", clip)
+        raise BadClip("missing-key", f"{name}: feature list is missing; the clip has {sorted(lists) or 'none'}", clip)
     return [_only_value(feature, name, kind, clip, index) for index, feature in enumerate(lists[name].feature)]
 
 
@@ -231,7 +248,7 @@ def _only_value(feature: tf.train.Feature, name: str, kind: str, clip: str | Non
 
 
 class _Decoder:
-    """Decodes the frames of one clip, in order, and holds each against the contract first."""
+    """Decodes the frames of one clip in order; checks each against the contract first."""
 
     def __init__(self, example: tf.train.SequenceExample, spec: ClipSpec):
         self._example = example
@@ -239,9 +256,9 @@ class _Decoder:
         self._clip = clip_name(example)
         self._format = self._declared_format()
         declared = (self._context(features.HEIGHT, "int64_list"), self._context(features.WIDTH, "int64_list"))
-        # (source, height, width) that every frame must have; None is free.
+        # (source, height, width) that every frame must match; None matches any size.
         self._sizes: list[tuple[str, int | None, int | None]] = [
-            ("of the configuration", spec.height, spec.width),
+            ("in the configuration", spec.height, spec.width),
             (f"in {features.HEIGHT}, {features.WIDTH}", *declared),
         ]
         self._check_channels(features.CHANNELS, self._context(features.CHANNELS, "int64_list"), None)
@@ -263,24 +280,24 @@ class _Decoder:
         return BadClip(reason, f"{field}: {message}", self._clip, frame)
 
     def _declared_format(self) -> str | None:
-        """Returns `image/format`; None when the clip leaves it to the images themselves."""
+        """Returns `image/format`; None if the clip does not declare it."""
         received = self._text(features.FORMAT)
         legal = (RAW,) if self._spec.raw else ("PNG", "JPEG", None)
         if received not in legal:
             expected = f"{' or '.join(filter(None, legal))} for {self._spec.channels} channels of {self._spec.dtype}"
-            message = f"expected {expected}, received {received or 'no such feature'}"
+            message = f"expected {expected}, received {received or 'no value'}"
             raise self._bad("image-format", features.FORMAT, message)
         return received
 
     def _declared_raw_size(self) -> tuple[int, int]:
         dtype = self._text(features.RAW_DTYPE)
         if dtype != self._spec.dtype:
-            message = f"expected {self._spec.dtype}, received {dtype or 'no such feature'}"
+            message = f"expected {self._spec.dtype}, received {dtype or 'no value'}"
             raise self._bad("dtype", features.RAW_DTYPE, message)
         _, height, width = self._sizes[1]
         for name, size in ((features.HEIGHT, height), (features.WIDTH, width)):
             if size is None or size < 1:
-                message = f"expected the size of the RAW frames, received {'no such feature' if size is None else size}"
+                message = f"expected the size of the RAW frames, received {'no value' if size is None else size}"
                 raise self._bad("frame-size", name, message)
         assert height is not None
         assert width is not None
@@ -294,12 +311,12 @@ class _Decoder:
         try:
             header = image_codec.read_header(data)
             if self._format not in (None, header.format):
-                message = f"expected {self._format} as {features.FORMAT} says, received {header.format}"
+                message = f"expected {self._format} ({features.FORMAT}), received {header.format}"
                 raise self._bad("image-format", features.ENCODED, message, frame)
             self._check_channels(features.ENCODED, header.channels, frame)
             depth = 8 * np.dtype(self._spec.dtype).itemsize
             if header.depth != depth:
-                message = f"expected {depth} bits a channel ({self._spec.dtype}), received {header.depth}"
+                message = f"expected {depth} bits per channel ({self._spec.dtype}), received {header.depth}"
                 raise self._bad("bit-depth", features.ENCODED, message, frame)
             self._check_size(header.height, header.width, frame)
             return image_codec.decode(data, header)
@@ -330,5 +347,5 @@ class _Decoder:
                 message = f"expected {expected} pixels (height x width {source}), {received}"
                 raise self._bad("frame-size", features.ENCODED, message, frame)
         if height * width > MAX_FRAME_PIXELS:
-            message = f"expected at most {MAX_FRAME_PIXELS} pixels a frame, {received}"
+            message = f"expected at most {MAX_FRAME_PIXELS} pixels per frame, {received}"
             raise self._bad("frame-too-large", features.ENCODED, message, frame)

@@ -1,16 +1,17 @@
-"""Files by their path: local ones, and those in object stores, `s3://bucket/clips/day3/*.gz`.
+"""Opens, lists, copies and removes files, local or in object stores (`s3://bucket/clips/day3/*.gz`).
 
-    for path in stores.glob("s3://bucket/clips/*.gz"):
-        with stores.open_path(path, "rb") as file:
+    for path in filesystem.glob("s3://bucket/clips/*.gz"):
+        with filesystem.open_path(path, "rb") as file:
             ...
 
-What has a scheme is opened by Beam's file systems: TensorFlow opens no `s3://`. Endpoint and credentials are those of
-the environment (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, ...), or of Beam's flags where a pipeline has been made.
-Nothing heavy is imported for a local path.
+Beam's file systems open paths with a scheme, because TensorFlow does not open `s3://`. Endpoint and credentials come
+from the environment (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, ...), or from Beam's flags after a pipeline was made.
+Local paths import nothing heavy.
 """
 
 import contextlib
 import dataclasses
+import functools
 import glob as local_glob
 import hashlib
 import importlib.util
@@ -25,13 +26,13 @@ _S3 = "s3://"
 
 
 @dataclasses.dataclass(frozen=True, order=True)
-class Stored:
-    """A file, as a listing has it.
+class ListedFile:
+    """An entry of a file listing.
 
     Args:
-        path: Where it is.
+        path: Full path.
         size: In bytes.
-        time: Of its last change, in seconds since 1970.
+        time: Last modification, in seconds since 1970.
     """
 
     path: str
@@ -45,48 +46,48 @@ def is_remote(path: str) -> bool:
 
 
 def check_scheme(path: str) -> None:
-    """Refuses a scheme that nothing opens.
+    """Rejects a scheme that no file system opens.
 
     Raises:
-        ValueError: When it is `minio://`, which only Kubeflow Pipelines' launcher knows.
+        ValueError: If the scheme is `minio://`, which only the launcher of Kubeflow Pipelines supports.
     """
     if path.startswith("minio://"):
         raise ValueError(
-            f"expected a local path, s3:// or gs://, received {path} (MinIO is s3://, its address in AWS_ENDPOINT_URL)"
+            f"expected a local path, s3:// or gs://, received {path} (for MinIO, use s3:// and set AWS_ENDPOINT_URL)"
         )
 
 
 def open_path(path: str, mode: str) -> IO[bytes]:
-    """Opens a file, `mode` being `rb` or `wb`; in an object store it is there only once it is closed.
+    """Opens a file with mode `rb` or `wb`; a file in an object store appears when it is closed.
 
     Raises:
-        OSError: When it cannot be opened; for a remote one also from reading and writing, naming the path.
+        OSError: If the file cannot be opened. Reads and writes of remote files also raise OSError with the path.
     """
     if not is_remote(path):
         return open(path, mode)
     from apache_beam.io.filesystem import CompressionTypes
 
     system = _file_system(path)
-    # Not by its name: who reads decompresses, and tells a damaged file by that.
+    # Readers decompress themselves, so that they detect damage.
     given = {"compression_type": CompressionTypes.UNCOMPRESSED}
     with _naming(path):
         return cast(
-            IO[bytes], _Named(path, system.open(path, **given) if mode == "rb" else system.create(path, **given))
+            IO[bytes], _RemoteFile(path, system.open(path, **given) if mode == "rb" else system.create(path, **given))
         )
 
 
 def glob(pattern: str) -> list[str]:
-    """Returns the files that a pattern matches, sorted; hidden ones only when it names them.
+    """Returns the files that match a pattern, sorted; hidden files only if the pattern names them.
 
     Raises:
-        OSError: When an object store does not answer or refuses, naming the pattern.
+        OSError: If an object store cannot be reached or denies access; the message has the pattern.
     """
     if not is_remote(pattern):
         return sorted(local_glob.glob(pattern))
     return [file.path for file in _match(pattern)]
 
 
-def list_files(pattern: str) -> list[Stored]:
+def list_files(pattern: str) -> list[ListedFile]:
     """Returns the files that a pattern matches, with size and time, sorted as by `glob`.
 
     A local file that cannot be inspected, such as a broken link, has size 0.
@@ -100,25 +101,25 @@ def list_files(pattern: str) -> list[Stored]:
     for path in glob(pattern):
         try:
             stat = os.stat(path)
-            files.append(Stored(path, stat.st_size, stat.st_mtime))
+            files.append(ListedFile(path, stat.st_size, stat.st_mtime))
         except OSError:
-            files.append(Stored(path, 0, 0.0))
+            files.append(ListedFile(path, 0, 0.0))
     return files
 
 
 def exists(path: str) -> bool:
-    """Returns whether there is such a file, or locally such a folder: object stores have none."""
+    """Returns whether a file (or a local folder) exists."""
     if not is_remote(path):
         return os.path.exists(path)
     system = _file_system(path)
     with _naming(path):
         if path.startswith(_S3):
-            _ask(path)
+            _check_bucket(path)
         return system.exists(path)
 
 
 def list_below(folder: str) -> list[str]:
-    """Returns the files in a folder and below, hidden ones too, sorted, as they are called from there."""
+    """Returns the files in a folder and its subfolders, hidden files included, as sorted relative paths."""
     if is_remote(folder):
         within = f"{folder.rstrip('/')}/"
         return [file.path.removeprefix(within) for file in _match(f"{within}**", hidden=True)]
@@ -128,16 +129,16 @@ def list_below(folder: str) -> list[str]:
 
 
 def fingerprint(pattern: str) -> str:
-    """Returns what changes with the files that a pattern matches: number, names, sizes and times.
+    """Returns a digest of the files that match a pattern: their number, paths, sizes and modification times.
 
     Raises:
-        FileNotFoundError: When it matches none.
+        FileNotFoundError: If no file matches.
     """
     if is_remote(pattern):
         files = _match(pattern)
     else:
         found = [(path, os.stat(path)) for path in glob(pattern)]
-        files = [Stored(path, stat.st_size, stat.st_mtime) for path, stat in found]
+        files = [ListedFile(path, stat.st_size, stat.st_mtime) for path, stat in found]
     if not files:
         raise FileNotFoundError(f"expected files, received none that match {pattern}")
     size = sum(file.size for file in files)
@@ -146,7 +147,7 @@ def fingerprint(pattern: str) -> str:
 
 
 def total_size(files: Iterable[str]) -> int:
-    """Returns how many bytes files have together; what is not there has none."""
+    """Returns the total size of files in bytes; a missing file counts as 0."""
     size = 0
     for path in files:
         if is_remote(path):
@@ -157,7 +158,7 @@ def total_size(files: Iterable[str]) -> int:
 
 
 def copy(source: str, target: str) -> None:
-    """Copies a file; the folder that it is copied to is made where there are folders."""
+    """Copies a file; creates the target's folder if it is local."""
     if not is_remote(target):
         os.makedirs(os.path.dirname(target), exist_ok=True)
     with open_path(source, "rb") as file, open_path(target, "wb") as written:
@@ -165,18 +166,18 @@ def copy(source: str, target: str) -> None:
 
 
 def remove(paths: Iterable[str]) -> None:
-    """Removes files of an object store.
+    """Removes files from an object store.
 
     Raises:
-        OSError: When one cannot be removed.
+        OSError: If a file cannot be removed.
     """
     for path in paths:
         with _naming(path):
             _file_system(path).delete([path])
 
 
-class _Named(io.RawIOBase):
-    """A file of Beam's, whose errors name it; Beam's own are of each store's kind, and most name nothing."""
+class _RemoteFile(io.RawIOBase):
+    """A Beam file whose errors are OSErrors with the path; Beam's own differ per store, and most lack the path."""
 
     def __init__(self, path: str, file: Any):
         self._path = path
@@ -212,31 +213,38 @@ class _Named(io.RawIOBase):
                 self._file.close()
 
 
-def _match(pattern: str, hidden: bool = False) -> list[Stored]:
-    """Returns the files of an object store that a pattern matches, sorted."""
+def _match(pattern: str, hidden: bool = False) -> list[ListedFile]:
+    """Returns the files in an object store that match a pattern, sorted."""
     system = _file_system(pattern)
     with _naming(pattern):
         if pattern.startswith(_S3):
-            _ask(pattern)
+            _check_bucket(pattern)
         (result,) = system.match([pattern])
-    files = (Stored(one.path, one.size_in_bytes, one.last_updated_in_seconds) for one in result.metadata_list)
+    files = (ListedFile(one.path, one.size_in_bytes, one.last_updated_in_seconds) for one in result.metadata_list)
     hidden = hidden or "/." in pattern
-    # What ends in a slash is no file: consoles write such names to show a folder.
+    # Consoles create empty objects whose names end in a slash to show a folder.
     return sorted(file for file in files if file.path[-1] != "/" and (hidden or "/." not in file.path))
 
 
-def _ask(pattern: str) -> None:
-    """Asks S3 first: Beam takes a missing bucket for an empty one, and tries for minutes without credentials."""
-    from apache_beam.io.aws.clients.s3 import boto3_client
-
+def _check_bucket(pattern: str) -> None:
+    """Lists one key, because Beam treats a missing bucket as empty and retries for minutes without credentials."""
     bucket, _, key = pattern.removeprefix(_S3).partition("/")
     (prefix,) = re.findall(r"^[^[*?]*", key)
-    boto3_client.Client(options=_options()).client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+    environment = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+    _s3_client(environment, _options()).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+
+
+@functools.lru_cache(maxsize=1)
+def _s3_client(environment: tuple[tuple[str, str], ...], options: Any) -> Any:  # noqa: ARG001 - part of the key
+    """Returns the boto3 client that Beam would use, cached, because a new one takes 0.2 s."""
+    from apache_beam.io.aws.clients.s3 import boto3_client
+
+    return boto3_client.Client(options=options).client
 
 
 def _file_system(path: str) -> Any:
     if path.startswith(_S3) and importlib.util.find_spec("boto3") is None:
-        raise OSError(f"{path}: expected framecast[s3] to be installed, found no boto3")
+        raise OSError(f"{path}: boto3 is not installed; install framecast[s3]")
     from apache_beam.io.filesystems import FileSystems
 
     _options()
@@ -245,7 +253,7 @@ def _file_system(path: str) -> Any:
 
 
 def _options() -> Any:
-    """Returns the options of Beam's file systems; before there is a pipeline there are none, and S3 wants some."""
+    """Returns the options of Beam's file systems; sets empty ones if unset, because Beam's S3 client requires them."""
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -259,4 +267,4 @@ def _naming(path: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise OSError(f"{path}: expected a file that can be opened, received: {error}") from error
+        raise OSError(f"{path}: cannot access the file: {error}") from error

@@ -1,6 +1,6 @@
-"""One encoded frame: what its header declares, and its pixels.
+"""Reads the header and the pixels of one PNG or JPEG frame.
 
-header = read_header(data)  # Cheap, and decodes nothing: refuse a decompression bomb here.
+header = read_header(data)  # Decodes no pixels, so a decompression bomb can be rejected first.
 pixels = decode(data, header)  # (height, width, channel)
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
-# Channels by PNG colour type: gray, RGB, gray and alpha, RGBA. A palette's indices are no pixel values.
+# Channels by PNG colour type: gray, RGB, gray and alpha, RGBA. Palette indices are not pixel values.
 _PNG_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 # JPEG markers that start a frame header (SOF0 to SOF15, less DHT, JPG and DAC), and those without a length.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -24,19 +24,19 @@ _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), 
 
 
 class BadImage(ValueError):
-    """Bytes that are no readable PNG or JPEG image."""
+    """Bytes that are not a readable PNG or JPEG image."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What an image's header declares.
+    """The header of an image.
 
     Args:
-        format: PNG or JPEG.
+        format: `PNG` or `JPEG`.
         height: In pixels.
         width: In pixels.
-        channels: Of a pixel.
-        depth: Bits of a channel.
+        channels: Channels per pixel.
+        depth: Bits per channel.
     """
 
     format: str
@@ -47,10 +47,10 @@ class Header:
 
 
 def read_header(data: bytes) -> Header:
-    """Reads the header of a PNG or JPEG image, and checks a PNG's checksums (Pillow skips those of the pixels).
+    """Reads the header of a PNG or JPEG image and checks a PNG's checksums (Pillow skips those of the pixels).
 
     Raises:
-        BadImage: When the bytes are neither, are cut or damaged, or hold no plain pixel values.
+        BadImage: If the bytes are neither format, are truncated or damaged, or do not hold plain pixel values.
     """
     if data.startswith(_PNG_MAGIC):
         header = _png_header(data)
@@ -64,21 +64,21 @@ def read_header(data: bytes) -> Header:
 
 
 def decode(data: bytes, header: Header) -> np.ndarray:
-    """Decodes an image whose header has been read and found acceptable.
+    """Decodes an image whose header has been read and checked.
 
     Returns:
         `(height, width, channel)`, uint8 or uint16 by the header's depth.
 
     Raises:
-        BadImage: When the image cannot be decoded.
+        BadImage: If the image cannot be decoded.
     """
     try:
         if header.format == "PNG":
             _check_png_rows(data, header)
         deep = header.depth == 16 and header.channels > 1
         pixels = _decode_deep(data) if deep else _decode_pillow(data)
-    except Exception as error:  # Decoders raise nearly anything on damaged input.
-        raise BadImage(f"expected a whole {header.format} image, received one that does not decode: {error}") from error
+    except Exception as error:  # Decoders raise arbitrary exceptions on damaged input.
+        raise BadImage(f"cannot decode the {header.format} image: {error}") from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     expected = (header.height, header.width, header.channels)
     if pixels.shape != expected:
@@ -97,8 +97,8 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
     buffer = io.BytesIO()
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    # Runs only, as zlib suggests for PNG: .6 to .25 of the time on radar, digits and video, in no more bytes where they
-    # are gray of 8 bits, in about a tenth more where RGB or 16 bits.
+    # Run-length matching is 1.7 to 4 times as fast as the default and as small for 8-bit gray; RGB and 16 bits take
+    # about a tenth more bytes.
     image.save(buffer, "PNG", compress_type=zlib.Z_RLE)
     return buffer.getvalue()
 
@@ -111,8 +111,8 @@ def _decode_pillow(data: bytes) -> np.ndarray:
 
 
 def _decode_deep(data: bytes) -> np.ndarray:
-    # Pillow halves the depth of 16-bit images with several channels. TensorFlow reads them, but would claim the GPU
-    # of a process that only reads clips, so all others go through Pillow.
+    # Pillow reduces 16-bit images with several channels to 8 bits. TensorFlow reads them, but initializes the GPU, so
+    # every other image is decoded by Pillow.
     import tensorflow as tf
 
     with tf.device("CPU:0"):
@@ -124,12 +124,12 @@ def _png_header(data: bytes) -> Header:
     for kind, body in _png_chunks(data):
         if header is None:
             if (kind, len(body)) != (b"IHDR", 13):
-                raise BadImage(f"expected a PNG that starts with IHDR, received {kind!r}")
+                raise BadImage(f"expected IHDR as the first PNG chunk, received {kind!r}")
             width, height, depth, colour = struct.unpack_from(">IIBB", body)
             if colour not in _PNG_CHANNELS:
-                raise BadImage(f"expected a gray, RGB or RGBA PNG, received colour type {colour} (3 is a palette)")
+                raise BadImage(f"expected a gray, RGB or RGBA PNG, received colour type {colour} (type 3 is a palette)")
             header = Header("PNG", height, width, _PNG_CHANNELS[colour], depth)
-    assert header is not None  # There is a chunk, or _png_chunks raised.
+    assert header is not None  # _png_chunks yields at least one chunk or raises.
     return header
 
 
@@ -140,21 +140,23 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         length, kind = struct.unpack_from(">I4s", data, position) if position + 12 <= len(data) else (len(data), b"")
         end = position + 8 + length
         if end + 4 > len(data):
-            raise BadImage(f"expected a PNG that ends with IEND, received one cut after {len(data)} bytes")
+            raise BadImage(
+                f"expected an IEND chunk at the end of the PNG, received a file truncated at {len(data)} bytes"
+            )
         if zlib.crc32(data[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            raise BadImage(f"expected the checksum of the PNG's {kind!r} chunk to match, received a damaged chunk")
+            raise BadImage(f"checksum mismatch in the PNG's {kind!r} chunk")
         yield kind, data[position + 8 : end]
         position = end + 4
 
 
 def _check_png_rows(data: bytes, header: Header) -> None:
-    """Refuses a PNG that holds fewer rows than it declares: Pillow would leave them black."""
+    """Rejects a PNG with fewer rows than its header declares, because Pillow fills them with black."""
     chunks = list(_png_chunks(data))
     interlaced = chunks[0][1][12]
     expected = 0
     for top, left, down, right in _ADAM7 if interlaced else ((0, 0, 1, 1),):
         rows, columns = -(-max(0, header.height - top) // down), -(-max(0, header.width - left) // right)
-        # A row is headed by a byte that names its filter.
+        # Each row starts with a filter byte.
         expected += rows * (1 + -(-columns * header.channels * header.depth // 8)) if columns else 0
     packed = b"".join(body for kind, body in chunks if kind == b"IDAT")
     received = len(zlib.decompressobj().decompress(packed, expected))
@@ -166,7 +168,7 @@ def _jpeg_header(data: bytes) -> Header:
     position = 2
     while position + 4 <= len(data):
         marker = data[position + 1]
-        if data[position] != 0xFF or marker == 0xDA:  # Pixels before a frame header.
+        if data[position] != 0xFF or marker == 0xDA:  # Pixel data before a frame header.
             break
         if marker == 0xFF or marker in _JPEG_BARE:
             position += 1 if marker == 0xFF else 2
@@ -174,7 +176,7 @@ def _jpeg_header(data: bytes) -> Header:
         if marker in _JPEG_FRAMES and position + 10 <= len(data):
             depth, height, width, channels = struct.unpack_from(">BHHB", data, position + 4)
             if channels not in (1, 3):
-                raise BadImage(f"expected a JPEG of 1 or 3 channels, received {channels}")
+                raise BadImage(f"expected a JPEG with 1 or 3 channels, received {channels}")
             return Header("JPEG", height, width, channels, depth)
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    raise BadImage(f"expected a JPEG with a frame header, received none in {len(data)} bytes")
+    raise BadImage(f"no JPEG frame header found in {len(data)} bytes")

@@ -1,10 +1,10 @@
-"""What is in clip files: counts, lengths, sizes, rates, labels, and a contact sheet to look at.
+"""Summarizes clip files (counts, lengths, sizes, rates, labels) and draws a contact sheet.
 
     found = inspect(["clips/train"])
     print(found.describe())
     write_contact_sheet("sheet.png", found.samples)
 
-Frames are not decoded but for the sheet: `framecast.clips.validation` is what holds a clip against a contract.
+Only the contact sheet decodes frames; `framecast.clips.validation` checks clips against a contract.
 """
 
 import collections
@@ -26,30 +26,30 @@ from framecast.schemas import features
 from framecast.schemas.clip_spec import ClipSpec
 
 _ROWS = 8  # Clips of the contact sheet.
-_COLUMNS = 8  # Frames of each.
-_PANEL = 128  # Largest side of a frame on the sheet, in pixels.
+_COLUMNS = 8  # Frames per clip.
+_PANEL = 128  # Longer side of a frame on the sheet, in pixels.
 _GAP = 4
-_SHOWN = 10  # Faults described.
-_BAR = 40  # Widest bar of the histogram, in characters.
+_SHOWN = 10  # Faults listed.
+_BAR = 40  # Longest histogram bar, in characters.
 _BINS = 12
 
 
 @dataclasses.dataclass
 class Inspection:
-    """What was found.
+    """A summary of clip files.
 
     Args:
-        files: Files read.
-        bytes: Their size.
-        clips: Clips read.
-        frames: Their frames.
-        recordings: Different values of `clip/media_id`.
-        lengths: Clips by number of frames.
-        sizes: Clips by size of their first frame, channels, dtype and format, such as `128x128x1 uint8 PNG`.
-        rates: Clips by median time between frames, in seconds.
-        labels: Clips, or frames of frame labels, by key and class; for numbers their least and largest.
-        faults: What cannot be read, by file and record.
-        samples: A few clips, drawn at random with a fixed seed.
+        files: Number of files.
+        bytes: Total size.
+        clips: Number of readable clips.
+        frames: Number of frames in them.
+        recordings: Number of distinct `clip/media_id` values.
+        lengths: Number of clips per frame count.
+        sizes: Number of clips per frame size, channels, dtype and format, such as `128x128x1 uint8 PNG`.
+        rates: Number of clips per median frame interval in seconds.
+        labels: Per label feature, the number of clips (or frames) per class; for numbers, `least` and `largest`.
+        faults: Unreadable records and files, each with its path.
+        samples: Random clips, drawn with a fixed seed.
     """
 
     files: int = 0
@@ -65,11 +65,11 @@ class Inspection:
     samples: list[tf.train.SequenceExample] = dataclasses.field(default_factory=list, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns everything but the samples."""
+        """Returns all fields except the samples."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "samples"}
 
     def describe(self) -> str:
-        """Returns it as text for a person."""
+        """Returns the summary as text."""
         lines = [
             f"{self.files} files, {self.bytes / 1e6:.1f} MB",
             f"{self.clips} clips of {self.recordings} recordings, {self.frames} frames",
@@ -86,13 +86,13 @@ class Inspection:
 
 
 def inspect(paths: Sequence[str]) -> Inspection:
-    """Reads clip files, each whole, one record in memory at a time.
+    """Reads clip files, one record in memory at a time.
 
     Args:
-        paths: TFRecord files, folders (every file in them and below, but for hidden ones), or glob patterns.
+        paths: TFRecord files, folders (searched recursively, without hidden files) or glob patterns.
 
     Raises:
-        FileNotFoundError: When a path matches nothing.
+        FileNotFoundError: If a path matches no file.
     """
     found = Inspection()
     recordings: set[bytes] = set()
@@ -107,7 +107,7 @@ def inspect(paths: Sequence[str]) -> Inspection:
                 except ValueError as error:
                     found.faults.append(f"{path}, record {index}: {error}")
                     continue
-                # A sample of equal chances, without knowing how many will come.
+                # Reservoir sampling: the number of clips is not known in advance.
                 if len(found.samples) < _ROWS:
                     found.samples.append(example)
                 elif (place := draw.randrange(found.clips)) < _ROWS:
@@ -115,22 +115,22 @@ def inspect(paths: Sequence[str]) -> Inspection:
         except BadFile as error:
             found.faults.append(str(error))
         except OSError as error:
-            found.faults.append(f"{path}: expected a readable file, received: {error.strerror}")
+            found.faults.append(f"{path}: cannot read the file: {error.strerror}")
     found.recordings = len(recordings)
     found.lengths = dict(sorted(found.lengths.items()))
     return found
 
 
 def write_contact_sheet(path: str | os.PathLike[str], samples: Sequence[tf.train.SequenceExample]) -> None:
-    """Writes a PNG: a clip a row, frames from its first to its last.
+    """Writes a PNG with one row per clip and up to 8 frames per row.
 
-    Each clip is stretched from its least to its largest value; of 2 and of more than 4 channels the first is shown.
+    Pixel values are scaled per clip, from minimum to maximum. Of 2 or more than 4 channels, only the first is shown.
 
     Raises:
-        ValueError: When there are no samples.
+        ValueError: If there are no samples.
     """
     if not samples:
-        raise ValueError(f"{path}: expected clips to show, received none")
+        raise ValueError(f"{path}: there are no clips to show")
     rows = [_panels(example) for example in samples]
     width = max(sum(panel.width + _GAP for panel in row) for row in rows)
     height = sum(max(panel.height for panel in row) + _GAP for row in rows)
@@ -146,7 +146,7 @@ def write_contact_sheet(path: str | os.PathLike[str], samples: Sequence[tf.train
 
 
 def _add(record: bytes, found: Inspection, recordings: set[bytes]) -> tf.train.SequenceExample:
-    """Counts a clip; raises before it counts anything of a clip that it cannot read."""
+    """Adds a clip to the counts; an unreadable clip raises before any count changes."""
     try:
         example = tf.train.SequenceExample.FromString(record)
     except protobuf_message.DecodeError as error:
@@ -172,7 +172,7 @@ def _add(record: bytes, found: Inspection, recordings: set[bytes]) -> tf.train.S
 
 
 def _first_frame(example: tf.train.SequenceExample, data: bytes) -> tuple[int, int, ClipSpec, str]:
-    """Returns height, width, what the clip's contract must say, and the images' format."""
+    """Returns height, width, a matching clip contract and the image format."""
     if context_value(example, features.FORMAT, "bytes_list") == RAW.encode():
         sizes = [context_value(example, name, "int64_list") for name in (features.HEIGHT, features.WIDTH)]
         channels = context_value(example, features.CHANNELS, "int64_list")

@@ -1,4 +1,4 @@
-"""Where a clip comes from, written into its context by whoever reads the files."""
+"""Adds a clip's origin (source, recording, span) to its context."""
 
 import collections
 import os
@@ -9,25 +9,25 @@ import tensorflow as tf
 
 from framecast.schemas import features
 
-_MANY = 32  # More sources than these are no parts that anybody looks at one by one.
+_MAX_SOURCES = 32  # More slices than this are not inspected one by one.
 _SHARD = re.compile(r"(-\d{5})?-\d{5}(-of-\d{5})?$")
 
 
 def source_names(paths: Iterable[str]) -> dict[str, str]:
-    """Names the source of each file: what its name says before the number of a shard, `fmi` of `fmi-00000-of-00004.gz`.
+    """Returns the source name of each file: its name without the shard number, `fmi` for `fmi-00000-of-00004.gz`.
 
-    Of more than 32 of them the folders' names take the place; `many` where those are more than 32 too.
+    With more than 32 distinct names, folder names are used; with more than 32 folders, every source is `many`.
     """
     files = dict.fromkeys(paths)
     for name in (_stem, _folder):
         named = {path: name(path) for path in files}
-        if len(collections.Counter(named.values())) <= _MANY:
+        if len(collections.Counter(named.values())) <= _MAX_SOURCES:
             return named
     return dict.fromkeys(files, "many")
 
 
-def tag(example: tf.train.SequenceExample, source: str, recording: bytes, span: int | None = None) -> None:
-    """Writes source, recording and span into the context; an earlier ingest's go."""
+def write_origin(example: tf.train.SequenceExample, source: str, recording: bytes, span: int | None = None) -> None:
+    """Sets source, recording and span in the context, and removes those of an earlier ingest."""
     context = example.context.feature
     for name, value in ((features.SOURCE, source.encode()), (features.RECORDING, recording)):
         context[name].CopyFrom(tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])))

@@ -1,15 +1,14 @@
-"""Pixels as colours for people: frames grey, as they are or as radar displays show them; errors blue and orange."""
+"""Converts frames to grey, RGB or radar colours for display, and errors to blue and orange."""
 
 import numpy as np
 
 from framecast.schemas.clip_spec import PixelValue
 
 _TOO_LOW, _TOO_HIGH = (70, 160, 255), (255, 150, 40)
-_FULL_ERROR = 0.5  # Of the pixel range: the error from which colours stay the same.
+_FULL_ERROR = 0.5  # Share of the pixel range at which the error colour saturates.
 _MISSING = (70, 60, 60)
 
-# Reflectivity from which a colour holds, in dBZ, in the order of colours that radar displays have: blue, green, yellow,
-# red, violet from light drizzle to hail.
+# Lower bound of each colour in dBZ, as on radar displays: from blue (drizzle) to violet (hail).
 DBZ_COLOURS = (
     (-np.inf, (0, 0, 0)),
     (5, (30, 60, 110)),
@@ -31,14 +30,14 @@ DBZ_COLOURS = (
 def frame_colours(
     frame: np.ndarray, dtype: np.dtype, value: PixelValue | None = None, missing: float | None = None
 ) -> np.ndarray:
-    """Returns a frame as radar colours where its unit is dBZ, else as it is: grey or RGB.
+    """Converts a frame to radar colours if its unit is dBZ, else to grey or RGB.
 
     Args:
-        frame: `(height, width, channel)`, uint8, uint16 or float32 in [0, 1]; of 2 and of more than 3 channels the
+        frame: `(height, width, channel)`, uint8, uint16 or float32 in [0, 1]. Of 2 or more than 3 channels, only the
             first is shown.
-        dtype: The clip's, in which `value` is given.
-        value: Physical meaning of a pixel.
-        missing: Value of `frame` reserved for "no data", which gets a colour of its own.
+        dtype: The clip's dtype, which `value` refers to.
+        value: Physical value of a pixel.
+        missing: Value of `frame` reserved for "no data", shown in a separate colour.
 
     Returns:
         `(height, width, 3)` uint8.
@@ -56,13 +55,13 @@ def frame_colours(
 
 
 def error_colours(error: np.ndarray, truth: np.ndarray, missing: float | None = None) -> np.ndarray:
-    """Returns an error as blue where the forecast is too low, orange where it is too high, black where it is right.
+    """Converts an error to blue (forecast too low), orange (too high) and black (no error).
 
     Args:
-        error: `(height, width, channel)`, forecast minus truth in [-1, 1]; full colour from half of the range on. Of 3
-            channels the mean is shown, of 2 and of more than 3 the first.
-        truth: What happened, shaped as `error`.
-        missing: Value of `truth` reserved for "no data", which gets a colour of its own.
+        error: `(height, width, channel)`, forecast minus truth in [-1, 1]; the colour saturates at 0.5. Of 3 channels
+            the mean is shown, otherwise the first channel.
+        truth: The observed frame, same shape as `error`.
+        missing: Value of `truth` reserved for "no data", shown in a separate colour.
 
     Returns:
         `(height, width, 3)` uint8.
@@ -74,7 +73,7 @@ def error_colours(error: np.ndarray, truth: np.ndarray, missing: float | None = 
 
 
 def unit_range(frame: np.ndarray) -> np.ndarray:
-    """Returns pixels of any dtype in [0, 1]."""
+    """Scales pixels of any dtype to [0, 1]; NaN becomes 0."""
     return frame / np.iinfo(frame.dtype).max if np.issubdtype(frame.dtype, np.integer) else np.nan_to_num(frame)
 
 

@@ -1,4 +1,4 @@
-"""Bad clips kept aside: a TFRecord of `tf.train.Example`, one a fault, with the bytes that were read.
+"""Encodes and reads quarantined clips: one `tf.train.Example` per fault, with the original bytes.
 
 for fault in read_quarantine("quarantine-00000-of-00001.gz"):
     print(fault.file, fault.record, fault.reason, fault.message)
@@ -14,14 +14,14 @@ from framecast.clips.records import read_records
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """What is wrong with a record or a file.
+    """A bad record or file.
 
     Args:
         file: The file.
-        record: Index of the record in it.
-        reason: One word for all faults of a kind, such as `frame-count`.
-        message: The fault in full: file, record, clip and frame, what was expected and what was received.
-        data: The record as it stands in the file; empty where the file cannot be read there.
+        record: Index of the record in the file.
+        reason: Short code for this kind of fault, such as `frame-count`.
+        message: Full message: file, record, clip, frame, expected and received value.
+        data: The record's bytes; empty if they cannot be read.
     """
 
     file: str
@@ -32,7 +32,7 @@ class Fault:
 
 
 def encode_fault(fault: Fault) -> bytes:
-    """Returns the fault as a serialized `tf.train.Example`, a feature a field."""
+    """Serializes a fault as a `tf.train.Example` with one feature per field."""
     feature = {"record": tf.train.Feature(int64_list=tf.train.Int64List(value=[fault.record]))}
     for name in ("file", "reason", "message", "data"):
         value = getattr(fault, name)
@@ -42,7 +42,7 @@ def encode_fault(fault: Fault) -> bytes:
 
 
 def read_quarantine(path: str) -> Iterator[Fault]:
-    """Yields the faults in a file."""
+    """Yields the faults in a quarantine file."""
     for _, record in read_records(path):
         feature = tf.train.Example.FromString(record).features.feature
         texts = {

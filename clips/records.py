@@ -1,14 +1,13 @@
-"""TFRecord files, plain or gzip: read with every damage named by file and record.
+"""Reads and writes TFRecord files, plain or gzip; errors name the file and the record.
 
     for index, record in read_records("clips.tfrecord.gz"):
         ...
 
-TensorFlow's own readers name no record, and take a gzip file that was cut between two records for a whole one. The
-framing of a record is
+TensorFlow's readers do not name the record, and accept a gzip file truncated between two records. A record is stored as
 
     uint64 length | uint32 masked crc32c of length | byte data[length] | uint32 masked crc32c of data
 
-little-endian, see `tensorflow/core/lib/io/record_writer.h`.
+in little-endian order, see `tensorflow/core/lib/io/record_writer.h`.
 """
 
 import gzip
@@ -27,18 +26,18 @@ _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
 _CHUNK = 1 << 20
 _Stream = IO[bytes] | gzip.GzipFile
-MANIFEST = "manifest.json"  # What a conversion leaves beside the files that it wrote.
-_MAX_RECORD = 2**31 - 1  # Bytes; protobuf reads no longer message.
+MANIFEST = "manifest.json"  # Written next to the clip files by `framecast data convert`.
+_MAX_RECORD = 2**31 - 1  # Bytes; protobuf's limit for one message.
 
 
 class BadFile(ValueError):
-    """A TFRecord file that cannot be read to its end.
+    """A TFRecord file that cannot be read completely.
 
     Args:
         path: The file.
-        record: Index of the record at fault.
-        message: The damage, what was expected and what was received.
-        reason: `truncated-file`, `corrupt-file` or, where only this record is at fault, `corrupt-record`.
+        record: Index of the damaged record.
+        message: The damage: expected and received values.
+        reason: `truncated-file`, `corrupt-file`, or `corrupt-record` if the following records can still be read.
     """
 
     def __init__(self, path: str, record: int, message: str, reason: str):
@@ -49,18 +48,18 @@ class BadFile(ValueError):
         self.reason = reason
 
     def __str__(self) -> str:
-        """Returns the message, headed by file and record."""
+        """Returns `file, record index: message`."""
         return f"{self.path}, record {self.record}: {self.message}"
 
 
 def find_files(paths: Sequence[str]) -> Iterator[str]:
-    """Yields the files that paths name.
+    """Yields the files at the given paths.
 
     Args:
-        paths: Files, folders (every file in them and below, but for hidden ones and manifests), or glob patterns.
+        paths: Files, folders (searched recursively, without hidden files and manifests) or glob patterns.
 
     Raises:
-        FileNotFoundError: When a path matches nothing.
+        FileNotFoundError: If a path matches no file.
     """
     for path in paths:
         if os.path.lexists(path) and not os.path.isdir(path):
@@ -68,7 +67,7 @@ def find_files(paths: Sequence[str]) -> Iterator[str]:
         elif os.path.isdir(path):
             matches = _data_below(path)
         else:
-            # An object store has no folders: what is no file may be what the names of files begin with.
+            # Object stores have no folders: the path may be a prefix of file names.
             matches = filesystem.glob(path) or _data_below(path)
         if not matches:
             raise FileNotFoundError(f"{path}: expected files, received none")
@@ -82,16 +81,15 @@ def read_records(
 ) -> Iterator[tuple[int, bytes]]:
     """Yields `(index, record)` of a TFRecord file, one record in memory at a time.
 
-    Whether the file is gzip is told by its content. A plain file that was cut between two records cannot be told
-    from a whole one; a gzip file can.
+    Gzip is detected from the content, not the name. Truncation between two records is detected in gzip files only.
 
     Args:
         path: The file.
-        on_corrupt: Called with the fault and the bytes of a record that is not what was written, and reading goes on
-            with the next. Unless given, such a record is raised.
+        on_corrupt: Called with the error and the bytes of a record whose checksum does not match; reading continues
+            with the next record. By default, the error is raised.
 
     Raises:
-        BadFile: When the file is damaged or cut; what precedes the damage has been yielded.
+        BadFile: If the file is damaged or truncated; the records before the damage have been yielded.
     """
     path = os.fspath(path)
     with filesystem.open_path(path, "rb") as file:
@@ -116,36 +114,36 @@ def read_records(
 
 
 def write_records(path: str | os.PathLike[str], records: Iterable[bytes]) -> int:
-    """Writes a TFRecord file, gzip when its name ends in `.gz`; the same records give the same bytes.
+    """Writes a TFRecord file, gzip if its name ends in `.gz`; equal records give equal bytes.
 
     Returns:
-        How many records were written.
+        The number of records written.
     """
     path = os.fspath(path)
     with filesystem.open_path(path, "wb") as file:
         if not path.endswith(".gz"):
             return _write(file, records)
-        # Neither name nor time in the header: they would make equal data differ.
+        # A name or time in the header would make equal data differ.
         with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as stream:
             return _write(stream, records)
 
 
 def _data_below(folder: str) -> list[str]:
-    # Hidden files are being written still: what is whole has its final name.
+    # Hidden files are incomplete: writers rename them when they are done.
     names = [(name, os.path.basename(name)) for name in filesystem.list_below(folder)]
     return [os.path.join(folder, name) for name, last in names if not last.startswith(".") and last != MANIFEST]
 
 
 class _DamageError(ValueError):
-    """Damage after which nothing more can be read, told to `read_records`."""
+    """Damage that prevents reading the rest of the file."""
 
 
 class _CutError(_DamageError):
-    """The file ends within a record."""
+    """The file ends inside a record."""
 
 
 class _CorruptDataError(ValueError):
-    """A record whose data are not what was written; the next one is where it should be."""
+    """A record whose data checksum does not match; the next record can be read."""
 
     def __init__(self, message: str, data: bytes):
         super().__init__(message)
@@ -159,7 +157,7 @@ def _decompressed(file: IO[bytes], path: str) -> _Stream:
         raise BadFile(path, 0, "expected a gzip file, received 0 bytes", "truncated-file")
     if len(start) == _HEADER.size:
         length, checksum = _HEADER.unpack(start)
-        # The length of a plain file's first record may well look like gzip's magic number; not so its checksum.
+        # A first record's length can look like gzip's magic number; a matching checksum shows a plain file.
         if checksum == _masked_crc(start[:8]) and length <= _MAX_RECORD:
             return file
     return gzip.GzipFile(fileobj=file, mode="rb") if start.startswith(_GZIP_MAGIC) else file
@@ -187,7 +185,7 @@ def _read_record(stream: _Stream) -> bytes | None:
 
 
 def _read(stream: _Stream, size: int) -> bytes:
-    """Reads `size` bytes, fewer at the end; in chunks, so that a false length claims no memory."""
+    """Reads up to `size` bytes, in chunks, so that a wrong length does not allocate memory."""
     chunks = []
     while size:
         chunk = stream.read(min(size, _CHUNK))
@@ -211,9 +209,9 @@ def _masked_crc(data: bytes) -> int:
 
 
 def _describe(error: Exception) -> tuple[str, str]:
-    """Returns the message and the reason."""
+    """Returns the message and the reason code."""
     if isinstance(error, EOFError):
-        message = "cut gzip file: expected its end-of-stream marker, received the end of the file"
+        message = "truncated gzip file: expected the end-of-stream marker, received the end of the file"
         return message, "truncated-file"
     if isinstance(error, _DamageError):
         return str(error), "truncated-file" if isinstance(error, _CutError) else "corrupt-file"

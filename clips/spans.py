@@ -1,8 +1,8 @@
-"""Spans: which numbers stand in place of `{SPAN}` in the paths that exist.
+"""Finds spans: the numbers at `{SPAN}` in the paths of existing files.
 
 find_spans("clips/day{SPAN}/*.gz")  # {3: "clips/day3/*.gz", 20: "clips/day20/*.gz"}
 
-Resolved here and not by TFX: its own spans take no rolling window, and on Kubeflow Pipelines they do nothing.
+TFX's own spans are not used, because they lack rolling windows and have no effect on Kubeflow Pipelines.
 """
 
 import fnmatch
@@ -14,54 +14,54 @@ from framecast.clips import filesystem
 
 SPAN = "{SPAN}"
 
-Patterns = str | dict[int, str]  # A glob pattern, or one of each span.
+Patterns = str | dict[int, str]  # A glob pattern, or one per span.
 
-# Cannot stand in a path, and means nothing in a pattern.
+# Placeholder for `{SPAN}`: never part of a path, and not special in a pattern.
 _PLACE = "\0"
-# What writers call a file that is not whole yet, before they give it its name: beside hidden ones, as rsync's.
+# Suffixes of unfinished files; writers such as rsync use hidden files instead.
 _SUFFIXES = (".part", ".tmp", ".incomplete")
-_FOLDERS = ("beam-temp-*", "_temporary*")  # Beam's and Hadoop's, in a span's own folder.
+_FOLDERS = ("beam-temp-*", "_temporary*")  # Temporary folders of Beam and Hadoop.
 
 
 def check_pattern(pattern: str) -> None:
-    """Refuses a pattern whose `{SPAN}` would be ambiguous.
+    """Rejects a pattern in which `{SPAN}` is ambiguous.
 
     Raises:
-        ValueError: When `{SPAN}` stands there twice, or beside a wildcard, which might take some of its digits.
+        ValueError: If `{SPAN}` occurs twice, or next to a wildcard, which could match some of its digits.
     """
     if pattern.count(SPAN) > 1:
         raise ValueError(f"expected {SPAN} once, received {pattern}")
     if re.search(r"[*?\]]\{SPAN\}|\{SPAN\}[*?\[]", pattern):
-        raise ValueError(f"expected no wildcard beside {SPAN}, received {pattern}")
+        raise ValueError(f"expected no wildcard next to {SPAN}, received {pattern}")
 
 
 def check_marker(pattern: str, marker: str) -> None:
-    """Refuses a pattern of which no file of its own could say that a span is whole.
+    """Rejects a pattern that cannot have a marker file per span.
 
     Raises:
-        ValueError: When `{SPAN}` does not name a folder, or the pattern takes the marker for data.
+        ValueError: If `{SPAN}` is not in a folder's name, or the pattern matches the marker file.
     """
     folder, name = os.path.split(pattern)
     if SPAN not in folder:
-        raise ValueError(f"expected a folder of its own for each span, received {pattern}")
+        raise ValueError(f"expected a folder per span, received {pattern}")
     if SPAN in os.path.basename(folder) and fnmatch.fnmatch(marker, name):
         raise ValueError(f"expected a pattern that {marker} does not match, received {pattern}")
 
 
 def resolve(patterns: Mapping[str, str], count: int, newest: int | None = None) -> dict[str, Patterns]:
-    """Returns the patterns with `{SPAN}` replaced by the newest spans of the first of them that has it.
+    """Replaces `{SPAN}` in patterns by the newest spans of the first pattern that contains it.
 
     Args:
         patterns: Glob patterns by key, such as `data.train`.
-        count: How many spans are taken.
-        newest: No span above this number is taken; None for the newest there is.
+        count: Number of spans to use.
+        newest: Highest span number to use; None for no limit.
 
     Returns:
-        By key, the pattern; where it has `{SPAN}`, the pattern of each of the spans, lowest first.
+        Per key the pattern, or, if it contains `{SPAN}`, the pattern of each span in ascending order.
 
     Raises:
-        ValueError: When there is no span, one is written in two ways, a pattern lacks a span of the first, or an object
-            store does not answer.
+        ValueError: If there is no span, a span number has two spellings, a pattern lacks a span of the first pattern,
+            or an object store cannot be reached.
     """
     resolved: dict[str, Patterns] = {}
     window: list[int] = []
@@ -80,26 +80,27 @@ def resolve(patterns: Mapping[str, str], count: int, newest: int | None = None) 
         window = window or taken[-count:]
         if missing := [str(span) for span in window if span not in found]:
             raise ValueError(
-                f"{key}: expected files of the spans of {next(iter(patterns))}, "
+                f"{key}: expected files for each span of {next(iter(patterns))}, "
                 f"received none of span {', '.join(missing)} that match {pattern}"
             )
         resolved[key] = {span: found[span] for span in window}
     return resolved
 
 
-def newest_whole(patterns: Mapping[str, str], marker: str | None = None) -> tuple[int | None, str]:
-    """Finds the newest span that is whole: each pattern with `{SPAN}` matches files of it, none is still being written.
+def newest_complete(patterns: Mapping[str, str], marker: str | None = None) -> tuple[int | None, str]:
+    """Finds the newest complete span: each pattern with `{SPAN}` matches files of it, and none is being written.
 
     Args:
-        patterns: Glob patterns by key; the first has `{SPAN}`.
-        marker: Name of the file that says, in the folder of a span, that it is whole; without, a span is when no
-            hidden or unfinished file (`.name`, `name.part`, `name.tmp`, ...) lies beside its files.
+        patterns: Glob patterns by key; the first contains `{SPAN}`.
+        marker: Name of the file that marks a span's folder as complete. Without a marker, a span is complete if its
+            folder has no hidden or unfinished file (`.name`, `name.part`, `name.tmp`, ...).
 
     Returns:
-        `(span, why_not)`: None when no span is whole; and why newer spans are not, empty when there is none.
+        `(span, why_not)`: the span, None if none is complete; and why newer spans are incomplete, empty if there are
+        none.
 
     Raises:
-        ValueError: When there is no span at all, or one is written in two ways.
+        ValueError: If there is no span, or a span number has two spellings.
     """
     found: dict[str, dict[int, str]] = {}
     for key, pattern in patterns.items():
@@ -120,20 +121,20 @@ def newest_whole(patterns: Mapping[str, str], marker: str | None = None) -> tupl
         ]
         if not lacking:
             return span, "; ".join(reasons)
-        reasons.append(f"span {span} is not whole: {lacking[0]}")
+        reasons.append(f"span {span} is incomplete: {lacking[0]}")
     return None, "; ".join(reasons)
 
 
 def _lacking(key: str, pattern: str, own: str | None, marker: str | None) -> str | None:
-    """Returns what a span lacks to be whole; None when it lacks nothing."""
+    """Returns why a span is incomplete; None if it is complete."""
     if own is None:
-        return f"{key}: there is no file that matches {pattern}"
+        return f"{key}: no file matches {pattern}"
     if marker is not None:
         depth = next(place for place, part in enumerate(pattern.split(os.sep)) if SPAN in part)
         expected = os.path.join(os.sep.join(own.split(os.sep)[: depth + 1]), marker)
-        return None if filesystem.exists(expected) else f"{key}: there is no {expected}"
+        return None if filesystem.exists(expected) else f"{key}: {expected} is missing"
     folder, name = os.path.split(own)
-    if SPAN in os.path.basename(pattern):  # The folder holds other spans too.
+    if SPAN in os.path.basename(pattern):  # The folder is shared with other spans.
         unfinished = [f".{name}*", *(name + suffix for suffix in _SUFFIXES)]
     else:
         unfinished = [".*", *(f"*{suffix}" for suffix in _SUFFIXES), *_FOLDERS]
@@ -144,13 +145,13 @@ def _lacking(key: str, pattern: str, own: str | None, marker: str | None) -> str
 
 
 def find_spans(pattern: str) -> dict[int, str]:
-    """Returns each span's number and its own pattern, lowest first.
+    """Returns the pattern of each span by its number, in ascending order.
 
     Args:
-        pattern: A glob pattern with `{SPAN}`, which stands for digits, zero-padded or not.
+        pattern: A glob pattern with `{SPAN}`, which matches digits, zero-padded or not.
 
     Raises:
-        ValueError: When a number is written in two ways, such as `day1` and `day01`.
+        ValueError: If a number has two spellings, such as `day1` and `day01`.
     """
     parts = pattern.split(os.sep)
     (place,) = (index for index, part in enumerate(parts) if SPAN in part)
@@ -163,5 +164,5 @@ def find_spans(pattern: str) -> dict[int, str]:
         own = pattern.replace(SPAN, match[1])
         other = spans.setdefault(int(match[1]), own)
         if other != own:
-            raise ValueError(f"expected one way of writing span {int(match[1])}, received {other} and {own}")
+            raise ValueError(f"span {int(match[1])} has two spellings: {other} and {own}")
     return dict(sorted(spans.items()))

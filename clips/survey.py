@@ -1,9 +1,9 @@
-"""What is in clip files, told before anything costly is done with them: how many records, which damage, whose names.
+"""Surveys clip files before costly work: record counts, digests, damage and duplicate clip names.
 
     survey = survey_files(paths, make_pipeline, work="somewhere/.infer")
     survey.files["a.tfrecord.gz"].records, survey.faults
 
-One pass that decodes no frame. Of a clip only its name is passed on, so that memory does not hold payloads.
+Reads each file once and decodes no frames. Only clip names pass between workers, so memory holds no payloads.
 """
 
 import dataclasses
@@ -20,17 +20,17 @@ from google.protobuf.message import DecodeError
 from framecast.clips.records import BadFile, read_records
 from framecast.schemas import features
 
-Place = tuple[str, int]  # File and record.
+Place = tuple[str, int]  # File and record index.
 _FILE, _FAULT, _DUPLICATE = "file", "fault", "duplicate"
 
 
 @dataclasses.dataclass(frozen=True)
 class FileFacts:
-    """A file.
+    """Record count and digest of a file.
 
     Args:
-        records: How many whole records it holds.
-        digest: Of these, whatever the file is called and wherever it lies.
+        records: Number of readable records.
+        digest: Digest of these records, independent of the file's path.
     """
 
     records: int
@@ -39,12 +39,12 @@ class FileFacts:
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What was found.
+    """The result of a survey.
 
     Args:
-        files: Facts by path.
-        faults: Damaged files and records, each named.
-        duplicates: By file and record, what is wrong with a clip that has the name of another one before it.
+        files: Record count and digest by path.
+        faults: Messages about damaged files and records.
+        duplicates: By file and record, the message about a clip whose name an earlier clip already has.
     """
 
     files: dict[str, FileFacts]
@@ -57,8 +57,8 @@ def survey_files(paths: Sequence[str], make_pipeline: Callable[[], beam.Pipeline
 
     Args:
         paths: The files.
-        make_pipeline: Makes the Beam pipeline to run on.
-        work: A local folder, which every worker sees too, for a file of what was found.
+        make_pipeline: Returns the Beam pipeline to use.
+        work: A folder for intermediate results, accessible to this process and to every worker.
     """
     path = os.path.join(work, "survey.jsonl")
     with make_pipeline() as pipeline:
@@ -83,11 +83,11 @@ def survey_files(paths: Sequence[str], make_pipeline: Callable[[], beam.Pipeline
 
 
 def shared_names(name: bytes, places: Iterable[Place]) -> Iterator[tuple[str, int, str]]:
-    """Yields file, record and a message for each clip but the first that carries this `example/id`."""
+    """Yields file, record and message for each clip with this `example/id` except the first."""
     (path, index), *others = sorted(places)
-    expected = f"clip {name.decode(errors='replace')}: expected an {features.EXAMPLE_ID} of its own"
+    expected = f"clip {name.decode(errors='replace')}: expected a unique {features.EXAMPLE_ID}"
     for other, record in others:
-        yield other, record, f"{other}, record {record}: {expected}, received that of {path}, record {index}"
+        yield other, record, f"{other}, record {record}: {expected}, also used by {path}, record {index}"
 
 
 def _survey(path: str) -> Iterator[str | beam.pvalue.TaggedOutput]:
@@ -108,7 +108,7 @@ def _survey(path: str) -> Iterator[str | beam.pvalue.TaggedOutput]:
 
 
 def _name(record: bytes) -> Sequence[bytes]:
-    """Returns the clip's name, and nothing when it has none: what is wrong with a clip its check says."""
+    """Returns the clip's name, or nothing for a clip without one; validation reports such clips."""
     try:
         context = tf.train.SequenceExample.FromString(record).context.feature
     except DecodeError:

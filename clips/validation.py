@@ -1,6 +1,6 @@
-"""Holds a clip against the contract, whole, before anything learns from it.
+"""Validates clips against the clip contract.
 
-example = check_clip(record, spec)  # Raises BadClip, naming clip, frame, expected and received.
+example = check_clip(record, spec)  # Raises BadClip with clip, frame, expected and received value.
 """
 
 import itertools
@@ -19,13 +19,13 @@ from framecast.schemas.clip_spec import ClipSpec, LabelSpec
 
 __all__ = ["BadClip", "check_clip", "read_clips", "read_frames"]
 
-# Content by the share of zeros among the known pixels: `empty` above the first, `sparse` above the second.
+# Share of zeros among the known pixels above which content is `empty` or `sparse`.
 _EMPTY_ABOVE = 0.99
 _SPARSE_ABOVE = 0.8
-_MOVING_ABOVE = 0.1  # Motion as a share of the deviation: that of a fixed camera's noise lies far below.
+_MOVING_ABOVE = 0.1  # Motion divided by deviation; camera noise is far below.
 _MICROSECONDS = 1_000_000
 _SPACING_TOLERANCE = 0.01
-_ROUNDING = 1  # Microseconds that writing times as integers may shift a spacing by.
+_ROUNDING = 1  # Microseconds that rounding times to integers can change a spacing by.
 
 _IDENTITY = (features.EXAMPLE_ID, features.MEDIA_ID)
 _CONTEXT_KINDS = {
@@ -45,17 +45,17 @@ _CONTEXT_KINDS = {
 def read_clips(
     path: str, spec: ClipSpec, label: LabelSpec | None = None, on_bad: Callable[[ValueError], None] | None = None
 ) -> Iterator[tf.train.SequenceExample]:
-    """Yields the checked clips of a TFRecord file, one at a time.
+    """Yields the validated clips of a TFRecord file, one at a time.
 
     Args:
         path: The file.
         spec: The clip contract.
         label: As for `check_clip`.
-        on_bad: Called with what would be raised; reading goes on with the next clip, if the file can be read on.
+        on_bad: Called with each error; reading continues with the next readable clip. By default, errors are raised.
 
     Raises:
-        ValueError: At the first clip that breaks the contract, naming file and record too.
-        BadFile: When the file is damaged.
+        ValueError: If a clip breaks the contract; the message has file and record.
+        BadFile: If the file is damaged.
     """
 
     def refuse(error: ValueError, _: bytes = b"") -> None:
@@ -76,28 +76,32 @@ def read_clips(
 
 
 def check_clip(serialized: bytes, spec: ClipSpec, label: LabelSpec | None = None) -> tf.train.SequenceExample:
-    """Checks a serialized clip: its keys, times, labels, and every pixel.
+    """Validates a serialized clip: features, timestamps, labels and every pixel.
 
     Args:
         serialized: The clip.
         spec: The clip contract.
-        label: What the clip must be labelled with; labels are not looked at unless given.
+        label: The label that the clip must have; None to ignore labels.
 
     Returns:
-        The clip with facts of its raw frames added to the context: `clip/length` (int64, frames); float, over the
-        known pixels, as shares of the largest pixel value: `clip/mean`, `clip/deviation` (standard deviation) and
-        `clip/motion` (mean absolute difference between consecutive frames); `clip/empty_share` (float, share of zeros
-        among them) and, from that, `clip/content` (bytes: `empty`, `sparse` or `dense`); `clip/movement` (bytes:
-        `moving` when the motion is above a tenth of the deviation, else `still`); and `clip/class` (bytes: the clip's
-        one `clip/label/index`, `none` or `several`).
+        The clip, with these features added to the context. Floats are computed over the known pixels, divided by the
+        largest pixel value:
+
+        - `clip/length`: int64, number of frames.
+        - `clip/mean`, `clip/deviation`: float, mean and standard deviation.
+        - `clip/motion`: float, mean absolute difference between consecutive frames.
+        - `clip/empty_share`: float, share of zeros.
+        - `clip/content`: `empty`, `sparse` or `dense`, by the share of zeros.
+        - `clip/movement`: `moving` if motion is above a tenth of the deviation, else `still`.
+        - `clip/class`: the `clip/label/index`; `none` or `several` if there is not exactly one.
 
     Raises:
-        BadClip: When it breaks the contract.
+        BadClip: If the clip breaks the contract.
     """
     example, count = _check_features(serialized, spec, label)
     facts = _check_pixels(example, spec)
     context = example.context.feature
-    # A clip may come from an earlier ingest: what it says of itself is replaced, not appended to.
+    # CopyFrom replaces the values of an earlier ingest; appending would keep both.
     context[features.LENGTH].CopyFrom(tf.train.Feature(int64_list=tf.train.Int64List(value=[count])))
     zeros = facts[features.EMPTY_SHARE]
     content = "empty" if zeros > _EMPTY_ABOVE else "sparse" if zeros > _SPARSE_ABOVE else "dense"
@@ -112,13 +116,13 @@ def check_clip(serialized: bytes, spec: ClipSpec, label: LabelSpec | None = None
 
 
 def read_frames(serialized: bytes, spec: ClipSpec) -> tuple[tf.train.SequenceExample, np.ndarray]:
-    """Checks a serialized clip as `check_clip` does, for whoever wants its pixels rather than facts of them.
+    """Validates a serialized clip and returns its frames.
 
     Returns:
-        The clip as it is, and its frames `(time, height, width, channel)` in the clips' dtype.
+        The unchanged clip, and its frames `(time, height, width, channel)` in the clips' dtype.
 
     Raises:
-        BadClip: When it breaks the contract.
+        BadClip: If the clip breaks the contract.
     """
     example, _ = _check_features(serialized, spec, label=None)
     frames = decode_frames(example, spec)
@@ -129,13 +133,13 @@ def read_frames(serialized: bytes, spec: ClipSpec) -> tuple[tf.train.SequenceExa
 
 
 def _check_features(serialized: bytes, spec: ClipSpec, label: LabelSpec | None) -> tuple[tf.train.SequenceExample, int]:
-    """Checks all but the pixels; returns the clip and its number of frames."""
+    """Checks everything except the pixels; returns the clip and its number of frames."""
     example = _parse(serialized)
     clip = clip_name(example)
     for name in _IDENTITY:
         if not context_value(example, name, "bytes_list"):
-            present = "an empty one" if name in example.context.feature else "none"
-            raise BadClip("missing-key", f"{name}: expected this context feature, received {present}", clip)
+            state = "empty" if name in example.context.feature else "missing"
+            raise BadClip("missing-key", f"{name}: this context feature is {state}", clip)
     for name, kind in _CONTEXT_KINDS.items():
         context_value(example, name, kind)
     timestamps = frame_values(example, features.TIMESTAMP, "int64_list")
@@ -154,10 +158,10 @@ def _parse(serialized: bytes) -> tf.train.SequenceExample:
         example = tf.train.SequenceExample.FromString(serialized)
     except protobuf_message.DecodeError as error:
         raise BadClip("not-sequence-example", f"{expected} {len(serialized)} bytes: {error}") from error
-    # A tf.train.Example parses too: its features become the context.
+    # A tf.train.Example also parses; its features become the context.
     if not example.feature_lists.feature_list and clip_name(example) is None:
-        what = "a tf.train.Example" if example.context.feature else f"{len(serialized)} bytes without feature lists"
-        raise BadClip("not-sequence-example", f"{expected} {what}")
+        received = "a tf.train.Example" if example.context.feature else f"{len(serialized)} bytes without feature lists"
+        raise BadClip("not-sequence-example", f"{expected} {received}")
     return example
 
 
@@ -174,7 +178,7 @@ def _check_count(frames: int, timestamps: int, spec: ClipSpec, clip: str | None)
     if not spec.frames.min <= frames <= spec.frames.max:
         raise BadClip("frame-count", f"{features.ENCODED}: {legal}, received {frames}", clip)
     if timestamps != frames:
-        message = f"{features.TIMESTAMP}: expected one a frame, {frames}, received {timestamps}"
+        message = f"{features.TIMESTAMP}: expected {frames} values, one per frame, received {timestamps}"
         raise BadClip("timestamp-count", message, clip, min(frames, timestamps))
 
 
@@ -185,22 +189,20 @@ def _check_times(timestamps: list[int], frame_rate: float | None, clip: str | No
             message = f"expected more than {timestamps[frame - 1]} us, received {timestamps[frame]} us"
             raise BadClip("timestamp-order", f"{features.TIMESTAMP}: {message}", clip, frame)
     if frame_rate is not None and not (math.isfinite(frame_rate) and frame_rate > 0):
-        message = f"{features.FRAME_RATE}: expected a positive number of frames a second, received {frame_rate}"
+        message = f"{features.FRAME_RATE}: expected a positive number of frames per second, received {frame_rate}"
         raise BadClip("frame-rate", message, clip)
     if not spacings:
         return
     expected = float(np.median(spacings)) if frame_rate is None else _MICROSECONDS / frame_rate
-    source = "the clip's median" if frame_rate is None else f"{features.FRAME_RATE} {frame_rate:.6g}"
+    source = "median of the clip" if frame_rate is None else f"{features.FRAME_RATE} {frame_rate:.6g}"
     for frame, spacing in enumerate(spacings, start=1):
         if abs(spacing - expected) > _SPACING_TOLERANCE * expected + _ROUNDING:
-            message = (
-                f"expected {expected:.0f} us (1 % either way, {source}) after the frame before, received {spacing} us"
-            )
+            message = f"expected {expected:.0f} us (+-1 %, {source}) after the previous frame, received {spacing} us"
             raise BadClip("timestamp-gap", f"{features.TIMESTAMP}: {message}", clip, frame)
 
 
 def _check_value(example: tf.train.SequenceExample, spec: ClipSpec, clip: str | None) -> None:
-    """Holds what a clip says of its own pixels against the configuration; clips may say nothing."""
+    """Compares the pixel value that a clip declares, if any, with the configuration."""
     expected: dict[str, Any] = {features.MISSING: spec.missing}
     if spec.value is not None:
         expected[features.VALUE_UNIT] = spec.value.unit
@@ -216,8 +218,8 @@ def _check_value(example: tf.train.SequenceExample, spec: ClipSpec, clip: str | 
             # Clips hold float32.
             same = wanted is not None and math.isclose(received, wanted, rel_tol=1e-4, abs_tol=1e-6)
         if not same:
-            message = f"{name}: expected {'none' if wanted is None else wanted}, as the configuration says"
-            raise BadClip("pixel-value", f"{message}, received {received}", clip)
+            message = f"{name}: expected {'none' if wanted is None else wanted} (configuration), received {received}"
+            raise BadClip("pixel-value", message, clip)
 
 
 def _check_labels(example: tf.train.SequenceExample, label: LabelSpec, frames: int, clip: str | None) -> None:
@@ -234,7 +236,7 @@ def _check_labels(example: tf.train.SequenceExample, label: LabelSpec, frames: i
     if not values:
         raise BadClip("missing-label", f"{label.name}: expected a label for every {label.per}, received none", clip)
     if label.per == "frame" and len(values) != frames:
-        message = f"{label.name}: expected one a frame, {frames}, received {len(values)}"
+        message = f"{label.name}: expected {frames} values, one per frame, received {len(values)}"
         raise BadClip("label-count", message, clip, min(frames, len(values)))
     for index, value in enumerate(values):
         frame = index if label.per == "frame" else None
@@ -246,7 +248,7 @@ def _check_labels(example: tf.train.SequenceExample, label: LabelSpec, frames: i
 
 
 def _check_pixels(example: tf.train.SequenceExample, spec: ClipSpec) -> dict[str, float]:
-    """Decodes every frame, one or two in memory at a time; returns the facts of the content."""
+    """Decodes every frame, at most two in memory; returns the content features."""
     pixels = zeros = pairs = 0
     total = squares = motion = 0.0
     before: tuple[np.ndarray, np.ndarray] | None = None
@@ -279,12 +281,12 @@ def _known(frame: np.ndarray, spec: ClipSpec) -> np.ndarray:
 
 
 def _check_values(frame: np.ndarray, known: np.ndarray, clip: str | None, index: int) -> None:
-    for reason, what, bad in (
+    for reason, wanted, bad in (
         ("not-finite", "a finite value", ~np.isfinite(frame)),
         ("value-range", "a value in [0, 1]", (frame < 0) | (frame > 1)),
     ):
         bad &= known
         if bad.any():
             place = tuple(map(int, np.argwhere(bad)[0]))
-            message = f"expected {what} at (height, width, channel) {place}, received {frame[place]}"
+            message = f"expected {wanted} at (height, width, channel) {place}, received {frame[place]}"
             raise BadClip(reason, f"{features.ENCODED}: {message}", clip, index)

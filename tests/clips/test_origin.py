@@ -1,7 +1,7 @@
 import pytest
 import tensorflow as tf
 
-from framecast.clips.origin import source_names, tag
+from framecast.clips.origin import source_names, write_origin
 from framecast.schemas import features
 
 
@@ -30,11 +30,11 @@ def test_of_many_names_the_folders_stand_for_them_and_of_many_folders_one_word()
 
 def test_what_an_earlier_ingest_said_of_the_origin_is_replaced():
     example = tf.train.SequenceExample()
-    tag(example, "old", b"before", span=3)
-    tag(example, "new", b"after")
+    write_origin(example, "old", b"before", span=3)
+    write_origin(example, "new", b"after")
     context = example.context.feature
     assert context[features.SOURCE].bytes_list.value == [b"new"]
     assert context[features.RECORDING].bytes_list.value == [b"after"]
     assert features.SPAN not in context
-    tag(example, "new", b"after", span=7)
+    write_origin(example, "new", b"after", span=7)
     assert context[features.SPAN].int64_list.value == [7]

@@ -78,7 +78,7 @@ def test_a_gzip_file_cut_between_two_records_is_refused_after_them(tmp_path):
     path = tmp_path / "cut.gz"
     path.write_bytes(packer.compress(plain[:first_two]) + packer.flush(zlib.Z_FULL_FLUSH))
     read = []
-    with pytest.raises(BadFile, match=r"record 2: cut gzip file: expected its end-of-stream marker"):
+    with pytest.raises(BadFile, match=r"record 2: truncated gzip file: expected the end-of-stream marker"):
         read.extend(record for _, record in read_records(path))
     assert read == _RECORDS[:2]
 
@@ -162,7 +162,7 @@ def test_files_in_an_object_store_are_what_they_are_on_a_disk(tmp_path, bucket):
     whole = (tmp_path / "clips.tfrecord.gz").read_bytes()
     assert bucket.get("clips.tfrecord.gz") == whole
     bucket.put("cut.tfrecord.gz", whole[:-9])
-    with pytest.raises(BadFile, match=f"{bucket.uri}/cut.tfrecord.gz, record {len(_RECORDS)}: cut gzip file"):
+    with pytest.raises(BadFile, match=f"{bucket.uri}/cut.tfrecord.gz, record {len(_RECORDS)}: truncated gzip file"):
         _read(f"{bucket.uri}/cut.tfrecord.gz")
 
 

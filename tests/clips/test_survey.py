@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from framecast.clips.beam_runner import BEAM_RUNNER
+from framecast.clips.beam import BEAM_RUNNER
 from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
 from framecast.clips.survey import survey_files
@@ -45,7 +45,7 @@ def test_all_but_the_first_of_a_name_are_told_with_their_places(survey, tmp_path
     found = survey(a=[_clip("x"), b"no clip", _clip("y")], b=[_clip("y"), _clip("x"), _clip("x")])
     assert set(found.duplicates) == {(str(tmp_path / "b"), record) for record in range(3)}
     assert found.duplicates[str(tmp_path / "b"), 2] == (
-        f"{tmp_path}/b, record 2: clip x: expected an example/id of its own, received that of {tmp_path}/a, record 0"
+        f"{tmp_path}/b, record 2: clip x: expected a unique example/id, also used by {tmp_path}/a, record 0"
     )
 
 
