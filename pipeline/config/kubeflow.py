@@ -5,7 +5,7 @@ from typing import Literal
 
 import pydantic
 
-from framecast.pipeline.dag.names import COMPONENTS, OPTIONAL, check_component
+from framecast.pipeline.component_names import COMPONENTS, OPTIONAL, check_component
 from framecast.schemas.section import Section
 
 # Where input files are looked for on a cluster; the local runner has no such component.

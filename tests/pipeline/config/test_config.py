@@ -8,7 +8,7 @@ import pytest
 from framecast.pipeline.config.config import ConfigError, json_schema, load, to_yaml
 from framecast.pipeline.config.inputs import find_inputs
 
-_ROOT = pathlib.Path(__file__).parent.parent.parent
+_ROOT = pathlib.Path(__file__).parents[3]
 _TEXT = """
 data: {train: "clips/*.gz"}
 clip: {frames: {min: 8, max: 24}}
@@ -42,7 +42,7 @@ def test_paths_of_the_file_are_relative_to_it_and_those_of_overrides_to_the_curr
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["train.stesp=5"], r"radar.yaml: train.stesp: unknown key \(received 5\)"),
+        (["train.stesp=5"], r"--set train.stesp=5: train.stesp: unknown key \(received 5\)"),
         (["train.steps=0"], r"train.steps: .*greater than or equal to 1, received 0"),
         (["train.steps=many"], r"train.steps: .*integer.*received 'many'"),
         (["clip.frames.min=30"], r"clip.frames: expected max >= min, received min 30 and max 24"),

@@ -66,7 +66,7 @@ def test_eval_takes_the_spans_of_train(folder):
     ("overrides", "message"),
     [
         (["data.train=day{SPAN}/{SPAN}/*"], r"data.train: expected \{SPAN\} once, received .*/day\{SPAN\}/\{SPAN\}/\*"),
-        (["data.train=day*{SPAN}/*"], r"data.train: expected no wildcard beside \{SPAN\}, received .*/day\*\{SPAN\}"),
+        (["data.train=day*{SPAN}/*"], r"data.train: expected no wildcard next to \{SPAN\}, received .*/day\*\{SPAN\}"),
         (["data.train=day3/*", "data.spans=2"], r"data: spans: expected \{SPAN\} in data.train, received .*/day3/\*"),
         (["data.train=day3/*", "data.drift.threshold=0.5"], r"data: drift: expected \{SPAN\} in data.train, received"),
         (["data.train=day3/*", "data.eval=day{SPAN}/*"], r"data: eval: expected \{SPAN\} in data.train, received"),
@@ -77,7 +77,7 @@ def test_eval_takes_the_spans_of_train(folder):
         ),
         (
             ["data.train=day{SPAN}.gz", "data.span_done=_SUCCESS"],
-            r"data: span_done: train: expected a folder of its own for each span, received .*/day\{SPAN\}.gz",
+            r"data: span_done: train: expected a folder per span, received .*/day\{SPAN\}.gz",
         ),
         (
             ["data.train=day{SPAN}/*", "data.span_done=_SUCCESS"],
@@ -104,7 +104,7 @@ def test_what_is_wrong_is_named(folder, overrides, message):
         (["data.train=week{SPAN}/*"], r"data.train: expected files, received none that match .*/week\{SPAN\}/\*"),
         (
             ["data.eval=day{SPAN}/eval/*", "data.spans=3"],
-            r"data.eval: expected files of the spans of data.train, received none of span 20261124 that match .*eval",
+            r"data.eval: expected files for each span of data.train, received none of span 20261124 that match .*eval",
         ),
     ],
 )
@@ -115,9 +115,7 @@ def test_missing_files_are_named(folder, overrides, message):
 
 def test_a_number_written_in_two_ways_is_refused(folder):
     _touch(folder, "day03/train/a")
-    with pytest.raises(
-        ConfigError, match=r"data.train: expected one way of writing span 3, received .*/day03/.*/day3/"
-    ):
+    with pytest.raises(ConfigError, match=r"data.train: span 3 has two spellings: .*/day03/.*/day3/"):
         find_inputs(load(str(folder / "config.yaml")))
 
 
@@ -144,11 +142,11 @@ def test_no_span_above_the_newest_one_wanted_is_used(folder):
 )
 def test_a_span_is_whole_when_nothing_is_still_being_written(folder, name):
     patterns = {"data.train": f"{folder}/day{{SPAN}}/train/*", "data.eval": f"{folder}/day{{SPAN}}/eval/*"}
-    lacking = f"span 20261124 is not whole: data.eval: there is no file that matches {folder}/day{{SPAN}}/eval/*"
+    lacking = f"span 20261124 is incomplete: data.eval: no file matches {folder}/day{{SPAN}}/eval/*"
     assert newest_complete(patterns) == (10, lacking)
     _touch(folder, name)
     unfinished = folder / "/".join(name.split("/")[:3])
-    written = f"span 10 is not whole: data.train: {unfinished} is still being written"
+    written = f"span 10 is incomplete: data.train: {unfinished} is still being written"
     assert newest_complete(patterns) == (9, f"{lacking}; {written}")
     assert newest_complete({**patterns, "data.eval": f"{folder}/today/train/*"})[0] == 20261124
     os.unlink(folder / "day9" / "eval" / "a")
@@ -160,15 +158,15 @@ def test_what_is_written_of_one_span_holds_up_no_other_in_the_same_folder(tmp_pa
     span, why_not = newest_complete({"data.train": f"{tmp_path}/day{{SPAN}}.gz"})
     assert span == 3
     assert why_not == (
-        f"span 5 is not whole: data.train: {tmp_path}/day5.gz.part is still being written; "
-        f"span 4 is not whole: data.train: {tmp_path}/.day4.gz.X7q is still being written"
+        f"span 5 is incomplete: data.train: {tmp_path}/day5.gz.part is still being written; "
+        f"span 4 is incomplete: data.train: {tmp_path}/.day4.gz.X7q is still being written"
     )
 
 
 def test_with_a_marker_a_span_is_whole_when_it_has_one(folder):
     patterns = {"data.train": f"{folder}/day{{SPAN}}/train/*"}
     _touch(folder, "day9/_SUCCESS", "day9/train/a.part", "day10/train/_SUCCESS")
-    lacking = [f"span {day} is not whole: data.train: there is no {folder}/day{day}/_SUCCESS" for day in (20261124, 10)]
+    lacking = [f"span {day} is incomplete: data.train: {folder}/day{day}/_SUCCESS is missing" for day in (20261124, 10)]
     assert newest_complete(patterns, "_SUCCESS") == (9, "; ".join(lacking))
 
 
