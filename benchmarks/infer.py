@@ -111,13 +111,13 @@ def _prepare(folder: pathlib.Path, clips: str, preset: str) -> None:
     from framecast.models.networks import builders
     from framecast.pipeline.commands import check
     from framecast.pipeline.config import config
-    from framecast.pipeline.dag import dag
+    from framecast.pipeline.dag.contract import contract
 
     resolved = config.load(str(_CONFIG), [f"model.preset={preset}"])
     make_demo(folder / "clips", clips=int(clips), seed=0, size=_SIZE, frames=(_FRAMES, _FRAMES))
     keras.utils.set_random_seed(0)
     model = builders.build(resolved.model, resolved.task, resolved.clip, keras.DTypePolicy("float32"))
-    card = {"contract": dag.contract(resolved), "frame_rate": 10.0}
+    card = {"contract": contract(resolved), "frame_rate": 10.0}
     export.save(check.untrained_module(model, resolved), str(folder / "model/1"), card)
 
 
@@ -163,7 +163,7 @@ def _run_inference(folder: pathlib.Path, batch: str) -> dict[str, Any]:
     from apache_beam.ml.inference.base import ModelHandler, RunInference
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from framecast.clips.beam_runner import BEAM_RUNNER
+    from framecast.clips.beam import BEAM_RUNNER
     from framecast.clips.records import read_records
     from framecast.clips.validation import read_frames
     from framecast.serving.bulk.model import BulkModel
@@ -203,7 +203,7 @@ def _infer(folder: pathlib.Path, batch: str) -> dict[str, Any]:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from framecast.clips.beam_runner import BEAM_RUNNER
+    from framecast.clips.beam import BEAM_RUNNER
     from framecast.clips.records import find_files
     from framecast.serving.bulk import inference as bulk_inference
     from framecast.serving.exported_model import find_model

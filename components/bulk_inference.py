@@ -38,7 +38,7 @@ class BulkInferenceExecutor(base_beam_executor.BaseBeamExecutor):
     """Answers by the version that was pushed, or that serves already because the candidate is the same."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
-        """Writes the answers; or none, with the property `reason`, when the candidate lost."""
+        """Writes the answers; or none, with the property `reason`, when the candidate was rejected."""
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(input_dict["pushed_model"])
         answers = artifact_utils.get_single_instance(output_dict["answers"])
@@ -46,7 +46,7 @@ class BulkInferenceExecutor(base_beam_executor.BaseBeamExecutor):
         record = os.path.join(answers.uri, MANIFEST)
         version = property_of(pushed.mlmd_artifact, "pushed_version")
         if version is None:
-            answers.set_string_custom_property("reason", "the candidate lost")
+            answers.set_string_custom_property("reason", "the candidate was rejected")
             # Even no answers leave a file: an empty folder is lost in object stores.
             with fileio.open(record, "w") as file:
                 file.write("{}\n")

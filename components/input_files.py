@@ -42,7 +42,7 @@ def InputFiles(
     """
     given = {"data.train": train} | ({"data.eval": eval} if eval else {})
     if newest == NEWEST and spans.SPAN in train:
-        newest, why_not = spans.newest_whole(given, marker or None)
+        newest, why_not = spans.newest_complete(given, marker or None)
         if newest is None:
             raise ValueError(why_not)
     resolved = spans.resolve(given, count, None if newest == NEWEST else newest)

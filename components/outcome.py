@@ -13,7 +13,7 @@ class Outcome:
     """The end of a run that reached the Pusher.
 
     Args:
-        verdict: `pushed`, `unchanged` or `lost`.
+        verdict: `pushed`, `unchanged` or `rejected`.
         why: One sentence, or one for each threshold that was missed and for what infra validation found.
         version: The version that serves now, when the Pusher named one.
     """
@@ -41,7 +41,7 @@ def outcome(pushed: Any, infra: Any | None, verdict: Verdict | None) -> Outcome:
     reasons = [miss.describe() for miss in verdict.misses] if verdict is not None else []
     if infra is not None and (reason := property_of(infra, "reason")):
         reasons.append(reason)
-    return Outcome("lost", "; ".join(reasons), version)
+    return Outcome("rejected", "; ".join(reasons), version)
 
 
 def property_of(artifact: Any, name: str) -> Any:

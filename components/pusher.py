@@ -44,7 +44,7 @@ class PusherExecutor(executor.Executor):
         fileio.makedirs(pushed.uri)
         if not self.CheckBlessing(input_dict):
             self._MarkNotPushed(pushed)
-            pushed.set_string_custom_property("reason", "lost")
+            pushed.set_string_custom_property("reason", "rejected")
             return
         base = exec_properties.get(DIRECTORY) or _destination(exec_properties)
         model = self.GetModelPath(input_dict)

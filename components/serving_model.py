@@ -20,7 +20,8 @@ def ServingModel(
     model: OutputArtifact[standard_artifacts.Model],
     directory: Parameter[str],
     contract: Parameter[str] = "",
-    fingerprint: Parameter[str] = "",  # noqa: ARG001 - a part of the cache key
+    fingerprint: Parameter[str] = "",  # noqa: ARG001 - part of the cache key
+    code: Parameter[str] = "",  # noqa: ARG001 - part of the cache key
 ) -> None:
     """Copies the newest version under `directory` into a Model artifact.
 
@@ -32,7 +33,8 @@ def ServingModel(
         directory: Where versions are pushed to.
         contract: What candidate and serving model must share to be compared (`framecast.json`, key `contract`);
             anything is comparable when empty.
-        fingerprint: What is serving when the run starts; a part of the cache key.
+        fingerprint: Number and digest of the serving model when the run starts.
+        code: Digest of the component's code.
     """
     fileio.makedirs(model.uri)
     version = versions.newest(directory)

@@ -9,7 +9,7 @@ from framecast.models.export import module as export
 from framecast.models.networks import builders
 from framecast.pipeline.commands import check
 from framecast.pipeline.config import config as configuration
-from framecast.pipeline.dag import dag
+from framecast.pipeline.dag.contract import contract
 
 START = 1_600_000_000_000_000  # Of every clip; microseconds.
 _CONFIG = """
@@ -60,6 +60,6 @@ def model(folder, task):
         config = configuration.load(str(folder / f"{task}.yaml"))
         keras.utils.set_random_seed(0)
         built = builders.build(config.model, config.task, config.clip, keras.DTypePolicy("float32"))
-        card = {"contract": dag.contract(config), "frame_rate": 1 / 300}
+        card = {"contract": contract(config), "frame_rate": 1 / 300}
         export.save(check.untrained_module(built, config), str(base / "3"), card)
     return base

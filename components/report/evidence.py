@@ -13,7 +13,8 @@ import tensorflow as tf
 from tfx.dsl.io import fileio
 from tfx.utils import path_utils
 
-from framecast.components import clip_example_gen, tuner
+from framecast.components import tuner
+from framecast.components.clip_example_gen import summary as ingest_summary
 from framecast.components.validation_gate import component
 from framecast.evaluation.baselines import extrapolation
 from framecast.evaluation.events_spec import EventsSpec
@@ -47,7 +48,7 @@ def gather(config: dict[str, Any], record: dict[str, Any], folders: Mapping[str,
     record = dict(record)
     found: dict[str, Any] = {}
     if folder := folders.get("ClipExampleGen"):
-        found["ingest"] = _read_json(folder, clip_example_gen.SUMMARY)
+        found["ingest"] = _read_json(folder, ingest_summary.SUMMARY)
     if folder := folders.get("ValidationGate"):
         record["drift"] = _read_json(folder, component.DRIFT)
         found["validated"] = True

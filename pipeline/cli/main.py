@@ -70,8 +70,8 @@ def run(
 
     Exits with 0 when the model was pushed or nothing changed, 3 when it lost, 2 on bad usage, 1 when the run failed.
     """
+    from framecast.pipeline.component_names import check_component
     from framecast.pipeline.config import config as configuration
-    from framecast.pipeline.dag.names import check_component
     from framecast.pipeline.runs import run as runs
 
     for name in filter(None, (from_, to)):
@@ -202,11 +202,14 @@ def serve(
     if batching_parameters_file and not enable_batching:
         raise ConfigError("--batching_parameters_file: expected --enable_batching with it")
     with quiet.heavy_imports():
-        from framecast.serving.server import batching, server
-        from framecast.serving.server.model_manager import one_model, read_model_config
+        from framecast.serving.server import batching
+        from framecast.serving.server import options as server_options
+        from framecast.serving.server.model_config import one_model, read_model_config
+        from framecast.serving.server.serve import serve_forever
+        from framecast.serving.server.server import Server
 
     threads = {} if grpc_max_threads is None else {"grpc_max_threads": grpc_max_threads}
-    options = server.ServerOptions(
+    options = server_options.ServerOptions(
         batching=(
             batching.read_batching(batching_parameters_file)
             if batching_parameters_file
@@ -218,12 +221,12 @@ def serve(
         model_config_file=model_config_file,
         model_config_file_poll_wait_seconds=model_config_poll,
         allow_version_labels_for_unavailable_models=labels_of_unavailable,
-        grpc_channel_arguments=server.parse_channel_arguments(grpc_channel_arguments),
+        grpc_channel_arguments=server_options.parse_channel_arguments(grpc_channel_arguments),
         **threads,
     )
     config = one_model(model_name, model_base_path) if model_base_path else read_model_config(str(model_config_file))
 
-    def ready(running: server.Server) -> None:
+    def ready(running: Server) -> None:
         served = {name: list(running.models.versions(name)) for name in running.models.names}
         if as_json:
             print(json.dumps({"port": running.port, "models": served}), flush=True)
@@ -235,7 +238,7 @@ def serve(
                 flush=True,
             )
 
-    server.serve_forever(config, host=host, port=port, options=options, ready=ready)
+    serve_forever(config, host=host, port=port, options=options, ready=ready)
 
 
 @app.command()

@@ -1,1 +1,1 @@
-"""The DAG of components, and their cache keys."""
+"""Builds the pipeline's DAG and the cache keys of its components."""

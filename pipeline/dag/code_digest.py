@@ -1,45 +1,43 @@
-"""Digests of code, ours and the user's: part of cache keys, since TFX sees only a function's name, not its text."""
+"""Computes digests of code for cache keys, because TFX's cache sees the names of functions only, not their code.
+
+code_digest("framecast.components.trainer", "framecast.models.training.run_fn")
+"""
 
 import hashlib
-import importlib.util
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 
-import framecast.schemas
-
-_ROOT = pathlib.Path(framecast.schemas.__file__).parent.parent
+from framecast.pipeline.dag import import_closure
 
 
-def code_digest(*sources: str) -> str:
-    """Returns a digest of modules (`models/export/module.py`) and packages (`schemas`), relative to the source tree."""
-    files: list[pathlib.Path] = []
-    for source in sources:
-        path = _ROOT / source
-        files += sorted(path.rglob("*")) if path.is_dir() else [path]
-    return _digest(_ROOT, files)
-
-
-def module_digest(name: str) -> str:
-    """Returns a digest of an importable module; of its whole package where it is in one, since it may import the rest.
+def code_digest(*modules: str) -> str:
+    """Returns a digest of Framecast modules, of all modules that they import, and of their data files.
 
     Args:
-        name: Dotted name, such as `my_package.my_module`, or a file, `path/to/file.py`.
+        modules: Dotted names of what a component runs: its own module, and the module of a function that it names.
+
+    Raises:
+        ModuleNotFoundError: If a module does not exist.
     """
-    if name.endswith(".py"):
-        return _digest(pathlib.Path(name).parent, [pathlib.Path(name)])
-    spec = importlib.util.find_spec(name.partition(".")[0])
-    assert spec is not None  # It was imported before.
-    folders = [pathlib.Path(folder) for folder in spec.submodule_search_locations or ()]
-    if folders:
-        return "-".join(_digest(folder, sorted(folder.rglob("*"))) for folder in folders)
-    assert spec.origin is not None
-    file = pathlib.Path(spec.origin)
-    return _digest(file.parent, [file])
+    return _digest(import_closure.closure(*modules))
 
 
-def _digest(root: pathlib.Path, files: Iterable[pathlib.Path]) -> str:
+def builder_digest(builder: str) -> str:
+    """Returns a digest of the user's builder and of all modules that it imports, except installed packages.
+
+    Args:
+        builder: `package.module:function` or `path/file.py:function`.
+    """
+    return _digest(import_closure.closure(builder=builder.rpartition(":")[0]))
+
+
+def source_digest() -> str:
+    """Returns a digest of Framecast's whole source."""
+    return _digest(import_closure.all_files())
+
+
+def _digest(files: Mapping[str, pathlib.Path]) -> str:
     total = hashlib.sha256()
-    for file in files:
-        if file.suffix in {".py", ".pbtxt", ".jinja"}:
-            total.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
+    for name, path in sorted(files.items()):
+        total.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()[:16]

@@ -141,6 +141,7 @@ def _compile(config: Config, name: str, image: str) -> tuple[dict[str, Any], dic
         ) from error
 
     from framecast.pipeline.dag import dag
+    from framecast.pipeline.dag.runtime_parameters import runtime_parameters
 
     assert config.kubeflow.state is not None
     pipeline = dag.create_pipeline(
@@ -155,7 +156,7 @@ def _compile(config: Config, name: str, image: str) -> tuple[dict[str, Any], dic
         default_image=image, default_commands=list(ENTRY), use_pipeline_spec_2_1=True
     )
     job = tfx_runner.KubeflowV2DagRunner(config=settings).run(pipeline, write_out=False)
-    defaults = {key: parameter.default for key, parameter in dag.runtime_parameters(config).items()}
+    defaults = {key: parameter.default for key, parameter in runtime_parameters(config).items()}
     return job["pipelineSpec"], defaults
 
 

@@ -5,7 +5,9 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from framecast.components import clip_example_gen, tuner
+from framecast.components import tuner
+from framecast.components.clip_example_gen import splits as ingest_splits
+from framecast.components.clip_example_gen import summary as ingest_summary
 from framecast.components.outcome import outcome, property_of
 from framecast.components.validation_gate import component as validation_gate
 from framecast.components.validation_gate import drift
@@ -48,7 +50,7 @@ class Watcher:
             self._result.trials = tuner.read_trials(run.outputs["tuner_results"].uri)
             self._screen.say(f"  {formatting.as_options(tuner.best_values(self._result.trials))}")
         if run.name == "ClipExampleGen":
-            summary = _read_json(run.outputs["examples"].uri, clip_example_gen.SUMMARY)
+            summary = _read_json(run.outputs["examples"].uri, ingest_summary.SUMMARY)
             self._result.spans, self._result.bad_clips = summary["spans"], summary["reasons"]
             self._result.data = summary["digest"]
             for reason, count in sorted(self._result.bad_clips.items(), key=lambda pair: -pair[1]):
@@ -127,10 +129,10 @@ def _read_json(*path: str) -> Any:
 
 
 def _clips(outputs: dict[str, Any]) -> str:
-    summary = _read_json(outputs["examples"].uri, clip_example_gen.SUMMARY)
-    counts = ", ".join(f"{split} {summary['splits'][split]['clips']}" for split in clip_example_gen.SPLITS)
+    summary = _read_json(outputs["examples"].uri, ingest_summary.SUMMARY)
+    counts = ", ".join(f"{split} {summary['splits'][split]['clips']}" for split in ingest_splits.SPLITS)
     short = f", {summary['short']} too short for context + horizon, left out" if summary["short"] else ""
-    quarantine = os.path.join(outputs["examples"].uri, clip_example_gen.QUARANTINE)
+    quarantine = os.path.join(outputs["examples"].uri, ingest_summary.QUARANTINE)
     bad = f", {len(summary['bad'])} bad, in {quarantine}" if summary["bad"] else ""
     names = ", ".join(map(str, summary["spans"]))
     spans = f" of span{'s' if len(summary['spans']) > 1 else ''} {names}" if names else ""

@@ -3,7 +3,7 @@
 import importlib.metadata
 import platform
 
-from framecast.pipeline.dag.code_digest import code_digest
+from framecast.pipeline.dag.code_digest import source_digest
 
 _PACKAGES = (
     "framecast", "tfx", "tensorflow", "keras", "tensorflow-transform", "tensorflow-model-analysis",
@@ -13,7 +13,7 @@ _PACKAGES = (
 
 def code() -> str:
     """Returns a digest of our packages."""
-    return code_digest("schemas", "clips", "evaluation", "models", "serving", "components", "pipeline")
+    return source_digest()
 
 
 def packages() -> dict[str, str]:

@@ -50,6 +50,6 @@ def test_the_component_answers_by_the_version_that_serves_in_a_folder_of_its_own
 
 def test_the_component_has_no_answers_of_a_candidate_that_lost(folder, tmp_path):
     spec = InferSpec(data=str(folder / "clips"), to=str(tmp_path / "forecasts"))
-    found = _component(tmp_path, folder, spec, reason="lost")
-    assert found.get_string_custom_property("reason") == "the candidate lost"
+    found = _component(tmp_path, folder, spec, reason="rejected")
+    assert found.get_string_custom_property("reason") == "the candidate was rejected"
     assert not (tmp_path / "forecasts").exists()

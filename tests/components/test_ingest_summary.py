@@ -8,7 +8,8 @@ from tfx.types import standard_artifacts
 
 from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
-from framecast.components.clip_example_gen import ClipExampleGen, ClipExampleGenExecutor
+from framecast.components.clip_example_gen.component import ClipExampleGen
+from framecast.components.clip_example_gen.executor import ClipExampleGenExecutor
 from framecast.pipeline.config.beam import BeamSpec
 from framecast.schemas.clip_spec import ClipSpec
 

@@ -71,7 +71,7 @@ def test_a_span_that_is_still_being_written_waits_for_the_next_run(find, write):
     write("day2/_SUCCESS")
     assert find("day{SPAN}/a", marker="_SUCCESS")[1] == [2]
     write("day1/a.part")
-    with pytest.raises(ValueError, match=r"span 2 is not whole: .*/day2/b.part is still being written; span 1 is not"):
+    with pytest.raises(ValueError, match=r"span 2 is incomplete: .*/day2/b.part is still being written; span 1 is inc"):
         find("day{SPAN}/*")
 
 

@@ -14,7 +14,11 @@ from tfx.types import standard_artifacts
 
 from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
-from framecast.components.clip_example_gen import FILES, BadClipsError, ClipExampleGen, ClipExampleGenExecutor, Driver
+from framecast.components.clip_example_gen.component import ClipExampleGen
+from framecast.components.clip_example_gen.driver import ClipExampleGenDriver
+from framecast.components.clip_example_gen.executor import ClipExampleGenExecutor
+from framecast.components.clip_example_gen.parameters import FILES
+from framecast.components.clip_example_gen.summary import BadClipsError
 from framecast.components.input_files import InputFiles
 from framecast.pipeline.config.beam import BeamSpec
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
@@ -94,14 +98,16 @@ def test_a_compiled_pipeline_reads_the_newest_days_of_a_bucket(clips, store, tmp
 def test_a_cut_file_is_named_by_its_address(store, tmp_path):
     (key, *_) = store.list()
     store.put("day3/cut.gz", store.get(key)[:-20])
-    expected = re.escape(f"{store.uri}/day3/cut.gz, record ") + r"\d+: cut gzip file: expected its end-of-stream marker"
+    expected = re.escape(f"{store.uri}/day3/cut.gz, record ") + r"\d+: truncated gzip file: expected the end-of-stream"
     with pytest.raises(BadClipsError, match=expected):
         _ingest(_component(store.uri).exec_properties, tmp_path)
 
 
 def test_one_more_object_changes_what_the_ingest_is_cached_by(store):
     def keys():
-        properties = Driver(None).resolve_exec_properties(dict(_component(store.uri).exec_properties), None, None)
+        properties = ClipExampleGenDriver(None).resolve_exec_properties(
+            dict(_component(store.uri).exec_properties), None, None
+        )
         return properties["input_fingerprint"], _find(f"{store.uri}/*/*.gz", 1)
 
     first = keys()

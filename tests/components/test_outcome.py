@@ -41,14 +41,14 @@ def _artifact(kind, **properties):
             ("unchanged", "the candidate is what version 7 serves already", "7"),
         ),
         (
-            {"pushed": 0, "reason": "lost"},
+            {"pushed": 0, "reason": "rejected"},
             {},
-            ("lost", "mse at lead time 2: expected at most 0.1, received 0.5", None),
+            ("rejected", "mse at lead time 2: expected at most 0.1, received 0.5", None),
         ),
         (
-            {"pushed": 0, "reason": "lost"},
+            {"pushed": 0, "reason": "rejected"},
             {"reason": "no answer"},
-            ("lost", "mse at lead time 2: expected at most 0.1, received 0.5; no answer", None),
+            ("rejected", "mse at lead time 2: expected at most 0.1, received 0.5; no answer", None),
         ),
     ],
 )

@@ -13,7 +13,7 @@ from tfx.utils import proto_utils
 from framecast.clips import filesystem
 from framecast.components import pusher
 from framecast.components.serving_model import ServingModel
-from framecast.pipeline.dag import dag
+from framecast.pipeline.dag.contract import serving_fingerprint
 from framecast.serving import versions
 from framecast.serving.releases import releases, version_folder
 from tests.killing import Killed, kill_at
@@ -112,7 +112,7 @@ def test_a_canary_is_said_to_be_one(model, base, push):
 
 def test_a_model_that_lost_changes_nothing(model, base):
     pushed = _run(model("a"), base, blessed=0)
-    assert pushed.get_string_custom_property("reason") == "lost"
+    assert pushed.get_string_custom_property("reason") == "rejected"
     assert not base.exists()
 
 
@@ -137,11 +137,11 @@ def test_after_a_rollback_the_number_is_above_every_one_there_was(push, base, mo
 
 def test_after_a_rollback_runs_compare_with_the_version_that_was_rolled_back_to(push, base):
     first, second = push("a")["version"], push("b")["version"]
-    before = dag.serving_fingerprint(str(base))
+    before = serving_fingerprint(str(base))
     releases.rollback(str(base), _Servers())
     assert versions.newest(str(base)) == first
     assert before.startswith(f"{second}:")
-    assert dag.serving_fingerprint(str(base)).startswith(f"{first}:")
+    assert serving_fingerprint(str(base)).startswith(f"{first}:")
     artifact = standard_artifacts.Model()
     artifact.uri = str(base.parent / "compared")
     function = ServingModel.EXECUTOR_SPEC.executor_class._FUNCTION  # The component without a pipeline.
@@ -223,7 +223,7 @@ def test_a_bucket_is_pushed_to_and_compared_with_as_a_folder_is(model, bucket, t
     again = _to(bucket, model("b"))
     assert again.get_string_custom_property("reason") == "unchanged"
     assert again.get_string_custom_property("pushed_version") == str(numbers[1])
-    assert dag.serving_fingerprint(f"{bucket.uri}/serving").startswith(f"{numbers[1]}:")
+    assert serving_fingerprint(f"{bucket.uri}/serving").startswith(f"{numbers[1]}:")
     compared = _compared(bucket, tmp_path / "compared")
     assert compared.get_string_custom_property("version") == str(numbers[1])
     assert versions.digest(f"{compared.uri}/Format-Serving") == versions.digest(model("b"))

@@ -13,7 +13,9 @@ from framecast.clips.codec import encode_clip
 from framecast.clips.quarantine import read_quarantine
 from framecast.clips.records import read_records, write_records
 from framecast.clips.validation import BadClip, check_clip
-from framecast.components.clip_example_gen import BadClipsError, ClipExampleGen, ClipExampleGenExecutor
+from framecast.components.clip_example_gen.component import ClipExampleGen
+from framecast.components.clip_example_gen.executor import ClipExampleGenExecutor
+from framecast.components.clip_example_gen.summary import BadClipsError
 from framecast.pipeline.config.beam import BeamSpec
 from framecast.schemas.clip_spec import ClipSpec, LabelSpec
 

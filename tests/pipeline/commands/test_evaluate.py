@@ -20,7 +20,7 @@ from framecast.models.networks import builders
 from framecast.pipeline.commands import check
 from framecast.pipeline.commands import evaluate as evaluation
 from framecast.pipeline.config import config as configuration
-from framecast.pipeline.dag import dag
+from framecast.pipeline.dag.contract import contract
 from framecast.schemas import features
 from framecast.serving.exported_model import find_model
 from framecast.serving.predictions import extrapolation_comparison
@@ -42,7 +42,7 @@ def _export(path, folder, seed, overrides=()):
     config = configuration.load(str(path), overrides)
     keras.utils.set_random_seed(seed)
     model = builders.build(config.model, config.task, config.clip, keras.DTypePolicy("float32"))
-    export.save(check.untrained_module(model, config), str(folder), {"contract": dag.contract(config)})
+    export.save(check.untrained_module(model, config), str(folder), {"contract": contract(config)})
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from tfx.experimental.pipeline_testing import pipeline_mock
 from tfx.orchestration import metadata
 
 from framecast.clips.demo.moving_digits import make_demo
+from framecast.pipeline.component_names import COMPONENTS
 from framecast.pipeline.config import config
 from framecast.pipeline.config.inputs import find_inputs
 from framecast.pipeline.dag import code_digest, dag
-from framecast.pipeline.dag.names import COMPONENTS
 from framecast.pipeline.runs import gc, runner
 
 _PACKAGES = ("schemas", "clips", "evaluation", "models", "serving", "components", "pipeline")

@@ -9,8 +9,8 @@ from google.protobuf import json_format
 from kfp import compiler, components, dsl
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from framecast.pipeline.component_names import COMPONENTS
 from framecast.pipeline.config.config import ConfigError, load
-from framecast.pipeline.dag.names import COMPONENTS
 from framecast.pipeline.kubeflow.compile import ENTRY, compile_pipeline, pipeline_name, write
 
 _IMAGE = "registry.example/framecast:1"

@@ -1,4 +1,4 @@
-"""The components' names, in the order of running, for whoever asks for a part of the DAG."""
+"""Names the pipeline's components, in the order in which they run."""
 
 import difflib
 
@@ -17,15 +17,15 @@ COMPONENTS = (
     "Pusher",
     "Report",
 )
-# In the DAG only where the configuration asks for it.
+# Only in the pipeline if the configuration has `tune` or `infer`.
 OPTIONAL = ("Tuner", "BulkInference")
 
 
 def check_component(name: str, names: tuple[str, ...] = (*COMPONENTS, *OPTIONAL)) -> None:
-    """Refuses what is no component's name.
+    """Checks that a component has this name.
 
     Raises:
-        ValueError: Naming the closest.
+        ValueError: If none has; the message suggests the closest name.
     """
     if name in names:
         return

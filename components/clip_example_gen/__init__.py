@@ -1,0 +1,1 @@
+"""ClipExampleGen: reads clips, validates every frame, and splits the clips by recording."""

@@ -1,0 +1,1 @@
+"""Builds the components of each stage of the pipeline: data, training, release."""
