@@ -1,4 +1,4 @@
-"""An exported model found again: its folder, and the contract that its card says it was made under.
+"""Finds an exported model and reads the contract on its card.
 
 model = find_model("work/serving/radar")
 model.version, model.clip, model.task
@@ -18,16 +18,17 @@ from framecast.serving import versions
 
 
 @dataclasses.dataclass(frozen=True)
-class Exported:
-    """An exported model.
+class ExportedModel:
+    """An exported model and its contract.
 
     Args:
-        folder: Of the SavedModel.
+        folder: Folder of the SavedModel.
         clip: The clip contract.
-        task: What it was trained for (`framecast.models.spec.TaskSpec`).
-        events: The events that its `evaluate` signature counts.
-        contract: What two models must share to be compared, these three and what is summed, as the card has it.
-        frame_rate: Frames a second; None when unknown.
+        task: The task it was trained for, a `framecast.models.spec.TaskSpec`.
+        events: The events that its `evaluate` signature counts; None for none.
+        contract: The contract as stored on the card: clip, task, events, summed outputs and slicing features. Two
+            models are comparable if their contracts match.
+        frame_rate: Frames per second; None if unknown.
     """
 
     folder: str
@@ -39,37 +40,37 @@ class Exported:
 
     @property
     def horizon(self) -> int:
-        """Lead times of a forecast; 0 for another task."""
+        """Number of lead times of a forecast; 0 for other tasks."""
         return getattr(self.task, "horizon", 0)
 
     @property
-    def shortest(self) -> int:
-        """Fewest frames of a clip that it answers about."""
+    def min_frames(self) -> int:
+        """Fewest frames of a clip that the model accepts."""
         return self.task.context.min if self.task.kind == "forecast" else self.task.min_frames
 
     @property
     def version(self) -> int:
-        """Number of the version; 0 for a model that is in no folder of versions."""
+        """Version number; 0 if the folder's name is no number."""
         number = os.path.basename(os.path.normpath(self.folder))
         return int(number) if number.isdigit() else 0
 
     @property
     def name(self) -> str:
-        """What it is called: the folder of versions, or else its own."""
-        parent, own = os.path.split(os.path.normpath(self.folder))
-        return os.path.basename(parent) if self.version else own
+        """Name of the folder of versions; of the model's folder if it is not in one."""
+        parent, name = os.path.split(os.path.normpath(self.folder))
+        return os.path.basename(parent) if self.version else name
 
 
-def find_model(path: str) -> Exported:
+def find_model(path: str) -> ExportedModel:
     """Finds a model and reads its card.
 
     Args:
-        path: An exported model, such as one version of it, or a folder of numbered versions, of which the newest
-            complete one is taken.
+        path: Folder of an exported model, or a folder of numbered versions for the newest complete one.
 
     Raises:
-        FileNotFoundError: When there is no model.
-        ValueError: When its card lacks the contract, or it sums or is sliced by something else than this framecast is.
+        FileNotFoundError: If there is no model.
+        ValueError: If the card has no contract, or the model was exported by an incompatible Framecast version, which
+            sums other outputs or slices by other features.
     """
     folder = path
     if not versions.is_model(path):
@@ -78,18 +79,18 @@ def find_model(path: str) -> Exported:
             raise FileNotFoundError(f"{path}: expected an exported model or a folder of versions, received none")
         folder = versions.path(path, version)
     card = versions.read_card(folder)
-    where = os.path.join(folder, versions.CARD)
+    card_path = os.path.join(folder, versions.CARD)
     if "contract" not in card:
-        raise ValueError(f"{where}: expected the contract of a model exported by framecast, received none")
+        raise ValueError(f"{card_path}: expected the contract of a model exported by Framecast, received none")
     contract = json.loads(card["contract"])
     clip, task = ClipSpec.model_validate(contract["clip"]), parse_task(contract["task"])
     events = EventsSpec.model_validate(contract["events"]) if contract["events"] else None
     for key, expected in (("outputs", registry.outputs_of(task.kind, events)), ("slices", features.SLICES)):
         received = contract.get(key, [])
         if received != list(expected):
-            differing = sorted(set(expected) ^ set(received))
+            differing = ", ".join(sorted(set(expected) ^ set(received))) or "their order"
             raise ValueError(
-                f"{where}: {key}: expected a model that is evaluated as this framecast does, received one of another "
-                f"framecast: {', '.join(differing) or 'another order'}"
+                f"{card_path}: exported by an incompatible Framecast version; export it again ({key} differ in "
+                f"{differing})"
             )
-    return Exported(folder, clip, task, events, contract, card.get("frame_rate"))
+    return ExportedModel(folder, clip, task, events, contract, card.get("frame_rate"))

@@ -1,10 +1,10 @@
-"""The gRPC methods of TensorFlow Serving that client and embedded server share.
+"""Defines the gRPC methods of TensorFlow Serving, for the client and the embedded server.
 
-    predict = protos.PREDICT.stub(grpc.insecure_channel(address))
+    predict = rpc.PREDICT.stub(grpc.insecure_channel(address))
     response = predict(predict_pb2.PredictRequest(...), timeout=5)
 
-Built from the message modules alone: under protobuf 6 the service modules of `tensorflow-serving-api` 2.19
-(`prediction_service_pb2`, `model_service_pb2`) fail to import, and the messages do not.
+Uses only the message modules of `tensorflow-serving-api`, because its service modules (`prediction_service_pb2`,
+`model_service_pb2`) fail to import in release 2.19 under protobuf 6.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2, predict_pb2
 
-# gRPC's default limit of 4 MiB is less than one batch of clips.
+# gRPC's default limit of 4 MiB is less than a batch of clips.
 ANY_SIZE = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
@@ -26,7 +26,7 @@ class Method:
         service: Full name of the service.
         name: Name of the method.
         request: Message class of the request.
-        response: Message class of the answer.
+        response: Message class of the response.
     """
 
     service: str
@@ -66,13 +66,13 @@ RELOAD = Method(
 
 
 def handlers(
-    behaviours: Mapping[Method, Callable[[Any, grpc.ServicerContext], Any]],
+    calls: Mapping[Method, Callable[[Any, grpc.ServicerContext], Any]],
 ) -> tuple[grpc.GenericRpcHandler, ...]:
-    """Returns what `grpc.Server.add_generic_rpc_handlers` takes to answer each method with its function."""
+    """Returns the handlers for `grpc.Server.add_generic_rpc_handlers` that answer each method with its function."""
     services: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
-    for method, behaviour in behaviours.items():
+    for method, call in calls.items():
         services.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
-            behaviour,
+            call,
             request_deserializer=method.request.FromString,
             response_serializer=method.response.SerializeToString,
         )

@@ -1,6 +1,9 @@
-"""The folder of numbered model versions that TensorFlow Serving watches, a local one or one in an object store.
+"""Finds and reads numbered model versions, in a local folder or an object store, as TensorFlow Serving lays them out.
 
-Nothing heavy is imported for a local path: a command that is given a wrong folder says so within a second.
+newest = versions.newest("work/serving/radar")
+card = versions.read_card(versions.path("work/serving/radar", newest))
+
+Imports nothing heavy, so that a command fails within a second if it is given a wrong folder.
 """
 
 import hashlib
@@ -11,16 +14,16 @@ from typing import Any
 from framecast.clips import filesystem
 
 CARD = os.path.join("assets.extra", "framecast.json")
-MODEL = "saved_model.pb"  # A version that has it is whole.
+MODEL = "saved_model.pb"  # A version that has this file is complete.
 
 
 def newest(directory: str) -> int | None:
-    """Returns the highest complete version under `directory`; None when there is none."""
+    """Returns the highest complete version in `directory`; None if there is none."""
     if filesystem.is_remote(directory):
         names = [model.split("/")[-2] for model in filesystem.glob(os.path.join(directory, "*", MODEL))]
     else:
-        there = os.listdir(directory) if os.path.isdir(directory) else []
-        names = [name for name in there if is_model(os.path.join(directory, name))]
+        entries = os.listdir(directory) if os.path.isdir(directory) else []
+        names = [name for name in entries if is_model(os.path.join(directory, name))]
     return max((int(name) for name in names if name.isdigit()), default=None)
 
 
@@ -30,12 +33,12 @@ def path(directory: str, version: int) -> str:
 
 
 def is_model(folder: str) -> bool:
-    """Tells whether a folder holds a whole exported model."""
+    """Checks whether a folder holds a complete exported model."""
     return filesystem.exists(os.path.join(folder, MODEL))
 
 
 def read_card(model: str) -> dict[str, Any]:
-    """Returns `assets.extra/framecast.json` of an exported model; empty when the model was not made by us."""
+    """Reads `assets.extra/framecast.json` of an exported model; empty if Framecast did not export the model."""
     card = os.path.join(model, CARD)
     if not filesystem.exists(card):
         return {}
@@ -44,7 +47,7 @@ def read_card(model: str) -> dict[str, Any]:
 
 
 def digest(model: str) -> str:
-    """Returns a digest over names and bytes of all files of an exported model."""
+    """Returns the SHA-256 of the names and contents of all files of an exported model, as hexadecimal digits."""
     total = hashlib.sha256()
     for name in filesystem.list_below(model):
         total.update(name.encode() + b"\0")

@@ -1,8 +1,10 @@
-"""What a client asks a served model, and what it makes of the answers, whoever carries them.
+"""Builds a client's requests and reads the responses, without I/O, for both the blocking and the asyncio client.
 
-Each method is a generator that yields `(method, request)` and is sent the response, or is thrown the `grpc.RpcError`
-that the call ended with; what it returns is the result. So `serving.client.client` has the blocking and the asyncio
-form of everything, and this is written once.
+    exchange = ClientProtocol("radar", label=None, max_batch=32).forecast(clips)
+    method, request = next(exchange)  # Then exchange.send(response), until StopIteration carries the forecasts.
+
+An exchange is a generator that yields `(method, request)`. It is sent the response, or is thrown the `grpc.RpcError` of
+the call, and returns the result.
 """
 
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
@@ -25,19 +27,19 @@ _T = TypeVar("_T")
 Exchange = Generator[tuple[rpc.Method, Any], Any, _T]
 
 
-class Conversation:
-    """A client's side of its talk with one model.
+class ClientProtocol:
+    """The exchanges of a client with one model.
 
     Args:
         model: Name of the model.
-        label: Label of the version that is asked, such as `stable`; the newest unless given.
+        label: Label of the version, such as `stable`; None for the newest version.
         max_batch: Most clips in a request.
 
     Raises:
-        ValueError: When `max_batch` is below 1.
+        ValueError: If `max_batch` is below 1.
 
     Attributes:
-        version: Version that gave the last answer; None before it.
+        version: Version of the last response; None before the first.
     """
 
     def __init__(self, model: str, label: str | None, max_batch: int):
@@ -47,28 +49,28 @@ class Conversation:
         self.max_batch = max_batch
         self._model = model
         self._label = label
-        self._kept: ModelMetadata | None = None
+        self._metadata: ModelMetadata | None = None
 
     def metadata(self) -> Exchange[ModelMetadata]:
-        """Asks what the served version declares, and keeps it."""
+        """Requests the metadata of the served version, and keeps them."""
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        self._address(request.model_spec)
-        self._kept = read_metadata((yield rpc.METADATA, request))
-        return self._kept
+        self._set_model(request.model_spec)
+        self._metadata = read_metadata((yield rpc.METADATA, request))
+        return self._metadata
 
     def check(self, clips: Sequence[np.ndarray], first: int = 0) -> Exchange[None]:
-        """Holds clips against what the model declares; the first has the number `first` in messages."""
-        kept = self._kept
+        """Checks clips against the model's inputs; the first clip is number `first` in error messages."""
+        known = self._metadata
         try:
-            return check_clips(clips, self._model, kept or (yield from self.metadata()), first)
+            return check_clips(clips, self._model, known or (yield from self.metadata()), first)
         except ValueError:
-            if kept is None:
+            if known is None:
                 raise
-        # Another version may serve by now: what is refused is refused by that one.
+        # Another version may be served by now, which may accept the clips.
         check_clips(clips, self._model, (yield from self.metadata()), first)
 
     def answer(self, clips: Sequence[np.ndarray], first: int = 0) -> Exchange[list[Outputs]]:
-        """Asks about clips given as arrays; see `framecast.serving.client.client.Client.answer`."""
+        """Requests all outputs for clips given as arrays; see `framecast.serving.client.client.Client.answer`."""
         yield from self.check(clips, first)
 
         def inputs(batch: list[int]) -> dict[str, Any]:
@@ -87,12 +89,12 @@ class Conversation:
         ]
 
     def forecast(self, clips: Sequence[np.ndarray]) -> Exchange[list[np.ndarray]]:
-        """Asks for forecasts of clips given as arrays."""
+        """Requests forecasts for clips given as arrays."""
         return self._forecasts((yield from self.answer(clips)))
 
     def forecast_examples(self, examples: Sequence[bytes]) -> Exchange[list[np.ndarray]]:
-        """Asks for forecasts of clips given as serialized SequenceExamples."""
-        # Only clips of one size can share a request.
+        """Requests forecasts for clips given as serialized SequenceExamples."""
+        # Only clips of equal size can share a request.
         sizes = [_example_size(number, example) for number, example in enumerate(examples)]
         answers = yield from self._in_batches(
             sizes, "serve_examples", lambda batch: {"examples": [examples[number] for number in batch]}
@@ -102,14 +104,14 @@ class Conversation:
     def _in_batches(
         self, keys: Sequence[Hashable], signature_name: str, inputs: Callable[[list[int]], dict[str, Any]]
     ) -> Exchange[list[Outputs]]:
-        """Returns the outputs for each item, asked for in batches of items with one key."""
+        """Returns the outputs for each item, requested in batches of items with equal keys."""
         answers: list[Outputs] = [{} for _ in keys]
         for batch in _batches(keys, self.max_batch):
             request = predict_request(inputs(batch), model=self._model, signature_name=signature_name)
-            self._address(request.model_spec)
+            self._set_model(request.model_spec)
             response: predict_pb2.PredictResponse = yield rpc.PREDICT, request
             self.version = response.model_spec.version.value
-            if self._kept is not None and self._kept.version != self.version:
+            if self._metadata is not None and self._metadata.version != self.version:
                 yield from self.metadata()
             for name, tensor in response.outputs.items():
                 for number, value in zip(batch, tf.make_ndarray(tensor), strict=True):
@@ -117,15 +119,15 @@ class Conversation:
         return answers
 
     def _check_again(self, clips: Sequence[np.ndarray], first: int) -> Exchange[None]:
-        """Raises what is wrong with the clips for the version that refused them, if it is not the one known."""
-        known = self._kept
+        """Checks clips again after the server refused them, if another version is served than the known one."""
+        known = self._metadata
         metadata = yield from self.metadata()
         if known is None or known.version != metadata.version:
             check_clips(clips, self._model, metadata, first)
 
     def _is_series(self, output: str) -> bool:
-        """Whether TensorFlow Serving may have left an output as long as what it padded the clip to."""
-        signature = self._kept.signatures.get(SIGNATURE) if self._kept else None
+        """Checks whether an output has a time axis, which TensorFlow Serving may have padded."""
+        signature = self._metadata.signatures.get(SIGNATURE) if self._metadata else None
         return signature is not None and output in signature.outputs and signature.outputs[output].is_series
 
     def _forecasts(self, answers: list[Outputs]) -> list[np.ndarray]:
@@ -133,38 +135,38 @@ class Conversation:
             if "forecast" not in outputs:
                 raise ValueError(
                     f"model {self._model} version {self.version}: expected the output forecast, received "
-                    f"{sorted(outputs)}: answer() returns those"
+                    f"{sorted(outputs)}; answer() returns these"
                 )
         return [outputs["forecast"] for outputs in answers]
 
-    def _address(self, spec: model_pb2.ModelSpec) -> None:
+    def _set_model(self, spec: model_pb2.ModelSpec) -> None:
         spec.name = self._model
         if self._label is not None:
             spec.version_label = self._label
 
 
-class Neighbours:
-    """Gathers consecutive clips of one size and dtype into batches.
+class SizeBatcher:
+    """Groups consecutive clips of equal size and dtype into batches.
 
     Args:
-        most: Clips in a batch.
+        max_batch: Most clips in a batch.
     """
 
-    def __init__(self, most: int):
-        self._most = most
+    def __init__(self, max_batch: int):
+        self._max_batch = max_batch
         self._held: list[np.ndarray] = []
         self._first = 0
 
     def add(self, clip: np.ndarray) -> Iterator[tuple[int, list[np.ndarray]]]:
-        """Takes the next clip; yields `(number of the first clip, clips)` of a batch that is complete, if one is."""
+        """Adds the next clip; yields `(number of the first clip, clips)` of each batch that it completes."""
         if self._held and _kind(self._held[0]) != _kind(clip):
             yield from self.rest()
         self._held.append(clip)
-        if len(self._held) == self._most:
+        if len(self._held) == self._max_batch:
             yield from self.rest()
 
     def rest(self) -> Iterator[tuple[int, list[np.ndarray]]]:
-        """Yields what is held, if there is anything, as a batch."""
+        """Yields the incomplete batch, if there is one."""
         if self._held:
             first, held = self._first, self._held
             self._first, self._held = first + len(held), []
@@ -172,18 +174,18 @@ class Neighbours:
 
 
 def _kind(clip: Any) -> tuple[Any, Any]:
-    """Returns shape and dtype; None of what is no array, and will be refused."""
+    """Returns shape and dtype; None for an object that is no array, which the checks refuse later."""
     return getattr(clip, "shape", None), getattr(clip, "dtype", None)
 
 
-def _batches(keys: Sequence[Hashable], most: int) -> Iterator[list[int]]:
-    """Yields lists of at most `most` positions whose keys are equal, in order of first appearance."""
+def _batches(keys: Sequence[Hashable], max_batch: int) -> Iterator[list[int]]:
+    """Yields lists of at most `max_batch` positions with equal keys, in order of first appearance."""
     positions: dict[Hashable, list[int]] = {}
     for position, key in enumerate(keys):
         positions.setdefault(key, []).append(position)
     for equal in positions.values():
-        for start in range(0, len(equal), most):
-            yield equal[start : start + most]
+        for start in range(0, len(equal), max_batch):
+            yield equal[start : start + max_batch]
 
 
 def _example_size(number: int, serialized: bytes) -> tuple[int, ...]:

@@ -1,4 +1,8 @@
-"""What a served model declares of itself through GetModelMetadata, and clips held against it."""
+"""Reads the signatures of a served model from GetModelMetadata, and checks clips against them.
+
+metadata = read_metadata(response)
+check_clips(clips, "radar", metadata)
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,8 +14,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 
 SIGNATURE = "serving_default"
 _AXES = ("time", "height", "width", "channel")
-# Frames have more axes, and a number a clip has fewer.
-_SERIES_RANKS = (2, 3)
+_SERIES_RANKS = (2, 3)  # `(batch, time)` and `(batch, time, classes)`: frames have more axes, scalars fewer.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +23,7 @@ class TensorSpec:
 
     Args:
         dtype: NumPy name of the dtype; `object` for strings.
-        shape: Sizes, `None` where free; `None` altogether when even the rank is free.
+        shape: Sizes, `None` for a free axis; `None` in place of the tuple if the rank is free.
     """
 
     dtype: str
@@ -28,7 +31,7 @@ class TensorSpec:
 
     @property
     def is_series(self) -> bool:
-        """Whether it is one value, or one vector, a frame: `(batch, time)` or `(batch, time, classes)`, time free."""
+        """Whether there is a scalar or vector per frame: `(batch, time)` or `(batch, time, classes)`, time free."""
         return self.shape is not None and len(self.shape) in _SERIES_RANKS and self.shape[1] is None
 
 
@@ -42,14 +45,14 @@ class Signature:
 
 @dataclasses.dataclass(frozen=True)
 class ModelMetadata:
-    """What a served version declares: its number, and its signatures by name."""
+    """The number of a served version, and its signatures by name."""
 
     version: int
     signatures: Mapping[str, Signature]
 
 
 def read_metadata(response: get_model_metadata_pb2.GetModelMetadataResponse) -> ModelMetadata:
-    """Returns what a server answered, decoded."""
+    """Decodes the response of GetModelMetadata."""
     signatures = get_model_metadata_pb2.SignatureDefMap()
     response.metadata["signature_def"].Unpack(signatures)
     return ModelMetadata(
@@ -57,22 +60,22 @@ def read_metadata(response: get_model_metadata_pb2.GetModelMetadataResponse) -> 
         signatures={
             name: Signature(inputs=_specs(signature.inputs), outputs=_specs(signature.outputs))
             for name, signature in signatures.signature_def.items()
-            if signature.method_name  # The graph's initialisation is listed too, and is no signature to call.
+            if signature.method_name  # The graph's initializer is listed too, but cannot be called.
         },
     )
 
 
 def check_clips(clips: Sequence[np.ndarray], model: str, metadata: ModelMetadata, first: int = 0) -> None:
-    """Holds clips against the inputs that a model declares.
+    """Checks clips against the inputs of a model.
 
     Args:
-        clips: What should be arrays `(time, height, width, channel)` of the declared dtype.
-        model: Name of the model, for messages.
-        metadata: What it declares.
-        first: Number of the first clip, for messages.
+        clips: Arrays `(time, height, width, channel)` in the model's dtype; anything else is refused.
+        model: Name of the model, for error messages.
+        metadata: Metadata of the model.
+        first: Number of the first clip, for error messages.
 
     Raises:
-        ValueError: When the model takes no frames, or a clip does not fit.
+        ValueError: If the model does not take frames, or a clip has the wrong type, dtype or shape.
     """
     signature = metadata.signatures.get(SIGNATURE)
     found = sorted(signature.inputs) if signature else "no such signature"

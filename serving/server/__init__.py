@@ -1,1 +1,1 @@
-"""The embedded server, which behaves like TensorFlow Serving."""
+"""Provides the embedded server, which behaves like TensorFlow Serving."""
