@@ -1,4 +1,4 @@
-"""Clips to break."""
+"""A valid clip and its contract, for tests to modify."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from framecast.schemas.clip_spec import ClipSpec, FrameRange
 
 @pytest.fixture
 def spec():
-    """The contract that `example` fulfils."""
+    """The contract that `example` meets."""
     return ClipSpec(frames=FrameRange(min=2, max=8))
 
 
@@ -21,5 +21,5 @@ def frames():
 
 @pytest.fixture
 def example(frames):
-    """A legal clip, a fresh one each test."""
+    """A valid clip."""
     return encode_clip(frames, example_id="storm-0", media_id="storm", frame_rate=10.0)

@@ -1,4 +1,4 @@
-"""Clips survive the round trip, and outside readers see the same pixels."""
+"""Tests that encoding is lossless and that Pillow and TensorFlow read the same pixels."""
 
 import io
 import struct
@@ -33,7 +33,7 @@ def _encoded(example):
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
-def test_round_trip_loses_nothing(dtype, channels):
+def test_round_trip_is_lossless(dtype, channels):
     frames = _random(dtype, channels)
     decoded = decode_frames(_encode(frames), ClipSpec(channels=channels, dtype=dtype, frames=_RANGE))
     assert decoded.dtype == frames.dtype
@@ -41,7 +41,7 @@ def test_round_trip_loses_nothing(dtype, channels):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pillow_reads_the_same_8_bit_pixels(channels):
+def test_pillow_reads_same_8_bit_pixels(channels):
     frames = _random("uint8", channels)
     for data, frame in zip(_encoded(_encode(frames)), frames, strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), frame.squeeze())
@@ -50,13 +50,13 @@ def test_pillow_reads_the_same_8_bit_pixels(channels):
 @pytest.mark.parametrize(
     ("dtype", "channels"), [("uint8", 2), ("uint8", 4), ("uint16", 1), ("uint16", 3), ("uint16", 4)]
 )
-def test_tensorflow_reads_the_same_png_pixels(dtype, channels):
+def test_tensorflow_reads_same_png_pixels(dtype, channels):
     frames = _random(dtype, channels)
     for data, frame in zip(_encoded(_encode(frames)), frames, strict=True):
         np.testing.assert_array_equal(tf.io.decode_png(data, dtype=tf.as_dtype(dtype)), frame)
 
 
-def test_tensorflow_reads_the_same_raw_pixels():
+def test_tensorflow_reads_same_raw_pixels():
     frames = _random("float32", 7)
     for data, frame in zip(_encoded(_encode(frames)), frames, strict=True):
         np.testing.assert_array_equal(tf.reshape(tf.io.decode_raw(data, tf.float32), frame.shape), frame)
@@ -68,7 +68,7 @@ def test_big_endian_arrays_are_written_little_endian():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (5, 9), (16, 17)])
-def test_interlaced_png_frames_decode(size):
+def test_interlaced_png_decodes(size):
     frame = np.random.default_rng(0).integers(0, 256, (*size, 1), np.uint8)
     data = _adam7(frame[..., 0])
     np.testing.assert_array_equal(tf.io.decode_png(data), frame)
@@ -78,7 +78,7 @@ def test_interlaced_png_frames_decode(size):
 
 
 def _adam7(frame):
-    """Writes an interlaced gray PNG; Pillow cannot."""
+    """Returns an interlaced gray PNG; Pillow cannot write one."""
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
     rows = b"".join(
         b"\0" + row.tobytes() for top, left, down, right in passes for row in frame[top::down, left::right] if row.size
@@ -91,7 +91,7 @@ def _adam7(frame):
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
-def test_jpeg_frames_decode_as_pillow_decodes_them(example, spec):
+def test_jpeg_decodes_like_pillow(example, spec):
     ramp = np.linspace(0, 255, 30).reshape(6, 5).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(ramp).save(buffer, "JPEG", quality=90)
@@ -103,7 +103,7 @@ def test_jpeg_frames_decode_as_pillow_decodes_them(example, spec):
     assert np.abs(decoded[0, ..., 0].astype(int) - ramp).max() < 16
 
 
-def test_an_outside_reader_finds_the_mediasequence_keys():
+def test_tensorflow_parses_mediasequence_features():
     example = _encode(_random("uint8", 3), frame_rate=4.0, label_index=[2, 5], label_string=["rain", "hail"])
     context, sequence = tf.io.parse_single_sequence_example(
         example.SerializeToString(),
@@ -147,14 +147,18 @@ def test_an_outside_reader_finds_the_mediasequence_keys():
         (
             np.zeros((3, 4, 4), np.uint8),
             {},
-            r"frames: expected \(time, height, width, channel\).* received \(3, 4, 4\)",
+            r"frames: expected .* \(time, height, width, channel\), received the shape \(3, 4, 4\)",
         ),
-        (np.zeros((0, 4, 4, 1), np.uint8), {}, r"frames: expected .* none of them 0, received \(0, 4, 4, 1\)"),
-        (np.zeros((3, 4, 4, 1), np.int64), {}, r"frames: expected one of uint8, uint16, float32, received int64"),
+        (np.zeros((0, 4, 4, 1), np.uint8), {}, r"frames: expected a non-empty array .* the shape \(0, 4, 4, 1\)"),
+        (np.zeros((3, 4, 4, 1), np.int64), {}, r"frames: expected uint8, uint16 or float32, received int64"),
         (np.zeros((3, 4, 4, 1), np.uint8), {"frame_rate": 0.0}, r"frame_rate: expected a positive .* received 0\.0"),
-        (np.zeros((3, 4, 4, 1), np.uint8), {"timestamps": [1]}, r"timestamps: expected one a frame, 3, received 1"),
+        (
+            np.zeros((3, 4, 4, 1), np.uint8),
+            {"timestamps": [1]},
+            r"timestamps: expected 3 values, one per frame, received 1",
+        ),
     ],
 )
-def test_what_is_no_clip_is_not_encoded(frames, arguments, message):
+def test_invalid_argument_is_rejected(frames, arguments, message):
     with pytest.raises(ValueError, match=message):
         _encode(frames, **arguments)

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Tests atomic writes of local files."""
 
 import os
 
@@ -39,8 +39,16 @@ def test_file_is_synced_before_its_rename(tmp_path, monkeypatch):
     assert events == ["fsync", "replace", "fsync"]
 
 
-def test_killed_writers_part_is_overwritten(tmp_path):
+def test_part_of_killed_writer_is_overwritten(tmp_path):
     (tmp_path / "run.json.part").write_text("left by a killed process, and longer")
     files.write_whole(tmp_path / "run.json", "{}")
     assert (tmp_path / "run.json").read_text() == "{}"
     assert os.listdir(tmp_path) == ["run.json"]
+
+
+def test_other_part_path_is_used(tmp_path):
+    with files.replacing(tmp_path / "clips.gz", part=tmp_path / "unfinished.gz") as part:
+        assert part == tmp_path / "unfinished.gz"
+        part.write_bytes(b"clips")
+    assert (tmp_path / "clips.gz").read_bytes() == b"clips"
+    assert os.listdir(tmp_path) == ["clips.gz"]

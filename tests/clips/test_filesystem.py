@@ -1,4 +1,4 @@
-"""Files in an S3 that runs here, seen through ours and through boto3, and the same files on a disk."""
+"""Tests files in a local S3 server against boto3 and against the same files on disk."""
 
 import importlib.util
 import os
@@ -17,20 +17,20 @@ def both(bucket, tmp_path):
         bucket.put(key, key.encode())
         (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / key).write_bytes(key.encode())
-    bucket.put("day1/")  # As a console marks a folder.
+    bucket.put("day1/")  # Consoles create such objects to show a folder.
     return bucket.uri, str(tmp_path)
 
 
 @pytest.mark.parametrize(
     "pattern", ["day1/*.gz", "*/a.gz", "day?/[ab].gz", "day[0-9]*/*", "day1/.*.gz", "day1/a.gz", "day1/none*", "none"]
 )
-def test_a_pattern_matches_in_a_bucket_what_it_matches_in_a_folder(both, pattern):
+def test_glob_matches_alike_in_bucket_and_folder(both, pattern):
     remote, local = both
     found = [os.path.relpath(path, local) for path in filesystem.glob(f"{local}/{pattern}") if not os.path.isdir(path)]
     assert filesystem.glob(f"{remote}/{pattern}") == [f"{remote}/{path}" for path in found]
 
 
-def test_what_lies_below_is_listed_alike(both):
+def test_listing_is_alike_in_bucket_and_folder(both):
     remote, local = both
     assert filesystem.list_below(remote) == filesystem.list_below(local) == sorted(_KEYS)
     assert filesystem.list_below(f"{remote}/day1/") == filesystem.list_below(f"{local}/day1/")
@@ -39,14 +39,14 @@ def test_what_lies_below_is_listed_alike(both):
     assert not filesystem.exists(f"{remote}/day1/none.gz")
 
 
-def test_sizes_add_up_and_what_is_not_there_has_none(both):
+def test_total_size_counts_missing_files_as_zero(both):
     for base in both:
         files = [f"{base}/{key}" for key in _KEYS]
         assert filesystem.total_size([*files, f"{base}/none"]) == sum(map(len, _KEYS))
     assert filesystem.total_size([]) == 0
 
 
-def test_bytes_are_written_and_read_as_they_are(bucket):
+def test_bytes_round_trip(bucket):
     data = bytes(range(256)) * 60_000  # More than one part of an upload.
     with filesystem.open_path(f"{bucket.uri}/a.gz", "wb") as file:
         file.write(data)
@@ -57,7 +57,7 @@ def test_bytes_are_written_and_read_as_they_are(bucket):
         assert file.read() == data
 
 
-def test_copies_go_both_ways(bucket, tmp_path):
+def test_copy_to_and_from_bucket(bucket, tmp_path):
     (tmp_path / "a").write_bytes(b"model")
     filesystem.copy(str(tmp_path / "a"), f"{bucket.uri}/1/a")
     filesystem.copy(f"{bucket.uri}/1/a", str(tmp_path / "below" / "a"))
@@ -66,7 +66,7 @@ def test_copies_go_both_ways(bucket, tmp_path):
     assert bucket.list() == []
 
 
-def test_a_fingerprint_changes_with_the_files_that_match_and_not_otherwise(both, bucket):
+def test_fingerprint_changes_only_with_matching_files(both, bucket):
     remote, _ = both
     first = filesystem.fingerprint(f"{remote}/day1/*.gz")
     bucket.put("day1/a.txt")
@@ -80,7 +80,7 @@ def test_a_fingerprint_changes_with_the_files_that_match_and_not_otherwise(both,
         filesystem.fingerprint(f"{remote}/none")
 
 
-def test_a_file_that_is_gone_is_named(both, bucket):
+def test_deleted_file_is_named(both, bucket):
     path = f"{both[0]}/day1/a.gz"
     with filesystem.open_path(path, "rb") as file:
         bucket.client.delete_object(Bucket=bucket.name, Key="day1/a.gz")
@@ -90,12 +90,12 @@ def test_a_file_that_is_gone_is_named(both, bucket):
         filesystem.open_path(path, "rb")
 
 
-def test_a_bucket_that_is_not_there_is_not_an_empty_one(bucket):
+def test_missing_bucket_raises(bucket):
     with pytest.raises(OSError, match=r"s3://nowhere/a\*: .*NoSuchBucket"):
         filesystem.glob("s3://nowhere/a*")
 
 
-def test_missing_credentials_are_told_at_once(bucket, monkeypatch):
+def test_missing_credentials_raise_without_retry(bucket, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -105,13 +105,13 @@ def test_missing_credentials_are_told_at_once(bucket, monkeypatch):
         filesystem.glob(f"{bucket.uri}/*")
 
 
-def test_a_missing_package_is_named(monkeypatch):
+def test_missing_boto3_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(OSError, match=r"s3://bucket/a: expected framecast\[s3\] to be installed, found no boto3"):
+    with pytest.raises(OSError, match=r"s3://bucket/a: boto3 is not installed; install framecast\[s3\]"):
         filesystem.glob("s3://bucket/a")
 
 
 @pytest.mark.parametrize("path", ["ftp://host/a", "minio://bucket/a"])
-def test_a_scheme_that_nothing_opens_is_named(path):
+def test_unsupported_scheme_is_named(path):
     with pytest.raises(OSError, match=f"{path}: .*nable to get filesystem"):
         filesystem.glob(path)

@@ -1,4 +1,4 @@
-"""What is in clip files, held against what was written into them."""
+"""Tests the summary of clip files against the clips that were written."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def _clip(number, frames, **changes):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Six clips in two files: four gray ones of 3 to 6 frames with labels, a 16-bit one and one of 6 float channels."""
+    """Six clips in two files: four labelled gray clips of 3 to 6 frames, one 16-bit clip, one with 6 float channels."""
     gray = [
         _clip(
             n, np.full((n + 3, 8, 10, 1), 40 * n, np.uint8), label_index=[n % 2], frame_label_value=[float(n)] * (n + 3)
@@ -33,7 +33,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_everything_is_counted(folder):
+def test_summary_matches_written_clips(folder):
     found = inspect([str(folder)])
     assert (found.files, found.clips, found.frames, found.recordings) == (2, 6, 3 + 4 + 5 + 6 + 5 + 5, 3)
     assert found.bytes == sum(path.stat().st_size for path in folder.rglob("*.tfrecord*"))
@@ -48,7 +48,7 @@ def test_everything_is_counted(folder):
         assert part in text
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_counted(folder):
+def test_faults_are_listed_and_other_clips_counted(folder):
     write_records(folder / "c.tfrecord.gz", [b"", _clip(9, np.zeros((3, 8, 10, 1), np.uint8)), b"no clip"])
     (folder / "d.txt").write_text("no TFRecord")
     (folder / "e").symlink_to("gone")
@@ -62,7 +62,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_counted(folder):
         inspect([str(folder / "nothing*")])
 
 
-def test_the_contact_sheet_shows_first_and_last_frames(folder, tmp_path):
+def test_contact_sheet_shows_first_and_last_frame(folder, tmp_path):
     frames = np.zeros((20, 16, 32, 1), np.uint8)
     frames[0, :, :16] = 255
     frames[-1, :, 16:] = 100

@@ -1,3 +1,5 @@
+"""Tests source names and the origin features of clips."""
+
 import pytest
 import tensorflow as tf
 
@@ -16,11 +18,11 @@ from framecast.schemas import features
         ("-00001.gz", "-00001"),
     ],
 )
-def test_a_source_is_a_files_name_without_the_number_of_its_shard(path, name):
+def test_source_is_file_name_without_shard_number(path, name):
     assert source_names([path]) == {path: name}
 
 
-def test_of_many_names_the_folders_stand_for_them_and_of_many_folders_one_word():
+def test_many_sources_fall_back_to_folder_names():
     few = [f"day{number % 3}/storm{number}.gz" for number in range(33)]
     assert set(source_names(few).values()) == {"day0", "day1", "day2"}
     assert len(set(source_names(few[:32]).values())) == 32
@@ -28,7 +30,7 @@ def test_of_many_names_the_folders_stand_for_them_and_of_many_folders_one_word()
     assert set(source_names(many).values()) == {"many"}
 
 
-def test_what_an_earlier_ingest_said_of_the_origin_is_replaced():
+def test_origin_of_earlier_ingest_is_replaced():
     example = tf.train.SequenceExample()
     write_origin(example, "old", b"before", span=3)
     write_origin(example, "new", b"after")

@@ -1,4 +1,4 @@
-"""TFRecord files: TensorFlow reads what we write, we read what it writes, and every damage is named."""
+"""Tests TFRecord files against TensorFlow's reader and writer, and the errors for damaged files."""
 
 import gzip
 import pickle
@@ -30,38 +30,38 @@ def _read(path):
 @pytest.mark.parametrize(
     ("options", "name"), [("", "clips.tfrecord"), ("GZIP", "clips.tfrecord.gz"), ("GZIP", "clips.tfrecord")]
 )
-def test_files_of_tensorflow_are_read_by_content_not_by_name(tmp_path, options, name):
+def test_compression_is_detected_from_content(tmp_path, options, name):
     _write(tmp_path / name, options)
     assert list(read_records(tmp_path / name)) == list(enumerate(_RECORDS))
 
 
 @pytest.mark.parametrize(("name", "compression"), [("clips.tfrecord", ""), ("clips.tfrecord.gz", "GZIP")])
-def test_tensorflow_reads_what_is_written(tmp_path, name, compression):
+def test_tensorflow_reads_written_records(tmp_path, name, compression):
     path = tmp_path / name
     assert write_records(path, iter(_RECORDS)) == len(_RECORDS)
     assert list(tf.data.TFRecordDataset(str(path), compression).as_numpy_iterator()) == _RECORDS
 
 
-def test_the_same_records_give_the_same_bytes(tmp_path):
+def test_equal_records_give_equal_bytes(tmp_path):
     for name in ("a.gz", "b.gz"):
         write_records(tmp_path / name, _RECORDS)
     assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
 
 
-def test_a_gzip_file_of_several_members_is_read_whole(tmp_path):
+def test_multi_member_gzip_is_read_completely(tmp_path):
     data = _write(tmp_path / "one.gz", "GZIP")
     (tmp_path / "two.gz").write_bytes(data + data)
     assert _read(tmp_path / "two.gz") == _RECORDS + _RECORDS
 
 
-def test_a_plain_file_that_starts_like_gzip_is_read_as_plain(tmp_path):
+def test_plain_file_with_gzip_magic_is_read(tmp_path):
     record = b"\x07" * 0x8B1F
     data = _write(tmp_path / "clips.tfrecord", "", [record])
     assert data.startswith(b"\x1f\x8b")
     assert _read(tmp_path / "clips.tfrecord") == [record]
 
 
-def test_a_gzip_file_cut_anywhere_is_refused(tmp_path):
+def test_truncated_gzip_names_file_and_record(tmp_path):
     path = tmp_path / "clips.tfrecord.gz"
     data = _write(path, "GZIP", _RECORDS[:3])
     for size in range(len(data)):
@@ -71,7 +71,7 @@ def test_a_gzip_file_cut_anywhere_is_refused(tmp_path):
         assert caught.value.path == str(path)
 
 
-def test_a_gzip_file_cut_between_two_records_is_refused_after_them(tmp_path):
+def test_gzip_truncated_between_records_raises_after_them(tmp_path):
     plain = _write(tmp_path / "plain", "")
     first_two = 2 * 16 + len(_RECORDS[0]) + len(_RECORDS[1])
     packer = zlib.compressobj(wbits=31)
@@ -83,7 +83,7 @@ def test_a_gzip_file_cut_between_two_records_is_refused_after_them(tmp_path):
     assert read == _RECORDS[:2]
 
 
-def test_a_plain_file_cut_inside_a_record_is_refused(tmp_path):
+def test_plain_file_truncated_inside_record_raises(tmp_path):
     path = tmp_path / "clips.tfrecord"
     data = _write(path, "", [b"first", b"second"])
     boundary = 16 + len(b"first")
@@ -95,7 +95,7 @@ def test_a_plain_file_cut_inside_a_record_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("place", "what"), [(0, "length"), (9, "length"), (14, "data"), (17 + 3, "data")])
-def test_a_flipped_bit_is_refused(tmp_path, place, what):
+def test_flipped_bit_is_detected(tmp_path, place, what):
     path = tmp_path / "clips.tfrecord"
     data = bytearray(_write(path, "", [b"first", b"second"]))
     data[21 + place] ^= 1
@@ -105,7 +105,7 @@ def test_a_flipped_bit_is_refused(tmp_path, place, what):
         _read(path)
 
 
-def test_a_flipped_bit_in_gzip_is_refused(tmp_path):
+def test_flipped_bit_in_gzip_is_detected(tmp_path):
     path = tmp_path / "clips.tfrecord.gz"
     data = _write(path, "GZIP")
     for place in range(20, len(data), 7):
@@ -117,13 +117,13 @@ def test_a_flipped_bit_in_gzip_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"any text that is longer than a header", gzip.compress(b"any text in gzip", mtime=0)]
 )
-def test_a_file_of_something_else_is_refused(tmp_path, content):
+def test_non_tfrecord_file_is_rejected(tmp_path, content):
     (tmp_path / "notes.txt").write_bytes(content)
     with pytest.raises(BadFile, match=r"notes\.txt, record 0: corrupt length: .* is this a TFRecord file\?"):
         _read(tmp_path / "notes.txt")
 
 
-def test_a_false_length_claims_no_memory(tmp_path):
+def test_wrong_length_allocates_no_memory(tmp_path):
     whole = _write(tmp_path / "small", "", [b""])
     length = struct.pack("<Q", 2**60)
     crc = google_crc32c.value(length)
@@ -133,12 +133,12 @@ def test_a_false_length_claims_no_memory(tmp_path):
         _read(tmp_path / "large")
 
 
-def test_an_empty_plain_file_has_no_records(tmp_path):
+def test_empty_plain_file_has_no_records(tmp_path):
     (tmp_path / "clips-00001-of-00002").write_bytes(b"")
     assert _read(tmp_path / "clips-00001-of-00002") == []
 
 
-def test_records_come_before_the_file_is_read_to_its_end(tmp_path, monkeypatch):
+def test_records_are_streamed(tmp_path, monkeypatch):
     path = tmp_path / "clips.tfrecord.gz"
     write_records(path, (random.Random(number).randbytes(100_000) for number in range(20)))
     opened = []
@@ -155,7 +155,7 @@ def test_records_come_before_the_file_is_read_to_its_end(tmp_path, monkeypatch):
     assert opened[0].closed
 
 
-def test_files_in_an_object_store_are_what_they_are_on_a_disk(tmp_path, bucket):
+def test_object_store_files_equal_local_files(tmp_path, bucket):
     for path in (f"{bucket.uri}/clips.tfrecord.gz", tmp_path / "clips.tfrecord.gz"):
         write_records(path, _RECORDS)
         assert _read(path) == _RECORDS
@@ -166,12 +166,12 @@ def test_files_in_an_object_store_are_what_they_are_on_a_disk(tmp_path, bucket):
         _read(f"{bucket.uri}/cut.tfrecord.gz")
 
 
-def test_the_error_survives_the_way_between_processes():
+def test_bad_file_survives_pickling():
     copy = pickle.loads(pickle.dumps(BadFile("a.gz", 3, "cut", "truncated-file")))
     assert (str(copy), copy.path, copy.record, copy.reason) == ("a.gz, record 3: cut", "a.gz", 3, "truncated-file")
 
 
-def test_files_of_folders_and_patterns_are_found_but_for_hidden_ones(tmp_path):
+def test_hidden_files_are_skipped(tmp_path):
     (tmp_path / "below").mkdir()
     for name in ("b", "below/c", ".open", "below/.open"):
         (tmp_path / name).touch()
@@ -182,7 +182,7 @@ def test_files_of_folders_and_patterns_are_found_but_for_hidden_ones(tmp_path):
         list(find_files([str(tmp_path / "nowhere")]))
 
 
-def test_files_below_a_name_in_an_object_store_are_found_too(bucket):
+def test_object_store_prefix_is_searched(bucket):
     for key in ("day1/b", "day1/below/c", "day1/.open", "day1/manifest.json", "day10/a"):
         bucket.put(key)
     found = [f"{bucket.uri}/day1/{name}" for name in ("b", "below/c")]

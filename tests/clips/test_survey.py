@@ -1,4 +1,4 @@
-"""What a survey of clip files tells before anything is done with them."""
+"""Tests record counts, digests, damage and duplicates in a survey of clip files."""
 
 import apache_beam as beam
 import numpy as np
@@ -30,7 +30,7 @@ def survey(tmp_path):
     return run
 
 
-def test_files_are_told_apart_by_their_records(survey, tmp_path):
+def test_digest_depends_on_records_only(survey, tmp_path):
     found = survey(a=[_clip("x"), _clip("y")], b=[_clip("z")], c=[])
     facts = [found.files[str(tmp_path / name)] for name in "abc"]
     assert [own.records for own in facts] == [2, 1, 0]
@@ -41,7 +41,7 @@ def test_files_are_told_apart_by_their_records(survey, tmp_path):
     assert again.files[str(tmp_path / "b")] != facts[1]
 
 
-def test_all_but_the_first_of_a_name_are_told_with_their_places(survey, tmp_path):
+def test_duplicate_names_are_listed_except_first(survey, tmp_path):
     found = survey(a=[_clip("x"), b"no clip", _clip("y")], b=[_clip("y"), _clip("x"), _clip("x")])
     assert set(found.duplicates) == {(str(tmp_path / "b"), record) for record in range(3)}
     assert found.duplicates[str(tmp_path / "b"), 2] == (
@@ -49,7 +49,7 @@ def test_all_but_the_first_of_a_name_are_told_with_their_places(survey, tmp_path
     )
 
 
-def test_damage_is_told_and_what_is_whole_is_counted(survey, tmp_path):
+def test_damage_is_listed_and_readable_records_counted(survey, tmp_path):
     survey(a=[_clip("x"), _clip("y"), _clip("z")])
     path = tmp_path / "a"
     whole = path.read_bytes()

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from framecast.clips import image_codec
-from framecast.clips.beam_runner import BEAM_RUNNER
+from framecast.clips.beam import BEAM_RUNNER
 from framecast.clips.codec import decode_frames
 from framecast.clips.convert import pipeline as conversion
 from framecast.clips.convert.pipeline import BadSourcesError, convert, read_progress

@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 from framecast.clips.convert.quantize import PixelScale, luminance, resize
-from framecast.clips.convert.sources.source import BadSource, Meaning
+from framecast.clips.convert.sources.source import BadSource, ValueEncoding
 from framecast.clips.convert.spec import ValueSpec
 
 
-def _scale(stored, meaning=None, **spec):
+def _scale(stored, encoding=None, **spec):
     tally = collections.Counter()
-    return PixelScale(ValueSpec(**spec), meaning or Meaning(), np.dtype(stored), tally), tally
+    return PixelScale(ValueSpec(**spec), encoding or ValueEncoding(), np.dtype(stored), tally), tally
 
 
 def test_rain_becomes_the_pixels_of_its_reflectivity():
@@ -53,7 +53,7 @@ def test_integers_stay_what_they_are(stored):
 
 
 def test_a_16_bit_fill_value_keeps_its_own_pixel():
-    scale, _ = _scale("uint16", Meaning(0.01, 0.0, "mm", (65535.0,)))
+    scale, _ = _scale("uint16", ValueEncoding(0.01, 0.0, "mm", (65535.0,)))
     values = np.array([0, 7, 65535], np.uint16).reshape(1, 3, 1)
     assert np.array_equal(scale(values, "here"), values)
     assert scale.missing == 65535

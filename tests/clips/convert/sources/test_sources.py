@@ -227,7 +227,7 @@ def test_steps_in_hdf5_files(tmp_path):
             dataset.attrs.update(scale_factor=0.01, add_offset=1.0, units="mm", _FillValue=np.uint16(65535))
     recording, frames, values = _only(tmp_path, variable="image1/image_data", time_format="%Y%m%d%H%M")
     assert np.array_equal(values[..., 0], _GRAY.astype(np.uint16) * 3)
-    assert recording.meaning.__dict__ == {"scale": 0.01, "offset": 1.0, "unit": "mm", "fill": (65535.0,)}
+    assert recording.encoding.__dict__ == {"scale": 0.01, "offset": 1.0, "unit": "mm", "fill": (65535.0,)}
     assert np.diff([frame.time for frame in frames]).tolist() == [300_000_000] * 11
     with pytest.raises(BadSource, match=r"expected a variable nothing, received a file with image1/image_data"):
         _read(tmp_path, variable="nothing")
@@ -256,7 +256,7 @@ def test_a_time_axis_in_netcdf_and_zarr(tmp_path, kind):
     assert np.array_equal(values[..., 0], _GRAY)
     assert np.diff([frame.time for frame in frames]).tolist() == [600_000_000] * 11
     assert frames[0].time == int(np.datetime64("2020-01-01", "us").astype(int))
-    assert recording.meaning.__dict__ == {"scale": 0.5, "offset": -1.0, "unit": "mm/h", "fill": (-99.0,)}
+    assert recording.encoding.__dict__ == {"scale": 0.5, "offset": -1.0, "unit": "mm/h", "fill": (-99.0,)}
 
 
 def test_netcdf_of_a_step_each_tells_its_time(tmp_path):
