@@ -1,10 +1,10 @@
-"""A builder of the smallest model that learns a column that moves, traced in no time."""
+"""Builds the smallest model that learns a moving column, because its trace takes little time."""
 
 import keras
 
 
 class Shift(keras.Model):
-    """Every next frame is one convolution of the frame before it."""
+    """Predicts each next frame by one convolution of the frame before."""
 
     def __init__(self, size, **kwargs):
         super().__init__(**kwargs)

@@ -1,4 +1,4 @@
-"""Outputs and gradients of a layer on whatever backend Keras runs on."""
+"""Computes outputs and gradients of a layer on any backend of Keras."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ def outputs_and_gradients(layer, sequences, **arguments):
 
 
 def loss(outputs):
-    """Weighs every output differently, so that no two of them could be exchanged unnoticed."""
+    """Weights every output differently, so that an exchange of two outputs changes the loss."""
     outputs = keras.ops.cast(outputs, "float32")
     weights = keras.ops.reshape(np.cos(np.arange(np.prod(outputs.shape), dtype="float32")), outputs.shape)
     return keras.ops.sum(keras.ops.square(outputs) * weights)

@@ -1,4 +1,4 @@
-"""The cells and layers, on whatever backend Keras runs on: the oracles are Keras' own layers and NumPy."""
+"""Cells and layers on any backend of Keras; the oracles are Keras' layers, NumPy and SciPy."""
 
 import keras
 import numpy as np
@@ -21,13 +21,13 @@ def sequences():
 
 @pytest.fixture
 def mask():
-    """Padding at the end, padding at the start, a hole, and nothing masked."""
+    """Padding at the end, padding at the start, a hole, nothing masked."""
     rows = ([1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1], [1, 0, 0, 1, 1, 0], [1, 1, 1, 1, 1, 1])
     return np.array(rows, bool)
 
 
-def keras_and_ours(**kwargs):
-    """Keras' ConvLSTM2D and our layer, with the same weights."""
+def keras_and_framecast(**kwargs):
+    """Returns Keras' ConvLSTM2D and the framecast layer with the same weights."""
     oracle = keras.layers.ConvLSTM2D(
         FILTERS, KERNEL, padding="same", recurrent_activation="sigmoid", data_format="channels_last", **kwargs
     )
@@ -49,10 +49,10 @@ def assert_all_close(gradients, expected):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("return_sequences", [False, True])
 @pytest.mark.parametrize("go_backwards", [False, True])
-def test_equals_keras_convlstm2d_forward_and_backward(sequences, mask, masked, return_sequences, go_backwards):
+def test_convlstm_equals_keras_convlstm2d_with_gradients(sequences, mask, masked, return_sequences, go_backwards):
     if masked and keras.backend.backend() == "jax":
-        pytest.skip("under JAX Keras' own ConvLSTM2D takes no mask: it broadcasts (batch, 1) with (batch, height, ...)")
-    oracle, ours = keras_and_ours(return_sequences=return_sequences, go_backwards=go_backwards)
+        pytest.skip("on JAX Keras' ConvLSTM2D fails with a mask: it broadcasts (batch, 1) with (batch, height, ...)")
+    oracle, ours = keras_and_framecast(return_sequences=return_sequences, go_backwards=go_backwards)
     mask = mask if masked else None
     expected, (kernel, recurrent, bias, inputs) = outputs_and_gradients(oracle, sequences, mask=mask)
     outputs, gradients = outputs_and_gradients(ours, sequences, mask=mask)
@@ -63,7 +63,7 @@ def test_equals_keras_convlstm2d_forward_and_backward(sequences, mask, masked, r
 @pytest.mark.parametrize("go_backwards", [False, True])
 @pytest.mark.parametrize("return_sequences", [False, True])
 @pytest.mark.parametrize("layer", [ConvLSTM, ConvGRU])
-def test_a_length_equals_the_mask_that_it_stands_for(sequences, layer, return_sequences, go_backwards):
+def test_length_equals_the_same_mask(sequences, layer, return_sequences, go_backwards):
     layer = layer(FILTERS, KERNEL, return_sequences=return_sequences, go_backwards=go_backwards)
     expected, truth = outputs_and_gradients(layer, sequences, mask=np.arange(6)[None] < LENGTH[:, None])
     outputs, gradients = outputs_and_gradients(layer, sequences, length=LENGTH)
@@ -72,9 +72,9 @@ def test_a_length_equals_the_mask_that_it_stands_for(sequences, layer, return_se
 
 
 @pytest.mark.parametrize("layer", [ConvLSTM, ConvGRU])
-def test_as_many_steps_are_run_as_the_longest_clip_has_frames(sequences, layer, monkeypatch):
+def test_loop_stops_after_the_longest_clip(sequences, layer, monkeypatch):
     if keras.backend.backend() == "jax":
-        pytest.skip("JAX traces a step once, whatever their number")
+        pytest.skip("JAX traces one step for any number of steps")
     layer = layer(FILTERS, KERNEL, return_sequences=True)
     layer.build(sequences.shape)
     calls = []
@@ -87,7 +87,7 @@ def test_as_many_steps_are_run_as_the_longest_clip_has_frames(sequences, layer, 
 
 
 @pytest.mark.parametrize("layer", [ConvLSTM, ConvGRU])
-def test_padding_nan_included_changes_no_output_and_no_gradient(sequences, layer):
+def test_nan_padding_changes_no_output_or_gradient(sequences, layer):
     layer = layer(FILTERS, KERNEL, return_sequences=True)
     padding = (np.arange(6)[None] >= LENGTH[:, None])[..., None, None, None]
     expected, truth = outputs_and_gradients(layer, np.where(padding, 0, sequences).astype("float32"), length=LENGTH)
@@ -105,7 +105,7 @@ def sigmoid(x):
 
 
 def convolve(x, kernel):
-    """`(height, width, channels)` with `(rows, columns, channels, filters)`, by SciPy."""
+    """Convolves `(height, width, channels)` with `(rows, columns, channels, filters)` by SciPy."""
     filters = [
         sum(
             scipy.ndimage.correlate(x[..., i].astype("float64"), kernel[..., i, o], mode="constant")
@@ -117,7 +117,7 @@ def convolve(x, kernel):
 
 
 def normalised(x, kind, parts):
-    """`(height, width, parts * filters)` by the papers' formulas, epsilon as in Keras."""
+    """Normalises `(height, width, parts * filters)` by the papers' formulas, with Keras' epsilon."""
     if kind is None:
         return x
     axes = -1 if kind == "layer" else (0, 1, 3)
@@ -127,6 +127,7 @@ def normalised(x, kind, parts):
 
 
 def randomise(layer):
+    """Assigns random weights and returns them by name."""
     rng = np.random.default_rng(1)
     for weight in layer.weights:
         weight.assign(rng.normal(scale=0.3, size=weight.shape).astype("float32"))
@@ -172,7 +173,7 @@ def test_one_gru_step_equals_numpy(sequences):
     np.testing.assert_array_equal(ops.convert_to_numpy(output), ops.convert_to_numpy(state))
 
 
-def test_a_gru_over_one_pixel_equals_keras_gru(sequences):
+def test_gru_over_one_pixel_equals_keras_gru(sequences):
     ours = ConvGRU(FILTERS, 1, return_sequences=True)
     series = sequences[:, :, :1, :1]
     ours(series)
@@ -187,7 +188,7 @@ def test_a_gru_over_one_pixel_equals_keras_gru(sequences):
 
 
 @pytest.mark.parametrize(("unit", "expected"), [(True, 1), (False, 0)])
-def test_forget_bias_starts_at_one(unit, expected):
+def test_forget_bias_starts_at_one_unless_disabled(unit, expected):
     cell = ConvLSTMCell(FILTERS, KERNEL, unit_forget_bias=unit)
     cell.build((None, None, None, CHANNELS))
     bias = [0] * FILTERS + [expected] * FILTERS + [0] * 2 * FILTERS
@@ -195,7 +196,7 @@ def test_forget_bias_starts_at_one(unit, expected):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_keeps_a_float32_cell_state(sequences, policy):
+def test_mixed_precision_keeps_float32_cell_state(sequences, policy):
     layer = ConvLSTM(FILTERS, KERNEL, dtype=policy, return_state=True)
     output, h, c = layer(sequences)
     compute = policy.removeprefix("mixed_")
@@ -209,7 +210,7 @@ def test_mixed_precision_keeps_a_float32_cell_state(sequences, policy):
 
 
 @pytest.mark.parametrize("layer", [ConvLSTM, ConvGRU])
-def test_streaming_frame_by_frame_equals_the_batch_exactly(sequences, layer):
+def test_streaming_frame_by_frame_equals_whole_sequence(sequences, layer):
     layer = layer(FILTERS, KERNEL, return_sequences=True, return_state=True)
     whole, *_ = layer(sequences)
     states = None
@@ -219,7 +220,7 @@ def test_streaming_frame_by_frame_equals_the_batch_exactly(sequences, layer):
 
 
 @pytest.mark.parametrize("layer", [ConvLSTM, ConvGRU])
-def test_remat_changes_no_output_and_no_gradient(sequences, layer):
+def test_remat_changes_no_output_or_gradient(sequences, layer):
     plain = layer(FILTERS, KERNEL, return_sequences=True)
     plain.build(sequences.shape)
     remat = layer(FILTERS, KERNEL, return_sequences=True, remat=True)
@@ -231,7 +232,7 @@ def test_remat_changes_no_output_and_no_gradient(sequences, layer):
     assert_all_close(gradients, truth)
 
 
-def test_bidirectional_equals_both_directions_by_hand(sequences):
+def test_bidirectional_equals_its_two_layers(sequences):
     mask = np.arange(6)[None] < LENGTH[:, None]
     both = keras.layers.Bidirectional(ConvLSTM(FILTERS, KERNEL, return_sequences=True))
     outputs = ops.convert_to_numpy(both(sequences, mask=mask))
@@ -245,7 +246,7 @@ def test_bidirectional_equals_both_directions_by_hand(sequences):
 
 
 @pytest.mark.parametrize("layer", [ConvLSTM, ConvGRU])
-def test_recurrent_dropout_drops_the_same_of_every_step_and_only_in_training(sequences, layer):
+def test_recurrent_dropout_mask_is_shared_by_training_steps(sequences, layer):
     layer = layer(FILTERS, KERNEL, return_sequences=True, recurrent_dropout=0.5, seed=7)
     still = np.repeat(sequences[:, :1], 6, axis=1)
     served = ops.convert_to_numpy(layer(still))
@@ -257,16 +258,16 @@ def test_recurrent_dropout_drops_the_same_of_every_step_and_only_in_training(seq
         drawn.append(recurrent_mask) or call(inputs, states, recurrent_mask=recurrent_mask)
     )
     trained = ops.convert_to_numpy(layer(still, training=True))
-    # The first step starts from zeros, of which nothing can be dropped.
+    # The first step starts from zeros, so dropout changes nothing there.
     np.testing.assert_allclose(trained[:, 0], served[:, 0], atol=1e-6)
     assert (trained[:, 1] != served[:, 1]).any()
     assert all(mask is drawn[0] for mask in drawn)
-    if keras.backend.backend() != "jax":  # There it is a tracer.
+    if keras.backend.backend() != "jax":  # Under JAX the mask is a tracer.
         np.testing.assert_array_equal(np.unique(ops.convert_to_numpy(drawn[0])), [0, 2])
 
 
-def test_an_unrolled_loop_equals_the_loop(sequences, mask):
-    _, loop = keras_and_ours(return_sequences=True)
+def test_unrolled_loop_equals_loop(sequences, mask):
+    _, loop = keras_and_framecast(return_sequences=True)
     unrolled = ConvLSTM(FILTERS, KERNEL, return_sequences=True, unroll=True)
     unrolled.build(sequences.shape)
     unrolled.set_weights(loop.get_weights())
@@ -274,7 +275,7 @@ def test_an_unrolled_loop_equals_the_loop(sequences, mask):
     np.testing.assert_allclose(ops.convert_to_numpy(unrolled(sequences, mask=mask)), expected, atol=1e-6)
 
 
-def test_builds_in_sequential_with_the_shapes_that_it_returns(sequences):
+def test_symbolic_shapes_equal_returned_shapes(sequences):
     model = keras.Sequential(
         [
             keras.Input((None, None, None, CHANNELS)),
@@ -304,7 +305,7 @@ def _layers(model):
     ],
     ids=["rnn", "convlstm", "convgru", "bidirectional"],
 )
-def test_a_keras_file_brings_back_the_model(sequences, layer, tmp_path):
+def test_keras_file_restores_model(sequences, layer, tmp_path):
     model = keras.Sequential([keras.Input((None, None, None, CHANNELS)), layer])
     randomise(model)
     model.save(tmp_path / "model.keras")
@@ -317,7 +318,7 @@ def test_a_keras_file_brings_back_the_model(sequences, layer, tmp_path):
 
 
 @pytest.mark.parametrize("cell", [ConvLSTMCell, ConvGRUCell])
-def test_keras_own_rnn_is_refused_with_what_to_use_instead(cell):
+def test_stock_keras_rnn_error_names_framecast_rnn(cell):
     with pytest.raises(ValueError, match=r"expected framecast.models.convlstm.RNN .* received keras.layers.RNN"):
         keras.layers.RNN(cell(FILTERS, KERNEL))(keras.Input((None, 7, 5, CHANNELS)))
 
@@ -325,7 +326,10 @@ def test_keras_own_rnn_is_refused_with_what_to_use_instead(cell):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ConvLSTM(FILTERS, KERNEL, stateful=True), r"stateful: expected False .* received True"),
+        (
+            lambda: ConvLSTM(FILTERS, KERNEL, stateful=True),
+            r"stateful: expected False, received True; use return_state",
+        ),
         (lambda: ConvLSTM(FILTERS, KERNEL, normalization="batch"), r"normalization: expected .* received 'batch'"),
         (lambda: ConvGRUCell(FILTERS, KERNEL, recurrent_dropout=1), r"recurrent_dropout: expected .* received 1"),
         (
@@ -334,15 +338,12 @@ def test_keras_own_rnn_is_refused_with_what_to_use_instead(cell):
         ),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(make, message):
+def test_invalid_option_is_named_in_error(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-# As a user would write them.
-
-
-def test_example_a_cell_called_once():
+def test_example_one_cell_step():
     frame = np.random.default_rng(0).random((1, 28, 28, 1), "float32")
     cell = ConvLSTMCell(64, 3)
     h, c = cell.get_initial_state(batch_size=1, spatial_size=(28, 28))
@@ -351,22 +352,23 @@ def test_example_a_cell_called_once():
     assert [state.shape for state in states] == [(1, 28, 28, 64)] * 2
 
 
-def test_example_a_sequential_model_that_trains():
+def test_example_sequential_model_trains():
+    keras.utils.set_random_seed(0)
     layers = keras.layers
     model = keras.Sequential(
         [
-            keras.Input((None, 64, 64, 3)),
-            layers.TimeDistributed(layers.Conv2D(32, 3, activation="relu", data_format="channels_last")),
+            keras.Input((None, 32, 32, 3)),
+            layers.TimeDistributed(layers.Conv2D(16, 3, activation="relu", data_format="channels_last")),
             layers.TimeDistributed(layers.MaxPooling2D(data_format="channels_last")),
-            RNN(ConvLSTMCell(64, 3), return_sequences=True),
+            RNN(ConvLSTMCell(16, 3), return_sequences=True),
             layers.TimeDistributed(layers.Flatten()),
             layers.Dense(10),
         ]
     )
     model.compile(optimizer="adam", loss="mse")
     rng = np.random.default_rng(0)
-    frames, targets = rng.random((2, 4, 64, 64, 3), "float32"), rng.random((2, 4, 10), "float32")
-    history = model.fit(frames, targets, epochs=30, verbose=0).history["loss"]
+    frames, targets = rng.random((2, 4, 32, 32, 3), "float32"), rng.random((2, 4, 10), "float32")
+    history = model.fit(frames, targets, epochs=10, verbose=0).history["loss"]
     assert history[-1] < history[0]
 
 
@@ -381,8 +383,8 @@ def test_example_clips_of_different_lengths():
     np.testing.assert_allclose(outputs[1:, :3], ops.convert_to_numpy(layer(frames[1:, :3])), atol=1e-6)
 
 
-def test_kernels_start_as_pytorchs_two_convolutions_would():
-    """torch.nn.Conv2d draws from U(-b, b) with b = 1 / sqrt(kernel size times input channels)."""
+def test_kernels_are_initialised_as_in_pytorch():
+    """torch.nn.Conv2d draws from U(-b, b), b = 1 / sqrt(kernel pixels * input channels)."""
     keras.utils.set_random_seed(0)
     cell = ConvLSTMCell(32, 5)
     cell.build((None, None, None, 3))

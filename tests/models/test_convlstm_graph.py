@@ -1,4 +1,4 @@
-"""The layers inside a TensorFlow graph."""
+"""Layers in a TensorFlow graph."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def sequences():
     return np.random.default_rng(0).normal(size=(4, 6, 7, 5, CHANNELS)).astype("float32")
 
 
-def test_one_trace_serves_any_length_height_and_width(sequences):
+def test_one_trace_serves_any_shape(sequences):
     layer = ConvLSTM(3, 3, return_sequences=True)
     layer.build((None, None, None, None, CHANNELS))
     signature = [tf.TensorSpec([None, None, None, None, CHANNELS]), tf.TensorSpec([None], tf.int32)]
@@ -25,7 +25,7 @@ def test_one_trace_serves_any_length_height_and_width(sequences):
 
 
 @pytest.mark.parametrize("layer", [ConvLSTM, ConvGRU])
-def test_a_graph_runs_as_many_steps_as_the_longest_clip_has_frames(sequences, layer):
+def test_graph_loop_stops_after_the_longest_clip(sequences, layer):
     layer = layer(3, 3, return_sequences=True)
     layer.build(sequences.shape)
     steps = tf.Variable(0)
@@ -42,7 +42,7 @@ def test_a_graph_runs_as_many_steps_as_the_longest_clip_has_frames(sequences, la
 
 
 @pytest.mark.parametrize("remat", [False, True])
-def test_remat_in_a_graph_keeps_less_for_the_gradient(sequences, remat):
+def test_remat_keeps_fewer_tensors_for_the_gradient(sequences, remat):
     layer = ConvLSTM(3, 3, remat=remat)
     layer.build(sequences.shape)
 

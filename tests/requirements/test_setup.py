@@ -9,23 +9,9 @@ import pytest
 
 _SCRIPTS = pathlib.Path(__file__).parents[2] / "requirements"
 _TOOLS = [
-    "awk",
-    "cat",
-    "cksum",
-    "cp",
-    "cut",
-    "dirname",
-    "grep",
-    "head",
-    "mkdir",
-    "paste",
-    "readlink",
-    "sed",
-    "sh",
-    "sort",
-    "tail",
-    "tr",
-]
+    "awk", "cat", "cksum", "cp", "cut", "dirname", "grep", "head", "mkdir", "paste", "readlink", "sed", "sh", "sort",
+    "tail", "tr",
+]  # fmt: skip
 
 # Answers the questions of setup.sh as an interpreter would; `-m venv` and `-m pip` make an environment with a fake uv.
 _PYTHON = """#!/bin/sh
