@@ -176,7 +176,7 @@ def _run_inference(folder: pathlib.Path, batch: str) -> dict[str, Any]:
             return BulkModel(model.folder, int(batch))
 
         def run_inference(self, batch, model, inference_args=None):  # noqa: ARG002 - Beam's signature
-            return (model.ask(clips)() for clips in batch)
+            return (model.submit(clips)() for clips in batch)
 
         def batch_elements_kwargs(self):
             return {"min_batch_size": 1, "max_batch_size": 1}

@@ -1,1 +1,1 @@
-"""Bulk inference: `framecast infer`."""
+"""Runs a model on many clips without a server: resumable, each clip exactly once."""

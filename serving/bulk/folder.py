@@ -1,7 +1,7 @@
-"""The folder that bulk inference writes to: what is finished in it, and of which model and clips it is.
+"""Manages the output folder of bulk inference, so that an interrupted inference can resume.
 
-Until all is done, `.infer/` holds the plan, and a record for each input file of what has been written of it. A file of
-answers that has its name is whole; `manifest.json` stands beside the files when all of them are there.
+While the inference runs, `.infer/` holds the plan and the progress of each input file. An output file appears under its
+final name only when it is complete, and `manifest.json` only when all output files are there.
 """
 
 import contextlib
@@ -9,12 +9,12 @@ import dataclasses
 import json
 import os
 import pathlib
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from framecast.clips.files import write_whole
 from framecast.clips.records import MANIFEST
 
 _STATE, _PLAN = ".infer", "plan.json"
@@ -22,15 +22,15 @@ _STATE, _PLAN = ".infer", "plan.json"
 
 @dataclasses.dataclass
 class BulkProgress:
-    """How far an input file has come.
+    """Progress of an input file.
 
     Args:
-        next: The record to go on with.
-        done: Whether there is none left.
-        files: Clips in each file of answers.
-        left_out: Clips too short for the model.
-        bad: What is wrong with each clip that was skipped.
-        parts: Parts that the input file was answered in so far.
+        next: Index of the next record.
+        done: Whether all records are processed.
+        files: Number of clips by output file.
+        left_out: Number of clips too short for the model.
+        bad: Error message of each skipped clip.
+        parts: Number of parts so far.
     """
 
     next: int = 0
@@ -42,10 +42,10 @@ class BulkProgress:
 
 
 class BulkFolder:
-    """The folder; what it writes is whole or not there.
+    """An output folder; its files are complete or missing.
 
     Args:
-        base: A new or empty folder, or that of the same inference, stopped or finished.
+        base: A new or empty folder, or the folder of the same inference, interrupted or finished.
     """
 
     def __init__(self, base: str):
@@ -53,31 +53,33 @@ class BulkFolder:
         self.state = self.base / _STATE
 
     def prepare(self) -> None:
-        """Makes the folder.
+        """Creates the folder.
 
         Raises:
-            FileExistsError: When it holds something else.
+            FileExistsError: If it holds other files.
         """
         ours = (self.base / MANIFEST).exists() or (self.state / _PLAN).exists()
         if not ours and self.base.exists() and any(path.name != _STATE for path in self.base.iterdir()):
-            raise FileExistsError(f"{self.base}: expected a new or empty folder, received one that holds files")
+            raise FileExistsError(f"{self.base}: expected a new or empty folder, received a folder with other files")
         self.state.mkdir(parents=True, exist_ok=True)
 
     def begin(self, plan: dict[str, Any]) -> dict[str, Any] | None:
-        """Writes the plan, or goes on with the one that is there.
+        """Writes the plan, or checks it against the plan of the inference to resume.
 
         Args:
-            plan: `model` (for messages), `digest` of it, `format`, and `files`, a digest by path.
+            plan: `model` (for messages), its `digest`, `format`, and `files` (digest by path).
 
         Returns:
-            The manifest when everything is done already; else None.
+            The manifest if the inference is finished; otherwise None.
 
         Raises:
-            FileExistsError: When what is there is of another model, format or clips, naming it.
+            FileExistsError: If the folder belongs to another model, format or set of clips; the difference is named.
         """
         manifest = json.loads((self.base / MANIFEST).read_text()) if (self.base / MANIFEST).exists() else None
         if manifest is not None and "plan" not in manifest:
-            raise FileExistsError(f"{self.base}: expected a new or empty folder, received one with another manifest")
+            raise FileExistsError(
+                f"{self.base}: expected a new or empty folder, received a folder with another {MANIFEST}"
+            )
         if manifest is not None:
             _check_same(self.base, manifest["plan"], plan)
             self.close()
@@ -89,29 +91,32 @@ class BulkFolder:
         return None
 
     def read(self, number: int) -> BulkProgress:
-        """Returns how far an input file has come, in any run."""
+        """Reads the progress of an input file."""
         path = self._record(number)
         return BulkProgress(**json.loads(path.read_text())) if path.exists() else BulkProgress()
 
     def write(self, number: int, progress: BulkProgress) -> None:
-        """Records how far an input file has come, once the answers so far have their names."""
+        """Writes the progress of an input file, after its output files are published."""
         _write_json(self._record(number), dataclasses.asdict(progress))
 
     @contextlib.contextmanager
     def published(self, name: str) -> Iterator[str]:
-        """Gives a path to write a file to, which has its name when the block ends well."""
+        """Yields a temporary path, which is moved to `name` when the block ends without an error.
+
+        The path is in `.infer/`, so that a killed process leaves nothing else in the folder.
+        """
         with tempfile.TemporaryDirectory(dir=self.state) as folder:
             path = os.path.join(folder, name)
             yield path
             os.replace(path, self.base / name)
 
     def finish(self, manifest: dict[str, Any]) -> None:
-        """Writes the manifest, and removes what only a restart needs."""
+        """Writes the manifest and removes `.infer/`."""
         _write_json(self.base / MANIFEST, manifest)
         self.close()
 
     def close(self) -> None:
-        """Removes the state."""
+        """Removes `.infer/`."""
         shutil.rmtree(self.state)
 
     def _record(self, number: int) -> pathlib.Path:
@@ -119,23 +124,21 @@ class BulkFolder:
 
 
 def _check_same(base: pathlib.Path, there: dict[str, Any], plan: dict[str, Any]) -> None:
-    """Refuses to go on with something else than was begun."""
+    """Raises FileExistsError if two plans differ."""
     problem = None
-    for key, told in (("digest", "model"), ("format", "format")):
+    for key, name in (("digest", "model"), ("format", "format")):
         if there[key] != plan[key]:
-            problem = f"of {told} {there[told]}, received {told} {plan[told]}"
-            if there[told] == plan[told]:
-                problem += f" with other files: {key} {plan[key]} in place of {there[key]}"
+            problem = f"of {name} {there[name]}, received {name} {plan[name]}"
+            if there[name] == plan[name]:
+                problem += f" with other files: {key} {plan[key]} instead of {there[key]}"
     for path in sorted(there["files"].keys() | plan["files"].keys()):
         before, now = there["files"].get(path), plan["files"].get(path)
         if before != now:
-            received = f"{path}, too" if before is None else f"no {path}" if now is None else f"other clips in {path}"
-            problem = problem or f"about {len(there['files'])} files, received {received}"
+            received = f"also {path}" if before is None else f"no {path}" if now is None else f"other clips in {path}"
+            problem = problem or f"for {len(there['files'])} files, received {received}"
     if problem is not None:
-        raise FileExistsError(f"{base}: expected to go on with the answers there, {problem}: take another folder")
+        raise FileExistsError(f"{base}: expected to resume the predictions there, {problem}; use another folder")
 
 
 def _write_json(path: pathlib.Path, value: Any) -> None:
-    part = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
-    part.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(part, path)
+    write_whole(path, json.dumps(value, indent=1) + "\n")

@@ -1,7 +1,8 @@
-"""A SavedModel that answers about many clips of any sizes and lengths at once.
+"""Runs a SavedModel on clips of mixed sizes and lengths, in batches of similar clips.
 
 model = BulkModel("serving/radar/3", batch=16)
-model.ask([frames, frames])()[0]["forecast"]
+collect = model.submit([frames, frames])
+collect()[0]["forecast"]
 """
 
 import concurrent.futures
@@ -12,27 +13,25 @@ import tensorflow as tf
 
 from framecast.serving.client.signatures import SIGNATURE, TensorSpec
 
-_LENGTHS = 1.25  # The longest clip of a batch to its shortest: more of it would be padding.
-# Batches that the model is run on at once. Beside the parts of a model that keep one core busy, those of another batch
-# run: on 2 cores two take 0.85 of the time of one after the other, and three no less.
-_AT_ONCE = 2
+_LENGTH_RATIO = 1.25  # Longest to shortest clip of a batch, to limit padding.
+_PARALLEL_BATCHES = 2  # Fills the cores while parts of the model run on one core; a third batch is no faster.
 
 
 class BulkModel:
-    """A loaded model, which runs on two batches at once, however many threads ask.
+    """A loaded model that runs two batches in parallel; several threads may submit clips.
 
     Args:
-        folder: Of the SavedModel.
-        batch: Most clips of a batch.
+        folder: Folder of the SavedModel.
+        batch: Largest number of clips in a batch.
 
     Attributes:
-        series: Names of the outputs that have an entry a frame.
+        series: Names of the per-frame outputs.
     """
 
     def __init__(self, folder: str, batch: int):
         self._batch = batch
-        self._runs = concurrent.futures.ThreadPoolExecutor(_AT_ONCE)
-        # Signatures hold variables weakly: the root has to live as long as they do.
+        self._runs = concurrent.futures.ThreadPoolExecutor(_PARALLEL_BATCHES)
+        # Signatures reference variables weakly, so the root object must be kept.
         self._model = tf.saved_model.load(folder)
         self._signature = self._model.signatures[SIGNATURE]
         declared = self._signature.structured_outputs
@@ -42,48 +41,48 @@ class BulkModel:
             if TensorSpec(spec.dtype.name, None if spec.shape.rank is None else tuple(spec.shape)).is_series
         )
 
-    def ask(self, clips: Sequence[np.ndarray]) -> Callable[[], list[dict[str, np.ndarray]]]:
-        """Begins to answer; what is asked next is answered after it, without a pause.
+    def submit(self, clips: Sequence[np.ndarray]) -> Callable[[], list[dict[str, np.ndarray]]]:
+        """Starts to run the model on clips, after the clips that were submitted before.
 
         Args:
-            clips: `(time, height, width, channel)` each, in the clips' dtype, all frames of them context.
+            clips: `(time, height, width, channel)` each, in the clips' dtype; all frames are context.
 
         Returns:
-            Waits for the outputs and returns those of each clip by name, as
+            A function that waits for the outputs and returns them, a dictionary per clip, as
             `framecast.serving.client.client.Client.answer` does.
         """
         numbers = list(batches([clip.shape for clip in clips], self._batch))
         runs = [self._runs.submit(self._run, [clips[number] for number in batch]) for batch in numbers]
 
         def collect() -> list[dict[str, np.ndarray]]:
-            answers: list[dict[str, np.ndarray]] = [{} for _ in clips]
+            outputs: list[dict[str, np.ndarray]] = [{} for _ in clips]
             for batch, run in zip(numbers, runs, strict=True):
-                for number, own in zip(batch, run.result(), strict=True):
-                    answers[number] = own
-            return answers
+                for number, of_clip in zip(batch, run.result(), strict=True):
+                    outputs[number] = of_clip
+            return outputs
 
         return collect
 
     def _run(self, clips: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Returns the outputs of the clips of a batch."""
+        """Runs the model on a batch; returns the outputs of each clip."""
         length = np.array([len(clip) for clip in clips], np.int32)
         frames = np.zeros((len(clips), length.max(), *clips[0].shape[1:]), clips[0].dtype)
-        for place, clip in enumerate(clips):
-            frames[place, : len(clip)] = clip
+        for row, clip in enumerate(clips):
+            frames[row, : len(clip)] = clip
         outputs = self._signature(frames=tf.constant(frames), length=tf.constant(length))
         values = {name: tensor.numpy() for name, tensor in outputs.items()}
         return [
-            {name: of[place, : len(clip)] if name in self.series else of[place] for name, of in values.items()}
-            for place, clip in enumerate(clips)
+            {name: of[row, : len(clip)] if name in self.series else of[row] for name, of in values.items()}
+            for row, clip in enumerate(clips)
         ]
 
 
 def batches(shapes: Sequence[tuple[int, ...]], most: int) -> Iterator[list[int]]:
-    """Yields the numbers of clips that are run together: of one frame size, and of about one length.
+    """Yields the indices of each batch: clips of the same frame size and of similar length.
 
     Args:
         shapes: `(time, height, width, channel)` of each clip.
-        most: Most clips of a batch.
+        most: Largest number of clips in a batch.
     """
     order = sorted(range(len(shapes)), key=lambda number: (*shapes[number][1:], shapes[number][0]))
     batch: list[int] = []
@@ -91,7 +90,7 @@ def batches(shapes: Sequence[tuple[int, ...]], most: int) -> Iterator[list[int]]
         time, *size = shapes[number]
         if batch:
             shortest, *batch_size = shapes[batch[0]]
-            if len(batch) == most or size != batch_size or time > _LENGTHS * shortest:
+            if len(batch) == most or size != batch_size or time > _LENGTH_RATIO * shortest:
                 yield batch
                 batch = []
         batch.append(number)

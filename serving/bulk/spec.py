@@ -1,4 +1,4 @@
-"""Bulk inference at the end of a run: the `infer` section of the configuration."""
+"""Defines the `infer` section of the configuration: bulk inference at the end of a run."""
 
 from typing import Literal, get_args
 
@@ -12,14 +12,14 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 
 class InferSpec(Section):
-    """What the model that was blessed answers about, once the Pusher is done.
+    """Bulk inference with the blessed model, after the Pusher.
 
     Args:
         data: TFRecords of clips: a file, a folder or a glob pattern, relative to the folder of the configuration file.
-        to: Folder in which each pair of model and clips gets a folder of its own, `VERSION-DIGEST`.
-        format: Ending of the files of answers, see `serving.predictions.writers`; `tfrecord.gz` for forecasts and
-            else `parquet` unless given.
-        batch: Most clips of a batch; the model runs on two batches at once.
+        to: Output folder; each pair of model and clips gets a subfolder `VERSION-DIGEST`.
+        format: Extension of the output files, see `serving.predictions.writers`; by default `tfrecord.gz` for
+            forecasts and `parquet` for other tasks.
+        batch: Largest number of clips in a batch; the model runs two batches in parallel.
     """
 
     data: str

@@ -1,1 +1,1 @@
-"""Predictions of a served model, and the writers of their file formats."""
+"""Turns model outputs for a clip into files: TFRecord, NetCDF, Parquet, npz and GIF."""

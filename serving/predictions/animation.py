@@ -1,4 +1,4 @@
-"""An animated GIF that sets forecasts beside what happened and beside the last frame held still.
+"""Draws an animated GIF of forecast, truth and persistence (or error) side by side.
 
 write_gif("forecast.gif", [AnimationRow(context=context, truth=truth, forecast=forecast)])
 """
@@ -17,7 +17,7 @@ from framecast.schemas.clip_spec import PixelValue
 _PANEL = 192  # Smallest height and width of a panel in pixels; smaller frames are enlarged by a whole factor.
 _BORDER = 4
 _GAP = 12
-_LINE = 20  # Height of a line of text.
+_LINE = 20  # Height of a line of text in pixels.
 _BACKGROUND = (24, 24, 28)
 _TEXT = (235, 235, 235)
 _MUTED = (130, 130, 138)
@@ -31,14 +31,14 @@ _LAST_FRAME_MS = 1200
 
 @dataclasses.dataclass(frozen=True)
 class AnimationRow:
-    """One clip and its forecast.
+    """A clip and its forecast, drawn as one row of panels.
 
     Args:
-        context: `(time, height, width, channel)`, uint8, uint16 or float32 in [0, 1]. One or three channels are shown
-            as they are, of others the first.
+        context: `(time, height, width, channel)`, uint8, uint16 or float32 in [0, 1]. Of clips with two or more than
+            three channels the first channel is drawn.
         forecast: `(horizon, height, width, channel)` float32 in [0, 1].
-        truth: What happened, shaped as `forecast` and typed as `context`; None when nobody knows yet.
-        label: Written before the row's first panel.
+        truth: True frames, with the shape of `forecast` and the dtype of `context`; None if unknown.
+        label: Text above the row.
     """
 
     context: np.ndarray
@@ -57,24 +57,25 @@ def write_gif(
     interval: float | None = None,
     frame_ms: int = 250,
 ) -> None:
-    """Writes the context frames and then the forecast, panel by panel: truth, forecast, persistence or error.
+    """Writes the context frames and then the forecast, in three panels: truth, forecast, persistence or error.
 
-    While the context runs all panels but that of the error show it in grey borders; from the first forecast frame on
-    each panel has the colour of its name. Rows with shorter contexts start later, so that all forecasts start together.
+    During the context, all panels except the error panel show it with grey borders; from the first forecast frame on,
+    each panel has the colour of its title. Rows with shorter contexts start later, so that all forecasts start
+    together.
 
     Args:
         path: File to write.
-        rows: Clips, all with one horizon.
-        third: What the third panel shows: the last frame held still, or forecast minus truth, blue where the forecast
-            is too low and orange where it is too high, in full colour from half of the pixel range on.
-        value: Physical meaning of a pixel value in the clips' own dtype; for the unit dBZ frames get radar colours and
-            a scale, for others they are grey.
-        missing: Pixel value reserved for "no data", which gets a colour of its own.
-        interval: Minutes between frames, for the lead time in minutes.
-        frame_ms: Milliseconds that a frame is shown.
+        rows: Clips, all with the same horizon.
+        third: Content of the third panel: the last context frame (persistence), or forecast minus truth, blue where
+            the forecast is too low and orange where it is too high, saturated at half of the pixel range.
+        value: Physical value of a pixel in the clips' dtype. Frames in dBZ get radar colours and a scale, others are
+            grey.
+        missing: Pixel value reserved for "no data", drawn in a separate colour.
+        interval: Minutes between frames, for lead times in minutes; None for lead times in frames.
+        frame_ms: Duration of a frame in milliseconds.
 
     Raises:
-        ValueError: When there is no row, or shapes do not fit each other.
+        ValueError: If there is no row, or shapes do not match.
     """
     if not rows:
         raise ValueError("expected at least one row, received none")
@@ -95,7 +96,7 @@ def write_gif(
 
 
 class _Layout:
-    """Where everything stands; one size for all frames of the animation."""
+    """Computes the positions of panels and text, the same for all frames of the animation."""
 
     def __init__(self, rows: Sequence[AnimationRow], radar: PixelValue | None, missing: float | None, third: str):
         self._third = third
@@ -117,7 +118,13 @@ class _Layout:
         self._size = (_GAP + 3 * self._column, top + (2 * _LINE if radar else 0))
 
     def draw(self, rows: Sequence[AnimationRow], step: int, title: str) -> Image.Image:
-        """Returns the picture at `step`: below 0 context, counted from its end, from 0 on forecast."""
+        """Draws one picture.
+
+        Args:
+            rows: Clips.
+            step: Index of the forecast frame; negative for a context frame, counted from the end of the context.
+            title: Text at the top.
+        """
         image = Image.new("RGB", self._size, _BACKGROUND)
         pen = ImageDraw.Draw(image)
         forecasting = step >= 0
@@ -142,7 +149,7 @@ class _Layout:
                         pen.text((left + 3 * _BORDER, top + 3 * _BORDER), "not known", _MUTED, font)
                     continue
                 if forecasting and column == 2 and self._third == "error":
-                    assert row.truth is not None  # Else there is no error to show.
+                    assert row.truth is not None  # Otherwise the frame is None.
                     colours_of = error_colours(frame, row.truth[step], self._missing)
                 else:
                     missing = None if forecasting and column == 1 else self._missing
@@ -176,7 +183,7 @@ def _check(number: int, row: AnimationRow, horizon: int) -> None:
 
 
 def _panels(row: AnimationRow, step: int, third: str) -> tuple[np.ndarray | None, ...]:
-    """Returns the frames of the three panels; None where there is no frame to show."""
+    """Returns the frames of the three panels; None for an empty panel."""
     if step >= 0:
         truth = None if row.truth is None else row.truth[step]
         error = None if truth is None else row.forecast[step] - unit_range(truth)

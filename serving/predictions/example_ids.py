@@ -1,4 +1,4 @@
-"""Whose answers a file holds: the `example/id` of each clip in what `framecast.serving.predictions.writers` wrote."""
+"""Reads the `example/id` of each clip from a file that `framecast.serving.predictions.writers` wrote."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,15 +10,15 @@ from framecast.clips.records import read_records
 
 
 def read_example_ids(path: str) -> list[str]:
-    """Reads the names of the clips in a file, in its order, a name as often as there are answers under it.
+    """Reads the `example/id` of each prediction in a file, in file order, with duplicates.
 
     Raises:
-        ValueError: When its ending tells no kind that holds names.
+        ValueError: If the file name has another extension.
     """
     for suffix, read in _READERS.items():
         if path.endswith(suffix):
             return list(read(path))
-    raise ValueError(f"{path}: expected a name that ends in {', '.join(_READERS)}")
+    raise ValueError(f"{path}: expected a file name with extension {', '.join(_READERS)}")
 
 
 def _from_records(path: str) -> Iterator[str]:

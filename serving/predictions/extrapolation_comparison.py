@@ -1,9 +1,9 @@
-"""Forecasters beside optical-flow extrapolation, over the same pixels: those that extrapolation reaches.
+"""Compares forecasters with optical-flow extrapolation, over the pixels that extrapolation reaches.
 
-    compared = compare({"model": tf.saved_model.load(folder)}, examples, spec, task, events)
-    compared.sums["model"].compute("skill")     # Against extrapolation.
+    comparison = compare({"model": tf.saved_model.load(folder)}, examples, spec, task, events)
+    comparison.sums["model"].compute("skill")  # Against extrapolation.
 
-No graph can extrapolate, so it is not among the references of the `evaluate` signature.
+pySTEPS extrapolates outside of TensorFlow, so extrapolation is no baseline of the `evaluate` signature.
 """
 
 import dataclasses
@@ -26,26 +26,26 @@ from framecast.models.spec import ForecastTask
 from framecast.models.training.input_pipeline import normalise
 from framecast.schemas.clip_spec import ClipSpec
 
-CLIPS = 256  # Enough for its figures, whatever the number of clips: extrapolation costs more than a forecast.
+CLIPS = 256  # A sample, because extrapolating a clip costs more than forecasting it.
 
 
 @dataclasses.dataclass(frozen=True)
 class ExtrapolationComparison:
-    """What was summed.
+    """Metric sums of forecasters and of extrapolation.
 
     Args:
-        clips: Clips that were forecast.
-        sums: By name of a forecaster, and of extrapolation (`extrapolation.NAME`), over the pixels of the truth that
-            are known and that extrapolation reaches. In each, extrapolation stands for every reference.
+        clips: Number of clips.
+        sums: Sums by forecaster (or `extrapolation.NAME`), over the known pixels that extrapolation reaches.
+            Extrapolation takes the place of all baselines in them.
     """
 
     clips: int
     sums: Mapping[str, Sums]
 
     def figures(self) -> dict[str, dict[str, float | None]]:
-        """Returns each forecaster's metrics by `metrics.key`; None where one is no finite number.
+        """Returns the metrics of each forecaster by `metrics.key`; None for a value that is not finite.
 
-        Skill is against extrapolation, which has none of its own.
+        Skill is against extrapolation; extrapolation itself has no skill.
         """
         figures: dict[str, dict[str, float | None]] = {}
         for forecaster, sums in self.sums.items():
@@ -72,11 +72,11 @@ def compare(
     """Forecasts the last `task.horizon` frames of the first `CLIPS` clips that are long enough.
 
     Args:
-        models: Loaded SavedModels of forecasters of that task.
-        examples: Checked clips; no more are taken than are needed.
+        models: Loaded SavedModels of forecasters for `task`, by forecaster.
+        examples: Validated clips; read only as far as needed.
         spec: The clip contract.
-        task: What is forecast.
-        events: The events that are counted; none for None.
+        task: The forecast task.
+        events: Events to count; None for no events.
     """
     thresholds, scales = (events.in_pixels(spec), events.scales) if events else ((), ())
     frames_spec = tf.TensorSpec([None] * 5, tf.float32)
@@ -108,7 +108,7 @@ def compare(
 
 def _forecast(model: Any, context: np.ndarray) -> tf.Tensor:
     """Returns `(1, horizon, height, width, channel)`."""
-    answer = model.signatures["serving_default"](
+    outputs = model.signatures["serving_default"](
         frames=tf.constant(context[None]), length=tf.constant([len(context)], tf.int32)
     )
-    return answer["forecast"]
+    return outputs["forecast"]

@@ -1,4 +1,4 @@
-"""Forecasts as CF NetCDF: in the unit of their values, at their valid times."""
+"""Writes forecasts as CF NetCDF, in physical units and at their valid times."""
 
 import datetime
 import importlib.util
@@ -15,72 +15,72 @@ _CONVENTIONS = "CF-1.8"
 _EPOCH = "seconds since 1970-01-01 00:00:00"
 _MICROSECONDS = 1_000_000
 _MISSING = np.float32(np.nan)
-# Units that only one quantity of the CF standard name table has.
+# CF standard names of units that belong to one quantity only.
 _STANDARD_NAMES = {REFLECTIVITY: "equivalent_reflectivity_factor"}
 
 
 def check_installed() -> None:
-    """Raises ValueError when what writes NetCDF is not installed."""
+    """Raises ValueError if a package that NetCDF needs is not installed."""
     for package in ("netCDF4", "xarray"):
         if importlib.util.find_spec(package) is None:
-            raise ValueError(f"NetCDF: expected {package} to be installed, with the extra framecast[media]")
+            raise ValueError(f"NetCDF: expected {package} to be installed; install the extra framecast[media]")
 
 
-def write_netcdf(path: str | os.PathLike[str], answers: Sequence[Prediction], *, model: str) -> None:
+def write_netcdf(path: str | os.PathLike[str], predictions: Sequence[Prediction], *, model: str) -> None:
     """Writes forecasts by the CF conventions, version 1.8.
 
-    Variables, all float32 with NaN for no value: `forecast` `(clip, lead_time, y, x)`, with `channel` before `y` where
-    there are several, and `observation` shaped as it where the truth is known. Coordinates: `lead_time` (forecast
-    period in seconds), `forecast_reference_time` `(clip)` and `time` `(clip, lead_time)` in seconds since 1970,
-    `example_id` and `media_id` `(clip)`.
+    Variables, float32 with NaN for missing values: `forecast` `(clip, lead_time, y, x)`, with a `channel` axis before
+    `y` for several channels, and `observation` with the same shape if the truth is known. Coordinates: `lead_time`
+    (forecast period in seconds), `forecast_reference_time` `(clip)` and `time` `(clip, lead_time)` in seconds since
+    1970, `example_id` and `media_id` `(clip)`.
 
     Args:
         path: File to write.
-        answers: Forecasts of clips of one size, interval and unit.
+        predictions: Forecasts with the same size, interval and unit.
         model: Name of the model.
 
     Raises:
-        ValueError: When a clip differs from the first in what all must share; it is named.
+        ValueError: If the size, interval or unit of a clip differs from that of the first clip.
     """
     import xarray as xr
 
-    for answer in answers:
-        _check_alike(answer, answers[0])
-    forecasts = np.stack([answer.forecast_values() for answer in answers])
+    for prediction in predictions:
+        _check_same(prediction, predictions[0])
+    forecasts = np.stack([prediction.forecast_values() for prediction in predictions])
     fields = {"forecast": (forecasts, "forecast")}
-    truths = [truth for truth in (answer.true_values() for answer in answers) if truth is not None]
-    if len(truths) == len(answers):
+    truths = [truth for truth in (prediction.true_values() for prediction in predictions) if truth is not None]
+    if len(truths) == len(predictions):
         fields["observation"] = (np.stack(truths), "observation at the time of the forecast")
-    # CF recommends that y and x come last.
+    # CF recommends y and x as the last axes.
     dimensions: tuple[str, ...] = ("clip", "lead_time", "channel", "y", "x")
     fields = {name: (np.moveaxis(values, -1, 2), text) for name, (values, text) in fields.items()}
     if forecasts.shape[-1] == 1:
         dimensions = ("clip", "lead_time", "y", "x")
         fields = {name: (values[:, :, 0], text) for name, (values, text) in fields.items()}
-    attributes = _value_attributes(answers[0])
+    attributes = _value_attributes(predictions[0])
     dataset = xr.Dataset(
         {name: (dimensions, values, {"long_name": text, **attributes}) for name, (values, text) in fields.items()},
-        coords=_coordinates(answers),
+        coords=_coordinates(predictions),
         attrs={
             "Conventions": _CONVENTIONS,
             "title": f"Forecasts of {model}",
             "history": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%dT%H:%M:%SZ} forecast by {model}",
-            "source": f"framecast model {model}, version {_versions(answers)}",
+            "source": f"framecast model {model}, version {_versions(predictions)}",
             "model_name": model,
-            "model_version": _versions(answers),
+            "model_version": _versions(predictions),
         },
     )
-    # CF allows no missing coordinates, and xarray gives every float a fill value.
+    # CF forbids fill values in coordinates, which xarray sets for every float.
     encoding: dict[str, dict[str, Any]] = {str(name): {"_FillValue": None} for name in dataset.coords}
     for name in fields:
         encoding[name] = {"_FillValue": _MISSING, "dtype": "float32", "zlib": True, "complevel": 4}
     dataset.to_netcdf(path, engine="netcdf4", format="NETCDF4", encoding=encoding)
 
 
-def _coordinates(answers: Sequence[Prediction]) -> dict[str, Any]:
-    starts = np.array([answer.times[-1] for answer in answers])
-    periods = np.array(answers[0].forecast_times) - starts[0]
-    origin = "where a clip has no dates, its times count from an origin of its own"
+def _coordinates(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    starts = np.array([prediction.times[-1] for prediction in predictions])
+    periods = np.array(predictions[0].forecast_times) - starts[0]
+    origin = "times of clips without dates have an arbitrary origin"
     return {
         "lead_time": (
             "lead_time",
@@ -99,58 +99,58 @@ def _coordinates(answers: Sequence[Prediction]) -> dict[str, Any]:
         ),
         "example_id": (
             "clip",
-            np.array([answer.name for answer in answers], object),
+            np.array([prediction.name for prediction in predictions], object),
             {"long_name": "name of the clip"},
         ),
         "media_id": (
             "clip",
-            np.array([answer.media_id for answer in answers], object),
-            {"long_name": "recording that the clip was cut from"},
+            np.array([prediction.media_id for prediction in predictions], object),
+            {"long_name": "recording that contains the clip"},
         ),
     }
 
 
-def _value_attributes(answer: Prediction) -> dict[str, str]:
-    if answer.value is None:
+def _value_attributes(prediction: Prediction) -> dict[str, str]:
+    if prediction.value is None:
         return {"units": "1"}
-    unit = answer.value.unit
+    unit = prediction.value.unit
     return {"units": unit, **({"standard_name": _STANDARD_NAMES[unit]} if unit in _STANDARD_NAMES else {})}
 
 
-def _versions(answers: Sequence[Prediction]) -> str:
-    return ", ".join(map(str, sorted({answer.version for answer in answers})))
+def _versions(predictions: Sequence[Prediction]) -> str:
+    return ", ".join(map(str, sorted({prediction.version for prediction in predictions})))
 
 
-def alike(answers: Sequence[Prediction]) -> list[list[Prediction]]:
-    """Returns the answers in groups of which each fits into one file."""
+def group_by_shape(predictions: Sequence[Prediction]) -> list[list[Prediction]]:
+    """Groups forecasts by size, interval and unit: one NetCDF file has one of each."""
     groups: list[list[Prediction]] = []
-    for answer in answers:
+    for prediction in predictions:
         for group in groups:
-            if _difference(answer, group[0]) is None:
-                group.append(answer)
+            if _difference(prediction, group[0]) is None:
+                group.append(prediction)
                 break
         else:
-            groups.append([answer])
+            groups.append([prediction])
     return groups
 
 
-def _check_alike(answer: Prediction, first: Prediction) -> None:
-    """Raises ValueError when two clips do not fit the same dimensions."""
-    if (difference := _difference(answer, first)) is not None:
+def _check_same(prediction: Prediction, first: Prediction) -> None:
+    """Raises ValueError if two clips do not fit in one file."""
+    if (difference := _difference(prediction, first)) is not None:
         expected, received = difference
         raise ValueError(
-            f"clip {answer.name}: expected {expected}, as clip {first.name} has, since one NetCDF file has one, "
+            f"clip {prediction.name}: expected {expected} as in clip {first.name}, because one NetCDF file has one, "
             f"received {received}"
         )
 
 
-def _difference(answer: Prediction, first: Prediction) -> tuple[str, str] | None:
-    shape, expected = answer.outputs["forecast"].shape, first.outputs["forecast"].shape
-    unit, expected_unit = _value_attributes(answer)["units"], _value_attributes(first)["units"]
+def _difference(prediction: Prediction, first: Prediction) -> tuple[str, str] | None:
+    shape, expected = prediction.outputs["forecast"].shape, first.outputs["forecast"].shape
+    unit, expected_unit = _value_attributes(prediction)["units"], _value_attributes(first)["units"]
     if shape != expected:
         return f"a forecast (lead time, height, width, channel) {expected}", f"{shape}"
     if unit != expected_unit:
         return f"the unit {expected_unit}", unit
-    if abs(answer.interval - first.interval) > 1:  # Microsecond: what times as integers are rounded by.
-        return f"an interval of {first.interval / 1e6:g} s", f"{answer.interval / 1e6:g} s"
+    if abs(prediction.interval - first.interval) > 1:  # Microsecond: integer timestamps are rounded.
+        return f"an interval of {first.interval / 1e6:g} s", f"{prediction.interval / 1e6:g} s"
     return None

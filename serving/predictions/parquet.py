@@ -1,4 +1,4 @@
-"""Scores, probabilities and values as a Parquet table, a row a clip."""
+"""Writes scores, probabilities and values as a Parquet table with one row per clip."""
 
 import os
 from collections.abc import Sequence
@@ -9,37 +9,38 @@ import numpy as np
 from framecast.serving.predictions.prediction import Prediction
 
 
-def write_parquet(path: str | os.PathLike[str], answers: Sequence[Prediction], *, model: str) -> None:
-    """Writes answers that are no forecasts.
+def write_parquet(path: str | os.PathLike[str], predictions: Sequence[Prediction], *, model: str) -> None:
+    """Writes predictions of scores or labels.
 
     Columns: `example_id`, `media_id` (text), `model_version` (int64), `time` (list of int64, microseconds of each
-    frame), and each output by its name: float32 where a clip has one value, else a list of them, or of lists. The
-    model's name stands in the file's metadata as `model`.
+    frame), and one column per output: float32 for one value per clip, otherwise a (nested) list of float32. The file's
+    metadata has the name of the model as `model`.
 
     Args:
         path: File to write.
-        answers: At least one.
+        predictions: At least one prediction.
         model: Name of the model.
 
     Raises:
-        ValueError: When an answer is a forecast, or has other outputs than the first; it is named.
+        ValueError: If a prediction is a forecast, or its outputs differ from those of the first.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
-    names = sorted(answers[0].outputs)
-    for answer in answers:
-        if answer.is_forecast or sorted(answer.outputs) != names:
-            expected = "scores, probabilities or values" if answer.is_forecast else ", ".join(names)
-            raise ValueError(f"Parquet: clip {answer.name}: expected {expected}, received {', '.join(answer.outputs)}")
+    names = sorted(predictions[0].outputs)
+    for prediction in predictions:
+        if prediction.is_forecast or sorted(prediction.outputs) != names:
+            received = ", ".join(prediction.outputs)
+            expected = "scores, probabilities or values" if prediction.is_forecast else ", ".join(names)
+            raise ValueError(f"Parquet: clip {prediction.name}: expected {expected}, received {received}")
     columns: dict[str, Any] = {
-        "example_id": pa.array([answer.name for answer in answers], pa.string()),
-        "media_id": pa.array([answer.media_id for answer in answers], pa.string()),
-        "model_version": pa.array([answer.version for answer in answers], pa.int64()),
-        "time": pa.array([answer.times for answer in answers], pa.list_(pa.int64())),
+        "example_id": pa.array([prediction.name for prediction in predictions], pa.string()),
+        "media_id": pa.array([prediction.media_id for prediction in predictions], pa.string()),
+        "model_version": pa.array([prediction.version for prediction in predictions], pa.int64()),
+        "time": pa.array([prediction.times for prediction in predictions], pa.list_(pa.int64())),
     }
     for name in names:
-        values = [answer.outputs[name] for answer in answers]
+        values = [prediction.outputs[name] for prediction in predictions]
         kind = pa.float32()
         for _ in range(np.ndim(values[0])):
             kind = pa.list_(kind)

@@ -1,4 +1,4 @@
-"""What a model answered about one clip, together with what the clip says of its times and pixels."""
+"""Holds a model's outputs for one clip, with the times and the physical values of the clip."""
 
 import dataclasses
 import functools
@@ -16,18 +16,18 @@ _MICROSECONDS = 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """The outputs of a model for a clip.
+    """A model's outputs for a clip.
 
     Args:
-        example: The whole clip, checked.
-        context: The frames that were sent `(time, height, width, channel)`, the first ones of the clip.
-        truth: The frames after them, as many as were forecast and typed as `context`; None when they are not known.
-        outputs: Arrays by name, as `framecast.serving.client.client.Client.answer` returns them.
-        version: Version of the model that answered.
-        series: Names of the outputs that have an entry a frame.
-        missing: The pixel that stands for no value; None when there is none.
-        value: What a pixel stands for; None when nobody says.
-        frame_rate: Frames a second, for a clip that does not say it.
+        example: The whole clip, validated.
+        context: Input frames `(time, height, width, channel)`, the first frames of the clip.
+        truth: True frames after the context, `horizon` frames with the dtype of `context`; None if unknown.
+        outputs: Arrays by output, as `framecast.serving.client.client.Client.answer` returns them.
+        version: Version of the model.
+        series: Names of the per-frame outputs.
+        missing: Pixel value reserved for "no data"; None if there is none.
+        value: Physical value of a pixel; None if unknown.
+        frame_rate: Frames per second, used if the clip does not have a frame rate.
     """
 
     example: tf.train.SequenceExample
@@ -47,7 +47,7 @@ class Prediction:
 
     @property
     def media_id(self) -> str:
-        """The recording that the clip was cut from."""
+        """The recording that contains the clip."""
         return context_value(self.example, features.MEDIA_ID, "bytes_list").decode(errors="replace")
 
     @property
@@ -57,10 +57,10 @@ class Prediction:
 
     @functools.cached_property
     def interval(self) -> float:
-        """Microseconds from frame to frame: the mean of the clip's, else what its frame rate makes.
+        """Microseconds between frames: the mean of the clip's timestamps, or derived from the frame rate.
 
         Raises:
-            ValueError: When the clip has one frame and nobody says its rate.
+            ValueError: If the clip has one frame and no frame rate.
         """
         times = frame_values(self.example, features.TIMESTAMP, "int64_list")
         if len(times) > 1:
@@ -68,33 +68,33 @@ class Prediction:
         rate = context_value(self.example, features.FRAME_RATE, "float_list") or self.frame_rate
         if not rate:
             raise ValueError(
-                f"clip {self.name}: expected {features.FRAME_RATE} or two frames, for the times of a forecast, "
+                f"clip {self.name}: expected {features.FRAME_RATE} or two frames to compute forecast times, "
                 "received neither"
             )
         return _MICROSECONDS / rate
 
     @property
     def times(self) -> list[int]:
-        """Microseconds of each frame that was sent."""
+        """Timestamps of the input frames in microseconds."""
         return frame_values(self.example, features.TIMESTAMP, "int64_list")[: len(self.context)]
 
     @property
     def forecast_times(self) -> list[int]:
-        """Microseconds of each frame that was forecast: the clip's go on at its interval."""
+        """Timestamps of the forecast frames in microseconds, at the interval of the clip."""
         leads = range(1, len(self.outputs[FORECAST]) + 1)
         return [self.times[-1] + round(lead * self.interval) for lead in leads]
 
     @property
     def unseen(self) -> np.ndarray:
-        """Pixels missing in every frame that was sent, `(height, width, channel)` bool: a forecast of them is none."""
+        """Pixels without data in all input frames, `(height, width, channel)` bool; their forecast is meaningless."""
         if self.missing is None:
             return np.zeros(self.context.shape[1:], bool)
         return (self.context == self.context.dtype.type(self.missing)).all(axis=0)
 
     def forecast_pixels(self) -> np.ndarray:
-        """Returns the forecast as the clip's own pixels, `(horizon, height, width, channel)` of its dtype.
+        """Returns the forecast in the clip's dtype, `(horizon, height, width, channel)`.
 
-        Unseen pixels get the one that stands for no value, which no other has.
+        Unseen pixels, and only those, get the `missing` value.
         """
         forecast = self.outputs[FORECAST]
         dtype = self.context.dtype
@@ -105,20 +105,17 @@ class Prediction:
         if self.missing is None:
             return pixels
         missing = dtype.type(self.missing)
-        if dtype != np.float32:  # In float32 it lies outside of [0, 1].
+        if dtype != np.float32:  # In float32, `missing` is outside [0, 1].
             pixels = np.where(pixels == missing, missing + 1 if missing == 0 else missing - 1, pixels)
         return np.where(self.unseen, missing, pixels).astype(dtype)
 
     def forecast_values(self) -> np.ndarray:
-        """Returns what the forecast stands for, float32 shaped as it, NaN where unseen.
-
-        In `value.unit`, or in [0, 1] when nobody says what a pixel stands for.
-        """
+        """Returns the forecast in physical units (`value.unit`, or [0, 1] without `value`), float32, NaN if unseen."""
         values = self._physical(self.outputs[FORECAST].astype(np.float64) * self._largest)
         return np.where(self.unseen, np.nan, values).astype(np.float32)
 
     def true_values(self) -> np.ndarray | None:
-        """Returns what really was, as `forecast_values`, NaN where missing; None when it is not known."""
+        """Returns the truth in the units of `forecast_values`, NaN for missing pixels; None if unknown."""
         if self.truth is None:
             return None
         known = np.ones(self.truth.shape, bool) if self.missing is None else self.truth != self.missing

@@ -1,9 +1,9 @@
-"""Forecasts of a few clips to look at: a typical one, the best and the worst, chosen by rule.
+"""Selects and animates the typical, the best and the worst forecast, by a fixed rule.
 
-    shown, clips = choose(model, lambda: records, spec)
-    shown[0].role, shown[0].clip, shown[0].gif
+    selected, clips = choose(model, lambda: records, spec)
+    selected[0].role, selected[0].clip, selected[0].gif
 
-The model is asked as it would be served; what it is ranked by is what its `evaluate` signature sums.
+Forecasts come from the `serving_default` signature, the ranking from the sums of the `evaluate` signature.
 """
 
 import dataclasses
@@ -19,28 +19,28 @@ from framecast.clips.codec import clip_name, decode_frames
 from framecast.schemas.clip_spec import ClipSpec
 from framecast.serving.predictions.animation import AnimationRow, write_gif
 
-CLIPS = 16  # Asked about; a look needs no more, whatever the size of the eval split.
+CLIPS = 16  # Clips to choose from; enough for examples at any size of the eval split.
 RULE = (
-    "Of the first {clips} clips of the eval split that are long enough, the half in which most changes (largest error "
-    "of persistence) are ranked by skill against persistence: the best, the median (typical) and the worst are shown."
+    "Of the first {clips} clips of the eval split that are long enough, the half with the most change (largest error "
+    "of persistence) is ranked by skill against persistence. Shown are the best, the median (typical) and the worst."
 )
 
-_CONTEXT = 10  # Frames of the context that are drawn, counted from its end.
-_SIDE = 256  # Largest side of a frame that is drawn pixel by pixel.
-_BYTES = 2_000_000  # Of one animation: three of them stay a page that opens.
+_CONTEXT = 10  # Last frames of the context that are drawn.
+_SIDE = 256  # Largest side of a frame that is drawn at full resolution.
+_BYTES = 2_000_000  # Largest animation, so that a page with three of them opens quickly.
 
 
 @dataclasses.dataclass(frozen=True)
 class ShowcaseClip:
-    """A clip and its forecast.
+    """A selected clip with its forecast.
 
     Args:
         role: `typical`, `best` or `worst`.
-        clip: The clip's name.
-        mse: Mean square error of its forecast, pixels in [0, 1].
-        skill_persistence: Share of persistence's squared error that the forecast avoids; None where it made none.
-        stride: Only every so many pixels are drawn, either way.
-        gif: The animation: context, then truth, forecast and error.
+        clip: Name of the clip.
+        mse: Mean squared error of the forecast, pixels in [0, 1].
+        skill_persistence: Skill against persistence; None if the error of persistence is 0.
+        stride: Every `stride`-th pixel is drawn, in both directions.
+        gif: Animation: context, then truth, forecast and error.
     """
 
     role: str
@@ -54,41 +54,41 @@ class ShowcaseClip:
 def choose(
     model: Any, records: Callable[[], Iterable[bytes]], spec: ClipSpec, frame_rate: float | None = None
 ) -> tuple[list[ShowcaseClip], int]:
-    """Ranks clips and draws three of them; fewer where there are fewer.
+    """Ranks clips and draws three of them, or fewer if there are fewer.
 
     Args:
-        model: A loaded SavedModel of a forecaster.
-        records: Opens the serialized clips; called twice, so that none is kept.
+        model: Loaded SavedModel of a forecaster.
+        records: Opens the serialized clips; called twice, so that no clip is kept in memory.
         spec: The clip contract.
-        frame_rate: Frames a second, for the lead time in minutes.
+        frame_rate: Frames per second, for lead times in minutes.
 
     Returns:
-        The clips, and how many there were to choose from.
+        The selected clips, and the number of clips to choose from.
     """
-    asked = _ask(model, records())
-    # Where hardly anything moves every skill is noise, and an empty clip would be the best of all.
-    moving = sorted(asked, key=lambda clip: -clip.persistence / clip.pixels)[: -(-len(asked) // 2)]
+    scored = _score(model, records())
+    # Without motion, skill is noise, and an empty clip would be the best.
+    moving = sorted(scored, key=lambda clip: -clip.persistence / clip.pixels)[: -(-len(scored) // 2)]
     ranked = sorted(moving, key=lambda clip: clip.skill or 0.0)
     ranks = {"typical": len(ranked) // 2, "best": len(ranked) - 1, "worst": 0} if ranked else {}
     roles: dict[int, str] = {}
     for role, rank in ranks.items():
-        roles.setdefault(ranked[rank].place, role)
-    found = {clip.place: clip for clip in ranked}
-    shown = {}
-    for place, record in enumerate(itertools.islice(records(), max(roles, default=-1) + 1)):
-        if place in roles:
-            clip, example = found[place], tf.train.SequenceExample.FromString(record)
+        roles.setdefault(ranked[rank].index, role)
+    by_index = {clip.index: clip for clip in ranked}
+    selected = {}
+    for index, record in enumerate(itertools.islice(records(), max(roles, default=-1) + 1)):
+        if index in roles:
+            clip, example = by_index[index], tf.train.SequenceExample.FromString(record)
             gif, stride = _draw(model, decode_frames(example, spec), spec, clip.horizon, frame_rate)
             name = clip_name(example) or ""
-            shown[roles[place]] = ShowcaseClip(roles[place], name, clip.error / clip.pixels, clip.skill, stride, gif)
-    return [shown[role] for role in ranks if role in shown], len(asked)
+            selected[roles[index]] = ShowcaseClip(roles[index], name, clip.error / clip.pixels, clip.skill, stride, gif)
+    return [selected[role] for role in ranks if role in selected], len(scored)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Asked:
-    """A clip that was forecast: its place among the records, pixels of its truth, squared errors over them."""
+class _ScoredClip:
+    """A clip's index in the records, its number of true pixels, and the summed squared errors over them."""
 
-    place: int
+    index: int
     horizon: int
     pixels: float
     error: float
@@ -99,29 +99,29 @@ class _Asked:
         return 1 - self.error / self.persistence if self.persistence else None
 
 
-def _ask(model: Any, records: Iterable[bytes]) -> list[_Asked]:
-    """Returns the first clips that are long enough to be evaluated."""
+def _score(model: Any, records: Iterable[bytes]) -> list[_ScoredClip]:
+    """Scores the first `CLIPS` clips that are long enough to be evaluated."""
     evaluate = model.signatures["evaluate"]
-    asked: list[_Asked] = []
-    for place, record in enumerate(records):
+    scored: list[_ScoredClip] = []
+    for index, record in enumerate(records):
         sums = evaluate(examples=tf.constant([record]))
         pixels, error, persistence = (
             float(tf.reduce_sum(sums[name])) for name in ("pixels", "squared_error", "squared_error_persistence")
         )
         if pixels:
-            asked.append(_Asked(place, sums["pixels"].shape[1], pixels, error, persistence))
-        if len(asked) == CLIPS:
+            scored.append(_ScoredClip(index, sums["pixels"].shape[1], pixels, error, persistence))
+        if len(scored) == CLIPS:
             break
-    return asked
+    return scored
 
 
 def _draw(model: Any, frames: np.ndarray, spec: ClipSpec, horizon: int, frame_rate: float | None) -> tuple[bytes, int]:
-    """Returns the animation and the stride at which it was small enough."""
+    """Returns the animation and the first stride at which it is small enough."""
     context, truth = frames[:-horizon], frames[-horizon:]
-    answer = model.signatures["serving_default"](
+    outputs = model.signatures["serving_default"](
         frames=tf.constant(context[None]), length=tf.constant([len(context)], tf.int32)
     )
-    forecast = answer["forecast"].numpy()[0]
+    forecast = outputs["forecast"].numpy()[0]
     minutes = 1 / frame_rate / 60 if frame_rate else 0.0
     for stride in _strides(-(-max(frames.shape[1:3]) // _SIDE)):
         file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Answers as clips: forecasts as frames that go on where the clip ended, other answers written into the clip."""
+"""Converts predictions to clips by the clip contract, for TFRecord files."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from framecast.clips.codec import encode_clip
 from framecast.schemas import features
 from framecast.serving.predictions.prediction import Prediction
 
-# Facts that a check wrote of the clip that was asked about: they are no facts of what is written.
+# Facts that validation wrote about the input clip; they do not describe the output clip.
 _FACTS = (
     features.LENGTH,
     features.CONTENT,
@@ -20,66 +20,66 @@ _FACTS = (
 _MICROSECONDS = 1_000_000
 
 
-def prediction_clip(answer: Prediction) -> tf.train.SequenceExample:
-    """Returns an answer as a clip by the clip contract, under the names of the clip that was asked about.
+def prediction_clip(prediction: Prediction) -> tf.train.SequenceExample:
+    """Converts a prediction to a clip with the names of the input clip.
 
-    Of a forecast the clip holds the frames that were forecast, in the clip's dtype and without loss (PNG or RAW; a JPEG
-    clip gets PNG), at the times after its own. Of another task it is the clip itself with the outputs by their names:
-    one entry a frame in a feature list of floats, one a clip in the context. Context features are kept, and what a
-    pixel stands for is in it, and `model/version`.
+    A forecast becomes a clip of the forecast frames in the dtype of the input clip, encoded without loss (PNG or RAW;
+    PNG for a JPEG clip), with timestamps after those of the input. Outputs of other tasks are added to the input clip
+    under their names: per-frame outputs as feature lists of floats, per-clip outputs in the context. The context
+    features of the input are kept; the physical value of a pixel and `model/version` are added.
 
     Raises:
-        ValueError: When the times of a forecast cannot be told.
+        ValueError: If the times of a forecast are unknown.
     """
-    made = _forecast_clip(answer) if answer.is_forecast else _annotated_clip(answer)
+    clip = _forecast_clip(prediction) if prediction.is_forecast else _annotated_clip(prediction)
     for name in _FACTS:
-        if name in made.context.feature:
-            del made.context.feature[name]
-    return made
+        if name in clip.context.feature:
+            del clip.context.feature[name]
+    return clip
 
 
-def _forecast_clip(answer: Prediction) -> tf.train.SequenceExample:
+def _forecast_clip(prediction: Prediction) -> tf.train.SequenceExample:
     frames = encode_clip(
-        answer.forecast_pixels(),
-        example_id=answer.name,
-        media_id=answer.media_id,
-        frame_rate=_MICROSECONDS / answer.interval,
-        timestamps=answer.forecast_times,
+        prediction.forecast_pixels(),
+        example_id=prediction.name,
+        media_id=prediction.media_id,
+        frame_rate=_MICROSECONDS / prediction.interval,
+        timestamps=prediction.forecast_times,
     )
-    made = tf.train.SequenceExample(feature_lists=frames.feature_lists)
-    made.context.CopyFrom(_context(answer))
+    clip = tf.train.SequenceExample(feature_lists=frames.feature_lists)
+    clip.context.CopyFrom(_context(prediction))
     for name, feature in frames.context.feature.items():
-        made.context.feature[name].CopyFrom(feature)
-    return made
+        clip.context.feature[name].CopyFrom(feature)
+    return clip
 
 
-def _annotated_clip(answer: Prediction) -> tf.train.SequenceExample:
-    made = tf.train.SequenceExample(context=_context(answer), feature_lists=answer.example.feature_lists)
-    for name, values in answer.outputs.items():
-        if name in answer.series:
-            entries = made.feature_lists.feature_list[name].feature
+def _annotated_clip(prediction: Prediction) -> tf.train.SequenceExample:
+    clip = tf.train.SequenceExample(context=_context(prediction), feature_lists=prediction.example.feature_lists)
+    for name, values in prediction.outputs.items():
+        if name in prediction.series:
+            entries = clip.feature_lists.feature_list[name].feature
             for row in values.reshape(len(values), -1):
                 entries.add().float_list.value.extend(row.tolist())
         else:
-            made.context.feature[name].float_list.value.extend(values.reshape(-1).tolist())
-    return made
+            clip.context.feature[name].float_list.value.extend(values.reshape(-1).tolist())
+    return clip
 
 
-def _context(answer: Prediction) -> tf.train.Features:
-    """Returns the clip's own context, with what a pixel stands for where the clip does not say it."""
+def _context(prediction: Prediction) -> tf.train.Features:
+    """Returns the context of the input clip, with the physical value of a pixel added if it is missing there."""
     context = tf.train.Features()
-    context.CopyFrom(answer.example.context)
-    said: dict[str, tf.train.Feature] = {}
-    if answer.value is not None:
-        said[features.VALUE_UNIT] = _bytes(answer.value.unit)
-        said[features.VALUE_SCALE] = _float(answer.value.scale)
-        said[features.VALUE_OFFSET] = _float(answer.value.offset)
-    if answer.missing is not None:
-        said[features.MISSING] = _float(answer.missing)
-    for name, feature in said.items():
+    context.CopyFrom(prediction.example.context)
+    known: dict[str, tf.train.Feature] = {}
+    if prediction.value is not None:
+        known[features.VALUE_UNIT] = _bytes(prediction.value.unit)
+        known[features.VALUE_SCALE] = _float(prediction.value.scale)
+        known[features.VALUE_OFFSET] = _float(prediction.value.offset)
+    if prediction.missing is not None:
+        known[features.MISSING] = _float(prediction.missing)
+    for name, feature in known.items():
         if name not in context.feature:
             context.feature[name].CopyFrom(feature)
-    version = tf.train.Int64List(value=[answer.version])
+    version = tf.train.Int64List(value=[prediction.version])
     context.feature[features.MODEL_VERSION].CopyFrom(tf.train.Feature(int64_list=version))
     return context
 

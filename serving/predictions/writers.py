@@ -1,34 +1,34 @@
-"""Answers written to a file, whose kind its ending tells.
+"""Writes predictions to a file, in the format of its extension.
 
-write_predictions("forecast.nc", answers, model="radar")
+write_predictions("forecast.nc", predictions, model="radar")
 """
 
-import contextlib
 import os
 import pathlib
-import secrets
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from framecast.clips.files import replacing
 from framecast.clips.records import write_records
 from framecast.serving.predictions.animation import AnimationRow, write_gif
-from framecast.serving.predictions.netcdf import alike, check_installed, write_netcdf
+from framecast.serving.predictions.netcdf import check_installed, group_by_shape, write_netcdf
 from framecast.serving.predictions.parquet import write_parquet
 from framecast.serving.predictions.prediction import FORECAST, Prediction
 from framecast.serving.predictions.tfrecord import prediction_clip
 
-_DRAWN = 3  # Clips of an animation.
-_MINUTE = 60_000_000  # Microseconds: lead times of what moves faster are told by frames.
+_GIF_CLIPS = 3
+_MINUTE = 60_000_000  # Microseconds. Below one minute per frame, lead times are labelled in frames.
 
 
 def check_path(path: str | os.PathLike[str]) -> None:
-    """Checks before anything is asked that answers can be written to `path`.
+    """Checks that predictions can be written to `path`, before the model runs.
 
     Raises:
-        ValueError: When its ending tells no kind, or a package that the kind needs is not installed.
-        FileNotFoundError: When its folder does not exist.
+        ValueError: If the extension is unknown, or a package that the format needs is not installed.
+        FileNotFoundError: If the folder does not exist.
     """
     if _writer(path) is _write_netcdf:
         check_installed()
@@ -38,22 +38,22 @@ def check_path(path: str | os.PathLike[str]) -> None:
 
 
 def needs_forecasts(path: str | os.PathLike[str]) -> bool:
-    """Returns whether the kind of file that `path` names holds forecasts only."""
+    """Returns whether the format of `path` is for forecasts only."""
     return _writer(path) in (_write_gif, _write_netcdf)
 
 
 def takes_forecasts(path: str | os.PathLike[str]) -> bool:
-    """Returns whether the kind of file that `path` names holds forecasts at all."""
+    """Returns whether the format of `path` can hold forecasts."""
     return _writer(path) is not _write_parquet
 
 
-def in_files(path: str | os.PathLike[str], answers: Sequence[Prediction]) -> list[list[Prediction]]:
-    """Returns the answers in groups of which each fits into one file of the kind that `path` names."""
-    return alike(answers) if _writer(path) is _write_netcdf else [list(answers)]
+def group_by_file(path: str | os.PathLike[str], predictions: Sequence[Prediction]) -> list[list[Prediction]]:
+    """Groups predictions so that each group fits in one file of the format of `path`."""
+    return group_by_shape(predictions) if _writer(path) is _write_netcdf else [list(predictions)]
 
 
-def write_predictions(path: str | os.PathLike[str], answers: Sequence[Prediction], *, model: str) -> None:
-    """Writes answers: whole, in place of a file that is there, or not at all.
+def write_predictions(path: str | os.PathLike[str], predictions: Sequence[Prediction], *, model: str) -> None:
+    """Writes predictions to a new file or replaces the file; an error leaves the old file.
 
     `.gif`: an animation of the first forecasts. `.npz`: see `_write_npz`. `.tfrecord` and `.tfrecord.gz`: see
     `framecast.serving.predictions.tfrecord`. `.nc`: see `framecast.serving.predictions.netcdf`. `.parquet`: see
@@ -61,55 +61,60 @@ def write_predictions(path: str | os.PathLike[str], answers: Sequence[Prediction
 
     Args:
         path: File to write.
-        answers: At least one.
-        model: Name of the model that answered.
+        predictions: At least one prediction.
+        model: Name of the model.
 
     Raises:
-        ValueError: When the ending tells no kind, or the answers do not fit it.
+        ValueError: If the extension is unknown, or the format does not hold these predictions.
     """
     write = _writer(path)
-    with _replaced(pathlib.Path(path)) as part:
-        write(part, answers, model)
+    # Writers choose format and compression by the extension, so the temporary file keeps the name.
+    with replacing(path) as part, tempfile.TemporaryDirectory(dir=part.parent, prefix=".") as folder:
+        file = pathlib.Path(folder) / os.path.basename(path)
+        write(file, predictions, model)
+        file.rename(part)
 
 
-def _write_gif(path: pathlib.Path, answers: Sequence[Prediction], _: str) -> None:
-    first = answers[0]
+def _write_gif(path: pathlib.Path, predictions: Sequence[Prediction], _: str) -> None:
+    first = predictions[0]
     rows = [
-        AnimationRow(answer.context, answer.outputs[FORECAST], answer.truth, answer.name) for answer in answers[:_DRAWN]
+        AnimationRow(prediction.context, prediction.outputs[FORECAST], prediction.truth, prediction.name)
+        for prediction in predictions[:_GIF_CLIPS]
     ]
     minutes = first.interval / _MINUTE
     write_gif(path, rows, value=first.value, missing=first.missing, interval=minutes if minutes >= 1 else None)
 
 
-def _write_npz(path: pathlib.Path, answers: Sequence[Prediction], model: str) -> None:
-    """Writes an array an output and clip, since clips differ in size and length.
+def _write_npz(path: pathlib.Path, predictions: Sequence[Prediction], model: str) -> None:
+    """Writes one array per output and clip, because clips differ in size and length.
 
-    `NAME/0`, `NAME/1`, ...: each output as the model gave it; `time/0`, ...: microseconds of the frames that were
-    forecast, or else of those that were sent. `example_id`, `media_id` and `version` have an entry a clip; `model` is
-    the model's name.
+    `NAME/0`, `NAME/1`, ...: the model's outputs. `time/0`, ...: microseconds of the forecast frames, or of the input
+    frames for other tasks. `example_id`, `media_id` and `version`: one entry per clip. `model`: name of the model.
     """
     arrays: dict[str, Any] = {
         "model": np.array(model),
-        "example_id": np.array([answer.name for answer in answers]),
-        "media_id": np.array([answer.media_id for answer in answers]),
-        "version": np.array([answer.version for answer in answers]),
+        "example_id": np.array([prediction.name for prediction in predictions]),
+        "media_id": np.array([prediction.media_id for prediction in predictions]),
+        "version": np.array([prediction.version for prediction in predictions]),
     }
-    for number, answer in enumerate(answers):
-        arrays[f"time/{number}"] = np.array(answer.forecast_times if answer.is_forecast else answer.times)
-        arrays |= {f"{name}/{number}": values for name, values in answer.outputs.items()}
+    for number, prediction in enumerate(predictions):
+        arrays[f"time/{number}"] = np.array(prediction.forecast_times if prediction.is_forecast else prediction.times)
+        arrays |= {f"{name}/{number}": values for name, values in prediction.outputs.items()}
     np.savez_compressed(path, **arrays)
 
 
-def _write_clips(path: pathlib.Path, answers: Sequence[Prediction], _: str) -> None:
-    write_records(path, (prediction_clip(answer).SerializeToString(deterministic=True) for answer in answers))
+def _write_clips(path: pathlib.Path, predictions: Sequence[Prediction], _: str) -> None:
+    write_records(
+        path, (prediction_clip(prediction).SerializeToString(deterministic=True) for prediction in predictions)
+    )
 
 
-def _write_netcdf(path: pathlib.Path, answers: Sequence[Prediction], model: str) -> None:
-    write_netcdf(path, answers, model=model)
+def _write_netcdf(path: pathlib.Path, predictions: Sequence[Prediction], model: str) -> None:
+    write_netcdf(path, predictions, model=model)
 
 
-def _write_parquet(path: pathlib.Path, answers: Sequence[Prediction], model: str) -> None:
-    write_parquet(path, answers, model=model)
+def _write_parquet(path: pathlib.Path, predictions: Sequence[Prediction], model: str) -> None:
+    write_parquet(path, predictions, model=model)
 
 
 _WRITERS: dict[str, Callable[[pathlib.Path, Sequence[Prediction], str], None]] = {
@@ -127,15 +132,4 @@ def _writer(path: str | os.PathLike[str]) -> Callable[[pathlib.Path, Sequence[Pr
     for suffix, write in _WRITERS.items():
         if name.endswith(suffix):
             return write
-    raise ValueError(f"{os.fspath(path)}: expected a name that ends in {', '.join(_WRITERS)}")
-
-
-@contextlib.contextmanager
-def _replaced(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a hidden file beside `path`, of the same ending, that takes its place when the block ends well."""
-    part = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    raise ValueError(f"{os.fspath(path)}: expected a file name with extension {', '.join(_WRITERS)}")

@@ -1,4 +1,4 @@
-"""Which clips are run together, whatever their sizes and lengths, and that each gets its own answer."""
+"""Bulk model: batches of clips with mixed sizes and lengths, and the outputs of each clip."""
 
 import threading
 
@@ -11,7 +11,7 @@ from framecast.serving.bulk.model import BulkModel, batches
 
 @pytest.fixture
 def save(tmp_path):
-    """Saves a model of sums, of each frame and of the whole clip, that first calls `before()`."""
+    """Saves a model that calls `before()` and returns the sum of each frame and of the clip."""
 
     def save(before):
         module = tf.Module()
@@ -35,25 +35,25 @@ def save(tmp_path):
     return save
 
 
-def test_each_clip_gets_its_own_answer(save):
+def test_each_clip_gets_its_outputs(save):
     rng = np.random.default_rng(0)
     sizes = [(8, 8, 1), (8, 16, 1)]
     shapes = [(int(rng.integers(1, 12)), *sizes[rng.integers(2)]) for _ in range(50)]
     clips = [rng.integers(0, 256, shape, np.uint8) for shape in shapes]
     model = BulkModel(save(lambda: 0), batch=4)
     assert model.series == {"frame_sum"}
-    for clip, found in zip(clips, model.ask(clips)(), strict=True):
+    for clip, found in zip(clips, model.submit(clips)(), strict=True):
         np.testing.assert_array_equal(found["frame_sum"][:, 0], clip.sum(axis=(1, 2, 3)))
         np.testing.assert_array_equal(found["clip_sum"], [clip.sum()])
 
 
-def test_two_batches_are_run_at_once(save):
+def test_two_batches_run_in_parallel(save):
     both = threading.Barrier(2)
     model = BulkModel(save(lambda: both.wait(60)), batch=2)
-    assert len(model.ask([np.zeros((3, 8, 8, 1), np.uint8)] * 8)()) == 8
+    assert len(model.submit([np.zeros((3, 8, 8, 1), np.uint8)] * 8)()) == 8
 
 
-def test_a_batch_has_one_size_and_about_one_length_and_every_clip_is_in_one():
+def test_batches_have_one_size_and_similar_lengths():
     rng = np.random.default_rng(0)
     sizes = [(8, 8, 1), (8, 16, 1), (8, 8, 3)]
     shapes = [(int(rng.integers(1, 40)), *sizes[rng.integers(3)]) for _ in range(500)]
@@ -67,5 +67,5 @@ def test_a_batch_has_one_size_and_about_one_length_and_every_clip_is_in_one():
     assert max(map(len, found)) == 16
 
 
-def test_clips_of_one_shape_fill_their_batches():
+def test_clips_of_one_shape_fill_batches():
     assert [len(batch) for batch in batches([(10, 8, 8, 1)] * 35, 16)] == [16, 16, 3]

@@ -1,4 +1,4 @@
-"""A model beside extrapolation: both over the pixels that it reaches. pySTEPS itself: test_extrapolation.py."""
+"""Comparison of a model with extrapolation over the pixels that it reaches; for pySTEPS see test_extrapolation.py."""
 
 import types
 
@@ -22,16 +22,16 @@ _BIAS = 0.25
 
 @pytest.fixture(scope="module")
 def clips():
-    """`(time, height, width, channel)` uint8, some of it missing, and nothing where it would overflow with the bias."""
+    """Clips `(time, height, width, channel)` uint8 with missing pixels, and no pixel that overflows with the bias."""
     rng = np.random.default_rng(0)
     return [rng.integers(0, 180, size=(length, 12, 10, 1), dtype=np.uint8) for length in _LENGTHS] + [
         np.where(rng.uniform(size=(5, 12, 10, 1)) < 0.2, 255, 90).astype(np.uint8)
     ]
 
 
-@pytest.fixture
-def compared(clips, monkeypatch):
-    """A model that answers the last frame and a bias, beside an extrapolation that is black and reaches the left."""
+@pytest.fixture(scope="module")
+def compared(clips):
+    """Compares a model (last frame plus a bias) with an extrapolation that is black and reaches the left."""
 
     def extrapolate(context, known, horizon):
         reached = np.zeros((horizon, *context.shape[1:]), bool)
@@ -43,14 +43,15 @@ def compared(clips, monkeypatch):
         last = tf.where(last == 255, tf.zeros_like(last), last)
         return {"forecast": tf.repeat(tf.cast(last, tf.float32)[:, None] / 255 + _BIAS, _TASK.horizon, axis=1)}
 
-    monkeypatch.setattr(extrapolation, "extrapolate", extrapolate)
     model = types.SimpleNamespace(signatures={"serving_default": serve})
     examples = [encode_clip(frames, example_id=str(n), media_id="a", frame_rate=1.0) for n, frames in enumerate(clips)]
-    return extrapolation_comparison.compare({"model": model}, examples, _SPEC, _TASK, _EVENTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extrapolation, "extrapolate", extrapolate)
+        yield extrapolation_comparison.compare({"model": model}, examples, _SPEC, _TASK, _EVENTS)
 
 
 def _errors(clips, lead, forecast):
-    """The errors over known pixels of the left, of every clip that is long enough."""
+    """Returns the errors over the known pixels on the left, of all clips that are long enough."""
     found = []
     for frames in clips:
         if len(frames) < _TASK.min_frames:
@@ -62,7 +63,7 @@ def _errors(clips, lead, forecast):
     return np.concatenate(found)
 
 
-def test_both_are_summed_over_the_known_pixels_that_extrapolation_reaches(compared, clips):
+def test_sums_cover_known_pixels_that_extrapolation_reaches(compared, clips):
     assert compared.clips == 4
     figures = compared.figures()
     assert list(figures) == ["model", "extrapolation"]
@@ -88,13 +89,13 @@ def test_events_are_counted_over_the_same_pixels(compared, clips):
     assert figures["extrapolation"]["far_0.5"] is None  # It forecasts no event.
 
 
-def test_only_what_is_their_own_is_told(compared):
+def test_figures_leave_out_baselines_and_extrapolation_skill(compared):
     figures = compared.figures()
     assert not any("persistence" in key for key in figures["model"])
     assert set(figures["model"]) - set(figures["extrapolation"]) == {"skill", "skill/lead_1", "skill/lead_2"}
 
 
-def test_no_more_clips_are_taken_than_needed(clips, monkeypatch, compared):
+def test_clips_are_read_only_as_needed(clips, monkeypatch, compared):
     monkeypatch.setattr(extrapolation_comparison, "CLIPS", 1)
     taken = iter([encode_clip(clips[0], example_id="0", media_id="a", frame_rate=1.0)] * 3)
     assert extrapolation_comparison.compare({}, taken, _SPEC, _TASK, None).clips == 1

@@ -1,4 +1,4 @@
-"""Answers in files, read back by what others would read them with."""
+"""Prediction files, read back by the libraries that users read them with."""
 
 import io
 import os
@@ -17,25 +17,23 @@ from framecast.schemas.clip_spec import ClipSpec, FrameRange, PixelValue
 from framecast.serving.predictions.prediction import Prediction
 from framecast.serving.predictions.writers import check_path, write_predictions
 
-_START = 1_600_000_000_123_457  # Microseconds since 1970, no whole second.
+_START = 1_600_000_000_123_457  # Microseconds since 1970, not a whole second.
 _INTERVAL = 300_000_000
 _VALUE = PixelValue(unit="dBZ", scale=0.25, offset=-10.0)
 _MISSING = {"uint8": 255, "uint16": 0, "float32": -1.0}
 
 
-def make_answer(
+def make_prediction(
     name="storm-1", dtype="uint8", channels=1, height=5, width=7, start=_START, interval=_INTERVAL, missing=True
 ):
-    """Four frames of which two were sent, and a forecast of two more frames; the pixel (0, 0) is always missing."""
+    """Makes a clip of two input and two true frames, with a forecast; the pixel (0, 0) is always missing."""
     rng = np.random.default_rng(len(name))
     shares = rng.random((4, height, width, channels)).astype(np.float32)
     largest = 1 if dtype == "float32" else np.iinfo(dtype).max
     frames = (shares * largest).astype(dtype)
     forecast = rng.random((2, height, width, channels)).astype(np.float32)
-    forecast[0, 1, 0], forecast[0, 1, 1] = (
-        0.0,
-        1.0,
-    )  # The pixels for missing of both integer types, where pixels are known.
+    # At known pixels: the values that are reserved for "no data" in the integer dtypes.
+    forecast[0, 1, 0], forecast[0, 1, 1] = 0.0, 1.0
     pixel = _MISSING[dtype] if missing else None
     if missing:
         frames[:, 0, 0] = pixel
@@ -55,16 +53,16 @@ def make_answer(
     return Prediction(example, frames[:2], frames[2:], {"forecast": forecast}, 3, missing=pixel, value=_VALUE)
 
 
-def scores(name, outputs, series, times=(0, 100_000, 200_000)):
+def make_scores(name, outputs, series, times=(0, 100_000, 200_000)):
     frames = np.zeros((3, 4, 4, 1), np.uint8)
     example = encode_clip(frames, example_id=name, media_id="m", frame_rate=10.0, timestamps=times)
     return Prediction(example, frames, None, outputs, 7, series=frozenset(series))
 
 
 def test_netcdf_has_physical_values_at_their_valid_times(tmp_path):
-    answers = [make_answer("storm-1"), make_answer("storm-22", start=_START + 7_000_001)]
+    predictions = [make_prediction("storm-1"), make_prediction("storm-22", start=_START + 7_000_001)]
     path = tmp_path / "forecast.nc"
-    write_predictions(path, answers, model="radar")
+    write_predictions(path, predictions, model="radar")
     with netCDF4.Dataset(path) as file:
         assert file.Conventions == "CF-1.8"
         assert (file.model_name, file.model_version) == ("radar", "3")
@@ -82,10 +80,10 @@ def test_netcdf_has_physical_values_at_their_valid_times(tmp_path):
         epoch = netCDF4.num2date(0, time.units, time.calendar)
         assert (epoch.year, epoch.month, epoch.day, epoch.hour) == (1970, 1, 1, 0)
     with xr.open_dataset(path) as data:
-        for number, answer in enumerate(answers):
+        for number, prediction in enumerate(predictions):
             for name, pixels, missing in (
-                ("forecast", answer.outputs["forecast"][..., 0].astype(float) * 255, [(0, 0, 0), (1, 0, 0)]),
-                ("observation", answer.truth[..., 0].astype(float), [(0, 0, 0), (1, 0, 0), (1, 3, 3)]),
+                ("forecast", prediction.outputs["forecast"][..., 0].astype(float) * 255, [(0, 0, 0), (1, 0, 0)]),
+                ("observation", prediction.truth[..., 0].astype(float), [(0, 0, 0), (1, 0, 0), (1, 3, 3)]),
             ):
                 expected = pixels * 0.25 - 10
                 for place in missing:
@@ -101,42 +99,42 @@ def test_netcdf_has_physical_values_at_their_valid_times(tmp_path):
         assert data["media_id"].values.tolist() == ["radar-a", "radar-a"]
 
 
-def test_netcdf_of_pixels_that_stand_for_nothing_is_in_0_to_1_and_has_a_channel_axis(tmp_path):
-    told = make_answer(channels=3, missing=False)
-    answer = Prediction(told.example, told.context, None, told.outputs, 3)
-    write_predictions(tmp_path / "forecast.nc", [answer], model="rgb")
+def test_netcdf_without_units_is_in_0_to_1_with_channels(tmp_path):
+    known = make_prediction(channels=3, missing=False)
+    prediction = Prediction(known.example, known.context, None, known.outputs, 3)
+    write_predictions(tmp_path / "forecast.nc", [prediction], model="rgb")
     with xr.open_dataset(tmp_path / "forecast.nc") as data:
         assert data["forecast"].dims == ("clip", "lead_time", "channel", "y", "x")
         assert data["forecast"].attrs["units"] == "1"
         assert "standard_name" not in data["forecast"].attrs
         assert "observation" not in data
         np.testing.assert_array_equal(
-            data["forecast"][0].transpose("lead_time", "y", "x", "channel"), answer.outputs["forecast"]
+            data["forecast"][0].transpose("lead_time", "y", "x", "channel"), prediction.outputs["forecast"]
         )
 
 
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"width": 8}, r"clip b: expected a forecast .* \(2, 5, 7, 1\), as clip storm-1 has, .* received \(2, 5, 8, 1"),
-        ({"interval": 600_000_000}, "clip b: expected an interval of 300 s, .* received 600 s"),
+        ({"width": 8}, r"clip b: expected a forecast .* \(2, 5, 7, 1\) as in clip storm-1, .* received \(2, 5, 8, 1"),
+        ({"interval": 600_000_000}, "clip b: expected an interval of 300 s as in clip storm-1, .* received 600 s"),
     ],
 )
-def test_netcdf_names_the_clip_that_does_not_fit_and_leaves_what_was_there(tmp_path, other, message):
+def test_netcdf_names_the_differing_clip_and_keeps_old_file(tmp_path, other, message):
     path = tmp_path / "forecast.nc"
     path.write_text("before")
     with pytest.raises(ValueError, match=message):
-        write_predictions(path, [make_answer(), make_answer("b", **other)], model="radar")
+        write_predictions(path, [make_prediction(), make_prediction("b", **other)], model="radar")
     assert path.read_text() == "before"
     assert os.listdir(tmp_path) == ["forecast.nc"]
 
 
-def expected_pixels(answer, dtype):
-    """The forecast as NumPy makes pixels of it, the pixel for missing kept for what is."""
+def expected_pixels(prediction, dtype):
+    """Converts the forecast to pixels with NumPy; only missing pixels get the reserved value."""
     if dtype == "float32":
-        pixels = answer.outputs["forecast"].copy()
+        pixels = prediction.outputs["forecast"].copy()
     else:
-        pixels = np.round(answer.outputs["forecast"].astype(np.float64) * np.iinfo(dtype).max)
+        pixels = np.round(prediction.outputs["forecast"].astype(np.float64) * np.iinfo(dtype).max)
         pixels[pixels == _MISSING[dtype]] += -1 if _MISSING[dtype] else 1
     pixels[:, 0, 0] = _MISSING[dtype]
     return pixels.astype(dtype)
@@ -151,19 +149,19 @@ def expected_pixels(answer, dtype):
         ("float32", 2, "a.tfrecord"),
     ],
 )
-def test_forecasts_are_clips_that_go_on_where_theirs_ended(tmp_path, dtype, channels, name):
-    answers = [make_answer(f"clip-{number}", dtype, channels) for number in range(2)]
+def test_forecast_clips_continue_the_input_clips(tmp_path, dtype, channels, name):
+    predictions = [make_prediction(f"clip-{number}", dtype, channels) for number in range(2)]
     path = tmp_path / name
-    write_predictions(path, answers, model="radar")
+    write_predictions(path, predictions, model="radar")
     spec = ClipSpec(
         channels=channels, dtype=dtype, frames=FrameRange(min=2, max=2), missing=_MISSING[dtype], value=_VALUE
     )
-    for answer, example in zip(answers, read_clips(str(path), spec), strict=True):
-        np.testing.assert_array_equal(decode_frames(example, spec), expected_pixels(answer, dtype))
+    for prediction, example in zip(predictions, read_clips(str(path), spec), strict=True):
+        np.testing.assert_array_equal(decode_frames(example, spec), expected_pixels(prediction, dtype))
 
     compression = "GZIP" if name.endswith(".gz") else ""
     records = tf.data.TFRecordDataset(str(path), compression).as_numpy_iterator()
-    for answer, record in zip(answers, records, strict=True):
+    for prediction, record in zip(predictions, records, strict=True):
         context, lists = tf.io.parse_single_sequence_example(
             record,
             context_features={
@@ -181,15 +179,15 @@ def test_forecasts_are_clips_that_go_on_where_theirs_ended(tmp_path, dtype, chan
                 "image/timestamp": tf.io.FixedLenSequenceFeature([], tf.int64),
             },
         )
-        assert context["example/id"].numpy().decode() == answer.name
+        assert context["example/id"].numpy().decode() == prediction.name
         assert context["clip/media_id"] == b"radar-a"
         assert (context["station/name"], context["clip/label/string"]) == (b"De Bilt", b"storm")
         assert (context["clip/value/unit"], context["clip/value/scale"]) == (b"dBZ", 0.25)
         np.testing.assert_allclose(context["image/frame_rate"], 1 / 300)
-        assert not context["clip/mean"].values.numpy().size  # A fact of the clip that was asked about.
+        assert not context["clip/mean"].values.numpy().size  # A fact about the input clip.
         last = _START + _INTERVAL
         assert lists["image/timestamp"].numpy().tolist() == [last + _INTERVAL, last + 2 * _INTERVAL]
-        for encoded, pixels in zip(lists["image/encoded"].numpy(), expected_pixels(answer, dtype), strict=True):
+        for encoded, pixels in zip(lists["image/encoded"].numpy(), expected_pixels(prediction, dtype), strict=True):
             if dtype == "float32":
                 frame = np.frombuffer(encoded, "<f4").reshape(pixels.shape)
             else:
@@ -197,22 +195,22 @@ def test_forecasts_are_clips_that_go_on_where_theirs_ended(tmp_path, dtype, chan
             np.testing.assert_array_equal(frame, pixels)
 
 
-def test_forecasts_of_jpeg_clips_lose_nothing(tmp_path):
-    answer = make_answer(missing=False)
-    answer.example.context.feature["image/format"].bytes_list.value[:] = [b"JPEG"]
-    write_predictions(tmp_path / "a.tfrecord", [answer], model="radar")
+def test_forecast_of_jpeg_clip_is_lossless(tmp_path):
+    prediction = make_prediction(missing=False)
+    prediction.example.context.feature["image/format"].bytes_list.value[:] = [b"JPEG"]
+    write_predictions(tmp_path / "a.tfrecord", [prediction], model="radar")
     spec = ClipSpec(frames=FrameRange(min=2, max=2))
     (example,) = read_clips(str(tmp_path / "a.tfrecord"), spec)
-    expected = np.round(answer.outputs["forecast"].astype(np.float64) * 255)
+    expected = np.round(prediction.outputs["forecast"].astype(np.float64) * 255)
     np.testing.assert_array_equal(decode_frames(example, spec), expected)
 
 
-def test_scores_are_written_into_the_clip(tmp_path):
+def test_scores_are_added_to_the_clip(tmp_path):
     outputs = {"anomaly_score": np.float32([0, 0.5, 2]), "clip_anomaly_score": np.float32(1.5)}
-    a = scores("a", outputs, ["anomaly_score"])
-    # As many classes as frames: the shape alone would not tell what they are.
-    b = scores("b", {"probabilities": np.float32([0.25, 0.5, 0.25])}, [])
-    c = scores("c", {"probabilities": np.float32([[0, 1], [0.5, 0.5], [1, 0]])}, ["probabilities"])
+    a = make_scores("a", outputs, ["anomaly_score"])
+    # As many classes as frames, so the shape does not show which of the two it is.
+    b = make_scores("b", {"probabilities": np.float32([0.25, 0.5, 0.25])}, [])
+    c = make_scores("c", {"probabilities": np.float32([[0, 1], [0.5, 0.5], [1, 0]])}, ["probabilities"])
     path = str(tmp_path / "scores.tfrecord")
     write_predictions(path, [a, b, c], model="motion")
     spec = ClipSpec(frames=FrameRange(min=3, max=3))
@@ -229,23 +227,25 @@ def test_scores_are_written_into_the_clip(tmp_path):
     assert [list(entry.float_list.value) for entry in entries] == [[0, 1], [0.5, 0.5], [1, 0]]
 
 
-def test_npz_has_each_output_as_the_model_gave_it(tmp_path):
-    answers = [make_answer("a"), make_answer("b", height=9)]
-    write_predictions(tmp_path / "answers.npz", answers, model="radar")
+def test_npz_has_the_unchanged_outputs(tmp_path):
+    predictions = [make_prediction("a"), make_prediction("b", height=9)]
+    write_predictions(tmp_path / "answers.npz", predictions, model="radar")
     with np.load(tmp_path / "answers.npz") as data:
         assert data["example_id"].tolist() == ["a", "b"]
         assert data["media_id"].tolist() == ["radar-a", "radar-a"]
         assert (str(data["model"]), data["version"].tolist()) == ("radar", [3, 3])
-        for number, answer in enumerate(answers):
-            np.testing.assert_array_equal(data[f"forecast/{number}"], answer.outputs["forecast"])
+        for number, prediction in enumerate(predictions):
+            np.testing.assert_array_equal(data[f"forecast/{number}"], prediction.outputs["forecast"])
             assert data[f"time/{number}"].tolist() == [_START + 2 * _INTERVAL, _START + 3 * _INTERVAL]
-    write_predictions(tmp_path / "scores.npz", [scores("c", {"value": np.float32([1, 2, 3])}, ["value"])], model="m")
+    write_predictions(
+        tmp_path / "scores.npz", [make_scores("c", {"value": np.float32([1, 2, 3])}, ["value"])], model="m"
+    )
     with np.load(tmp_path / "scores.npz") as data:
         assert data["value/0"].tolist() == [1, 2, 3]
         assert data["time/0"].tolist() == [0, 100_000, 200_000]
 
 
-def test_parquet_is_a_table_with_a_row_a_clip(tmp_path):
+def test_parquet_has_one_row_per_clip(tmp_path):
     scored = {
         "anomaly_score": np.array([0, 0.5, 2], np.float32),
         "probabilities": np.array([[0.25, 0.75]] * 3, np.float32),
@@ -253,7 +253,7 @@ def test_parquet_is_a_table_with_a_row_a_clip(tmp_path):
     }
     path = tmp_path / "scores.parquet"
     write_predictions(
-        path, [scores("a", scored, {"anomaly_score"}), scores("b", scored, {"anomaly_score"})], model="radar"
+        path, [make_scores("a", scored, {"anomaly_score"}), make_scores("b", scored, {"anomaly_score"})], model="radar"
     )
     file = pyarrow.parquet.ParquetFile(path)
     assert file.schema_arrow.metadata[b"model"] == b"radar"
@@ -270,50 +270,50 @@ def test_parquet_is_a_table_with_a_row_a_clip(tmp_path):
         for name in "ab"
     ]
     with pytest.raises(ValueError, match="clip storm-1: expected scores, probabilities or values, received forecast"):
-        write_predictions(path, [make_answer()], model="radar")
+        write_predictions(path, [make_prediction()], model="radar")
 
 
-def test_an_animation_has_a_frame_for_each_frame_sent_and_forecast(tmp_path):
-    write_predictions(tmp_path / "forecast.gif", [make_answer()], model="radar")
+def test_gif_has_context_and_forecast_frames(tmp_path):
+    write_predictions(tmp_path / "forecast.gif", [make_prediction()], model="radar")
     with Image.open(tmp_path / "forecast.gif") as image:
         assert (image.format, image.n_frames) == ("GIF", 4)
 
 
-def test_times_of_a_rate_that_is_no_whole_number_of_microseconds_do_not_drift(tmp_path):
+def test_forecast_times_of_fractional_interval_do_not_drift(tmp_path):
     frames = np.zeros((16, 8, 8, 1), np.uint8)
     example = encode_clip(frames, example_id="v", media_id="v", frame_rate=30.0)
-    answer = Prediction(example, frames, None, {"forecast": np.zeros((20, 8, 8, 1), np.float32)}, 1)
+    prediction = Prediction(example, frames, None, {"forecast": np.zeros((20, 8, 8, 1), np.float32)}, 1)
     exact = np.arange(16, 36) * 1e6 / 30
-    assert np.abs(np.array(answer.forecast_times) - exact).max() <= 2
-    write_predictions(tmp_path / "v.tfrecord", [answer], model="v")
+    assert np.abs(np.array(prediction.forecast_times) - exact).max() <= 2
+    write_predictions(tmp_path / "v.tfrecord", [prediction], model="v")
     assert len(list(read_clips(str(tmp_path / "v.tfrecord"), ClipSpec(frames=FrameRange(min=1, max=99))))) == 1
 
 
-def test_one_frame_without_a_rate_has_no_forecast_times():
+def test_single_frame_without_rate_has_no_forecast_times():
     frames = np.zeros((1, 8, 8, 1), np.uint8)
     example = encode_clip(frames, example_id="v", media_id="v", frame_rate=30.0)
-    answer = Prediction(example, frames, None, {"forecast": np.zeros((1, 8, 8, 1), np.float32)}, 1)
-    assert answer.forecast_times == [33_333]
+    prediction = Prediction(example, frames, None, {"forecast": np.zeros((1, 8, 8, 1), np.float32)}, 1)
+    assert prediction.forecast_times == [33_333]
     del example.context.feature["image/frame_rate"]
-    unknown = Prediction(example, frames, None, answer.outputs, 1)
+    unknown = Prediction(example, frames, None, prediction.outputs, 1)
     with pytest.raises(ValueError, match="clip v: expected image/frame_rate or two frames"):
         _ = unknown.forecast_times
-    assert Prediction(example, frames, None, answer.outputs, 1, frame_rate=10.0).forecast_times == [100_000]
+    assert Prediction(example, frames, None, prediction.outputs, 1, frame_rate=10.0).forecast_times == [100_000]
 
 
-def test_a_path_that_cannot_be_written_is_refused_by_name(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.mp4: expected a name that ends in \.gif, \.npz, .*\.nc"):
+def test_unwritable_path_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.mp4: expected a file name with extension \.gif, \.npz, .*\.nc"):
         check_path("a.mp4")
     with pytest.raises(FileNotFoundError, match="expected an existing folder"):
         check_path(tmp_path / "no" / "a.npz")
 
 
-def test_a_file_that_is_there_is_replaced_whole(tmp_path):
+def test_existing_file_is_replaced_atomically(tmp_path):
     path = tmp_path / "a.npz"
     path.write_text("before")
     os.link(path, tmp_path / "link")
-    write_predictions(path, [make_answer()], model="radar")
-    assert (tmp_path / "link").read_text() == "before"  # Written beside it and renamed, not into it.
+    write_predictions(path, [make_prediction()], model="radar")
+    assert (tmp_path / "link").read_text() == "before"  # Renamed over the old file, not written into it.
     assert sorted(os.listdir(tmp_path)) == ["a.npz", "link"]
     with np.load(path) as data:
         assert data["example_id"].tolist() == ["storm-1"]

@@ -1,4 +1,4 @@
-"""Which clips are shown, by a model whose errors are known."""
+"""Selection of example clips, for a model with known errors."""
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,7 @@ _SPEC = ClipSpec(frames={"min": 3, "max": 12})
 
 
 class _Model:
-    """Answers black frames; its squared errors and those of persistence are given by clip, in the order of asking."""
+    """Forecasts black frames; returns the given squared errors of model and persistence, one pair per call."""
 
     def __init__(self, errors):
         self._errors = iter(errors)
@@ -39,33 +39,33 @@ def _records(count, size=(16, 16), frames=6):
     ]
 
 
-def test_of_the_half_in_which_most_changes_the_best_the_median_and_the_worst_are_shown():
-    # c0, c4 and c5 hardly change: their skills would be the largest and the smallest.
+def test_best_median_worst_of_the_moving_half_are_selected():
+    # c0, c4 and c5 hardly change; their skills would be the largest and the smallest.
     errors = [(0.0, 1.0), (20.0, 40.0), (36.0, 40.0), (4.0, 40.0), (9.0, 1.0), (0.0, 0.0)]
     records = _records(len(errors))
-    shown, asked = showcase.choose(_Model(errors), lambda: records, _SPEC)
-    assert asked == 6
-    assert [(clip.role, clip.clip) for clip in shown] == [("typical", "c1"), ("best", "c3"), ("worst", "c2")]
-    assert [round(clip.skill_persistence, 6) for clip in shown] == [0.5, 0.9, 0.1]
-    assert shown[1].mse == 4.0 / 100.0
+    selected, scored = showcase.choose(_Model(errors), lambda: records, _SPEC)
+    assert scored == 6
+    assert [(clip.role, clip.clip) for clip in selected] == [("typical", "c1"), ("best", "c3"), ("worst", "c2")]
+    assert [round(clip.skill_persistence, 6) for clip in selected] == [0.5, 0.9, 0.1]
+    assert selected[1].mse == 4.0 / 100.0
 
 
-def test_clips_too_short_to_be_evaluated_are_passed_over_and_the_number_asked_is_bounded():
+def test_short_clips_are_skipped_and_number_scored_is_bounded():
     errors = [(None, 0.0), *[(10.0 + place, 40.0) for place in range(30)]]
     records = _records(len(errors))
-    shown, asked = showcase.choose(_Model(errors), lambda: records, _SPEC)
-    assert asked == showcase.CLIPS
-    assert "c0" not in {clip.clip for clip in shown}
+    selected, scored = showcase.choose(_Model(errors), lambda: records, _SPEC)
+    assert scored == showcase.CLIPS
+    assert "c0" not in {clip.clip for clip in selected}
 
 
-def test_no_clip_is_no_animation_and_one_is_shown_once():
+def test_without_clips_nothing_is_selected_and_one_only_once():
     assert showcase.choose(_Model([]), lambda: [], _SPEC) == ([], 0)
     records = _records(1)
-    shown, _ = showcase.choose(_Model([(1.0, 2.0)]), lambda: records, _SPEC)
-    assert [clip.clip for clip in shown] == ["c0"]
+    selected, _ = showcase.choose(_Model([(1.0, 2.0)]), lambda: records, _SPEC)
+    assert [clip.clip for clip in selected] == ["c0"]
 
 
-def test_an_animation_has_a_frame_each_and_stays_small_however_large_the_clip(tmp_path):
+def test_animation_of_large_clip_has_all_frames_and_stays_small(tmp_path):
     records = _records(1, size=(640, 560), frames=12)
     (clip,), _ = showcase.choose(_Model([(1.0, 2.0)]), lambda: records, _SPEC, frame_rate=1 / 300)
     assert clip.stride > 1
