@@ -1,1 +1,1 @@
-"""TFX components: thin wrappers that call the packages below them."""
+"""TFX components: thin wrappers around the packages below them, usable in any TFX pipeline."""

@@ -1,4 +1,4 @@
-"""How many clips TFX's Beam components hold at once."""
+"""Limits the batches of TFX's Beam components to a few clips."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,15 +7,16 @@ from unittest import mock
 
 from tfx_bsl.coders import batch_util
 
-# Decoded, one clip may take a hundred times its encoded bytes, by which TFX would size its batches.
+# TFX sizes batches by encoded bytes, but a decoded clip may have a hundred times as many.
 CLIPS = 8
 
 
 @contextlib.contextmanager
 def few_clips() -> Iterator[None]:
-    """Cuts the input of the Beam pipelines built within into batches of `CLIPS` clips.
+    """Limits batches to `CLIPS` clips in the Beam pipelines that are built inside the block.
 
-    TFX has no setting for it. A batch's size is read when a pipeline is built, so that this holds on every Beam runner.
+    Patches TFX, because it has no setting for it. The batch size is read when a pipeline is built, so the limit holds
+    on every Beam runner.
     """
 
     def fixed(batch_size: int | None, *_: Any, **__: Any) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""BulkInference: what the model that was blessed answers about a set of clips, in a folder of its own."""
+"""Runs the serving model on a set of clips and writes the predictions to a folder per version and input."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.types.experimental import simple_artifacts
 
 from framecast.clips.records import MANIFEST, find_files
-from framecast.components.outcome import property_of
+from framecast.components.artifact_properties import property_of
 from framecast.serving import versions
 from framecast.serving.bulk import inference as bulk_inference
 from framecast.serving.bulk.spec import InferSpec
@@ -21,7 +21,7 @@ from framecast.serving.exported_model import find_model
 
 
 class BulkInferenceSpec(component_spec.ComponentSpec):
-    """What it takes and puts out."""
+    """Inputs, outputs and parameters of BulkInference."""
 
     PARAMETERS = {
         "directory": component_spec.ExecutionParameter(type=str),
@@ -35,7 +35,7 @@ class BulkInferenceSpec(component_spec.ComponentSpec):
 
 
 class BulkInferenceExecutor(base_beam_executor.BaseBeamExecutor):
-    """Answers by the version that was pushed, or that serves already because the candidate is the same."""
+    """Uses the pushed version, or the serving version if it equals the candidate."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
         """Writes the answers; or none, with the property `reason`, when the candidate was rejected."""
@@ -47,7 +47,7 @@ class BulkInferenceExecutor(base_beam_executor.BaseBeamExecutor):
         version = property_of(pushed.mlmd_artifact, "pushed_version")
         if version is None:
             answers.set_string_custom_property("reason", "the candidate was rejected")
-            # Even no answers leave a file: an empty folder is lost in object stores.
+            # A file is written without predictions too, because object stores drop an empty folder.
             with fileio.open(record, "w") as file:
                 file.write("{}\n")
             return
@@ -71,15 +71,15 @@ class BulkInferenceExecutor(base_beam_executor.BaseBeamExecutor):
 
 
 class BulkInference(base_beam_component.BaseBeamComponent):
-    """A component that runs the blessed model on clips.
+    """Runs the serving model on clips.
 
     Args:
-        pushed_model: The Pusher's output.
+        pushed_model: Pusher's output.
         directory: Where versions are pushed to.
-        infer: Which clips, and where answers go.
-        skip_bad: Whether bad clips are left out, and named in the manifest, instead of ending the run.
-        fingerprint: Of the files of clips, a part of the cache key; empty when they are not known yet.
-        code: Digest of the code behind this component; a part of the cache key.
+        infer: The clips, and the output folder.
+        skip_bad: Whether bad clips are left out and listed in the manifest, instead of ending the run.
+        fingerprint: Digest of the input files, part of the cache key; empty in a compiled pipeline.
+        code: Digest of the component's code; part of the cache key.
     """
 
     SPEC_CLASS = BulkInferenceSpec
@@ -107,7 +107,7 @@ class BulkInference(base_beam_component.BaseBeamComponent):
 
 
 def fingerprint(pattern: str) -> str:
-    """Returns a digest of names, sizes and times of the files that `pattern` names."""
+    """Returns a digest of the names, sizes and times of the files that match a pattern."""
     found = []
     for path in find_files([pattern]):
         status = os.stat(path)

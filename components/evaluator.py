@@ -1,4 +1,4 @@
-"""TFX's Evaluator, told by ServingModel's property whether there is a baseline."""
+"""Runs TFX's Evaluator with a baseline that may be absent."""
 
 import json
 from typing import Any
@@ -10,16 +10,14 @@ from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
 
+from framecast.components.artifact_properties import FIGURES, PRESENT
 from framecast.components.batches import few_clips
-from framecast.components.serving_model import PRESENT
 from framecast.evaluation.gate.verdict import read_verdict
 from framecast.evaluation.metrics import figures as metric_figures
 
-FIGURES = "figures"  # Property of the blessing: JSON of the candidate's metrics, all lead times together.
-
 
 class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
-    """The Evaluator's spec with a digest of the metrics' code, so that an edited metric is evaluated anew."""
+    """TFX's spec with a digest of the code, so that an edited metric repeats the evaluation."""
 
     PARAMETERS = {
         **standard_component_specs.EvaluatorSpec.PARAMETERS,
@@ -28,10 +26,10 @@ class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
 
 
 class EvaluatorExecutor(executor.Executor):
-    """Evaluates few clips at once, without a baseline when ServingModel says that nothing comparable is serving."""
+    """Evaluates in batches of few clips; without a baseline if no comparable model is serving."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
-        """Evaluates with or without a baseline; the blessing says the figures too, for whoever pushes."""
+        """Evaluates, and adds the candidate's metrics to the blessing, for Pusher."""
         key = standard_component_specs.BASELINE_MODEL_KEY
         present = [model for model in input_dict.get(key, []) if model.get_int_custom_property(PRESENT)]
         inputs = {name: value for name, value in input_dict.items() if name != key}
@@ -46,15 +44,15 @@ class EvaluatorExecutor(executor.Executor):
 
 
 class Evaluator(base_beam_component.BaseBeamComponent):
-    """TFX's Evaluator whose baseline may be absent.
+    """TFX's Evaluator with a baseline that may be absent.
 
     Args:
         examples: The ingested clips.
         model: The candidate.
-        baseline_model: ServingModel's output.
+        baseline_model: ServingModel's output, whose property `present` says whether there is a baseline.
         eval_config: Metrics, slices and thresholds.
         example_splits: Splits to evaluate on.
-        code: Digest of the code behind the metrics; a part of the cache key.
+        code: Digest of the component's code; part of the cache key.
     """
 
     SPEC_CLASS = EvaluatorSpec

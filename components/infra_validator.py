@@ -1,4 +1,4 @@
-"""SavedModelInfraValidator: does the exported model load and answer in a process of its own?"""
+"""Checks that the exported model loads in a server process and answers its warm-up requests."""
 
 import os
 import subprocess
@@ -21,25 +21,25 @@ _TIMEOUT = 300.0
 
 
 class InfraError(RuntimeError):
-    """The exported model does not serve; the message names the request and what came back."""
+    """The exported model cannot be served; the message names the request and the response."""
 
 
 @component
 def SavedModelInfraValidator(
     model: InputArtifact[standard_artifacts.Model],
     blessing: OutputArtifact[standard_artifacts.InfraBlessing],
-    code: Parameter[str] = "",  # noqa: ARG001 - a part of the cache key
+    code: Parameter[str] = "",  # noqa: ARG001 - part of the cache key
 ) -> None:
-    """Serves the model in a fresh process and replays its warm-up requests over gRPC.
+    """Serves the model in a new process and replays its warm-up requests over gRPC.
 
-    Blesses when every request is answered with finite numbers. TFX's InfraValidator does this with Docker and
-    TensorFlow Serving; this one needs neither.
+    Blesses the model if every response is finite. Unlike TFX's InfraValidator, it needs neither Docker nor TensorFlow
+    Serving.
 
     Args:
         model: The exported model.
-        blessing: Has the properties `blessed`, `reason` and `latency_ms` (median over the requests with the smallest
-            batch to the default signature: one of each length).
-        code: Digest of the code behind this component.
+        blessing: Has the properties `blessed`, `reason` and `latency_ms`: the median over the requests to the default
+            signature with the smallest batch, one request per clip length.
+        code: Digest of the component's code.
     """
     fileio.makedirs(blessing.uri)
     try:
@@ -57,18 +57,18 @@ def SavedModelInfraValidator(
 
 
 def _replay(model: str) -> float:
-    """Returns the median latency in milliseconds of the smallest batches."""
+    """Returns the median latency in milliseconds; see `SavedModelInfraValidator`."""
     from framecast.serving.client.client import predict_stub
 
     with tempfile.TemporaryDirectory() as folder:
         candidate = os.path.join(folder, "candidate", "1")
         io_utils.copy_dir(model, candidate)
-        # Or the server would replay them once more, as it loads.
+        # Empty, because the server would replay the requests while it loads.
         warmup.write_warmup(candidate, [])
         ready = os.path.join(folder, "port")
         command = [sys.executable, "-m", "framecast.serving.server.child", os.path.join(folder, "candidate")]
         command += ["--model_name=candidate", "--port=0", f"--port_file={ready}"]
-        # The largest batch of the largest clips is what the warm-up is for.
+        # Unlimited, because the warm-up contains the largest batch of the largest clips.
         command += ["--grpc_channel_arguments=grpc.max_receive_message_length=-1"]
         log = os.path.join(folder, "log")
         with open(log, "wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
@@ -76,7 +76,7 @@ def _replay(model: str) -> float:
                 port = _wait_for_port(process, ready, log)
                 return _ask(predict_stub(f"127.0.0.1:{port}"), warmup.read_warmup(model))
             finally:
-                process.kill()  # Nothing of it is wanted any more.
+                process.kill()
 
 
 def _wait_for_port(process: subprocess.Popen, ready: str, log: str) -> int:
@@ -85,7 +85,7 @@ def _wait_for_port(process: subprocess.Popen, ready: str, log: str) -> int:
         if process.poll() is not None or time.monotonic() > deadline:
             with open(log, errors="replace") as file:
                 tail = file.read().splitlines()[-5:]
-            raise InfraError("the server did not come up: " + " | ".join(tail))
+            raise InfraError("the server did not start: " + " | ".join(tail))
         time.sleep(0.05)
     with open(ready) as file:
         return int(file.read())
@@ -101,7 +101,7 @@ def _ask(predict, requests) -> float:
         started = time.monotonic()
         try:
             response = predict(request)
-        except Exception as error:  # grpc raises a private class; every failure here means the same
+        except Exception as error:  # gRPC's error class is private
             raise InfraError(f"warm-up request {number}: {error}") from error
         if request.model_spec.signature_name in ("", DEFAULT_SIGNATURE):
             latencies.setdefault(_batch(request), []).append(1000 * (time.monotonic() - started))

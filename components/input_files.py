@@ -1,7 +1,7 @@
-"""InputFiles: which files a run reads, found out where and when it runs.
+"""Finds the files of a run of a compiled pipeline, when and where it runs.
 
-A pipeline that is compiled for a cluster is compiled without the data at hand, and may run every day on new ones.
-TFX's driver, which looks for files before it asks the cache, does not run on Kubeflow Pipelines.
+A pipeline is compiled without access to the data, and may run every day on new files. TFX's driver, which fingerprints
+files before a cache lookup, does not run on Kubeflow Pipelines.
 """
 
 import json
@@ -11,7 +11,7 @@ from tfx.dsl.component.experimental.decorators import component
 
 from framecast.clips import filesystem, spans
 
-NEWEST = -1  # In place of a span's number: the newest that is whole.
+NEWEST = -1  # Instead of a span's number: the newest complete span.
 
 
 @component
@@ -22,23 +22,23 @@ def InputFiles(
     newest: Parameter[int] = NEWEST,
     marker: Parameter[str] = "",
 ) -> OutputDict(files=str, spans=str):  # type: ignore[valid-type] # TFX reads the annotation's value
-    """Resolves `{SPAN}` and fingerprints the files, so that what reads them notices new ones by its parameters.
+    """Resolves `{SPAN}` and fingerprints the files, so that new files change the parameters of ClipExampleGen.
 
-    Must never be cached itself.
+    Must never be cached, because its own parameters do not change with the files.
 
     Args:
         train: `data.train` of the configuration.
-        eval: `data.eval`; empty when there is none.
+        eval: `data.eval`, or empty.
         count: `data.spans`.
-        newest: Number of the newest span that is taken; -1 for the newest that is whole.
-        marker: `data.span_done`; empty when there is none.
+        newest: Number of the newest span to use; -1 for the newest complete one.
+        marker: `data.span_done`, or empty.
 
     Returns:
-        `files`: JSON with `patterns`, by `train` and `eval` a glob pattern or one by span, and the `fingerprint` of
-        number, names, sizes and times of the files; `spans`: JSON list of the spans, lowest first.
+        `files`: JSON with `patterns`, a glob pattern or one per span for each of `train` and `eval`, and a
+        `fingerprint` of the names, sizes and times of the files; `spans`: JSON list of the spans, lowest first.
 
     Raises:
-        ValueError: When there are no files, no span is whole, or as from `framecast.clips.spans.resolve`.
+        ValueError: If there are no files, no span is complete, or as `framecast.clips.spans.resolve`.
     """
     given = {"data.train": train} | ({"data.eval": eval} if eval else {})
     if newest == NEWEST and spans.SPAN in train:
@@ -47,16 +47,16 @@ def InputFiles(
             raise ValueError(why_not)
     resolved = spans.resolve(given, count, None if newest == NEWEST else newest)
     fingerprints = []
-    for key, own in resolved.items():
-        parts = {"": own} if isinstance(own, str) else own
+    for key, found in resolved.items():
+        parts = {"": found} if isinstance(found, str) else found
         for span, pattern in parts.items():
             try:
                 fingerprints.append(f"{key}{span}: {filesystem.fingerprint(pattern)}")
             except OSError as error:
                 raise ValueError(f"{key}: {error}") from error
     files = {
-        "patterns": {key.removeprefix("data."): own for key, own in resolved.items()},
+        "patterns": {key.removeprefix("data."): found for key, found in resolved.items()},
         "fingerprint": "\n".join(fingerprints),
     }
-    own = resolved["data.train"]
-    return {"files": json.dumps(files), "spans": json.dumps([] if isinstance(own, str) else list(own))}
+    of_train = resolved["data.train"]
+    return {"files": json.dumps(files), "spans": json.dumps([] if isinstance(of_train, str) else list(of_train))}

@@ -1,4 +1,4 @@
-"""The executor of TFX's Pusher with a push that TensorFlow Serving can never see half done."""
+"""Pushes a blessed model so that TensorFlow Serving never sees a partial version."""
 
 import hashlib
 import json
@@ -17,28 +17,28 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
 from framecast.clips import filesystem
-from framecast.components.evaluator import FIGURES
+from framecast.components.artifact_properties import FIGURES
 from framecast.evaluation.metrics.registry import TASKS
 from framecast.serving import versions
 from framecast.serving.releases import releases, version_folder
 
-DIRECTORY = "directory"  # Execution property: in place of the push destination, where a run gives one.
+DIRECTORY = "directory"  # Execution property: replaces the push destination.
 
-_POD = "KFP_POD_NAME"  # What Kubeflow Pipelines has for a name of the run, where there is no ML Metadata to ask.
+_POD = "KFP_POD_NAME"  # On Kubeflow Pipelines, the pod's name identifies the run.
 _INCOMPLETE = ".incomplete"
 _NUMBERED = re.compile(r"\.?(\d+)(\.\w+)?")
 
 
 class PusherExecutor(executor.Executor):
-    """Copies a blessed model to a sibling, checks its digest, and renames it to a version above all others.
+    """Copies a blessed model to a temporary folder, checks its digest, and renames it to a new highest version.
 
-    TFX's own executor copies into the live folder, names versions by whole seconds, and reports an existing name as
-    pushed. The model that is already serving is not pushed again. One that was withdrawn is, but as a canary at most:
-    somebody took it back, and a run must not undo that by itself.
+    TFX's executor copies into the live folder, names versions by the second, and reports an existing version as pushed.
+    A model that is already serving is not pushed again. A model that was withdrawn is pushed as a canary at most,
+    because a run must not undo a withdrawal.
     """
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
-        """Pushes, or marks the output as not pushed with the property `reason`."""
+        """Pushes, or marks the output as not pushed, with the property `reason`."""
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
         fileio.makedirs(pushed.uri)
@@ -82,10 +82,10 @@ def push(model: str, base: str, request: releases.PushRecord) -> dict[str, Any]:
     """Copies `model` to the next version under `base`, a local folder, and releases it.
 
     Returns:
-        What `releases.publish` recorded; `action` is `unchanged` and `version` that which serves when it is this model.
+        The record of `releases.publish`; `action` is `unchanged` if `version` already serves this model.
 
     Raises:
-        OSError: When the copy differs from the model, naming both; nothing is published then.
+        OSError: If the copy differs from the model; nothing is published then.
     """
     with releases.exclusive(base):
         releases.finish(base, releases.FixedWait(logging.getLogger(__name__).info))
@@ -98,25 +98,24 @@ def push(model: str, base: str, request: releases.PushRecord) -> dict[str, Any]:
 
 
 def _push_remote(model: str, base: str, request: releases.PushRecord) -> dict[str, Any]:
-    """Does what `push` does in an object store, where there is nothing to release: servers take the newest version."""
+    """Copies `model` to an object store, without a release, because servers there load the newest version."""
     if (serving := _same(base, request.digest)) is not None:
         return {"action": "unchanged", "version": serving}
     return {"action": "push", "version": _upload(model, base), "labels": {}, "note": ""}
 
 
 def _upload(model: str, base: str) -> int:
-    """Copies `model` to an object store, which renames nothing: what makes it a whole version comes last.
+    """Copies `model` to an object store; returns the version.
 
-    Returns:
-        The version.
+    Object stores cannot rename, so the file that completes a version is copied last.
 
     Raises:
-        OSError: When a file cannot be written, or is read as something else than was written.
+        OSError: If a file cannot be written, or differs when it is read back.
     """
-    there = set(filesystem.list_below(base))
-    numbers = {name.partition("/")[0] for name in there}
-    killed = {number for number in numbers if number.isdigit() and f"{number}/{versions.MODEL}" not in there}
-    filesystem.remove(os.path.join(base, name) for name in sorted(there) if name.partition("/")[0] in killed)
+    stored = set(filesystem.list_below(base))
+    numbers = {name.partition("/")[0] for name in stored}
+    killed = {number for number in numbers if number.isdigit() and f"{number}/{versions.MODEL}" not in stored}
+    filesystem.remove(os.path.join(base, name) for name in sorted(stored) if name.partition("/")[0] in killed)
     version = _next_version(numbers)
     target = versions.path(base, version)
     for name in sorted(filesystem.list_below(model), key=lambda name: (name == versions.MODEL, name)):
@@ -129,15 +128,15 @@ def _upload(model: str, base: str) -> int:
 
 
 def _same(base: str, digest: str) -> int | None:
-    """Returns the newest version that servers see if it is this model."""
+    """Returns the newest version that servers see, if it is this model."""
     newest = versions.newest(base)
     return newest if newest is not None and versions.digest(versions.path(base, newest)) == digest else None
 
 
 def _stage(model: str, base: str, digest: str, used: Iterable[str]) -> int:
-    """Copies `model` to where no server looks, and returns the version that it is to be."""
+    """Copies `model` to a folder that servers ignore, and returns its version number."""
     for name in os.listdir(base):
-        if name.startswith(".") and name.endswith(_INCOMPLETE):  # Of a push that was killed.
+        if name.startswith(".") and name.endswith(_INCOMPLETE):  # Left by a killed push.
             shutil.rmtree(os.path.join(base, name))
     version = _next_version([*os.listdir(base), *used])
     sibling = _sibling(base, version)
@@ -150,7 +149,7 @@ def _stage(model: str, base: str, digest: str, used: Iterable[str]) -> int:
 
 
 def _next_version(names: Iterable[str]) -> int:
-    """Returns a number above every one there ever was, complete, withdrawn or deleted, and at least the clock."""
+    """Returns a number above all complete, withdrawn and deleted versions, and at least the time in seconds."""
     taken = [int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name))]
     return max(int(time.time()), max(taken, default=0) + 1)
 
@@ -168,16 +167,16 @@ def _sibling(base: str, version: int) -> str:
 
 
 def _figures(input_dict: dict, task: str) -> dict[str, float | None]:
-    """Returns the main figures of a task, where our Evaluator has blessed."""
+    """Returns the main metrics of a task; empty without a blessing of our Evaluator."""
     blessings = input_dict.get(standard_component_specs.MODEL_BLESSING_KEY)
-    if not blessings or not (told := blessings[0].get_string_custom_property(FIGURES)):
+    if not blessings or not (text := blessings[0].get_string_custom_property(FIGURES)):
         return {}
-    figures = json.loads(told)
+    figures = json.loads(text)
     return {name: figures[name] for name in (TASKS[task].headline if task in TASKS else ()) if name in figures}
 
 
 def _remark(base: str, record: dict[str, Any]) -> str:
-    """Returns what people should know of a push besides its version."""
+    """Returns remarks about a push for the terminal and the report; empty if there are none."""
     remarks = [record["note"]] if record["note"] else []
     if record["labels"].get(version_folder.CANARY) == record["version"]:
         remarks.insert(0, f"a canary until framecast models promote {base}")

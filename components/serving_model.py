@@ -1,4 +1,4 @@
-"""ServingModel: what is serving now, as one Model artifact, so that the Evaluator can compare against it."""
+"""Copies the serving model into a Model artifact, as the baseline of Evaluator and for a warm start."""
 
 import os
 
@@ -9,10 +9,9 @@ from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from framecast.clips import filesystem
+from framecast.components.artifact_properties import PRESENT
 from framecast.models.training import warm_start
 from framecast.serving import versions
-
-PRESENT = "present"
 
 
 @component
@@ -25,14 +24,14 @@ def ServingModel(
 ) -> None:
     """Copies the newest version under `directory` into a Model artifact.
 
-    The artifact always exists; its property `present` is 0 when nothing comparable is serving, and `reason` says why.
-    TFX's Resolver would do this too, but does not run on open-source Kubeflow Pipelines.
+    The artifact always exists. Its property `present` is 0 if no comparable model is serving; `reason` says why. It
+    replaces TFX's Resolver, which does not run on open-source Kubeflow Pipelines.
 
     Args:
         model: The copy, with the properties `present`, `version` and `reason`.
         directory: Where versions are pushed to.
-        contract: What candidate and serving model must share to be compared (`framecast.json`, key `contract`);
-            anything is comparable when empty.
+        contract: The settings that candidate and serving model must share to be compared (`framecast.json`, key
+            `contract`); if empty, any model is comparable.
         fingerprint: Number and digest of the serving model when the run starts.
         code: Digest of the component's code.
     """
@@ -54,6 +53,6 @@ def ServingModel(
             model.set_string_custom_property("version", str(version))
     model.set_int_custom_property(PRESENT, 0 if reason else 1)
     model.set_string_custom_property("reason", reason)
-    # Even an absent model leaves a file: an empty folder is lost in object stores.
+    # Written without a model too, because object stores drop an empty folder.
     with fileio.open(os.path.join(model.uri, warm_start.NOTE), "w") as file:
         file.write(f"{reason or f'version {version}'}\n")

@@ -1,4 +1,4 @@
-"""The executor of TFX's Trainer, which takes the number of steps from the run when a run gives one."""
+"""Runs TFX's Trainer with a number of steps that a run may replace."""
 
 import json
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from tfx.components.trainer import executor
 from tfx.types import standard_component_specs
 
-STEPS = "train_steps"
+STEPS = "train_steps"  # Execution property: replaces `train.steps`.
 
 
 class TrainerExecutor(executor.GenericExecutor):
-    """Trains for `train_steps`, an execution property, in place of `train.steps` of the configuration."""
+    """Trains for `train_steps`, if the run sets this execution property, instead of `train.steps`."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
         """Trains and exports."""

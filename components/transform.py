@@ -1,4 +1,4 @@
-"""TFX's Transform, in batches of few clips, its records the same bytes in every run."""
+"""Runs TFX's Transform in small batches, and writes the same bytes in every run."""
 
 from typing import Any
 from unittest import mock
@@ -16,13 +16,13 @@ _RecordBatchToExamplesEncoder = example_coder.RecordBatchToExamplesEncoder
 
 
 class StableEncoder:
-    """TFX's encoder of transformed batches, with the features of each record in the order of their names.
+    """TFX's encoder of transformed batches, with the features of each record in alphabetical order.
 
-    TFX's own writes them in the order of a hash table, another one in each process: equal records would differ in bytes
-    from run to run, and no digest of them would mean anything.
+    TFX's encoder writes features in hash order, which differs between processes, so equal records would have different
+    digests.
 
     Args:
-        schema: What the batches hold.
+        schema: The schema of the batches.
     """
 
     def __init__(self, schema: schema_pb2.Schema):
@@ -30,7 +30,7 @@ class StableEncoder:
         self._encoder = _RecordBatchToExamplesEncoder(schema)
 
     def __reduce__(self) -> tuple[type["StableEncoder"], tuple[schema_pb2.Schema]]:
-        # TFX's own is not pickled: its class does not go by its name while this one stands there.
+        # TFX's encoder cannot be pickled, because its class is patched while a pipeline is built.
         return StableEncoder, (self._schema,)
 
     def encode(self, batch: pa.RecordBatch) -> list[bytes]:
@@ -40,16 +40,16 @@ class StableEncoder:
 
 
 class TransformExecutor(executor.Executor):
-    """Decodes few clips at once, whatever their size on disk, and writes stable records."""
+    """Decodes in batches of few clips and writes reproducible records."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
-        """Learns and materialises."""
-        # TFX has no setting for its encoder, which is made where a pipeline is built and travels to workers with it.
+        """Analyses the data and writes transformed examples."""
+        # TFX has no setting for its encoder. It is created when a pipeline is built, and pickled for the workers.
         with few_clips(), mock.patch.object(example_coder, "RecordBatchToExamplesEncoder", StableEncoder):
             super().Do(input_dict, output_dict, exec_properties)
 
 
 class Transform(component.Transform):
-    """TFX's Transform with that executor; the same arguments."""
+    """TFX's Transform with `TransformExecutor`; same arguments."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(TransformExecutor)

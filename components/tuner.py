@@ -1,4 +1,4 @@
-"""TFX's Tuner, which tells of every trial: also of those that were stopped, or failed."""
+"""Runs TFX's Tuner and writes a record of every trial, including stopped and failed ones."""
 
 import json
 import os
@@ -9,14 +9,14 @@ from tfx.dsl.components.base import executor_spec
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 
-TRIALS = "trials.json"  # In the artifact tuner_results, beside TFX's file: `models.tuning.tuner_fn`.
+TRIALS = "trials.json"  # In the artifact tuner_results, beside TFX's file.
 
 
 class TunerExecutor(executor.Executor):
-    """Searches, and writes the best hyperparameters and the trials."""
+    """Searches hyperparameters; writes the best ones and all trials."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
-        """Runs the trials that are left."""
+        """Runs the trials that are not finished yet."""
         tuner = executor.search(input_dict, exec_properties, self._get_tmp_dir())
         executor.write_best_hyperparameters(tuner, output_dict)
         results = artifact_utils.get_single_uri(output_dict[standard_component_specs.TUNER_RESULTS_KEY])
@@ -25,17 +25,17 @@ class TunerExecutor(executor.Executor):
 
 
 class Tuner(component.Tuner):
-    """TFX's Tuner with that executor; the same arguments, `tuner_fn` returning a `TrialTuner`."""
+    """TFX's Tuner with `TunerExecutor`; same arguments, and `tuner_fn` returns a `TrialTuner`."""
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(TunerExecutor)
 
 
 def read_trials(folder: str) -> list[dict[str, Any]]:
-    """Reads the trials in an artifact tuner_results."""
+    """Reads the trials from an artifact tuner_results."""
     with fileio.open(os.path.join(folder, TRIALS)) as file:
         return json.loads(file.read())
 
 
 def best_values(trials: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the values of the best trial, by setting; empty without trials."""
+    """Returns the best trial's values by setting; empty without trials."""
     return next((trial["values"] for trial in trials if trial["best"]), {})

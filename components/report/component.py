@@ -1,4 +1,4 @@
-"""Report: one HTML page and a model card about the candidate, whatever became of it."""
+"""Writes the candidate's report: an HTML page and a model card, pushed or not."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from framecast.components.report.evidence import gather, with_answers
 from framecast.evaluation.gate.verdict import read_verdict
 from framecast.evaluation.report.report import write_report
 
-EVIDENCE = "evidence.json"  # In the output artifact: what the page was written from.
+EVIDENCE = "evidence.json"  # In the output artifact: the data of the page.
 
 
 @component
@@ -28,25 +28,25 @@ def Report(
     pushed_model: InputArtifact[standard_artifacts.PushedModel],
     report: OutputArtifact[simple_artifacts.File],
     config: Parameter[str],
-    tuner_results: InputArtifact[standard_artifacts.TunerResults] = None,  # To TFX, optional.
-    code: Parameter[str] = "",  # noqa: ARG001 - a part of the cache key
+    tuner_results: InputArtifact[standard_artifacts.TunerResults] = None,  # Makes the input optional in TFX.
+    code: Parameter[str] = "",  # noqa: ARG001 - part of the cache key
 ) -> None:
     """Writes `index.html`, `model_card.md` and `evidence.json`.
 
-    A runner that knows more, such as how long each component took, writes the run's own page from `evidence.json`.
+    A runner adds facts such as the time of each component, and writes the run's page from `evidence.json`.
 
     Args:
-        examples: The ingested clips; those of the eval split are forecast.
-        gate: What was compared of the data.
-        model_run: The Trainer's summary and logs.
+        examples: The ingested clips; the page shows forecasts of the eval split.
+        gate: ValidationGate's output.
+        model_run: Trainer's summary and logs.
         model: The candidate.
-        evaluation: Figures and verdict.
-        infra_blessing: Whether the candidate serves.
-        pushed_model: Whether it was pushed.
+        evaluation: Evaluator's metrics and verdict.
+        infra_blessing: Output of infra validation.
+        pushed_model: Pusher's output.
         report: The report.
         config: JSON of the resolved configuration.
-        tuner_results: The trials of a search; None where there was none.
-        code: Digest of the code behind this component.
+        tuner_results: The trials of a search; None without a search.
+        code: Digest of the component's code.
     """
     folders = {
         "ClipExampleGen": examples.uri,

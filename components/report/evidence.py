@@ -1,4 +1,4 @@
-"""Gathers what a report is written from out of artifacts: one reader for the Report component and the runner."""
+"""Reads the data of a report from artifacts, for the Report component and for the runner."""
 
 import base64
 import dataclasses
@@ -29,21 +29,20 @@ from framecast.serving import versions
 from framecast.serving.predictions import extrapolation_comparison, showcase
 
 _CANDIDATE = "candidate"
-_SUMMED = 256  # Clips whose sums are added up once more, whatever the size of the eval split.
+_SUMMED = 256  # Clips whose sums are recomputed, at most.
 
 
 def gather(config: dict[str, Any], record: dict[str, Any], folders: Mapping[str, str]) -> Evidence:
-    """Reads what a run left.
+    """Reads the artifacts of a run.
 
     Args:
         config: The resolved configuration.
-        record: What is known of the run besides, see `Evidence`.
-        folders: Of the artifacts that there are, by the component that wrote them: `ClipExampleGen`, `ValidationGate`,
-            `Trainer` (the model run), `model` (the exported model), `Evaluator` (the evaluation), `Tuner` (its
-            results).
+        record: Other facts about the run; see `Evidence`.
+        folders: Folders of the artifacts that exist, by component: `ClipExampleGen`, `ValidationGate`, `Trainer` (model
+            run), `model` (exported model), `Evaluator` (evaluation), `Tuner` (results).
 
     Returns:
-        Evidence whose configuration is that of the best trial, where there were trials.
+        The evidence; after a search, its configuration has the values of the best trial.
     """
     record = dict(record)
     found: dict[str, Any] = {}
@@ -69,13 +68,13 @@ def gather(config: dict[str, Any], record: dict[str, Any], folders: Mapping[str,
 
 
 def with_answers(evidence: Evidence, examples: str, model: str) -> Evidence:
-    """Returns the evidence with what the exported model says of clips of the eval split.
+    """Adds predictions of the exported model on clips of the eval split.
 
-    Forecasts to look at and, where pySTEPS is there, the model beside extrapolation; for the other tasks the sums of
-    more clips, of which the Evaluator keeps but the metrics.
+    For forecasts, adds animations and, if pySTEPS is installed, a comparison with extrapolation. For other tasks, adds
+    sums over clips, because Evaluator's output has only the metrics.
 
     Args:
-        evidence: Of a run that has both.
+        evidence: The evidence of a run with clips and a model.
         examples: ClipExampleGen's folder.
         model: The exported model's folder.
     """

@@ -1,4 +1,4 @@
-"""ValidationGate: stops the run on data anomalies and on drift, which ExampleValidator alone never does."""
+"""Ends the run on data anomalies and on drift, because ExampleValidator only reports them."""
 
 import dataclasses
 import json
@@ -15,19 +15,19 @@ from framecast.components.validation_gate import span_statistics
 from framecast.components.validation_gate.drift import SpanDrift, compare
 from framecast.components.validation_gate.drift_spec import DriftSpec
 
-DRIFT = "drift.json"  # In the output artifact: what was compared, a list of `SpanDrift`.
+DRIFT = "drift.json"  # In the output artifact: a list of `SpanDrift`.
 
 
 class DataAnomaliesError(ValueError):
-    """The data break the schema; the message names split, feature and what is wrong."""
+    """The data violate the schema; the message names split, feature and anomaly."""
 
 
 class DataDriftError(ValueError):
-    """A span lies too far from the one before it; the message names spans, features, divergences and thresholds.
+    """A span drifted from an earlier one; the message names spans, features, divergences and thresholds.
 
     Args:
-        message: For people.
-        comparisons: Everything that was compared.
+        message: The message.
+        comparisons: All comparisons, also those below the thresholds.
     """
 
     def __init__(self, message: str, comparisons: list[SpanDrift]):
@@ -43,30 +43,31 @@ def ValidationGate(
     spans: Parameter[str] = "[]",
     kept: Parameter[str] = "",
     drift: Parameter[str] = "{}",
-    before: Parameter[str] = "",  # noqa: ARG001 - a part of the cache key
-    code: Parameter[str] = "",  # noqa: ARG001 - a part of the cache key
+    before: Parameter[str] = "",  # noqa: ARG001 - part of the cache key
+    code: Parameter[str] = "",  # noqa: ARG001 - part of the cache key
 ) -> None:
-    """Raises unless ExampleValidator found nothing in any split, and no span lies too far from the one before it.
+    """Raises if ExampleValidator found anomalies in a split, or if a span drifted from the span before it.
 
-    The newest span, and every other that no run has accepted yet, is held against the newest accepted one before it.
-    A span that is refused is never what later ones are held against: waiting a day does not make a change normal.
+    Compares the newest span, and every other span that no run has accepted yet, with the newest accepted span before
+    it. Later spans are never compared with a rejected span, because a change does not become normal by waiting a day.
 
     Args:
         anomalies: ExampleValidator's output.
-        gate: Written only when the data passed: downstream components wait for this one. Holds what was compared.
-        statistics: StatisticsGen's output with a slice a span, `span_statistics.stats_options`; needed with `spans`.
-        spans: JSON list of the spans in the data, lowest first; empty: no drift is looked for.
-        kept: Folder where the statistics of accepted spans outlive runs; spans are comparable within a folder.
+        gate: The comparisons; written only if the data passed, because downstream components wait for it.
+        statistics: StatisticsGen's output with a slice per span (`span_statistics.stats_options`); required with
+            `spans`.
+        spans: JSON list of the spans in the data, lowest first; if empty, drift is not checked.
+        kept: Folder that keeps the statistics of accepted spans between runs; spans in one folder are comparable.
         drift: JSON of a `DriftSpec`.
-        before: Digest of what is kept of earlier spans when the run starts.
-        code: Digest of the code behind this component.
+        before: Digest of the statistics kept of earlier spans when the run starts.
+        code: Digest of the component's code.
 
     Raises:
-        DataAnomaliesError: When the data break the schema.
-        DataDriftError: When a span drifted, and `drift` says that this ends the run.
+        DataAnomaliesError: If the data violate the schema.
+        DataDriftError: If a span drifted and `drift.action` is `fail`.
     """
     if found := _anomalies(anomalies):
-        raise DataAnomaliesError("\n".join(["the data break the schema:", *found]))
+        raise DataAnomaliesError("\n".join(["the data violate the schema:", *found]))
     spec = DriftSpec.model_validate_json(drift)
     comparisons = []
     if numbers := json.loads(spans):
@@ -117,7 +118,7 @@ def _compare_span(
     if not earlier:
         why_not = "first span, nothing to compare with"
         if span_statistics.others_kept(kept):
-            why_not += "; what is kept is of another clip contract or data.train"
+            why_not += "; the statistics kept are for another clip contract or data.train"
         return SpanDrift(span, statistics.num_examples, why_not=why_not)
     before = span_statistics.read_kept(kept, earlier[-1])
     return SpanDrift(

@@ -1,4 +1,4 @@
-"""How far the content of one span lies from that of another: TFDV's drift detection, told in our words."""
+"""Measures drift between two spans with TFDV."""
 
 import dataclasses
 
@@ -8,14 +8,14 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 @dataclasses.dataclass(frozen=True)
 class SpanDrift:
-    """A span beside an earlier one.
+    """A comparison of a span with an earlier one.
 
     Args:
         span: The span.
-        clips: Its clips in the train split.
-        before: The earlier span; None when nothing was compared.
-        clips_before: Its clips in the train split.
-        why_not: Why nothing was compared.
+        clips: Its number of clips in the train split.
+        before: The earlier span; None if the span was not compared.
+        clips_before: The earlier span's number of clips in the train split.
+        why_not: Why the span was not compared.
         divergences: Jensen-Shannon divergence (base 2: 0 to 1) by feature.
         thresholds: The largest accepted divergence by feature.
     """
@@ -30,19 +30,19 @@ class SpanDrift:
 
     @property
     def drifted(self) -> list[str]:
-        """The features above their thresholds, the farthest first."""
+        """The features above their thresholds, largest divergence first."""
         above = [name for name, value in self.divergences.items() if value > self.thresholds[name]]
         return sorted(above, key=lambda name: -self.divergences[name])
 
     def describe(self) -> str:
-        """Returns a line for people."""
+        """Returns one line for the terminal and the report."""
         if self.before is None:
             return f"span {self.span}: {self.why_not}"
         if self.drifted:
-            what = ", ".join(
+            features = ", ".join(
                 f"{name} {self.divergences[name]:.2g} > {self.thresholds[name]:g}" for name in self.drifted
             )
-            return f"span {self.span} drifted from span {self.before}: {what}"
+            return f"span {self.span} drifted from span {self.before}: {features}"
         farthest = max(self.divergences, key=lambda name: self.divergences[name])
         return f"span {self.span} like span {self.before}, farthest {farthest} {self.divergences[farthest]:.2g}"
 
@@ -55,26 +55,26 @@ def compare(
     """Measures the divergence of each feature's distribution from an earlier one.
 
     Args:
-        statistics: Of the later clips.
-        before: Of the earlier clips.
-        thresholds: By feature; whatever stands there is measured.
+        statistics: Statistics of the later clips.
+        before: Statistics of the earlier clips.
+        thresholds: Thresholds of the features to measure.
 
     Returns:
-        The Jensen-Shannon divergence (base 2: 0 to 1) by feature, over TFDV's histograms: of a number, ten buckets that
-        hold a tenth each, interpolated; of words, one bucket a word.
+        The Jensen-Shannon divergence (base 2: 0 to 1) by feature, over TFDV's histograms: ten interpolated quantile
+        buckets for numbers, one bucket per value for strings.
 
     Raises:
-        ValueError: When TFDV does not measure a feature.
+        ValueError: If TFDV does not measure a feature.
     """
     later, earlier = (statistics_pb2.DatasetFeatureStatisticsList(datasets=[part]) for part in (statistics, before))
-    # From the statistics themselves: what breaks the curated schema, ExampleValidator has found.
+    # Inferred from the statistics, because ExampleValidator has already compared them with the curated schema.
     schema = tfdv.infer_schema(later, infer_feature_shape=False)
     for feature in schema.feature:
         if feature.name in thresholds:
             comparator = feature.drift_comparator.jensen_shannon_divergence
             comparator.threshold = thresholds[feature.name]
-            # Of TFDV's default, buckets of equal width, a single clip far out moves them all: one image that is not
-            # quite empty among a hundred empty ones makes a divergence of 1.
+            # TFDV's default is buckets of equal width, which one outlier moves: one image that is nearly empty
+            # among a hundred empty ones gives a divergence of 1.
             comparator.source.type = schema_pb2.HistogramSelection.QUANTILES
     anomalies = tfdv.validate_statistics(later, schema, previous_statistics=earlier)
     measured = {

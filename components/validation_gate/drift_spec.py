@@ -1,4 +1,4 @@
-"""How far a span may lie from the one before it: the `data.drift` section of the configuration."""
+"""Defines the `data.drift` section of the configuration."""
 
 from typing import Literal
 
@@ -9,12 +9,12 @@ from framecast.schemas.section import Section
 
 
 class DriftSpec(Section):
-    """What becomes of a span whose content lies far from that of the span before it.
+    """Drift of a span from the span before it.
 
     Args:
-        action: `fail`: the run ends. `warn`: the run says so and goes on, and the span is accepted.
+        action: `fail`: drift ends the run. `warn`: drift is reported, and the span is accepted.
         threshold: Largest Jensen-Shannon divergence (base 2: 0 to 1) between the distributions of a feature.
-        features: Thresholds of single features, in place of `threshold`; 1 never trips.
+        features: Thresholds of single features, which replace `threshold`; 1 disables the check.
     """
 
     action: Literal["fail", "warn"] = "fail"

@@ -1,6 +1,6 @@
-"""Statistics of spans: in StatisticsGen's output one slice a span, and kept between runs, one file a span.
+"""Reads the statistics of spans from StatisticsGen's slices, and keeps them between runs, one file per span.
 
-Kept as TFDV's own binary lists: `tensorflow_data_validation.load_stats_binary(path)`.
+The files are TFDV's binary lists: `tensorflow_data_validation.load_stats_binary(path)`.
 """
 
 import hashlib
@@ -13,24 +13,25 @@ from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 from tfx_bsl.public.proto import slicing_spec_pb2
 
+from framecast.clips import files
 from framecast.schemas import features
 
-_SPLIT = "train"  # The Evaluator's own files may be the same in every run.
+_SPLIT = "train"  # Not eval: its files may be the same in every run.
 _SLICE = re.compile(re.escape(features.SPAN) + "_([0-9]+)")
 _FILE = re.compile(r"span-([0-9]+)\.pb")
 
 
 def stats_options() -> tfdv.StatsOptions:
-    """Returns options by which StatisticsGen adds a slice for each span.
+    """Returns options with which StatisticsGen adds a slice per span.
 
-    It does so in the pass that it makes anyway; TFDV holds up to 20 MiB of clips for each slice.
+    The slices need no extra pass. TFDV holds up to 20 MiB of clips per slice.
     """
     slices = slicing_spec_pb2.SlicingSpec(feature_keys=[features.SPAN])
     return tfdv.StatsOptions(slicing_config=slicing_spec_pb2.SlicingConfig(slicing_specs=[slices]))
 
 
 def read_slices(statistics: Artifact) -> dict[int, statistics_pb2.DatasetFeatureStatistics]:
-    """Returns the statistics of each span's clips in the train split, of the features that spans are compared by."""
+    """Returns the statistics of each span's clips in the train split, limited to the features of the drift check."""
     folder = artifact_utils.get_split_uri([statistics], _SPLIT)
     found = {}
     for dataset in tfdv.load_stats_binary(os.path.join(folder, "FeatureStats.pb")).datasets:
@@ -43,13 +44,10 @@ def read_slices(statistics: Artifact) -> dict[int, statistics_pb2.DatasetFeature
 
 
 def keep(directory: str, span: int, statistics: statistics_pb2.DatasetFeatureStatistics) -> None:
-    """Writes a span's statistics, in place of what was kept of it."""
-    path = _path(directory, span)
-    beside = f"{path}.part"
-    fileio.makedirs(directory)
-    with fileio.open(beside, "wb") as file:
-        file.write(statistics_pb2.DatasetFeatureStatisticsList(datasets=[statistics]).SerializeToString())
-    fileio.rename(beside, path, overwrite=True)
+    """Writes a span's statistics, or replaces them."""
+    os.makedirs(directory, exist_ok=True)
+    content = statistics_pb2.DatasetFeatureStatisticsList(datasets=[statistics]).SerializeToString()
+    files.write_whole(_path(directory, span), content)
 
 
 def kept_spans(directory: str) -> list[int]:
@@ -65,13 +63,13 @@ def read_kept(directory: str, span: int) -> statistics_pb2.DatasetFeatureStatist
 
 
 def others_kept(directory: str) -> bool:
-    """Returns whether statistics are kept in a folder beside this one."""
-    parent, own = os.path.split(directory)
-    return fileio.exists(parent) and any(name != own for name in fileio.listdir(parent))
+    """Returns whether statistics are kept in a sibling folder, for another clip contract or `data.train`."""
+    parent, this = os.path.split(directory)
+    return fileio.exists(parent) and any(name != this for name in fileio.listdir(parent))
 
 
 def digest_before(directory: str, span: int) -> str:
-    """Returns a digest of what is kept of all spans before one."""
+    """Returns a digest of the statistics kept of all spans before this one."""
     total = hashlib.sha256()
     for earlier in kept_spans(directory):
         if earlier < span:

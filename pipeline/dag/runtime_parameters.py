@@ -13,7 +13,7 @@ TRAIN_STEPS, PUSH_DIRECTORY = "train_steps", "push_directory"
 
 
 def runtime_parameters(config: Config) -> dict[str, RuntimeParameter]:
-    """Returns the parameters of a compiled pipeline by name; the configuration gives their defaults."""
+    """Returns the parameters of a compiled pipeline; the configuration gives their defaults."""
     span = None
     if spans.SPAN in config.data.train:
         span = NEWEST if config.data.newest_span is None else config.data.newest_span

@@ -1,32 +1,31 @@
-"""What each component's line says, and what the artifacts of a run add up to."""
+"""Prints a line for each finished component and collects the run's result from the artifacts."""
 
 import dataclasses
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from framecast.components import tuner
+from framecast.components.artifact_properties import property_of
 from framecast.components.clip_example_gen import splits as ingest_splits
 from framecast.components.clip_example_gen import summary as ingest_summary
-from framecast.components.outcome import outcome, property_of
+from framecast.components.outcome import outcome
 from framecast.components.validation_gate import component as validation_gate
 from framecast.components.validation_gate import drift
 from framecast.evaluation.gate.verdict import Verdict, read_verdict
 from framecast.models.training import run_fn
 from framecast.pipeline.runs import formatting
+from framecast.pipeline.runs.result import RunResult
 from framecast.pipeline.runs.runner import NodeRun
 from framecast.pipeline.runs.screen import Screen
-
-if TYPE_CHECKING:
-    from framecast.pipeline.runs.run import RunResult
 
 _SHOWN_LINES = 12
 
 
 class Watcher:
-    """Turns finished components into lines on the screen and into the run's result."""
+    """Observes a run: prints a line for each component and fills the run's result."""
 
-    def __init__(self, screen: Screen, result: "RunResult", task: str):
+    def __init__(self, screen: Screen, result: RunResult, task: str):
         self._screen = screen
         self._task = task
         self._result = result
@@ -57,7 +56,7 @@ class Watcher:
                 self._screen.say(f"  {count:7} {reason}", "yellow")
 
     def failed(self, name: str, error: Exception, seconds: float, peak_memory: int | None) -> None:
-        """Prints the component's line and keeps the error for the verdict."""
+        """Prints the component's line and sets the verdict `failed`."""
         self.error = error
         if isinstance(error, validation_gate.DataDriftError):
             self._result.drift = [dataclasses.asdict(comparison) for comparison in error.comparisons]
@@ -67,7 +66,7 @@ class Watcher:
         self._result.why = f"{name}: " + "\n".join(lines[:_SHOWN_LINES])
 
     def conclude(self) -> None:
-        """Derives the verdict from what the components put out."""
+        """Sets the verdict and the figures from the outputs of the components."""
         if self._verdict is not None:
             self._result.figures = self._verdict.figures
             self._result.misses = [dataclasses.asdict(miss) for miss in self._verdict.misses]
@@ -76,7 +75,7 @@ class Watcher:
                 self._result.verdict = "unchanged"
                 self._result.why = "stopped before the Pusher, as asked"
             return
-        # Whatever failed after the push, it changed nothing of what serves: the verdict is about the candidate.
+        # The verdict is about the candidate: a component that fails after the Pusher does not change it.
         pusher, infra = self._runs["Pusher"], self._runs.get("SavedModelInfraValidator")
         end = outcome(pusher.outputs["pushed_model"], infra.outputs["blessing"] if infra else None, self._verdict)
         self._result.verdict = "unchanged" if end.verdict == "pushed" and pusher.cached else end.verdict
@@ -85,7 +84,7 @@ class Watcher:
 
     @property
     def folders(self) -> dict[str, str]:
-        """Where the artifacts are that a report is written from; see `framecast.components.report.evidence.gather`."""
+        """Folders of the artifacts that the report needs; see `framecast.components.report.evidence.gather`."""
         outputs = {
             "ClipExampleGen": ("ClipExampleGen", "examples"),
             "ValidationGate": ("ValidationGate", "gate"),

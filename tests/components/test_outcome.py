@@ -6,7 +6,8 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 from tfx.types import standard_artifacts
 
-from framecast.components.outcome import Outcome, outcome, property_of
+from framecast.components.artifact_properties import property_of
+from framecast.components.outcome import Outcome, outcome
 from framecast.evaluation.gate.verdict import Miss, Verdict
 
 _VERDICT = Verdict(False, [Miss("mse", 2, "overall", 0.5, "at most 0.1")], {}, {}, {}, {})
@@ -38,7 +39,7 @@ def _artifact(kind, **properties):
         (
             {"pushed": 0, "reason": "unchanged", "pushed_version": "7"},
             {},
-            ("unchanged", "the candidate is what version 7 serves already", "7"),
+            ("unchanged", "the candidate equals version 7, which is serving", "7"),
         ),
         (
             {"pushed": 0, "reason": "rejected"},

@@ -123,7 +123,7 @@ def test_why_nothing_was_compared_is_said(gate):
 
     assert why_not(2) == "first span, nothing to compare with"
     gate.kept = str(gate.folder / "statistics" / "another-contract")
-    assert why_not(3).endswith("nothing to compare with; what is kept is of another clip contract or data.train")
+    assert why_not(3).endswith("nothing to compare with; the statistics kept are for another clip contract or data.train")
     assert why_not(4) == ""
 
 
