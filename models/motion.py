@@ -1,11 +1,11 @@
-"""How a field moves, seen from its last frames, and where that motion carries it. Imports Keras only.
+"""Estimates the motion between frames and warps frames along it; imports Keras only.
 
-    motion = estimate_motion(frames)          # (batch, time, height, width, 2), pixels a frame
-    following = warp(frames[:, -1], motion[:, -1])
+    motion = estimate_motion(frames)  # (batch, time, height, width, 2), pixels per frame
+    next_frame = warp(frames[:, -1], motion[:, -1])
 
-Block matching (every shift up to a limit at half resolution, softly averaged) finds the motion roughly wherever it
-starts from; Lucas-Kanade steps (Lucas & Kanade 1981) at full resolution make it exact to a fraction of a pixel.
-Nothing in it is learned, so it holds for motions that no training clip shows.
+Block matching at half resolution, a soft minimum over all shifts up to a limit, finds the motion to a few pixels.
+Lucas-Kanade steps (Lucas & Kanade 1981) at full resolution refine it to a fraction of a pixel. Nothing is learned, so
+the estimate also works for motions that no training clip shows.
 """
 
 import itertools
@@ -13,43 +13,43 @@ import itertools
 import numpy as np
 from keras import ops
 
-PAIRS = 3  # Pairs of frames that a motion is averaged over: noise down, change of motion still followed.
-_REACH = 6  # Largest shift in pixels of half resolution.
+PAIRS = 3  # Pairs of frames averaged for one motion: fewer are noisier, more react later to a change of motion.
+_MAX_SHIFT = 6  # Pixels at half resolution.
 _BLOCK = 17  # Side of the averaging window at half resolution.
-_STRIDE = 4  # Distance of block centres at half resolution.
-_SHARPNESS = 10.0  # How much a better match counts: chosen on the radar clips' training days.
-_WINDOW = 33  # Side of the Lucas-Kanade window.
+_STRIDE = 4  # Distance between block centres at half resolution.
+_SHARPNESS = 10.0  # Of the soft minimum over shifts; tuned on the training days of the radar clips.
+_WINDOW = 33  # Side of the Lucas-Kanade window in pixels.
 _STEPS = 2
-_LARGEST_STEP = 2.0  # Pixels: a linearised step is no good beyond.
-_LITTLE = 1e-4  # Squared gradient below which there is nothing to see moving.
+_MAX_STEP = 2.0  # Pixels; the linearisation of a step is invalid beyond.
+_MIN_GRADIENT = 1e-4  # Squared gradient added to the diagonal, so that areas without texture keep their motion.
 
 
 def estimate_motion(frames):
-    """Returns the motion that carried each frame here from the one before, averaged over up to three frames.
+    """Estimates the motion from the previous frame to each frame, averaged over the last `PAIRS` pairs of frames.
 
     Args:
         frames: `(batch, time, height, width, channel)` float32 in [0, 1], finite.
 
     Returns:
-        `(batch, time, height, width, 2)` float32, pixels a frame down and to the right; 0 for the first frame.
+        `(batch, time, height, width, 2)` float32, pixels per frame down and to the right; 0 for the first frame.
     """
     frames = ops.mean(frames, axis=-1)
     batch, time, height, width = ops.shape(frames)
-    # The last frame once more, so that even a single frame is one of a pair; what that pair shows is dropped.
+    # The last frame is repeated, so that a single frame also has a pair; the motion of that pair is dropped.
     frames = ops.concatenate([frames, frames[:, -1:]], axis=1)
     motion = _refine(frames, _match(frames))[:, :time]
     return ops.reshape(motion, (batch, time, height, width, 2))
 
 
 def warp(frames, motion):
-    """Moves frames by bilinear interpolation; what flows in from outside repeats the edge.
+    """Moves frames by bilinear interpolation; pixels from outside the frame repeat its edge.
 
     Args:
         frames: `(batch, height, width, channel)`.
         motion: `(batch, height, width, 2)` float32, pixels down and to the right.
 
     Returns:
-        Shape and dtype of `frames`: at each pixel, what was there one `motion` ago.
+        Shape and dtype of `frames`; pixel `p` is `frames` at `p - motion[p]`.
     """
     batch, height, width, channels = ops.shape(frames)
     rows = ops.cast(ops.arange(height), "float32")[None, :, None]
@@ -60,7 +60,7 @@ def warp(frames, motion):
     down, right = ops.cast(y - top, frames.dtype)[..., None], ops.cast(x - left, frames.dtype)[..., None]
     top, left = ops.cast(top, "int32"), ops.cast(left, "int32")
     bottom, far = ops.minimum(top + 1, height - 1), ops.minimum(left + 1, width - 1)
-    # One list of pixels over the batch: a plain gather is the fastest there is.
+    # One list of pixels over the batch, because a plain gather is fastest.
     first = ops.arange(batch)[:, None, None] * (height * width)
     pixels = ops.reshape(frames, (batch * height * width, channels))
 
@@ -72,32 +72,34 @@ def warp(frames, motion):
     return above * (1 - down) + below * down
 
 
-def gaussian_pyramid(frames, sigmas):
-    """Returns copies of frames blurred by Gaussians, each from the one before; the edge's mean holds outside.
+def gaussian_blurs(frames, sigmas):
+    """Blurs frames by Gaussians of ascending width, each computed from the previous one.
+
+    Weights of pixels outside the frame are dropped and the others rescaled to a sum of 1.
 
     Args:
         frames: `(batch, height, width, channel)`.
         sigmas: Ascending, in pixels; 0 is no blur.
 
     Returns:
-        A list with one of `frames`' shape for each sigma.
+        A list of blurred frames, shape of `frames`, one per sigma.
     """
-    copies, last = [], 0.0
+    blurred, last = [], 0.0
     ones = ops.ones_like(frames[:1, ..., :1])
     for sigma in sigmas:
         if sigma:
-            # Variances of Gaussians that follow each other add up.
+            # Variances of successive Gaussians add up.
             kernel = _gaussian((sigma**2 - last**2) ** 0.5)
             frames = _convolve(frames, kernel) / _convolve(ones, kernel)
-        copies.append(frames)
+        blurred.append(frames)
         last = sigma
-    return copies
+    return blurred
 
 
 def _gaussian(sigma):
-    reach = max(1, round(3 * sigma))
-    place = np.arange(-reach, reach + 1)
-    weights = np.exp(-0.5 * (place / sigma) ** 2)
+    radius = max(1, round(3 * sigma))
+    offsets = np.arange(-radius, radius + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
     return (weights / weights.sum()).astype("float32")
 
 
@@ -111,26 +113,30 @@ def _convolve(frames, kernel):
 
 
 def _match(frames):
-    """Returns `(batch, time, height, width, 2)`, each block's motion by comparing it with every shift of the past."""
+    """Matches blocks with every shift of the previous frame; returns `(batch, time, height, width, 2)`."""
     batch, time, height, width = ops.shape(frames)
-    half = _halved(ops.reshape(frames, (batch * time, height, width, 1)))
+    half = _half_resolution(ops.reshape(frames, (batch * time, height, width, 1)))
     _, rows, columns, _ = ops.shape(half)
     half = ops.reshape(half, (batch, time, rows, columns))
-    edge = [_REACH, _REACH]
+    edge = [_MAX_SHIFT, _MAX_SHIFT]
     past = ops.pad(half[:, :-1], [[0, 0], [0, 0], edge, edge])
     inside = ops.pad(ops.ones((1, 1, rows, columns)), [[0, 0], [0, 0], edge, edge])
-    shifts = list(itertools.product(range(-_REACH, _REACH + 1), repeat=2))
-    costs, seen = [], []
+    shifts = list(itertools.product(range(-_MAX_SHIFT, _MAX_SHIFT + 1), repeat=2))
+    costs, inside_shifts = [], []
     for down, right in shifts:
-        window = (..., slice(_REACH - down, _REACH - down + rows), slice(_REACH - right, _REACH - right + columns))
+        window = (
+            ...,
+            slice(_MAX_SHIFT - down, _MAX_SHIFT - down + rows),
+            slice(_MAX_SHIFT - right, _MAX_SHIFT - right + columns),
+        )
         costs.append(ops.square(half[:, 1:] - past[window]) * inside[window])
-        seen.append(inside[window])
+        inside_shifts.append(inside[window])
     costs = ops.reshape(ops.stack(costs, axis=-1), (batch * (time - 1), rows, columns, len(shifts)))
-    seen = ops.reshape(ops.stack(seen, axis=-1), (1, rows, columns, len(shifts)))
-    cost = _box(costs, _BLOCK, _STRIDE) / (_box(seen, _BLOCK, _STRIDE) + 1e-3)
+    coverage = ops.reshape(ops.stack(inside_shifts, axis=-1), (1, rows, columns, len(shifts)))
+    cost = _box(costs, _BLOCK, _STRIDE) / (_box(coverage, _BLOCK, _STRIDE) + 1e-3)
     _, rows, columns, _ = ops.shape(cost)
     cost = ops.reshape(cost, (batch, time - 1, rows, columns, len(shifts)))
-    cost = _over_pairs(cost)
+    cost = _average_pairs(cost)
     best = ops.min(cost, axis=-1, keepdims=True)
     weights = ops.softmax(-_SHARPNESS * (cost - best) / (best + 2e-5), axis=-1)
     motion = ops.matmul(weights, ops.convert_to_tensor(2.0 * np.array(shifts, "float32")))
@@ -141,10 +147,10 @@ def _match(frames):
 
 
 def _refine(frames, motion):
-    """Improves `motion` by Lucas-Kanade steps, each the least-squares motion of a window."""
+    """Refines `motion` by Lucas-Kanade steps, each the least-squares motion of a window."""
     batch, time, height, width = ops.shape(frames)
     shape = (batch, time - 1, height, width)
-    # Each frame's pairs are carried by that frame's motion: pair by pair, newest first, absent ones without weight.
+    # The earlier pairs are warped by the motion of the newest; missing pairs are zeros, which add nothing to the sums.
     motion = motion[:, 1:]
     for _ in range(_STEPS):
         products = 0.0
@@ -153,36 +159,36 @@ def _refine(frames, motion):
             pad = [[0, 0], [age, 0], [0, 0], [0, 0]]
             now = ops.reshape(ops.pad(frames[:, 1:], pad)[:, : time - 1], (batch * (time - 1), height, width, 1))
             past = ops.reshape(ops.pad(frames[:, :-1], pad)[:, : time - 1], (batch * (time - 1), height, width, 1))
-            carried = warp(past, flat)
-            middle = (carried + now)[..., 0] / 2
+            warped = warp(past, flat)
+            middle = (warped + now)[..., 0] / 2
             down = _difference(middle, 1)
             right = _difference(middle, 2)
-            change = (now - carried)[..., 0]
+            change = (now - warped)[..., 0]
             products += ops.stack([down * down, down * right, right * right, -down * change, -right * change], axis=-1)
         a, b, c, d, e = (part[..., 0] for part in ops.split(_box(products, _WINDOW), 5, axis=-1))
-        a, c = a + _LITTLE, c + _LITTLE
+        a, c = a + _MIN_GRADIENT, c + _MIN_GRADIENT
         step = ops.stack([c * d - b * e, a * e - b * d], axis=-1) / (a * c - b * b)[..., None]
-        motion += ops.reshape(ops.clip(step, -_LARGEST_STEP, _LARGEST_STEP), (*shape, 2))
+        motion += ops.reshape(ops.clip(step, -_MAX_STEP, _MAX_STEP), (*shape, 2))
     return ops.pad(motion, [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
 
 
-def _over_pairs(cost):
-    """Averages over each pair and the two before, as far as there are any; `(batch, pair, ...)`."""
+def _average_pairs(cost):
+    """Averages `(batch, pair, ...)` over each pair and up to `PAIRS - 1` pairs before it."""
     pairs = ops.shape(cost)[1]
-    known = ops.minimum(ops.arange(pairs) + 1, PAIRS)
+    count = ops.minimum(ops.arange(pairs) + 1, PAIRS)
     padded = ops.pad(cost, [[0, 0], [PAIRS - 1, 0], [0, 0], [0, 0], [0, 0]])
     total = sum(padded[:, age : age + pairs] for age in range(PAIRS))
-    return total / ops.cast(known, cost.dtype)[None, :, None, None, None]
+    return total / ops.cast(count, cost.dtype)[None, :, None, None, None]
 
 
-def _halved(frames):
+def _half_resolution(frames):
     _, height, width, _ = ops.shape(frames)
     frames = ops.pad(frames, [[0, 0], [0, height % 2], [0, width % 2], [0, 0]])
     return ops.average_pool(frames, 2, 2, "valid", data_format="channels_last")
 
 
 def _difference(frames, axis):
-    """Central differences of `(batch, height, width)`, one-sided at the edges at half weight."""
+    """Returns central differences of `(batch, height, width)`; at the edges half the one-sided difference."""
     size = ops.shape(frames)[axis]
     after = ops.take(frames, ops.minimum(ops.arange(size) + 1, size - 1), axis=axis)
     before = ops.take(frames, ops.maximum(ops.arange(size) - 1, 0), axis=axis)
@@ -190,7 +196,7 @@ def _difference(frames, axis):
 
 
 def _box(values, side, stride=1):
-    """Means over windows of `side` and then of half of it, of what lies inside the frame, one axis after the other."""
+    """Averages over windows of `side` and then of half of it, counting only pixels inside the frame."""
     ones = ops.ones_like(values[:1, ..., :1])
     total, count = (_box_sum(x, side, stride) for x in (values, ones))
     return total / count

@@ -1,1 +1,1 @@
-"""Task models as Keras networks, and the presets and builders that make them."""
+"""Defines the Keras networks of the tasks, and the presets and builders that create them."""

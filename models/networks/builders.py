@@ -1,4 +1,4 @@
-"""Builds the configured model: one of our presets, or the user's own builder."""
+"""Builds the configured model from a preset or from the user's builder function."""
 
 import importlib
 import importlib.util
@@ -13,20 +13,20 @@ from framecast.models.networks import presets
 from framecast.models.spec import ModelSpec
 from framecast.schemas.clip_spec import ClipSpec
 
-_SIDE = 16  # Pixels of the frames that a model is called with to make its weights, where their size is free.
+_SIDE = 16  # Side in pixels of the frames that create a model's weights, if the clip contract fixes none.
 
 
 def build(spec: ModelSpec, task: Any, clip: ClipSpec, dtype: keras.DTypePolicy) -> keras.Model:
-    """Returns a Keras model with the call contract of the task, its weights made: see `ModelSpec`.
+    """Builds a Keras model with the task's call contract (see `ModelSpec`) and creates its weights.
 
     Args:
-        spec: A preset's name, or a builder.
+        spec: Names a preset or a builder.
         task: One of the kinds of `TaskSpec`.
         clip: The clip contract.
-        dtype: Keras dtype policy to compute in.
+        dtype: Keras dtype policy of the computation.
 
     Raises:
-        ValueError: When there is no such preset, the builder cannot be imported, or `arguments` do not fit.
+        ValueError: If the preset is unknown, the builder cannot be imported, or it rejects `arguments`.
     """
     outputs = {}
     if task.kind in ("classify", "regress"):
@@ -35,7 +35,7 @@ def build(spec: ModelSpec, task: Any, clip: ClipSpec, dtype: keras.DTypePolicy) 
         per = {"per": task.per} if outputs else {}
         return presets.build(spec.preset, clip.channels, dtype, spec.arguments, **outputs, **per)
     model = presets.call(load(spec), spec.arguments, channels=clip.channels, dtype=dtype, **outputs)
-    # A model of the user's may make its weights only when it is called.
+    # A user's model may create its weights only when called.
     frames = keras.ops.zeros((1, task.min_frames, clip.height or _SIDE, clip.width or _SIDE, clip.channels))
     length = keras.ops.full((1,), task.min_frames, "int32")
     if outputs:
@@ -46,16 +46,16 @@ def build(spec: ModelSpec, task: Any, clip: ClipSpec, dtype: keras.DTypePolicy) 
 
 
 def load(spec: ModelSpec) -> Callable[..., keras.Model]:
-    """Imports the user's builder.
+    """Imports the user's builder function.
 
     Raises:
-        ValueError: When it cannot be imported, naming it.
+        ValueError: If the import fails, with the builder's name.
     """
     assert spec.builder is not None
     name, _, function = spec.builder.rpartition(":")
     try:
         return getattr(_import_file(name) if name.endswith(".py") else importlib.import_module(name), function)
-    except Exception as error:  # A module of the user's may raise anything when it is imported.
+    except Exception as error:  # The import of a user's module may raise anything.
         raise ValueError(
             f"model.builder: expected package.module:function or file.py:function, received {spec.builder}: "
             f"{type(error).__name__}: {error}"

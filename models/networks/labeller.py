@@ -1,4 +1,4 @@
-"""The model of classes and numbers: a convolutional network on each frame, a ConvLSTM over time, a dense layer.
+"""Defines the model of classification and regression.
 
 model = Labeller(channels=1, outputs=10, per="clip", filters=(16, 32), recurrent_filters=32)
 model(frames, length)  # (batch, 10): logits
@@ -15,27 +15,31 @@ from framecast.models.convlstm import ConvLSTM
 
 @keras.saving.register_keras_serializable(package="framecast")
 class Labeller(keras.Model):
-    """Estimates the class of a clip or of each of its frames, or a number.
+    """Classifies a clip or each of its frames, or predicts a number.
+
+    A convolutional network runs on each frame, a ConvLSTM over time, a dense layer on its mean and maximum over pixels.
 
     Args:
         channels: Channels of a frame.
-        outputs: Classes; 1 for a number.
-        per: `clip`: one estimate from all frames. `frame`: one a frame, from the frames up to it.
-        filters: Channels of each convolution on the frames; each halves height and width.
+        outputs: Number of classes; 1 for regression.
+        per: `clip`: one output from all frames. `frame`: one output per frame, from the frames up to it.
+        filters: Channels of each convolution on the frames; each convolution halves height and width.
         recurrent_filters: Channels of the ConvLSTM.
 
     Call arguments:
-        frames: Float32 pixels in [0, 1]; what stands past a clip's length, NaN included, never touches an output or a
-            gradient.
-        length: int32 `(batch,)`, frames of each clip, at least 1.
-        training: Whether to train.
+        frames: Float32 pixels in [0, 1]; frames past a clip's length, NaN included, change no output or gradient.
+        length: int32 `(batch,)`, valid frames of each clip, at least 1.
+        training: Whether the call is a training step.
 
     Input shape:
         `(batch, time, height, width, channel)`.
 
     Output shape:
-        `(batch, outputs)`, or `(batch, time, outputs)` where frames past the length mean nothing; float32 logits, or
-        the number itself, whatever the dtype policy.
+        `(batch, outputs)`, or `(batch, time, outputs)` with undefined values past the length: logits, or the number in
+        regression, float32 for any dtype policy.
+
+    Raises:
+        ValueError: If `frames` has another rank or other channels.
     """
 
     def __init__(
@@ -71,15 +75,15 @@ class Labeller(keras.Model):
                 f"frames: expected shape (batch, time, height, width, {self.channels}), received {frames.shape}"
             )
         batch, time = ops.shape(frames)[:2]
-        within = ops.arange(time, dtype="int32")[None] < ops.cast(length, "int32")[:, None]
-        x = ops.where(within[:, :, None, None, None], ops.cast(frames, "float32"), 0.0)
-        # By hand: Keras 3.13's TimeDistributed takes the batch for the time where the time is not static.
+        valid = ops.arange(time, dtype="int32")[None] < ops.cast(length, "int32")[:, None]
+        x = ops.where(valid[:, :, None, None, None], ops.cast(frames, "float32"), 0.0)
+        # No TimeDistributed: in Keras 3.13 it uses the batch size as the time if the time is not static.
         x = ops.reshape(x, (batch * time, *ops.shape(x)[2:4], self.channels))
         for layer in self.convolutions:
             x = layer(x)
         x = ops.reshape(x, (batch, time, *ops.shape(x)[1:]))
         x = ops.cast(self.recurrence(x, length=length, training=training), "float32")
-        # Where in the frame something is seen does not matter; that it is, and how much of it, does.
+        # Mean and maximum over pixels keep what is seen and how much of it, but not where.
         x = ops.concatenate([ops.mean(x, axis=(-3, -2)), ops.max(x, axis=(-3, -2))], axis=-1)
         return self.head(x)
 

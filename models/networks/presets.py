@@ -1,4 +1,4 @@
-"""Named models: what `model.preset` in the configuration chooses from."""
+"""Defines the models that `model.preset` in the configuration names."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,13 +10,13 @@ from framecast.models.networks.labeller import Labeller
 
 FORECASTERS: dict[str, dict[str, Any]] = {
     "convlstm-tiny": {"filters": (16,), "kernel_size": 3, "patch": 4},
-    # Cheaper a step than convlstm-small; ahead of it at long lead times on moving digits for the same training time.
+    # Cheaper per step than convlstm-small, and better at long lead times on moving digits for equal training time.
     "convlstm-coarse": {"filters": (96, 96), "kernel_size": 3, "patch": 8},
-    # Fields that change little from frame to frame: from the start as good as persistence.
+    # For fields that change little between frames: untrained it equals persistence.
     "convlstm-small": {"filters": (48, 48), "kernel_size": 5, "patch": 4, "predict": "change"},
-    # Fields that move as a whole, such as radar: from the start as good as extrapolation.
+    # For fields that move as a whole, such as radar: untrained it is close to extrapolation.
     "convlstm-advected": {"filters": (48, 48), "kernel_size": 5, "patch": 4, "predict": "advected"},
-    # OpenSTL's ConvLSTM-S and ConvLSTM-L: what a GPU trains on Moving MNIST.
+    # OpenSTL's ConvLSTM-S and ConvLSTM-L for Moving MNIST; they need a GPU.
     "convlstm-s": {"filters": (128, 128, 128, 128), "kernel_size": 5, "patch": 4},
     "convlstm-l": {"filters": (192, 192, 192, 192), "kernel_size": 5, "patch": 4},
 }
@@ -33,17 +33,17 @@ def build(
     arguments: Mapping[str, Any] | None = None,
     **outputs: Any,
 ) -> keras.Model:
-    """Returns a new model of the preset `name`.
+    """Builds a model of the preset `name`.
 
     Args:
         name: A key of `PRESETS`.
         channels: Channels of a frame.
         dtype: Keras dtype policy of the computation.
-        arguments: Of the model, in place of the preset's.
-        **outputs: `outputs` and `per` of a `Labeller`; nothing for a `FrameForecaster`.
+        arguments: Model arguments that replace the preset's.
+        **outputs: `outputs` and `per` of a `Labeller`; empty for a `FrameForecaster`.
 
     Raises:
-        ValueError: When there is no such preset of that kind of model, or the model does not take the arguments.
+        ValueError: If the task has no such preset, or the model rejects the arguments.
     """
     known = LABELLERS if outputs else FORECASTERS
     if name not in known:
@@ -55,10 +55,10 @@ def build(
 
 
 def call(function: Callable[..., keras.Model], arguments: Mapping[str, Any], **fixed: Any) -> keras.Model:
-    """Calls what makes a model with `fixed` and with the arguments of the configuration.
+    """Calls a model's constructor or builder with `fixed` and the configured arguments.
 
     Raises:
-        ValueError: When it does not take the arguments.
+        ValueError: If the function rejects the configured arguments.
     """
     try:
         return function(**arguments, **fixed)
@@ -66,5 +66,5 @@ def call(function: Callable[..., keras.Model], arguments: Mapping[str, Any], **f
         if not arguments:
             raise
         raise ValueError(
-            f"model.arguments: expected what {function.__name__} takes, received {dict(arguments)}: {error}"
+            f"model.arguments: expected arguments of {function.__name__}, received {dict(arguments)}: {error}"
         ) from error

@@ -6,8 +6,8 @@ import pytest
 import scipy.ndimage
 import tensorflow as tf
 
-from framecast.models.networks import presets
-from framecast.models.networks.frame_forecaster import BLURS, FrameForecaster
+from framecast.models.networks.frame_forecaster import FrameForecaster
+from framecast.models.networks.rollout_cell import BLURS
 
 CONTEXT = np.array([2, 4, 5], "int32")
 
@@ -23,7 +23,7 @@ def forecaster(predict="frame", dtype="float32"):
 
 
 def patches_of(frames, patch):
-    """`(batch, height, width, channel)` to patches, by an explicit loop over them."""
+    """Cuts `(batch, height, width, channel)` into patches by an explicit loop."""
     batch, height, width, channels = frames.shape
     padded = np.zeros((batch, -(-height // patch) * patch, -(-width // patch) * patch, channels), "float32")
     padded[:, :height, :width] = frames
@@ -37,7 +37,7 @@ def patches_of(frames, patch):
 
 
 @pytest.mark.parametrize("predict", ["frame", "change"])
-def test_equals_an_explicit_loop_over_its_cells(frames, predict):
+def test_forecast_equals_explicit_loop_over_cells(frames, predict):
     model = forecaster(predict)
     rollout = model.rollout.cell
     given = [patches_of(frames[:, t], 4) for t in range(6)]
@@ -64,7 +64,7 @@ def test_equals_an_explicit_loop_over_its_cells(frames, predict):
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("predict", ["frame", "change", "advected"])
-def test_padding_changes_no_output_and_no_gradient(frames, predict, dtype):
+def test_nan_padding_changes_no_output_or_gradient(frames, predict, dtype):
     model = forecaster(predict, dtype)
 
     def run(x):
@@ -89,14 +89,14 @@ def test_padding_changes_no_output_and_no_gradient(frames, predict, dtype):
 
 
 @pytest.mark.parametrize("predict", ["frame", "advected"])
-def test_more_steps_change_no_earlier_prediction(frames, predict):
+def test_more_steps_keep_earlier_predictions(frames, predict):
     model = forecaster(predict)
     np.testing.assert_array_equal(model(frames, CONTEXT, steps=9)[:, :5], model(frames, CONTEXT, steps=5))
 
 
-def test_own_predictions_are_fed_back(frames):
+def test_predictions_are_fed_back(frames):
     model = forecaster()
-    frames = frames[:, :, :8, :4]  # Whole patches: what is predicted beyond the frame is fed back too.
+    frames = frames[:, :, :8, :4]  # Whole patches, because predictions outside the frame are fed back too.
     free = model(frames, CONTEXT, steps=5).numpy()
     shown = frames.copy()
     for clip, length in enumerate(CONTEXT):
@@ -104,7 +104,7 @@ def test_own_predictions_are_fed_back(frames):
     np.testing.assert_allclose(model(shown, np.full(3, 6, "int32"), steps=5), free, atol=1e-6)
 
 
-def test_change_starts_from_the_frame_before(frames):
+def test_change_is_added_to_previous_frame(frames):
     model = forecaster("change")
     projection = model.rollout.cell.projection
     projection.set_weights([np.zeros_like(w) for w in projection.get_weights()])
@@ -116,7 +116,7 @@ def test_change_starts_from_the_frame_before(frames):
 
 
 @pytest.mark.parametrize("predict", ["frame", "advected"])
-def test_one_trace_serves_any_shape_and_number_of_steps(frames, predict):
+def test_one_trace_serves_any_shape_and_steps(frames, predict):
     model = forecaster(predict)
     signature = [
         tf.TensorSpec([None, None, None, None, 2]),
@@ -131,7 +131,7 @@ def test_one_trace_serves_any_shape_and_number_of_steps(frames, predict):
     assert len(loops) == 1
 
 
-def test_mixed_bfloat16_is_near_float32_and_gives_float32(frames):
+def test_mixed_bfloat16_returns_float32_close_to_float32(frames):
     model, half = forecaster(), forecaster(dtype="mixed_bfloat16")
     half.set_weights(model.get_weights())
     outputs = half(frames, CONTEXT, steps=7)
@@ -141,8 +141,8 @@ def test_mixed_bfloat16_is_near_float32_and_gives_float32(frames):
 
 
 @pytest.mark.parametrize("blur", BLURS)
-def test_advected_carries_the_last_frame_along_its_motion_and_blurs_it(blur):
-    """A smooth field that moves by (2, -1) pixels a frame, a model that adds nothing and chooses one blur."""
+def test_advected_warps_and_blurs_the_last_frame(blur):
+    """The field moves by (2, -1) pixels per frame; the model adds nothing and chooses one blur."""
     rng = np.random.default_rng(0)
     whole = scipy.ndimage.gaussian_filter(rng.normal(size=(160, 160)), 3, mode="wrap")
     whole = np.clip(0.5 + whole / (4 * whole.std()), 0, 1).astype("float32")
@@ -160,14 +160,14 @@ def test_advected_carries_the_last_frame_along_its_motion_and_blurs_it(blur):
         assert error.mean() < 0.2 * unmoved.mean()
 
 
-def test_advected_goes_on_from_a_single_frame(frames):
+def test_advected_forecasts_from_a_single_frame(frames):
     forecast = forecaster("advected")(frames[:, :1], np.ones(3, "int32"), steps=3).numpy()
     assert forecast.shape == (3, 3, 10, 7, 2)
     assert np.isfinite(forecast).all()
 
 
 def pushed(model, frames, chunks, horizon):
-    """The forecasts after each chunk of a stream, and the states at its end."""
+    """Returns the forecasts after each chunk of a stream and the states at its end."""
     states, forecasts, start = model.initial_states(frames), [], 0
     for size in chunks:
         forecast, states = model.forecast_next(frames[:, start : start + size], states, horizon)
@@ -179,7 +179,7 @@ def pushed(model, frames, chunks, horizon):
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("chunks", [(1, 1, 1, 1, 1, 1), (2, 3, 1), (6,)])
 @pytest.mark.parametrize("predict", ["frame", "change", "advected"])
-def test_a_stream_is_forecast_as_its_frames_at_once(frames, predict, chunks, dtype):
+def test_stream_forecast_equals_whole_sequence_forecast(frames, predict, chunks, dtype):
     model = forecaster(predict, dtype)
     forecasts, states = pushed(model, frames, chunks, horizon=3)
     for seen, forecast in zip(itertools.accumulate(chunks), forecasts, strict=True):
@@ -190,13 +190,13 @@ def test_a_stream_is_forecast_as_its_frames_at_once(frames, predict, chunks, dty
 
 
 @pytest.mark.parametrize("predict", ["frame", "advected"])
-def test_a_stream_is_forecast_one_frame_ahead_too(frames, predict):
+def test_stream_forecasts_one_frame_ahead(frames, predict):
     model = forecaster(predict)
     (*_, forecast), _ = pushed(model, frames, (5, 1), horizon=1)
     np.testing.assert_allclose(forecast, model(frames, np.full(3, 6, "int32"), steps=6)[:, 5:], atol=1e-5)
 
 
-def test_a_stream_of_three_frames_and_one_of_many_have_states_of_one_size(frames):
+def test_stream_states_have_constant_size(frames):
     model = forecaster("advected")
     start = model.initial_states(frames)
     shapes = [{name: value.shape for name, value in pushed(model, frames, (n,), 1)[1].items()} for n in (3, 6)]
@@ -208,42 +208,23 @@ def test_a_stream_of_three_frames_and_one_of_many_have_states_of_one_size(frames
     }  # fmt: skip
 
 
-def test_sampling_is_refused_for_advected_by_name(frames):
-    with pytest.raises(ValueError, match=r"observed: expected None for predict='advected', received some"):
+def test_advected_rejects_observed_mask(frames):
+    with pytest.raises(ValueError, match=r"observed: expected None for predict='advected', received a mask"):
         forecaster("advected")(frames, CONTEXT, steps=5, observed=np.ones((3, 6), bool))
 
 
-def test_configuration_survives_a_round_trip(frames):
+def test_config_round_trip_keeps_forecasts(frames):
     model = forecaster("change")
     copy = FrameForecaster.from_config(model.get_config())
     copy.set_weights(model.get_weights())
     np.testing.assert_array_equal(copy(frames, CONTEXT, steps=5), model(frames, CONTEXT, steps=5))
 
 
-def test_wrong_channels_are_refused_by_name(frames):
+def test_wrong_channels_error_names_frames(frames):
     with pytest.raises(ValueError, match=r"frames: expected shape .*, 2\), received .*1\)"):
         forecaster()(frames[..., :1], CONTEXT, steps=5)
 
 
-def test_unknown_prediction_is_refused_by_name():
+def test_unknown_predict_error_lists_options():
     with pytest.raises(ValueError, match=r"predict: expected one of .*, received 'flow'"):
         forecaster("flow")
-
-
-@pytest.mark.parametrize("name", presets.FORECASTERS)
-def test_presets_build_and_forecast(name):
-    model = presets.build(name, channels=3, dtype="float32")
-    assert model(np.zeros((1, 2, 8, 9, 3), "float32"), np.array([2]), steps=2).shape == (1, 2, 8, 9, 3)
-
-
-def test_unknown_preset_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"model.preset: expected one of convlstm-tiny, .*, received 'huge'"):
-        presets.build("huge", channels=1, dtype="float32")
-
-
-def test_arguments_stand_in_place_of_the_presets_own():
-    model = presets.build("convlstm-tiny", channels=1, dtype="float32", arguments={"filters": [8, 4]})
-    assert (model.filters, model.kernel_size, model.patch) == ((8, 4), 3, 4)
-    for wrong in ({"filter": [8]}, {"filters": 8}, {"channels": 2}):
-        with pytest.raises(ValueError, match=r"model\.arguments: expected what Forecaster takes, received"):
-            presets.build("convlstm-tiny", channels=1, dtype="float32", arguments=wrong)

@@ -20,34 +20,34 @@ def labeller(per, dtype="float32"):
 
 @pytest.mark.parametrize(("per", "shape"), [("clip", (3, 4)), ("frame", (3, 5, 4))])
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_answers_have_the_shapes_promised_in_float32(frames, per, shape, dtype):
-    answer = labeller(per, dtype)(frames, LENGTH)
-    assert answer.shape == shape
-    assert answer.dtype == tf.float32
+def test_output_shape_and_dtype(frames, per, shape, dtype):
+    output = labeller(per, dtype)(frames, LENGTH)
+    assert output.shape == shape
+    assert output.dtype == tf.float32
 
 
 @pytest.mark.parametrize("per", ["clip", "frame"])
-def test_padding_nan_included_changes_no_answer_and_no_gradient(frames, per):
+def test_nan_padding_changes_no_output_or_gradient(frames, per):
     model = labeller(per)
     padding = (np.arange(5)[None] >= LENGTH[:, None])[..., None, None, None]
 
-    def answer_and_gradients(frames):
+    def output_and_gradients(frames):
         with tf.GradientTape() as tape:
-            answer = model(frames, LENGTH)
+            output = model(frames, LENGTH)
             if per == "frame":
-                answer = tf.boolean_mask(answer, np.arange(5)[None] < LENGTH[:, None])
-            loss = tf.reduce_sum(tf.square(answer))
-        return answer, tape.gradient(loss, model.trainable_variables)
+                output = tf.boolean_mask(output, np.arange(5)[None] < LENGTH[:, None])
+            loss = tf.reduce_sum(tf.square(output))
+        return output, tape.gradient(loss, model.trainable_variables)
 
-    clean, gradients = answer_and_gradients(np.where(padding, 0, frames).astype("float32"))
-    dirty, same = answer_and_gradients(np.where(padding, np.nan, frames).astype("float32"))
+    clean, gradients = output_and_gradients(np.where(padding, 0, frames).astype("float32"))
+    dirty, same = output_and_gradients(np.where(padding, np.nan, frames).astype("float32"))
     np.testing.assert_array_equal(dirty, clean)
     for one, other in zip(gradients, same, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("per", ["clip", "frame"])
-def test_a_padded_clip_is_answered_as_the_clip_alone(frames, per):
+def test_padded_clip_equals_clip_alone(frames, per):
     model = labeller(per)
     whole = model(frames, LENGTH)
     for clip, length in enumerate(LENGTH):
@@ -56,7 +56,7 @@ def test_a_padded_clip_is_answered_as_the_clip_alone(frames, per):
         np.testing.assert_allclose(alone, expected, atol=1e-5)
 
 
-def test_an_answer_for_a_frame_sees_no_later_frame(frames):
+def test_frame_output_ignores_later_frames(frames):
     model = labeller("frame")
     later = frames.copy()
     later[:, 3:] = 0.5
@@ -64,13 +64,13 @@ def test_an_answer_for_a_frame_sees_no_later_frame(frames):
     np.testing.assert_array_equal(model(later, full)[:, :3], model(frames, full)[:, :3])
 
 
-def test_configuration_survives_a_round_trip(frames):
+def test_config_round_trip_keeps_outputs(frames):
     model = labeller("frame")
     copy = Labeller.from_config(model.get_config())
     copy.set_weights(model.get_weights())
     np.testing.assert_array_equal(copy(frames, LENGTH), model(frames, LENGTH))
 
 
-def test_wrong_channels_are_refused_by_name(frames):
+def test_wrong_channels_error_names_frames(frames):
     with pytest.raises(ValueError, match=r"frames: expected shape .*, 2\), received .*1\)"):
         labeller("clip")(frames[..., :1], LENGTH)

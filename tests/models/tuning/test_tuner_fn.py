@@ -276,7 +276,7 @@ def test_any_other_error_ends_the_search_as_it_is(folder, simulated):
 
 def test_a_model_that_cannot_be_built_is_refused_before_the_first_trial(folder, simulated):
     space = {"model": {"arguments": {"sizes": {"values": [3, 5]}}}}
-    with pytest.raises(ValueError, match=r"model.arguments: expected what build takes, received \{'sizes': 3\}"):
+    with pytest.raises(ValueError, match=r"model.arguments: expected arguments of build, received \{'sizes': 3\}"):
         search(folder, {"space": space, "trials": 2})
     assert simulated.trained == []
 
