@@ -1,4 +1,4 @@
-"""Past runs told to people, and two of them side by side."""
+"""Formats run records for the terminal, one run or two side by side, and the plan of `runs gc`."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from framecast.pipeline.tables import cell, columns
 if TYPE_CHECKING:
     from framecast.pipeline.runs.gc import Plan
 
-_UNRECORDED = "no record"  # In place of a verdict.
+_UNRECORDED = "no record"  # Shown as the verdict.
 _OVERVIEW = ("verdict", "why", "version", "seconds", "data", "code")
 
 
 def summary(run: RunRecord) -> dict[str, Any]:
-    """Returns what a list says of a run: `name`, `time`, `verdict`, `figures` (the main ones), `version`, `seconds`."""
+    """Returns a run's row of the list: `name`, `time`, `verdict`, `figures` (main ones), `version`, `seconds`."""
     figures = run.record.get("figures", {})
     kind = run.config.get("task.kind", "")
     names = TASKS[kind].headline if kind in TASKS else ()
@@ -35,25 +35,28 @@ def summary(run: RunRecord) -> dict[str, Any]:
 
 
 def listing(runs: Sequence[RunRecord]) -> str:
-    """Returns a line a run."""
+    """Formats the list of runs, one line each."""
     rows = [["run", "verdict", "figures", "version", "seconds"]]
     for run in runs:
-        told = summary(run)
-        figures = ", ".join(f"{name} {cell(value)}" for name, value in told["figures"].items())
-        verdict = told["verdict"] or f"{_UNRECORDED}: killed, or not over"
-        rows.append([run.name, verdict, figures, told["version"] or "", cell(told["seconds"])])
+        row = summary(run)
+        figures = ", ".join(f"{name} {cell(value)}" for name, value in row["figures"].items())
+        verdict = row["verdict"] or f"{_UNRECORDED}: killed or still running"
+        rows.append([run.name, verdict, figures, row["version"] or "", cell(row["seconds"])])
     return columns(rows)
 
 
 def description(run: RunRecord) -> str:
-    """Returns what became of a run, and what it was made from; without the figures that are `families.folded`."""
+    """Formats one run: verdict, figures, data, code, packages, components, trials, lineage and configuration.
+
+    Details (`metric_figures.is_detail`) are left out.
+    """
     record = run.record
     if not record:
-        return f"run {run.name}: {_UNRECORDED}: it was killed, or is not over; its log lies in {run.folder}"
+        return f"run {run.name}: {_UNRECORDED}: killed or still running; its log is in {run.folder}"
     lines = [f"run {run.name}, {record.get('time', '')}, {record['seconds']:.0f} s"]
     lines += [f"{record['verdict']}: {record['why']}", "", *_figures(record["figures"]), ""]
     lines += [
-        f"data: {record.get('data') or 'not known: ClipExampleGen was not run, or not to its end'}",
+        f"data: {record.get('data') or 'unknown, because ClipExampleGen did not finish'}",
         f"code: {record.get('code')}",
         f"packages: {', '.join(f'{name} {version}' for name, version in record.get('packages', {}).items())}",
     ]
@@ -81,16 +84,16 @@ def description(run: RunRecord) -> str:
 
 
 def as_options(values: dict[str, Any]) -> str:
-    """Returns values of settings as the options of `framecast run` that set them, to be pasted into a shell."""
+    """Formats values as options of `framecast run`, quoted for a shell: `--set train.steps=500`."""
     return " ".join(f"--set {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in values.items())
 
 
 def comparison(a: RunRecord, b: RunRecord) -> dict[str, Any]:
-    """Sets two runs side by side.
+    """Compares two runs.
 
     Returns:
-        `runs`, the two names; `overview`, pairs of what each record says; `figures`, for each that one of them has `a`,
-        `b` and `difference`, b minus a, None where there is none; `packages` and `config`, pairs of what differs.
+        `runs`: the two names. `overview`: pairs of verdict, version and so on. `figures`: `a`, `b` and `difference` (b
+        minus a, None if one is missing) of each figure. `packages` and `config`: pairs of the values that differ.
     """
     first, second = a.record.get("figures", {}), b.record.get("figures", {})
     packages = a.record.get("packages", {}), b.record.get("packages", {})
@@ -107,7 +110,7 @@ def comparison(a: RunRecord, b: RunRecord) -> dict[str, Any]:
 
 
 def compared(found: dict[str, Any]) -> str:
-    """Returns a comparison as text: figures over all lead times, the main ones at each, and what differs.
+    """Formats a comparison: figures over all lead times, the main ones at each lead time, and differing values.
 
     Details (`metric_figures.is_detail`) are left out.
     """
@@ -117,7 +120,7 @@ def compared(found: dict[str, Any]) -> str:
             rows.append([key, *(cell(value) for value in pair)])
     lines = [columns(rows), ""]
     if len(set(found["overview"]["data"])) > 1:
-        lines += ["The data differ: so may the clips that the figures are over.", ""]
+        lines += ["The data differ, so the figures may be over different clips.", ""]
     rows = [["figure", *found["runs"], "difference", ""]]
     main = {name for task in TASKS.values() for name in task.headline}
     for key, figure in found["figures"].items():
@@ -126,22 +129,21 @@ def compared(found: dict[str, Any]) -> str:
             continue
         rows.append([key, cell(figure["a"]), cell(figure["b"]), *_judged(key, figure["difference"])])
     lines += [columns(rows) if found["figures"] else "Neither run has figures.", ""]
-    for what in ("config", "packages"):
-        rows = [[key, *(cell(value) for value in pair)] for key, pair in found[what].items()]
-        title = {"config": "configuration", "packages": "packages"}[what]
+    for section, title in (("config", "configuration"), ("packages", "packages")):
+        rows = [[key, *(cell(value) for value in pair)] for key, pair in found[section].items()]
         lines += [columns([[title, *found["runs"]], *rows]) if rows else f"The {title} are the same.", ""]
     return "\n".join(lines).rstrip()
 
 
 def cleaned(plan: "Plan", removed: bool) -> str:
-    """Returns what stays and what goes, or went: runs and versions by name, artifacts and checkpoints counted."""
-    rows = [["", "MiB", "which"]]
+    """Formats a plan of `runs gc`: the kept runs with reasons, and the number and size of removed items."""
+    rows = [["", "MiB", "names"]]
     for kind, several in (("run", "runs"), ("artifact", "artifacts"), ("checkpoints",) * 2, ("version", "versions")):
         items = [item for item in plan.items if item.kind == kind]
         names = ", ".join(os.path.basename(item.path) for item in items) if kind in ("run", "version") else ""
         rows.append([f"{len(items)} {several}", _tenths(sum(item.bytes for item in items)), names])
-    kept = columns([["stays", "why"], *([name, why] for name, why in plan.kept.items())])
-    total = f"{_tenths(plan.bytes)} MiB " + ("removed" if removed else "would be removed; with --yes they are")
+    kept = columns([["kept", "why"], *([name, why] for name, why in plan.kept.items())])
+    total = f"{_tenths(plan.bytes)} MiB " + ("removed" if removed else "would be removed; --yes removes them")
     return f"{kept}\n\n{columns(rows)}\n\n{total}"
 
 
@@ -160,7 +162,7 @@ def _figures(figures: dict[str, float | None]) -> Iterable[str]:
 
 
 def _trials(trials: list[dict[str, Any]] | None) -> Iterable[str]:
-    """Yields a table of a trial a row, the best ones first, and how to run with the best values again."""
+    """Formats the trials of a search, best first, and the options that run the best values again."""
     if not trials:
         return []
     names = list(trials[0]["values"])
@@ -173,13 +175,13 @@ def _trials(trials: list[dict[str, Any]] | None) -> Iterable[str]:
 
 
 def _lineage(lineage: list[dict[str, Any]] | None) -> Iterable[str]:
-    """Yields a table of an output artifact a row."""
+    """Formats the lineage as a table of output artifacts."""
     if not lineage:
-        return ["lineage: not known"]
-    rows = [["component", "execution", "made from", "artifact", "made in run", "lies in"]]
+        return ["lineage: unknown"]
+    rows = [["component", "execution", "made from", "artifact", "made in run", "folder"]]
     for execution in lineage:
-        took = ", ".join(f"{artifact['id']}" for artifact in execution["inputs"])
-        begin = [execution["component"], f"{execution['id']} {execution['state']}", took]
+        inputs = ", ".join(f"{artifact['id']}" for artifact in execution["inputs"])
+        begin = [execution["component"], f"{execution['id']} {execution['state']}", inputs]
         outputs = [
             [f"{artifact['id']} {artifact['key']}", artifact["run"], artifact["uri"]]
             for artifact in execution["outputs"]
@@ -201,7 +203,7 @@ def _judged(key: str, difference: float | None) -> tuple[str, str]:
         return ("" if difference is None else "0"), ""
     direction = registry.direction(registry.parse_key(key)[0])
     if direction == "one":
-        return f"{difference:+.4g}", ""  # Which is nearer to 1, the values beside it say.
+        return f"{difference:+.4g}", ""  # The sign does not show which value is nearer to 1.
     return f"{difference:+.4g}", "better" if (difference < 0) == (direction == "lower") else "worse"
 
 

@@ -1,10 +1,11 @@
-"""`framecast runs gc`: what of a work directory and of pushed versions nobody needs any more.
+"""Removes old runs, their artifacts and checkpoints, and old model versions: `framecast runs gc`.
 
-    plan = make_plan(workdir, keep=7, versions=5)  # Within `workdir_lock.exclusive`.
+with exclusive(workdir):
+    plan = make_plan(workdir, keep=7, versions=5)
     remove(workdir, plan)
 
-Needed is what a kept run was made from or made. ML Metadata knows that; what goes is marked there as deleted, and TFX's
-cache, which looks whether an artifact is where it was, makes it anew when it is wanted again.
+An artifact is kept if a kept run made or used it, according to ML Metadata. Removed artifacts are marked there as
+deleted; TFX's cache checks that artifacts exist, so a component whose artifact is gone runs again.
 """
 
 import collections
@@ -24,17 +25,17 @@ from framecast.pipeline.runs.lineage import read_lineage
 from framecast.serving.releases import retention, version_folder
 
 _DATABASE = "metadata.sqlite"
-_TRASH = ".trash"  # In the work directory: what is gone in one rename, before its files are.
+_TRASH = ".trash"  # Removed folders are renamed to here, then deleted, so that none is ever half deleted.
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """Something that can go.
+    """A folder to remove.
 
     Args:
         kind: `run`, `artifact`, `checkpoints` or `version`.
-        path: Its folder.
-        bytes: Size of its files.
+        path: The folder.
+        bytes: Size of the files in the folder.
     """
 
     kind: str
@@ -44,13 +45,13 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What stays and what goes.
+    """The folders to keep and to remove.
 
     Args:
-        kept: Why each kept run stays, by its name, the newest first.
-        items: What goes.
-        directories: Folders of versions of which some may go.
-        versions: How many versions stay in each at least.
+        kept: The reason to keep each kept run, by run name, newest first.
+        items: The folders to remove.
+        directories: Folders of versions in which old versions are removed.
+        versions: Minimum number of versions to keep in each.
     """
 
     kept: dict[str, str]
@@ -60,25 +61,25 @@ class Plan:
 
     @property
     def bytes(self) -> int:
-        """Size of all that goes."""
+        """Size of everything to remove."""
         return sum(item.bytes for item in self.items)
 
 
 def make_plan(workdir: pathlib.Path, keep: int, versions: int | None = None) -> Plan:
-    """Finds what can go. Changes nothing.
+    """Decides what to remove. Changes nothing.
 
-    Runs that stay: the newest; for each `data.train` the one that ended with its newest span, which says what
-    `--span latest` need not run again; and those that pushed what is labelled stable or canary now.
+    Kept are the newest runs, the run that ended with the newest span of each `data.train` (`--span latest` needs its
+    record), and the runs that pushed the versions now labelled stable or canary.
 
     Args:
-        workdir: The work directory; to be held against other runs.
-        keep: How many of the newest runs stay.
-        versions: How many of the newest versions stay in each `push.directory` of the runs, besides those that serve or
-            could be rolled back to; all of them unless given.
+        workdir: The work directory, locked by the caller.
+        keep: Number of newest runs to keep.
+        versions: Number of newest versions to keep in each `push.directory` of the runs, in addition to the serving
+            versions and those that a rollback needs; None keeps all.
 
     Raises:
-        ConfigError: When it is no work directory.
-        ReleaseError: When `versions` is given and a `push.directory` is no local folder.
+        ConfigError: If `workdir` is not a work directory.
+        ReleaseError: If `versions` is given and a `push.directory` is not a local folder.
     """
     runs = records.read_runs(str(workdir))
     database = workdir / _DATABASE
@@ -101,14 +102,14 @@ def make_plan(workdir: pathlib.Path, keep: int, versions: int | None = None) -> 
 
 
 def remove(workdir: pathlib.Path, plan: Plan) -> None:
-    """Removes what a plan says. One that was killed has removed a part of it; the next finishes it.
+    """Removes the items of a plan. After a kill, a new plan removes the rest.
 
     Args:
-        workdir: The work directory; held since the plan was made.
-        plan: What goes.
+        workdir: The work directory, locked since the plan was made.
+        plan: The plan.
     """
     trash = workdir / _TRASH
-    shutil.rmtree(trash, ignore_errors=True)  # Of one that was killed.
+    shutil.rmtree(trash, ignore_errors=True)  # Left by a killed process.
     trash.mkdir()
     for directory in plan.directories:
         retention.remove(directory, plan.versions or 0)
@@ -120,7 +121,7 @@ def remove(workdir: pathlib.Path, plan: Plan) -> None:
 
 
 def _kept_runs(runs: Sequence[records.RunRecord], keep: int, pushed_to: Iterable[str]) -> dict[str, str]:
-    """Returns why each run stays."""
+    """Returns the reasons to keep each kept run, by run name."""
     reasons: dict[str, list[str]] = collections.defaultdict(list)
     for run in runs[:keep]:
         reasons[run.name].append(f"one of the newest {keep}")
@@ -130,15 +131,15 @@ def _kept_runs(runs: Sequence[records.RunRecord], keep: int, pushed_to: Iterable
         if records.ended(run) and (train not in newest or _span(run) > _span(newest[train])):
             newest[train] = run
     for train, run in newest.items():
-        what = "the newest that ended" if _span(run) < 0 else f"ended with span {_span(run)}, the newest"
-        reasons[run.name].append(f"{what} of {train}")
+        why = "the newest that ended" if _span(run) < 0 else f"ended with span {_span(run)}, the newest"
+        reasons[run.name].append(f"{why} of {train}")
     for directory in pushed_to:
         if "://" in directory or not version_folder.has_versions(directory):
             continue
         for version in version_folder.read_versions(directory):
             if version.labels and version.by:
-                what = f"pushed version {version.number}, which is {' and '.join(version.labels)}"
-                reasons[version.by.removeprefix("run ")].append(what)
+                why = f"pushed version {version.number}, which is {' and '.join(version.labels)}"
+                reasons[version.by.removeprefix("run ")].append(why)
     return {run.name: "; ".join(reasons[run.name]) for run in runs if run.name in reasons}
 
 
@@ -156,7 +157,7 @@ def _open(database: pathlib.Path, read_only: bool) -> metadata_store.MetadataSto
 
 
 def _needed(store: metadata_store.MetadataStore, runs: Iterable[str]) -> tuple[set[str], set[tuple[str, ...]]]:
-    """Returns the executions of some runs, with those that made what they took, and the keys of all their artifacts."""
+    """Returns the executions of the runs and the makers of their inputs, and the keys of their artifacts."""
     executions, artifacts = set(), set()
     for run in runs:
         for execution in read_lineage(store, run):
@@ -168,7 +169,7 @@ def _needed(store: metadata_store.MetadataStore, runs: Iterable[str]) -> tuple[s
 
 
 def _key(path: pathlib.PurePath) -> tuple[str, ...]:
-    """Returns component, output and execution of an artifact, which name it even where the work directory was moved."""
+    """Returns component, output and execution of an artifact: its key, even after the work directory has moved."""
     return path.parts[-3:]
 
 
@@ -179,7 +180,7 @@ def _artifacts(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _working_folders(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields what executions leave beside their artifacts; most of it is empty, unless they were killed."""
+    """Yields the temporary folders of executions; most are empty, unless the execution was killed."""
     yield from sorted((workdir / "artifacts").glob("*/.system/executor_execution/*"))
 
 
@@ -188,17 +189,17 @@ def _checkpoints(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _unused(checkpoints: pathlib.Path, executions: set[str]) -> bool:
-    """Tells whether it is known who used the checkpoints, and none of them is among the executions."""
+    """Returns whether the users of the checkpoints are known and none of them is among the executions."""
     users = [os.path.basename(user) for user in checkpoint_users.read(str(checkpoints))]
     return bool(users) and all(user.isdigit() for user in users) and executions.isdisjoint(users)
 
 
 def _mark_deleted(workdir: pathlib.Path, store: metadata_store.MetadataStore) -> None:
-    """Marks every artifact that is not where it was."""
+    """Marks every artifact whose folder is gone as deleted."""
     gone = []
     for artifact in store.get_artifacts():
-        there = workdir.joinpath("artifacts", *_key(pathlib.PurePath(artifact.uri)))
-        if artifact.state != metadata_store_pb2.Artifact.DELETED and not there.exists():
+        folder = workdir.joinpath("artifacts", *_key(pathlib.PurePath(artifact.uri)))
+        if artifact.state != metadata_store_pb2.Artifact.DELETED and not folder.exists():
             artifact.state = metadata_store_pb2.Artifact.DELETED
             gone.append(artifact)
     if gone:

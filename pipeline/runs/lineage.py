@@ -1,4 +1,4 @@
-"""What made what in a run, from ML Metadata: executions, the artifacts they took and put out, and who made those.
+"""Reads the lineage of a run from ML Metadata: executions, their inputs and outputs, and the runs that made those.
 
 with metadata.Metadata(connection) as handle:
     for execution in read_lineage(handle.store, "20260101-120000-000001"):
@@ -11,19 +11,19 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import constants
 
-_STATES = {metadata_store_pb2.Execution.COMPLETE: "done"}  # In the words of a run's components; others say the same.
+_STATES = {metadata_store_pb2.Execution.COMPLETE: "done"}  # As in `run.json`; other states have the same names.
 
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """An artifact as an execution took it or put it out.
+    """An input or output artifact of an execution.
 
     Args:
-        id: In ML Metadata.
-        key: The component's name for it.
-        uri: Where it lies.
-        execution: The execution that made it: an earlier one when it came from the cache.
-        run: The run of that execution.
+        id: Id in ML Metadata.
+        key: Name of the input or output, such as `examples`.
+        uri: Folder of the artifact.
+        execution: Id of the execution that made it; an earlier execution if it comes from the cache.
+        run: Name of the run that made it.
     """
 
     id: int
@@ -38,11 +38,11 @@ class Execution:
     """One component in one run.
 
     Args:
-        id: In ML Metadata.
-        component: Its name.
+        id: Id in ML Metadata.
+        component: Name of the component.
         state: `done`, `cached`, `failed`, or another state of ML Metadata in lower case.
-        inputs: Artifacts that it took, by number; none of what a part of the pipeline goes on from.
-        outputs: Artifacts that it put out, or took from the cache, by number.
+        inputs: Input artifacts, by id; without those that a partial run reuses from an earlier run.
+        outputs: Output artifacts, made or taken from the cache, by id.
     """
 
     id: int
@@ -53,7 +53,7 @@ class Execution:
 
 
 def read_lineage(store: metadata_store.MetadataStore, run: str) -> list[Execution]:
-    """Reads the executions of a run in the order in which they began; none of a run that ML Metadata does not know."""
+    """Reads the executions of a run, in the order of their start; none if ML Metadata does not know the run."""
     context = store.get_context_by_type_and_name(constants.PIPELINE_RUN_CONTEXT_TYPE_NAME, run)
     executions = [] if context is None else store.get_executions_by_context(context.id)
     if not executions:
@@ -93,7 +93,7 @@ def read_lineage(store: metadata_store.MetadataStore, run: str) -> list[Executio
 
 
 def _makers(store: metadata_store.MetadataStore, artifacts: list[int]) -> dict[int, int]:
-    """Returns the execution that made each artifact: the first that put it out; later ones took it from the cache."""
+    """Returns the execution that made each artifact: the first with it as output, because later ones reused it."""
     makers: dict[int, int] = {}
     for event in store.get_events_by_artifact_ids(artifacts):
         if event.type == metadata_store_pb2.Event.OUTPUT:

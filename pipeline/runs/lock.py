@@ -1,4 +1,4 @@
-"""One run at a time in a work directory."""
+"""Locks a work directory, so that one run at a time uses it."""
 
 import contextlib
 import datetime
@@ -9,15 +9,15 @@ from collections.abc import Iterator
 
 
 class WorkdirBusyError(RuntimeError):
-    """Another run holds the work directory; the message names its process."""
+    """Another run uses the work directory; the message names its process."""
 
 
 @contextlib.contextmanager
 def exclusive(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds the work directory. The kernel lets go of it however this process ends.
+    """Locks the work directory. The kernel releases the lock when this process ends, however it ends.
 
     Raises:
-        WorkdirBusyError: When another run holds it.
+        WorkdirBusyError: If another run holds the lock.
     """
     with open(workdir / ".lock", "a+") as file:
         try:

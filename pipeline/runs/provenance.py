@@ -1,4 +1,4 @@
-"""What a result depends on besides data and configuration: our code, Python and the packages."""
+"""Returns the versions that a result depends on: Framecast's code, Python and the packages."""
 
 import importlib.metadata
 import platform
@@ -12,10 +12,10 @@ _PACKAGES = (
 
 
 def code() -> str:
-    """Returns a digest of our packages."""
+    """Returns a digest of Framecast's source files."""
     return source_digest()
 
 
 def packages() -> dict[str, str]:
-    """Returns the version of Python and of each package, by name."""
+    """Returns the versions of Python and of each package, by name."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}

@@ -1,7 +1,7 @@
-"""The record of runs: what `WORKDIR/runs/TIME/run.json` and `config.yaml` say, read without TFX.
+"""Reads the records of runs, `WORKDIR/runs/TIME/run.json` and `config.yaml`, without TFX.
 
 for run in read_runs("work"):
-run.name, run.record["verdict"], run.config["train.steps"]
+    run.name, run.record["verdict"], run.config["train.steps"]
 find_run("work", "latest")
 """
 
@@ -19,15 +19,18 @@ from framecast.pipeline.config.config import ConfigError
 
 LATEST = "latest"
 
+# Verdicts of earlier versions.
+_RENAMED_VERDICTS = {"lost": "rejected"}
+
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """A run that has begun.
+    """The record of a run that has started.
 
     Args:
-        name: Its folder's, the time at which it began.
-        folder: Where its record, configuration, log and report lie.
-        record: What `run.json` holds; empty where there is none: the run was killed, or is not over.
+        name: Name of its folder: the time at which it started.
+        folder: Folder of its record, configuration, log and report.
+        record: Content of `run.json`; empty if the run was killed or still runs.
         config: The resolved configuration, keys joined by dots.
     """
 
@@ -38,25 +41,25 @@ class RunRecord:
 
 
 def read_runs(workdir: str) -> list[RunRecord]:
-    """Reads every run, the newest first.
+    """Reads the records of all runs, newest first.
 
     Raises:
-        ConfigError: When there is none.
+        ConfigError: If there is no run.
     """
-    return [read(folder) for folder in _some_folders(workdir)]
+    return [read(folder) for folder in _existing_folders(workdir)]
 
 
 def find_run(workdir: str, name: str) -> RunRecord:
-    """Reads one run.
+    """Reads the record of one run.
 
     Args:
         workdir: The work directory of `framecast run`.
-        name: Its name, the beginning of one where no other begins so, or `latest`.
+        name: Name of the run, the beginning of exactly one name, or `latest`.
 
     Raises:
-        ConfigError: Naming the closest when there is no such run.
+        ConfigError: If there is no such run (the message suggests the closest name) or the name is ambiguous.
     """
-    found = {folder.name: folder for folder in _some_folders(workdir)}
+    found = {folder.name: folder for folder in _existing_folders(workdir)}
     if name == LATEST:
         return read(next(iter(found.values())))
     if name in found:
@@ -65,13 +68,13 @@ def find_run(workdir: str, name: str) -> RunRecord:
     if len(begin) == 1:
         return read(found[begin[0]])
     if begin:
-        raise ConfigError(f"run: expected one run, received {name}, with which {', '.join(begin)} begin")
+        raise ConfigError(f"run name '{name}' is ambiguous: {', '.join(begin)}")
     close = difflib.get_close_matches(name, found, n=1)
-    known = f"did you mean {close[0]}?" if close else f"there are {', '.join(found)}"
+    known = f"did you mean {close[0]}?" if close else f"runs: {', '.join(found)}"
     raise ConfigError(f"run: expected {LATEST} or a run of {workdir}, received {name}; {known}")
 
 
-def _some_folders(workdir: str) -> list[pathlib.Path]:
+def _existing_folders(workdir: str) -> list[pathlib.Path]:
     found = folders(workdir)
     if not found:
         raise ConfigError(f"--workdir: expected a work directory of framecast run, found no run in {workdir}/runs")
@@ -79,27 +82,27 @@ def _some_folders(workdir: str) -> list[pathlib.Path]:
 
 
 def folders(workdir: str | os.PathLike) -> list[pathlib.Path]:
-    """Returns the runs' folders, the newest first: their names are times."""
+    """Returns the folders of the runs, newest first: their names are times."""
     return sorted((path for path in (pathlib.Path(workdir) / "runs").glob("*") if path.is_dir()), reverse=True)
 
 
 def ended(run: RunRecord) -> bool:
-    """Tells whether the Pusher decided, whatever it decided: not so when a run failed, was killed or stopped early."""
-    decided = any(part["name"] == "Pusher" for part in run.record.get("components", ()))
-    return decided and run.record["verdict"] in ("pushed", "unchanged", "lost")
+    """Returns whether the run reached the Pusher's decision: it did not fail, was not killed and did not stop early."""
+    reached = any(part["name"] == "Pusher" for part in run.record.get("components", ()))
+    return reached and run.record["verdict"] in ("pushed", "unchanged", "rejected")
 
 
 def newest_span(run: RunRecord) -> int | None:
-    """Returns the number of the newest span whose clips a run used; None when it knew none."""
+    """Returns the number of the newest span whose clips a run used; None without spans."""
     return max(run.record.get("spans") or [None])
 
 
 def read(folder: pathlib.Path) -> RunRecord:
-    """Reads the run of a folder."""
-    record, config = folder / "run.json", folder / "config.yaml"
+    """Reads the record in a run's folder."""
+    path, config = folder / "run.json", folder / "config.yaml"
+    record = json.loads(path.read_text()) if path.exists() else {}
+    if record.get("verdict") in _RENAMED_VERDICTS:
+        record["verdict"] = _RENAMED_VERDICTS[record["verdict"]]
     return RunRecord(
-        folder.name,
-        folder,
-        json.loads(record.read_text()) if record.exists() else {},
-        flatten(yaml.safe_load(config.read_text())) if config.exists() else {},
+        folder.name, folder, record, flatten(yaml.safe_load(config.read_text())) if config.exists() else {}
     )

@@ -1,4 +1,4 @@
-"""The report of a run in the run's own folder: what the Report component saw, and what only the runner knows."""
+"""Writes the report of a run to the run's folder: the Report component's evidence, completed by the run's record."""
 
 import dataclasses
 import os
@@ -16,11 +16,11 @@ def write(folder: str | os.PathLike[str], config: Config, record: dict[str, Any]
     """Writes the page and the model card, and returns the page's path.
 
     Args:
-        folder: Where to write.
-        config: The run's configuration.
-        record: What `run.json` will hold.
-        folders: Of the artifacts that there are, as `gather` takes them, and the `Report` component's. Without that
-            one, of a run that did not get so far, everything is read anew, but no forecast is made.
+        folder: Folder to write to.
+        config: The configuration of the run.
+        record: Content of `run.json`.
+        folders: Folders of the run's artifacts, by the keys of `gather`, and of `Report`. Without `Report`, because the
+            run ended before it, the evidence is read from the other artifacts and has no forecasts.
     """
     if "Report" in folders:
         evidence = Evidence.from_json(pathlib.Path(folders["Report"], EVIDENCE).read_text())

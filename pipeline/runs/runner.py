@@ -1,4 +1,7 @@
-"""The local runner: TFX's BeamDagRunner, watched node by node."""
+"""Runs a pipeline on this machine with TFX's BeamDagRunner, and reports each component to an observer.
+
+This module alone uses private names of TFX; `tests/pipeline/runs/test_runner.py` checks that they exist.
+"""
 
 import dataclasses
 import time
@@ -14,7 +17,7 @@ from tfx.orchestration.portable import partial_run_utils, runtime_parameter_util
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
-from framecast.clips.beam_runner import BEAM_RUNNER
+from framecast.clips.beam import BEAM_RUNNER
 from framecast.pipeline.runs.peak_memory import PeakMemory
 
 _DELETED = metadata_store_pb2.Artifact.DELETED
@@ -22,14 +25,14 @@ _DELETED = metadata_store_pb2.Artifact.DELETED
 
 @dataclasses.dataclass(frozen=True)
 class NodeRun:
-    """One finished component.
+    """A component that has finished.
 
     Args:
-        name: The component.
-        cached: Whether an earlier run's outputs were taken.
+        name: Name of the component.
+        cached: Whether the outputs of an earlier run were reused.
         seconds: Wall time.
-        peak_memory: Most bytes that this process and its children held while it ran; None when it was cached.
-        outputs: Output artifacts by key, as ML Metadata holds them.
+        peak_memory: Peak memory of this process and its children, in bytes; None if cached.
+        outputs: Output artifacts of ML Metadata, by key.
     """
 
     name: str
@@ -40,16 +43,16 @@ class NodeRun:
 
 
 class Observer(Protocol):
-    """What a run tells as it goes."""
+    """Receives the events of a run."""
 
     def started(self, name: str) -> None:
-        """A component begins."""
+        """Called before a component runs."""
 
     def finished(self, run: NodeRun) -> None:
-        """A component is done."""
+        """Called after a component has finished."""
 
     def failed(self, name: str, error: Exception, seconds: float, peak_memory: int) -> None:
-        """A component raised."""
+        """Called after a component has raised."""
 
 
 class LocalRunner(beam_dag_runner.BeamDagRunner):
@@ -63,19 +66,19 @@ class LocalRunner(beam_dag_runner.BeamDagRunner):
         from_node: str | None = None,
         to_node: str | None = None,
     ) -> None:
-        """Runs the pipeline, or the part of it from one component to another.
+        """Runs the pipeline, or the part from one component to another.
 
-        A part runs on the artifacts of the newest run in which everything before the part ended well.
+        A part reuses the artifacts of the newest run that finished every component before the part.
 
         Args:
-            pipeline: What to run.
-            run: Name of the run in ML Metadata, which no other has.
-            observer: Is told of each component.
+            pipeline: The pipeline.
+            run: Unique name of the run in ML Metadata.
+            observer: Receives the events of each component.
             from_node: First component to run.
             to_node: Last component to run.
 
         Raises:
-            LookupError: When there is no such run.
+            LookupError: If no earlier run finished every component before the part.
         """
         StandardOptions.DEFAULT_RUNNER = BEAM_RUNNER
         options = None
@@ -90,7 +93,7 @@ class LocalRunner(beam_dag_runner.BeamDagRunner):
             _WatchedNode.observer = None
 
     def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None) -> None:
-        """Names the run, which TFX would name by the time, and runs it."""
+        """Runs the compiled pipeline under the run's name, which TFX would derive from the time."""
         runtime_parameter_utils.substitute_runtime_parameter(
             pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self._run_name}
         )
@@ -98,9 +101,9 @@ class LocalRunner(beam_dag_runner.BeamDagRunner):
 
 
 def _base_run(pipeline: tfx_pipeline.Pipeline, from_nodes: list[str] | None, to_nodes: list[str] | None) -> str | None:
-    """Returns the run that a part of the pipeline continues; None when nothing comes before the part.
+    """Returns the run whose artifacts a part of the pipeline reuses; None if no component is before the part.
 
-    TFX itself takes the newest run, even one that stopped before the part begins.
+    TFX itself takes the newest run, even if it ended before the part starts.
     """
     ir = partial_run_utils.mark_pipeline(compiler.Compiler().compile(pipeline), from_nodes, to_nodes)
     required = {
@@ -134,7 +137,7 @@ def _base_run(pipeline: tfx_pipeline.Pipeline, from_nodes: list[str] | None, to_
 
 
 def _outputs_exist(store: Any, execution: int) -> bool:
-    """Tells whether `framecast runs gc` has left an execution's outputs."""
+    """Returns whether `framecast runs gc` has kept the outputs of an execution."""
     outputs = [
         event.artifact_id
         for event in store.get_events_by_execution_ids([execution])
@@ -144,7 +147,7 @@ def _outputs_exist(store: Any, execution: int) -> bool:
 
 
 class _WatchedNode(beam_dag_runner.PipelineNodeAsDoFn):
-    # On the class, since Beam pickles instances even when it runs them in this process.
+    # A class attribute, because Beam pickles instances even if they run in this process.
     observer: Observer | None = None
 
     def _run_node(self) -> None:
@@ -162,7 +165,7 @@ class _WatchedNode(beam_dag_runner.PipelineNodeAsDoFn):
         observer.finished(self._read(time.monotonic() - started, memory.bytes))
 
     def _read(self, seconds: float, peak_memory: int) -> NodeRun:
-        """Reads from ML Metadata what the execution that just ended put out."""
+        """Reads the outputs of the execution that just ended from ML Metadata."""
         with metadata.Metadata(self._mlmd_connection_config) as handle:
             store = handle.store
             context = store.get_context_by_type_and_name(

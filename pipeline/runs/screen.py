@@ -1,4 +1,4 @@
-"""What a person sees of a run: one line a component, training with a progress bar, everything else in the log."""
+"""Shows a run on the terminal: a line per component, a progress bar for training. Other output goes to the log."""
 
 import contextlib
 import logging
@@ -18,10 +18,10 @@ _MARKS = {"done": ("+", "green"), "cached": ("=", "cyan"), "failed": ("x", "red"
 
 @contextlib.contextmanager
 def logged_to(path: str) -> Iterator[IO[str]]:
-    """Sends everything written to stdout and stderr, C++ libraries' chatter included, to a file.
+    """Redirects stdout and stderr, including the output of C++ libraries, to a file.
 
     Yields:
-        A stream to what was stdout before, for what a person should see.
+        A stream to the original stdout.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -49,7 +49,7 @@ def logged_to(path: str) -> Iterator[IO[str]]:
 
 
 class Screen(logging.Handler):
-    """Prints components as they run; attached to the logger `framecast.train`, it shows training's progress too."""
+    """Prints components as they run, and the progress of training from the logger `framecast.train`."""
 
     def __init__(self, stream: IO[str], quiet: bool = False):
         super().__init__()
@@ -64,7 +64,7 @@ class Screen(logging.Handler):
         )
         self._task = self._bar.add_task("training", total=None, note="", visible=False)
         self._live = Live(console=self._console, transient=True, refresh_per_second=4)
-        self.current = ""  # What runs now.
+        self.current = ""  # Name of the running component.
 
     def __enter__(self) -> "Screen":
         self._live.start()
@@ -76,24 +76,31 @@ class Screen(logging.Handler):
         self._live.stop()
 
     def say(self, text: str, style: str = "") -> None:
-        """Prints a line that stays."""
+        """Prints a permanent line."""
         self._console.print(Text(text, style=style), soft_wrap=True)
 
     def running(self, name: str) -> None:
-        """Shows that something runs, until the next line."""
+        """Shows that a component runs, until the next line is printed."""
         self.current = name
         self._bar.update(self._task, visible=False)
         self._live.update(Group(Spinner("dots", text=f" {name}"), self._bar))
 
     def done(self, name: str, state: str, seconds: float, note: str) -> None:
-        """Prints the line of a finished component."""
+        """Prints the line of a finished component.
+
+        Args:
+            name: The component.
+            state: `done`, `cached` or `failed`.
+            seconds: Wall time.
+            note: The component's result in a few words.
+        """
         mark, style = _MARKS[state]
         line = Text.assemble((f"{mark} ", style), f"{name:<26}", f"{state:<7}", f"{seconds:7.1f} s  ", note)
         self._live.update("")
         self._console.print(line, soft_wrap=True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Moves the training bar."""
+        """Updates the progress bar of training."""
         progress = getattr(record, "progress", None)
         if progress is None:
             return

@@ -114,9 +114,9 @@ def test_three_days_are_three_runs_and_a_broken_one_disturbs_nothing(framecast, 
 
     serving = daily.serving()
     code, result = daily.run("--span", "3", "--set", "evaluate.thresholds.mse.max=1.0e-09")
-    assert (code, result["verdict"]) == (3, "lost")
+    assert (code, result["verdict"]) == (3, "rejected")
     assert daily.serving() == serving
-    assert daily.run()[1]["why"].endswith("ended with: lost")
+    assert daily.run()[1]["why"].endswith("ended with: rejected")
 
     newest = max(path.name for path in (tmp_path / "work" / "runs").iterdir())
     answer = framecast("runs", "gc", "work", "--keep", "1", "--versions", "1", "--yes", "--json")
@@ -125,7 +125,7 @@ def test_three_days_are_three_runs_and_a_broken_one_disturbs_nothing(framecast, 
     assert sorted(json.loads(answer.out)["kept"]) == [runs[-1], newest]
     # Servers load the newest two.
     assert sorted(daily.serving()) == versions[1:]
-    assert daily.run()[1]["why"].endswith("ended with: lost")
+    assert daily.run()[1]["why"].endswith("ended with: rejected")
     kept = daily.records()[0]
     for execution in kept["lineage"]:
         for artifact in (*execution["inputs"], *execution["outputs"]):

@@ -161,7 +161,7 @@ def test_ctrl_c_ends_by_name_and_the_next_run_resumes_training(zygote, folder):
     pressed = time.monotonic()
     assert run.end(signal.SIGINT) == 128 + signal.SIGINT
     assert time.monotonic() - pressed < 10
-    assert "failed: SIGINT during Trainer; the same command goes on from there" in run.text()
+    assert "failed: SIGINT during Trainer; the same command resumes there" in run.text()
     assert run.descendants() == []
     assert not (folder / "serving").exists()
     (record,) = (folder / "work" / "runs").glob("*/run.json")

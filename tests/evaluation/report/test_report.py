@@ -1,4 +1,4 @@
-"""The report of a pushed, a lost and a failed run: whole, self-contained, and with the numbers of the record."""
+"""The report of a pushed, a rejected and a failed run: whole, self-contained, and with the numbers of the record."""
 
 import base64
 import dataclasses
@@ -118,8 +118,8 @@ _PUSHED = Evidence(
     sample={"clips": 16, "rule": "By skill."},
 )  # fmt: skip
 _MISS = {"metric": "mse", "lead_time": 2, "slice": "overall", "value": 0.0234567, "bound": "at most 0.01"}
-_LOST = Evidence(
-    **{**vars(_PUSHED), "record": {**_PUSHED.record, "verdict": "lost", "version": None, "misses": [_MISS]}}
+_REJECTED = Evidence(
+    **{**vars(_PUSHED), "record": {**_PUSHED.record, "verdict": "rejected", "version": None, "misses": [_MISS]}}
 )
 _FAILED = Evidence(
     config=_CONFIG, record={"verdict": "failed", "why": "ClipExampleGen: 1 bad clips or files:\nx < y", "version": None}
@@ -170,7 +170,7 @@ def _page(tmp_path, evidence):
         return _Page(file.read())
 
 
-@pytest.mark.parametrize("evidence", [_PUSHED, _LOST, _FAILED], ids=["pushed", "lost", "failed"])
+@pytest.mark.parametrize("evidence", [_PUSHED, _REJECTED, _FAILED], ids=["pushed", "rejected", "failed"])
 def test_a_page_is_whole_and_needs_nothing_else(tmp_path, evidence):
     page = _page(tmp_path, evidence)
     assert [value for name, value in page.attributes if name == "id" and value in _SECTIONS] == _SECTIONS
@@ -303,7 +303,7 @@ def test_what_a_clip_is_called_is_no_markup(tmp_path):
 
 
 def test_a_lost_run_names_each_missed_threshold_with_value_bound_and_slice(tmp_path):
-    page = _page(tmp_path, _LOST)
+    page = _page(tmp_path, _REJECTED)
     assert "mse 2 overall 0.0234567 at most 0.01" in page.text
     assert "Every threshold of the configuration was met" not in page.text
     card = (tmp_path / "report" / "model_card.md").read_text()

@@ -71,17 +71,22 @@ def _record(folder, steps, mse, skill, **changes):
 def workdir(tmp_path):
     runs = tmp_path / "work" / "runs"
     _record(runs / _FIRST, 40, 0.04, -0.5)
-    changes = {"verdict": "lost", "why": "mse: expected at most 0.01, received 0.02", "version": None, "data": "d2d2"}
+    changes = {
+        "verdict": "rejected",
+        "why": "mse: expected at most 0.01, received 0.02",
+        "version": None,
+        "data": "d2d2",
+    }
     _record(runs / _SECOND, 80, 0.02, 0.25, packages={"python": "3.10.13", "tensorflow": "2.16.3"}, **changes)
     return tmp_path / "work"
 
 
-def test_the_list_holds_every_run_the_newest_first(framecast, workdir):
+def test_list_has_every_run_newest_first(framecast, workdir):
     (workdir / "runs" / _KILLED).mkdir()
     lines = framecast("runs", "list", "--workdir", workdir).text.splitlines()
     assert [line.split()[0] for line in lines] == ["run", _KILLED, _SECOND, _FIRST]
-    assert "no record: killed, or not over" in lines[1]
-    assert lines[2].split()[1:] == ["lost", "mse", "0.02,", "skill", "0.25", "83.7"]
+    assert "no record: killed or still running" in lines[1]
+    assert lines[2].split()[1:] == ["rejected", "mse", "0.02,", "skill", "0.25", "83.7"]
     assert lines[3].split()[1:] == ["pushed", "mse", "0.04,", "skill", "-0.5", "7", "83.7"]
     listed = json.loads(framecast("runs", "list", "--workdir", workdir, "--json").out)
     assert [run["name"] for run in listed] == [_KILLED, _SECOND, _FIRST]
@@ -89,8 +94,15 @@ def test_the_list_holds_every_run_the_newest_first(framecast, workdir):
     assert (listed[2]["verdict"], listed[2]["version"], listed[2]["seconds"]) == ("pushed", "7", 83.7)
 
 
+def test_old_verdict_lost_is_read_as_rejected(framecast, workdir):
+    path = workdir / "runs" / _FIRST / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "verdict": "lost"}))
+    shown = json.loads(framecast("runs", "show", _FIRST, "--workdir", workdir, "--json").out)
+    assert shown["record"]["verdict"] == "rejected"
+
+
 @pytest.mark.parametrize("name", [_FIRST, "20260101"])
-def test_a_run_is_shown_with_what_made_it(framecast, workdir, name):
+def test_run_is_shown_with_its_origins(framecast, workdir, name):
     answer = framecast("runs", "show", name, "--workdir", workdir)
     assert answer.code == 0
     for said in (
@@ -104,13 +116,13 @@ def test_a_run_is_shown_with_what_made_it(framecast, workdir, name):
     assert [f"power_{length}px" in answer.text for length in (2, 4)] == [False, True]
 
 
-def test_a_run_is_shown_with_the_memory_of_its_components_and_the_lineage_of_its_artifacts(framecast, workdir):
+def test_run_is_shown_with_memory_and_lineage(framecast, workdir):
     rows = [line.split() for line in framecast("runs", "show", _FIRST, "--workdir", workdir).text.splitlines()]
     for row in (
         ["component", "state", "seconds", "peak", "MiB", "note"],
         ["ClipExampleGen", "cached", "0.1", "clips"],
         ["Trainer", "done", "30.5", "2300", "val", "loss", "0.1"],
-        ["component", "execution", "made", "from", "artifact", "made", "in", "run", "lies", "in"],
+        ["component", "execution", "made", "from", "artifact", "made", "in", "run", "folder"],
         ["ClipExampleGen", "4", "cached", "1", "examples", "20251231-120000-000001", "/artifacts/examples/1"],
         ["Trainer", "5", "done", "1", "9", "model", _FIRST, "/artifacts/model/5"],
         ["Evaluator", "6", "failed", "1,", "9"],
@@ -120,25 +132,25 @@ def test_a_run_is_shown_with_the_memory_of_its_components_and_the_lineage_of_its
     assert shown["record"]["lineage"] == _LINEAGE
 
 
-def test_a_record_without_lineage_says_so(framecast, workdir):
+def test_missing_lineage_is_shown_as_unknown(framecast, workdir):
     path = workdir / "runs" / _FIRST / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "lineage": []}))
-    assert "lineage: not known" in framecast("runs", "show", _FIRST, "--workdir", workdir).text.splitlines()
+    assert "lineage: unknown" in framecast("runs", "show", _FIRST, "--workdir", workdir).text.splitlines()
 
 
 def test_latest_is_the_newest_run(framecast, workdir):
     shown = json.loads(framecast("runs", "show", "latest", "--workdir", workdir, "--json").out)
-    assert (shown["name"], shown["record"]["verdict"], shown["config"]["train.steps"]) == (_SECOND, "lost", 80)
+    assert (shown["name"], shown["record"]["verdict"], shown["config"]["train.steps"]) == (_SECOND, "rejected", 80)
 
 
-def test_a_run_that_was_killed_is_shown_as_one(framecast, workdir):
+def test_killed_run_is_shown_without_record(framecast, workdir):
     (workdir / "runs" / _KILLED).mkdir()
     answer = framecast("runs", "show", "latest", "--workdir", workdir)
     assert answer.code == 0
-    assert "no record: it was killed, or is not over" in answer.text
+    assert "no record: killed or still running" in answer.text
 
 
-def test_two_runs_are_compared_figure_by_figure_and_key_by_key(framecast, workdir):
+def test_comparison_lists_figures_and_keys(framecast, workdir):
     found = json.loads(framecast("runs", "compare", _FIRST, "latest", "--workdir", workdir, "--json").out)
     assert found["runs"] == [_FIRST, _SECOND]
     assert found["figures"]["mse"] == {"a": 0.04, "b": 0.02, "difference": -0.02}
@@ -152,7 +164,7 @@ def test_two_runs_are_compared_figure_by_figure_and_key_by_key(framecast, workdi
     assert ["skill", "-0.5", "0.25", "+0.75", "better"] in rows
     assert ["train.steps", "40", "80"] in rows
     assert [f"power_{length}px" in text for length in (2, 4)] == [False, True]
-    assert "The data differ: so may the clips that the figures are over." in text
+    assert "The data differ, so the figures may be over different clips." in text
     backwards = framecast("runs", "compare", "latest", _FIRST, "--workdir", workdir).text
     assert ["mse", "0.02", "0.04", "+0.02", "worse"] in [line.split() for line in backwards.splitlines()]
 
@@ -161,17 +173,17 @@ def test_two_runs_are_compared_figure_by_figure_and_key_by_key(framecast, workdi
     ("name", "message"),
     [
         ("20260101-120000-00001", f"received 20260101-120000-00001; did you mean {_FIRST}?"),
-        ("best", f"received best; there are {_SECOND}, {_FIRST}"),
-        ("2026", f"expected one run, received 2026, with which {_SECOND}, {_FIRST} begin"),
+        ("best", f"received best; runs: {_SECOND}, {_FIRST}"),
+        ("2026", f"run name '2026' is ambiguous: {_SECOND}, {_FIRST}"),
     ],
 )
-def test_an_unknown_run_is_answered_with_those_there_are(framecast, workdir, name, message):
+def test_unknown_run_error_lists_the_runs(framecast, workdir, name, message):
     answer = framecast("runs", "show", name, "--workdir", workdir)
     assert answer.code == 2
     assert message in answer.text
 
 
-def test_a_folder_without_runs_is_named(framecast, tmp_path):
+def test_folder_without_runs_is_named(framecast, tmp_path):
     answer = framecast("runs", "list", "--workdir", tmp_path)
     assert answer.code == 2
     assert f"expected a work directory of framecast run, found no run in {tmp_path}/runs" in answer.text
@@ -181,7 +193,7 @@ def test_a_folder_without_runs_is_named(framecast, tmp_path):
 def test_nothing_heavy_is_imported(workdir, command):
     code = (
         "import sys\n"
-        "from framecast.pipeline import cli\n"
+        "from framecast.pipeline.cli import main as cli\n"
         f"sys.argv = ['framecast', 'runs', *{command!r}, '--workdir', {str(workdir)!r}]\n"
         "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "loaded = [name for name in ('tensorflow', 'tfx', 'apache_beam', 'keras') if name in sys.modules]\n"

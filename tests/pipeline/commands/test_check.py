@@ -8,7 +8,7 @@ from framecast.pipeline.commands.check import check
 from framecast.pipeline.config.config import ConfigError, load
 from framecast.pipeline.config.inputs import find_inputs
 
-_CONFIG = str(pathlib.Path(__file__).parent.parent.parent / "configs" / "radar.yaml")
+_CONFIG = str(pathlib.Path(__file__).parents[3] / "configs" / "radar.yaml")
 
 
 def _check(*overrides):

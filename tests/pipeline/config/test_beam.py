@@ -21,7 +21,7 @@ def _read(input_bytes=0, **section):
     return options.PipelineOptions(BeamSpec.model_validate(section).beam_flags(input_bytes)).get_all_options()
 
 
-def test_this_machine_is_the_engine_unless_another_is_named():
+def test_default_engine_is_this_machine():
     read = _read()
     assert read["runner"] == _RUNNER
     assert (read["direct_num_workers"], read["direct_running_mode"]) == (1, "in_memory")
@@ -36,7 +36,7 @@ def machine(monkeypatch):
 
 
 @pytest.mark.usefixtures("machine")
-def test_few_data_stay_in_one_process_and_many_take_all_cores():
+def test_large_inputs_use_all_cores():
     threshold = beam.WORTH_PROCESSES_BYTES
     assert _read(threshold - 1)["direct_num_workers"] == 1
     read = _read(threshold)
@@ -46,19 +46,19 @@ def test_few_data_stay_in_one_process_and_many_take_all_cores():
 
 
 @pytest.mark.parametrize(("gibibytes", "processes"), [(4, 2), (1, 1)])
-def test_no_more_processes_than_there_is_memory_for(machine, gibibytes, processes):
+def test_memory_limits_the_processes(machine, gibibytes, processes):
     machine.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(total=gibibytes << 30))
     assert BeamSpec().processes(beam.WORTH_PROCESSES_BYTES) == processes
 
 
-def test_parallelism_is_what_was_asked_for_whatever_the_size():
+def test_given_parallelism_ignores_the_input_size():
     assert _read(parallelism=2)["direct_num_workers"] == 2
     assert _read(1 << 50, parallelism=1)["direct_num_workers"] == 1
     assert "beam.parallelism" in BeamSpec(parallelism=2).describe(0)
 
 
 @pytest.mark.parametrize("engine", ["flink", "spark"])
-def test_a_cluster_is_reached_at_the_endpoints_of_a_job_server_on_this_machine(engine):
+def test_cluster_defaults_to_a_local_job_server(engine):
     read = _read(engine=engine)
     assert read["runner"] == "PortableRunner"
     assert (read["job_endpoint"], read["artifact_endpoint"]) == ("localhost:8099", "localhost:8098")
@@ -66,7 +66,7 @@ def test_a_cluster_is_reached_at_the_endpoints_of_a_job_server_on_this_machine(e
     assert "job server localhost:8099" in BeamSpec(engine=engine).describe(0)
 
 
-def test_a_cluster_elsewhere():
+def test_cluster_endpoints_are_configurable():
     read = _read(engine="flink", parallelism=8, job_endpoint="flink-jobs:9099", worker_pool="pool:50001", slots=2)
     assert (read["job_endpoint"], read["artifact_endpoint"]) == ("flink-jobs:9099", "flink-jobs:8098")
     assert read["environment_config"] == "pool:50001"
@@ -74,7 +74,7 @@ def test_a_cluster_elsewhere():
     assert _read(engine="flink", artifact_endpoint="else:1")["artifact_endpoint"] == "else:1"
 
 
-def test_dataflow():
+def test_dataflow_section_becomes_its_flags():
     read = _read(engine="dataflow", parallelism=20, dataflow=_DATAFLOW | {"machine_type": "n2-highmem-4"})
     assert read["runner"] == "DataflowRunner"
     for key in ("project", "region", "temp_location"):
@@ -83,7 +83,7 @@ def test_dataflow():
     assert (read["max_num_workers"], read["machine_type"]) == (20, "n2-highmem-4")
 
 
-def test_raw_flags_have_the_last_word():
+def test_raw_flags_override_the_section():
     assert _read(engine="flink", flags=["--environment_type=LOOPBACK"])["environment_type"] == "LOOPBACK"
 
 
@@ -112,7 +112,7 @@ _REFUSED = {
 
 
 @pytest.mark.parametrize(("section", "expected"), _REFUSED.values(), ids=_REFUSED.keys())
-def test_what_contradicts_itself_is_refused_by_name(section, expected):
+def test_contradiction_is_rejected_with_its_key(section, expected):
     with pytest.raises(pydantic.ValidationError) as refused:
         BeamSpec.model_validate(yaml.safe_load(yaml.safe_dump(section)))
     assert expected in str(refused.value)

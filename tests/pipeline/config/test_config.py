@@ -1,4 +1,4 @@
-"""The configuration: what is refused, how it is said, and how overrides apply."""
+"""The configuration: errors that name key, expected and received; path resolution; the shipped files."""
 
 import json
 import pathlib
@@ -33,7 +33,7 @@ def test_overrides_replace_single_keys(path):
     assert config.train.augment == ("flip",)
 
 
-def test_paths_of_the_file_are_relative_to_it_and_those_of_overrides_to_the_current_folder(path, tmp_path, monkeypatch):
+def test_paths_resolve_from_the_file_or_current_folder(path, tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     assert load(path).data.train == str(tmp_path / "clips/*.gz")
     assert load(path, ["data.train=other/*.gz"]).data.train == "/other/*.gz"
@@ -86,7 +86,7 @@ def test_paths_of_the_file_are_relative_to_it_and_those_of_overrides_to_the_curr
         ),
         (["evaluate.thresholds={mse: {}}"], r"expected at least one of min, max and max_increase_vs_serving"),
         (["train.steps"], r"--set train.steps: expected KEY=VALUE"),
-        # A search whose trials the configuration would refuse, or whose val losses would not compare.
+        # A search with invalid trials, or with trials whose val losses do not compare.
         (
             ["tune={space: {train: {crop: {min: 4, max: 32}}}, trials: 3}"],
             r"tune.space: train.crop: 4: .*greater than or equal to 8, received 4",
@@ -123,24 +123,24 @@ def test_paths_of_the_file_are_relative_to_it_and_those_of_overrides_to_the_curr
         ),
     ],
 )
-def test_what_is_wrong_is_named_with_what_was_expected_and_what_came(path, overrides, message):
+def test_invalid_value_names_key_expected_and_received(path, overrides, message):
     with pytest.raises(ConfigError, match=message):
         load(path, overrides)
 
 
-def test_a_missing_section_is_named(tmp_path):
+def test_missing_section_is_named(tmp_path):
     file = tmp_path / "short.yaml"
     file.write_text(_TEXT.replace("train: {steps: 10}", ""))
     with pytest.raises(ConfigError, match=r"short.yaml: train: expected a value, received none"):
         load(str(file))
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere.yaml: expected a readable YAML file"):
         load(str(tmp_path / "nowhere.yaml"))
 
 
-def test_a_pattern_without_files_is_named(path):
+def test_pattern_without_files_is_named(path):
     with pytest.raises(ConfigError, match=r"data.train: expected files, received none that match .*clips/\*.gz"):
         find_inputs(load(path))
 
@@ -152,14 +152,14 @@ def test_metrics_of_events_carry_bounds(path):
     assert evaluate.events.scales == (1, 5, 17)
 
 
-def test_bounds_on_slices_are_read_with_numbers_as_values(path):
+def test_slice_bounds_accept_numeric_values(path):
     bounds = "{skill: {min: 0, slices: {length: {24: {min: 0.1}}, source: {each: {min: -1, per_lead_time: true}}}}}"
     evaluate = load(path, [f"evaluate.thresholds={bounds}"]).evaluate
     found = [(own.slice, own.value, own.bounds.min) for own in evaluate.bounded()]
     assert found == [(None, "each", 0), ("length", "24", 0.1), ("source", "each", -1)]
 
 
-def test_events_are_of_forecasts(tmp_path):
+def test_events_need_a_forecast_task(tmp_path):
     file = tmp_path / "anomaly.yaml"
     file.write_text(_TEXT.replace("horizon: 6", "kind: anomaly") + "evaluate: {events: {thresholds: [0.5]}}\n")
     with pytest.raises(ConfigError, match=r"evaluate.events: expected a forecast, received anomaly"):
@@ -169,7 +169,7 @@ def test_events_are_of_forecasts(tmp_path):
 @pytest.mark.parametrize(
     "overrides", [[], ["tune={space: {train: {crop: {values: [null, 8]}, batch_frames: {min: 8, max: 9}}}, trials: 3}"]]
 )
-def test_the_resolved_configuration_reads_back_as_itself(path, tmp_path, overrides):
+def test_resolved_configuration_reads_back_unchanged(path, tmp_path, overrides):
     config = load(path, overrides)
     copy = tmp_path / "copy.yaml"
     copy.write_text(to_yaml(config))
@@ -181,6 +181,6 @@ def test_shipped_configurations_are_valid(name):
     load(str(_ROOT / "configs" / f"{name}.yaml"))
 
 
-def test_the_shipped_json_schema_is_current():
+def test_shipped_json_schema_is_current():
     assert (_ROOT / "configs" / "schema.json").read_text() == json_schema()
     assert json.loads(json_schema())["additionalProperties"] is False

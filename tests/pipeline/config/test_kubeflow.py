@@ -25,7 +25,7 @@ def path(tmp_path):
     return str(file)
 
 
-def test_a_key_of_a_component_stands_in_place_of_the_defaults(path):
+def test_component_key_replaces_the_default(path):
     kubeflow = load(path).kubeflow
     trainer, other = kubeflow.task("Trainer"), kubeflow.task("Transform")
     assert (trainer.cpu, trainer.memory, trainer.gpus, trainer.retries) == ("0.5", "8Gi", 2, 1)
@@ -33,7 +33,7 @@ def test_a_key_of_a_component_stands_in_place_of_the_defaults(path):
     assert (other.memory, other.gpus) == ("2Gi", 0)
 
 
-def test_nothing_need_be_said_to_run_locally(path):
+def test_section_is_optional_for_local_runs(path):
     assert load(path, ["kubeflow={}"]).kubeflow.task("Trainer").volumes == ()
 
 
@@ -54,7 +54,7 @@ def test_nothing_need_be_said_to_run_locally(path):
         ("state=state", r"kubeflow.state: .*received 'state'"),
     ],
 )
-def test_what_is_wrong_is_named(path, given, message):
+def test_invalid_key_is_named(path, given, message):
     with pytest.raises(ConfigError, match=message):
         load(path, [f"kubeflow.{given}"])
 
@@ -63,12 +63,12 @@ def test_what_is_wrong_is_named(path, given, message):
     ("text", "value"),
     [("2", 2), ("0.5", 0.5), ("500m", 0.5), ("64k", 64000), ("512Mi", 536870912), ("8G", 8e9), ("1.5Gi", 1610612736)],
 )
-def test_quantities_are_those_of_kubernetes(text, value):
+def test_quantities_match_kubernetes(text, value):
     assert quantity(text) == pytest.approx(value, rel=1e-12)
 
 
 @pytest.mark.parametrize(
     ("path", "held"), [("/mnt/a", True), ("/mnt/a/b/c", True), ("/mnt/ab", False), ("/mnt", False), ("/mnt/a/", True)]
 )
-def test_a_volume_holds_what_lies_below_its_path(path, held):
+def test_volume_holds_paths_below_its_mount(path, held):
     assert Volume(claim="claim", path="/mnt/a").holds(path) is held

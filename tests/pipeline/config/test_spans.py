@@ -1,4 +1,4 @@
-"""`{SPAN}` in `data.train` and `data.eval`: which files are used, and what is refused."""
+"""`{SPAN}` in `data.train` and `data.eval`: the files that are used, and errors."""
 
 import os
 
@@ -43,7 +43,7 @@ def _files(folder, *overrides):
 @pytest.mark.parametrize(
     ("count", "days"), [(1, [20261124]), (2, [10, 20261124]), (3, [9, 10, 20261124]), (9, [3, 9, 10, 20261124])]
 )
-def test_the_newest_spans_are_used_by_number_not_by_name(folder, count, days):
+def test_newest_spans_are_chosen_by_number_not_name(folder, count, days):
     expected = [f"day{day}/train/{name}" for day in days for name in "ab"]
     assert _files(folder, f"data.spans={count}") == {"train": expected}
 
@@ -54,7 +54,7 @@ def test_zero_padded_numbers_keep_their_spelling(tmp_path):
     assert list(found.items()) == [(7, f"{tmp_path}/*/2026-007.gz"), (11, f"{tmp_path}/*/2026-011.gz")]
 
 
-def test_eval_takes_the_spans_of_train(folder):
+def test_eval_uses_the_spans_of_train(folder):
     (folder / "day30").mkdir()
     _touch(folder, "day20261124/eval/a", "day20261125/eval/a")
     overrides = ["data.eval=day{SPAN}/eval/*", "data.spans=2"]
@@ -93,7 +93,7 @@ def test_eval_takes_the_spans_of_train(folder):
         (["data.drift.features={clip/mean: 2}"], r"data.drift: features.clip/mean: expected a divergence from 0 to 1"),
     ],
 )
-def test_what_is_wrong_is_named(folder, overrides, message):
+def test_invalid_span_key_is_named(folder, overrides, message):
     with pytest.raises(ConfigError, match=message):
         load(str(folder / "config.yaml"), overrides)
 
@@ -113,13 +113,13 @@ def test_missing_files_are_named(folder, overrides, message):
         find_inputs(load(str(folder / "config.yaml"), overrides))
 
 
-def test_a_number_written_in_two_ways_is_refused(folder):
+def test_span_with_two_spellings_is_rejected(folder):
     _touch(folder, "day03/train/a")
     with pytest.raises(ConfigError, match=r"data.train: span 3 has two spellings: .*/day03/.*/day3/"):
         find_inputs(load(str(folder / "config.yaml")))
 
 
-def test_spans_in_an_object_store_are_found_too(folder, bucket):
+def test_spans_in_object_store_are_found(folder, bucket):
     for day in (3, 9, 10):
         bucket.put(f"day{day}/train/a")
     bucket.put("day10/eval/a")
@@ -132,7 +132,7 @@ def test_spans_in_an_object_store_are_found_too(folder, bucket):
         find_inputs(load(str(folder / "config.yaml"), ["data.train=s3://nowhere/*"]))
 
 
-def test_no_span_above_the_newest_one_wanted_is_used(folder):
+def test_newest_span_bounds_the_spans(folder):
     expected = [f"day{day}/train/{name}" for day in (3, 9) for name in "ab"]
     assert _files(folder, "data.spans=2", "data.newest_span=9") == {"train": expected}
 
@@ -140,7 +140,7 @@ def test_no_span_above_the_newest_one_wanted_is_used(folder):
 @pytest.mark.parametrize(
     "name", ["day10/train/.a.X7q", "day10/train/c.part", "day10/train/c.tmp", "day10/train/beam-temp-c-1/c"]
 )
-def test_a_span_is_whole_when_nothing_is_still_being_written(folder, name):
+def test_span_is_complete_without_unfinished_files(folder, name):
     patterns = {"data.train": f"{folder}/day{{SPAN}}/train/*", "data.eval": f"{folder}/day{{SPAN}}/eval/*"}
     lacking = f"span 20261124 is incomplete: data.eval: no file matches {folder}/day{{SPAN}}/eval/*"
     assert newest_complete(patterns) == (10, lacking)
@@ -153,7 +153,7 @@ def test_a_span_is_whole_when_nothing_is_still_being_written(folder, name):
     assert newest_complete(patterns)[0] is None
 
 
-def test_what_is_written_of_one_span_holds_up_no_other_in_the_same_folder(tmp_path):
+def test_unfinished_span_delays_no_other_in_its_folder(tmp_path):
     _touch(tmp_path, "day3.gz", "day4.gz", "day5.gz", ".day4.gz.X7q", "day5.gz.part", ".day6.gz")
     span, why_not = newest_complete({"data.train": f"{tmp_path}/day{{SPAN}}.gz"})
     assert span == 3
@@ -163,13 +163,13 @@ def test_what_is_written_of_one_span_holds_up_no_other_in_the_same_folder(tmp_pa
     )
 
 
-def test_with_a_marker_a_span_is_whole_when_it_has_one(folder):
+def test_marker_file_makes_a_span_complete(folder):
     patterns = {"data.train": f"{folder}/day{{SPAN}}/train/*"}
     _touch(folder, "day9/_SUCCESS", "day9/train/a.part", "day10/train/_SUCCESS")
     lacking = [f"span {day} is incomplete: data.train: {folder}/day{day}/_SUCCESS is missing" for day in (20261124, 10)]
     assert newest_complete(patterns, "_SUCCESS") == (9, "; ".join(lacking))
 
 
-def test_without_any_span_the_pattern_is_named(tmp_path):
+def test_no_span_error_names_the_pattern(tmp_path):
     with pytest.raises(ValueError, match=r"data.train: expected files, received none that match .*/week\{SPAN\}"):
         newest_complete({"data.train": f"{tmp_path}/week{{SPAN}}/*"})

@@ -16,7 +16,7 @@ from framecast.clips.records import write_records
 
 _ENCODED, _TIMESTAMP = "image/encoded", "image/timestamp"
 _SCREEN = 24  # Lines of a terminal.
-_ROOT = pathlib.Path(__file__).parent.parent.parent
+_ROOT = pathlib.Path(__file__).parents[3]
 
 
 def _clip(number, frames=None, **changes):
@@ -92,7 +92,7 @@ def _gap(clip):
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (_corrupt, ["clip clip-2, frame 3: image/encoded: expected the checksum of the PNG's"]),
+        (_corrupt, ["clip clip-2, frame 3: image/encoded: checksum mismatch in the PNG's"]),
         (_without_frames, ["clip clip-2: image/encoded: expected 4 to 12 frames, received 0"]),
         (_huge, ["clip clip-2, frame 0: image/encoded: expected at most", "received 100000x100000"]),
         (_back, ["clip clip-2, frame 5: image/timestamp: expected", "350000"]),
@@ -100,7 +100,7 @@ def _gap(clip):
     ],
     ids=["corrupt png", "empty clip", "huge header", "time goes back", "time leaves a gap"],
 )
-def test_a_broken_clip_is_named(framecast, tmp_path, change, parts):
+def test_broken_clip_is_named(framecast, tmp_path, change, parts):
     clips = [_clip(number) for number in range(4)]
     change(clips[2])
     _write(tmp_path / "clips", clips)
@@ -112,18 +112,18 @@ def test_a_broken_clip_is_named(framecast, tmp_path, change, parts):
     ("frames", "expected"),
     [
         (np.zeros((10, 16, 16, 3), np.uint8), "expected 1 channels, received 3"),
-        (np.zeros((10, 12, 16, 1), np.uint8), "expected 16x16 pixels (height x width of the configuration), received"),
-        (np.zeros((10, 16, 16, 1), np.uint16), "expected 8 bits a channel (uint8), received 16"),
+        (np.zeros((10, 12, 16, 1), np.uint8), "expected 16x16 pixels (height x width in the configuration), received"),
+        (np.zeros((10, 16, 16, 1), np.uint16), "expected 8 bits per channel (uint8), received 16"),
     ],
     ids=["rgb among gray", "another size", "16 bits"],
 )
-def test_a_clip_of_another_kind_is_named(framecast, tmp_path, frames, expected):
+def test_clip_of_wrong_kind_is_named(framecast, tmp_path, frames, expected):
     _write(tmp_path / "clips", [_clip(0), _clip(1, frames), _clip(2)])
     config = _config(tmp_path, clip="{frames: {min: 4, max: 12}, height: 16, width: 16}")
     _refused(framecast, tmp_path, config, 1, "clips.tfrecord.gz, record 1: clip clip-1", expected)
 
 
-def test_bad_clips_in_quarantine_are_counted_by_reason(framecast, tmp_path):
+def test_quarantined_clips_are_counted_by_reason(framecast, tmp_path):
     clips = [_clip(number) for number in range(9)]
     _gap(clips[2])
     _corrupt(clips[3])
@@ -142,14 +142,14 @@ def test_bad_clips_in_quarantine_are_counted_by_reason(framecast, tmp_path):
     assert json.loads(record.read_text())["bad_clips"] == counts
 
 
-def test_two_clips_of_one_name_are_both_named(framecast, tmp_path):
+def test_duplicate_clip_names_are_both_named(framecast, tmp_path):
     _write(tmp_path / "clips", [_clip(0), _clip(1), _clip(7, example_id="clip-0")])
     path = tmp_path / "clips" / "clips.tfrecord.gz"
-    expected = f"{path}, record 2: clip clip-0: expected an example/id of its own, received that of {path}, record 0"
+    expected = f"{path}, record 2: clip clip-0: expected a unique example/id, also used by {path}, record 0"
     _refused(framecast, tmp_path, _config(tmp_path), 1, expected)
 
 
-def test_clips_that_are_all_too_short_are_refused_before_training(framecast, tmp_path):
+def test_only_short_clips_fail_before_training(framecast, tmp_path):
     _write(tmp_path / "clips", [_clip(number, np.zeros((4, 16, 16, 1), np.uint8)) for number in range(12)])
     expected = "split train: expected a clip of at least 5 frames (context and horizon), received"
     _refused(framecast, tmp_path, _config(tmp_path), 1, "failed: ClipExampleGen", expected)
@@ -185,26 +185,26 @@ def _folder(path):
     ("make", "expected"),
     [
         (_cut_inside_a_record, "clips.tfrecord, record 2: cut in its data: expected"),
-        (_cut_at_a_record, "clips.tfrecord.gz, record 2: cut gzip file: expected its end-of-stream marker"),
+        (_cut_at_a_record, "clips.tfrecord.gz, record 2: truncated gzip file: expected the end-of-stream marker"),
         (_random, "clips.tfrecord, record 0: "),
     ],
     ids=["cut inside a record", "gzip cut at a record", "random bytes"],
 )
-def test_a_damaged_file_is_named(framecast, tmp_path, make, expected):
+def test_damaged_file_is_named(framecast, tmp_path, make, expected):
     (tmp_path / "clips").mkdir()
     make(tmp_path / "clips")
     _refused(framecast, tmp_path, _config(tmp_path), 1, "failed: ClipExampleGen", f"{tmp_path / 'clips'}/{expected}")
 
 
 @pytest.mark.parametrize(("make", "reason"), [(_dangling, "No such file"), (_folder, "Is a directory")])
-def test_a_file_that_cannot_be_read_is_named(framecast, tmp_path, make, reason):
+def test_unreadable_file_is_named(framecast, tmp_path, make, reason):
     (tmp_path / "clips").mkdir()
     make(tmp_path / "clips")
     expected = f"data.train: expected readable files, received {tmp_path / 'clips' / 'clips.tfrecord'}: {reason}"
     _refused(framecast, tmp_path, _config(tmp_path), 2, expected)
 
 
-def test_an_empty_folder_is_named(framecast, tmp_path):
+def test_empty_folder_is_named(framecast, tmp_path):
     (tmp_path / "clips").mkdir()
     expected = f"data.train: expected files, received none that match {tmp_path / 'clips' / '*'}"
     _refused(framecast, tmp_path, _config(tmp_path), 2, expected)
@@ -220,14 +220,14 @@ def test_an_empty_folder_is_named(framecast, tmp_path):
     ],
     ids=["unknown key", "metric's name", "builder's module", "builder's function"],
 )
-def test_a_configuration_that_cannot_run_is_refused_before_anything_runs(framecast, tmp_path, sections, expected):
+def test_invalid_configuration_fails_before_any_component(framecast, tmp_path, sections, expected):
     _write(tmp_path / "clips", [_clip(0)])
     _refused(framecast, tmp_path, _config(tmp_path, **sections), 2, expected)
     assert not (tmp_path / "work").exists()
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_while_transform_writes_is_named(tmp_path):
+def test_full_disk_in_transform_is_named(tmp_path):
     """In a mount namespace: nothing stays mounted. 3 MB hold the ingested clips, not the transformed ones as well."""
     noise = np.random.default_rng(0).integers(0, 256, (12, 10, 128, 128, 1), np.uint8)
     _write(tmp_path / "clips", [_clip(number, frames) for number, frames in enumerate(noise)])

@@ -48,7 +48,7 @@ def run(framecast, tmp_path):
     return run
 
 
-def test_a_brighter_second_span_ends_the_run_until_a_person_accepts_it(run, tmp_path):
+def test_drifted_span_fails_unless_drift_only_warns(run, tmp_path):
     _write_day(tmp_path, 1)
     answer, record = run()
     assert answer.code == 0, answer.text
@@ -73,7 +73,7 @@ def test_a_brighter_second_span_ends_the_run_until_a_person_accepts_it(run, tmp_
     assert record["drift"] == [compared]
 
 
-def test_a_second_span_of_the_same_distribution_passes(run, tmp_path):
+def test_similar_span_passes(run, tmp_path):
     _write_day(tmp_path, 9)
     run()
     _write_day(tmp_path, 10)

@@ -88,7 +88,7 @@ def work(tmp_path):
     return Workdir(tmp_path)
 
 
-def test_the_last_runs_stay_with_all_that_they_were_made_from(framecast, work):
+def test_newest_runs_keep_the_artifacts_they_used(framecast, work):
     names = [work.day() for _ in range(4)]
     answer = framecast("runs", "gc", work.base, "--keep", "2", "--yes")
     assert answer.code == 0, answer.text
@@ -111,7 +111,7 @@ def test_the_last_runs_stay_with_all_that_they_were_made_from(framecast, work):
     assert not (work.base / ".trash").exists()
 
 
-def test_without_yes_it_says_what_would_go_and_changes_nothing(framecast, work):
+def test_without_yes_nothing_is_removed(framecast, work):
     names = [work.day() for _ in range(4)]
     before, states = work.everything(), work.states()
     told = json.loads(framecast("runs", "gc", work.base, "--keep", "2", "--versions", "1", "--json").out)
@@ -124,7 +124,7 @@ def test_without_yes_it_says_what_would_go_and_changes_nothing(framecast, work):
     assert told["bytes"] == sum(item["bytes"] for item in told["items"])
     text = framecast("runs", "gc", work.base, "--keep", "2", "--versions", "1").text
     assert ["2", "runs", "0.0", f"{names[1]},", names[0]] in [line.split() for line in text.splitlines()]
-    assert f"{told['bytes'] / 2**20:.1f} MiB would be removed; with --yes they are" in text
+    assert f"{told['bytes'] / 2**20:.1f} MiB would be removed; --yes removes them" in text
     done = json.loads(framecast("runs", "gc", work.base, "--keep=2", "--versions=1", "--json", "--yes").out)
     assert done == {**told, "removed": True}
     for item in told["items"]:
@@ -132,34 +132,34 @@ def test_without_yes_it_says_what_would_go_and_changes_nothing(framecast, work):
     assert json.loads(framecast("runs", "gc", work.base, "--keep=2", "--versions=1", "--json").out)["items"] == []
 
 
-def test_what_serves_and_what_was_done_stay_whatever_came_after(framecast, work):
+def test_serving_versions_and_finished_spans_are_kept(framecast, work):
     pushed = work.day()
     canary = work.day(label="canary")
-    work.day("lost")
-    lost = work.day("lost")  # Ended with the newest span: what `--span latest` need not run again.
+    work.day("rejected")
+    rejected = work.day("rejected")  # Ended with the newest span: what `--span latest` need not run again.
     work.day("failed")
     failed = work.day("failed")
     told = json.loads(framecast("runs", "gc", work.base, "--keep", "1", "--versions", "0", "--yes", "--json").out)
     assert told["kept"] == {
         failed: "one of the newest 1",
-        lost: "ended with span 4, the newest of day{SPAN}",
+        rejected: "ended with span 4, the newest of day{SPAN}",
         canary: "pushed version 2, which is canary",
         pushed: "pushed version 1, which is stable",
     }
-    assert work.names("runs") == [pushed, canary, lost, failed]
+    assert work.names("runs") == [pushed, canary, rejected, failed]
     assert work.names("state") == ["state-1", "state-2", "state-4", "state-6"]
     assert {item["kind"] for item in told["items"]} == {"run", "artifact", "checkpoints"}
     assert sorted(path.name for path in work.serving.glob("[0-9]*")) == ["1", "2"]
 
 
-def test_runs_of_other_data_have_a_newest_span_of_their_own(framecast, work):
+def test_newest_span_is_kept_per_data_pattern(framecast, work):
     weekly = work.day(train="week{SPAN}")
     names = [work.day() for _ in range(3)]
     told = json.loads(framecast("runs", "gc", work.base, "--keep", "1", "--json").out)
     assert list(told["kept"]) == [names[-1], weekly]
 
 
-def test_checkpoints_that_a_kept_run_went_on_from_stay(framecast, work):
+def test_checkpoints_of_kept_runs_are_kept(framecast, work):
     work.day("failed", state="shared")
     for _ in range(2):
         work.day(state="shared")
@@ -171,7 +171,7 @@ def test_checkpoints_that_a_kept_run_went_on_from_stay(framecast, work):
     assert work.names("state") == ["of-a-job", "of-somebody-else", "shared", "state-4"]
 
 
-def test_a_work_directory_that_was_moved_keeps_what_it_must(framecast, work, tmp_path):
+def test_moved_work_directory_is_cleaned_correctly(framecast, work, tmp_path):
     for _ in range(3):
         work.day()
     moved = tmp_path / "moved"
@@ -182,7 +182,7 @@ def test_a_work_directory_that_was_moved_keeps_what_it_must(framecast, work, tmp
     assert work.names("artifacts", "Trainer", "model") == ["11", "21", "31"]
 
 
-def test_killed_at_any_rename_the_same_command_ends_with_the_same(framecast, work, monkeypatch):
+def test_kill_at_any_rename_is_resumed(framecast, work, monkeypatch):
     names = [work.day() for _ in range(4)]
     renames = 0
 
@@ -211,7 +211,7 @@ def test_killed_at_any_rename_the_same_command_ends_with_the_same(framecast, wor
     assert not (work.base / ".trash").exists()
 
 
-def test_it_waits_for_no_run_but_names_it(framecast, work):
+def test_gc_fails_while_a_run_is_active(framecast, work):
     work.day()
     with lock.exclusive(work.base):
         answer = framecast("runs", "gc", work.base, "--keep", "1", "--yes")
@@ -226,7 +226,7 @@ def test_it_waits_for_no_run_but_names_it(framecast, work):
         (lambda base: (base / "metadata.sqlite").unlink(), "found no metadata.sqlite in it"),
     ],
 )
-def test_what_is_no_work_directory_is_refused(framecast, work, prepare, message):
+def test_other_folder_is_rejected(framecast, work, prepare, message):
     work.day()
     prepare(work.base)
     before = work.everything()
@@ -236,7 +236,7 @@ def test_what_is_no_work_directory_is_refused(framecast, work, prepare, message)
     assert work.everything() == before
 
 
-def test_versions_in_an_object_store_are_refused_by_name(framecast, work):
+def test_versions_in_object_store_are_rejected(framecast, work):
     name = work.day()
     settings = {"data": {"train": "day"}, "push": {"directory": "gs://bucket/radar"}}
     (work.runs / name / "config.yaml").write_text(yaml.safe_dump(settings))
@@ -249,7 +249,7 @@ def test_nothing_heavy_is_imported(work):
     work.day()
     code = (
         "import sys\n"
-        "from framecast.pipeline import cli\n"
+        "from framecast.pipeline.cli import main as cli\n"
         f"sys.argv = ['framecast', 'runs', 'gc', {str(work.base)!r}, '--keep=1', '--yes']\n"
         "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "loaded = [name for name in ('tensorflow', 'tfx.v1', 'apache_beam', 'keras') if name in sys.modules]\n"

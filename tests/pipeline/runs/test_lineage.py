@@ -19,7 +19,7 @@ def filled():
     return filled
 
 
-def test_executions_are_read_with_what_they_took_and_put_out(filled):
+def test_executions_have_their_inputs_and_outputs(filled):
     clips = Artifact(id=filled.clips, key="examples", uri="/clips/1", execution=1, run="first")
     assert read_lineage(filled.store, "first") == [
         Execution(1, "ClipExampleGen", "done", [], [clips]),
@@ -27,7 +27,7 @@ def test_executions_are_read_with_what_they_took_and_put_out(filled):
     ]
 
 
-def test_of_a_cached_artifact_the_run_that_made_it_is_told(filled):
+def test_cached_artifact_names_the_run_that_made_it(filled):
     ingested, trained = read_lineage(filled.store, "second")
     assert (ingested.id, ingested.state, trained.id, trained.state) == (3, "cached", 4, "done")
     for (artifact,) in (ingested.outputs, trained.inputs):
@@ -35,11 +35,11 @@ def test_of_a_cached_artifact_the_run_that_made_it_is_told(filled):
     assert dataclasses.astuple(trained.outputs[0]) == (filled.new, "model", "/model/4", 4, "second")
 
 
-def test_an_execution_that_failed_has_inputs_and_no_outputs(filled):
+def test_failed_execution_has_no_outputs(filled):
     filled.execute("third", "Trainer", "FAILED", [("examples", filled.clips)])
     (failed,) = read_lineage(filled.store, "third")
     assert (failed.state, [artifact.uri for artifact in failed.inputs], failed.outputs) == ("failed", ["/clips/1"], [])
 
 
-def test_a_run_that_the_store_does_not_know_has_none(filled):
+def test_unknown_run_has_no_executions(filled):
     assert read_lineage(filled.store, "fourth") == []

@@ -29,25 +29,25 @@ def held():
 def seen(monkeypatch, held):
     """Is set when a look, of which there are many, finds more than what was there before."""
     event = threading.Event()
-    look = PeakMemory._look
+    look = PeakMemory._sample
 
     def looks(peak):
         look(peak)
         if peak._largest > held + 0.9 * _SIZE:
             event.set()
 
-    monkeypatch.setattr(peak_memory, "_SECONDS", 0.05)
-    monkeypatch.setattr(PeakMemory, "_look", looks)
+    monkeypatch.setattr(peak_memory, "_SAMPLE_SECONDS", 0.05)
+    monkeypatch.setattr(PeakMemory, "_sample", looks)
     return event
 
 
-def test_what_was_allocated_and_freed_within_the_block_counts(held):
+def test_memory_freed_within_the_block_counts(held):
     with PeakMemory() as peak:
         filled()
     assert peak.bytes == pytest.approx(held + _SIZE, abs=_SLACK)
 
 
-def test_a_peak_before_the_block_does_not_count_but_what_is_still_held_does(held):
+def test_only_memory_still_held_at_entry_counts(held):
     kept = filled()
     filled()
     with PeakMemory() as peak:
@@ -55,14 +55,14 @@ def test_a_peak_before_the_block_does_not_count_but_what_is_still_held_does(held
     assert peak.bytes == pytest.approx(held + len(kept), abs=_SLACK)
 
 
-def test_a_block_that_raises_has_its_peak_too(held):
+def test_raising_block_has_a_peak(held):
     peak = PeakMemory()
     with pytest.raises(IndexError), peak:
         filled()[_SIZE]
     assert peak.bytes == pytest.approx(held + _SIZE, abs=_SLACK)
 
 
-def test_where_the_kernels_peak_cannot_be_reset_looks_find_what_is_held_for_long(monkeypatch, held, seen):
+def test_sampling_works_without_the_kernels_peak(monkeypatch, held, seen):
     monkeypatch.setattr(peak_memory, "_reset_peak", lambda: False)
     filled()
     with PeakMemory() as peak:
@@ -72,7 +72,7 @@ def test_where_the_kernels_peak_cannot_be_reset_looks_find_what_is_held_for_long
     assert peak.bytes == pytest.approx(held + _SIZE, abs=_SLACK)
 
 
-def test_the_right_to_reset_the_kernels_peak_is_asked_for_not_taken_for_granted(monkeypatch):
+def test_missing_permission_to_reset_is_detected(monkeypatch):
     def denied(*arguments):
         raise PermissionError
 
@@ -80,7 +80,7 @@ def test_the_right_to_reset_the_kernels_peak_is_asked_for_not_taken_for_granted(
     assert not peak_memory._reset_peak()
 
 
-def test_a_child_counts_while_it_lives(held, seen):
+def test_child_counts_while_it_runs(held, seen):
     code = f"held = bytearray(b'1') * {_SIZE}; input()"
     with PeakMemory() as peak, subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as child:
         assert seen.wait(30)

@@ -4,7 +4,7 @@ import pytest
 from tfx.types import standard_artifacts
 
 from framecast.pipeline.runs.progress import Watcher
-from framecast.pipeline.runs.run import RunResult
+from framecast.pipeline.runs.result import RunResult
 from framecast.pipeline.runs.runner import NodeRun
 
 
@@ -14,7 +14,7 @@ class _Screen:
 
 
 @pytest.mark.parametrize(("cached", "verdict"), [(False, "pushed"), (True, "unchanged")])
-def test_a_report_that_fails_changes_nothing_of_the_verdict(cached, verdict):
+def test_failed_report_leaves_the_verdict(cached, verdict):
     pushed = standard_artifacts.PushedModel()
     pushed.set_int_custom_property("pushed", 1)
     pushed.set_string_custom_property("pushed_version", "7")

@@ -1,4 +1,4 @@
-"""`framecast run --span`: which span is taken, when there is nothing to do, and that TFX is not loaded to say so."""
+"""`framecast run --span`: the selected span, when there is nothing to do, and no import of TFX in that case."""
 
 import json
 import subprocess
@@ -46,29 +46,30 @@ def ran(folder):
 
 @pytest.fixture
 def started(monkeypatch):
-    """The configurations of runs that were begun; nothing is run."""
+    """Returns the configurations of started runs; nothing is run."""
     from framecast.pipeline.runs import run as runs
+    from framecast.pipeline.runs.result import RunResult
 
     configs = []
 
     def begin(config, *_):
         configs.append(config)
-        return runs.RunResult(verdict="pushed")
+        return RunResult(verdict="pushed")
 
     monkeypatch.setattr(runs, "_recorded_run", begin)
     return configs
 
 
-@pytest.mark.parametrize("verdict", ["pushed", "unchanged", "lost"])
-def test_a_span_that_a_run_ended_with_is_not_run_again(framecast, ran, started, verdict):
+@pytest.mark.parametrize("verdict", ["pushed", "unchanged", "rejected"])
+def test_finished_span_is_not_run_again(framecast, ran, started, verdict):
     ran("20260101-000000-000000", [1, 2], verdict)
-    ran("20260102-000000-000000", [1], "pushed")  # Back, to fill a gap.
+    ran("20260102-000000-000000", [1], "pushed")  # A later run of an earlier span.
     answer = framecast("run", "config.yaml", "--span", "latest")
     assert (answer.code, started) == (0, [])
-    done = f"unchanged: nothing to do: span 2 is what run 20260101-000000-000000 ended with: {verdict}; span 3 is not"
+    done = f"unchanged: nothing to do: span 2 is what run 20260101-000000-000000 ended with: {verdict}; span 3 is"
     assert answer.text.startswith(done)
-    told = json.loads(framecast("run", "config.yaml", "--span", "latest", "--json").out)
-    assert told["verdict"] == "unchanged"
+    printed = json.loads(framecast("run", "config.yaml", "--span", "latest", "--json").out)
+    assert printed["verdict"] == "unchanged"
     assert framecast("run", "config.yaml", "--span", "2").code == 0
     assert [config.data.newest_span for config in started] == [2]
 
@@ -84,18 +85,18 @@ def test_a_span_that_a_run_ended_with_is_not_run_again(framecast, ran, started, 
     ],
     ids=["failed", "killed", "stopped as asked", "of other data", "of the span before"],
 )
-def test_a_span_that_no_run_ended_with_is_run(framecast, ran, started, run):
+def test_unfinished_span_is_run(framecast, ran, started, run):
     ran("20260101-000000-000000", **run)
     assert framecast("run", "config.yaml", "--span", "latest").code == 0
     assert [config.data.newest_span for config in started] == [2]
 
 
-def test_without_a_whole_span_there_is_nothing_to_do(framecast, folder, started):
+def test_no_complete_span_means_nothing_to_do(framecast, folder, started):
     for day in (1, 2):
         (folder / f"day{day}" / ".b.gz.part").touch()
     answer = framecast("run", "config.yaml", "--span", "latest")
     assert (answer.code, started) == (0, [])
-    assert f"span 1 is not whole: data.train: {folder}/day1/.b.gz.part is still being written" in answer.text
+    assert f"span 1 is incomplete: data.train: {folder}/day1/.b.gz.part is still being written" in answer.text
     assert not (folder / "work").exists()
 
 
@@ -105,17 +106,17 @@ def test_without_a_whole_span_there_is_nothing_to_do(framecast, folder, started)
         (["--span=latest", "--set=data={train: day1/*, eval: null}"], "--span latest: expected {SPAN} in data.train"),
         (["--span=newest"], "--span: expected latest or a number, received newest"),
         (["--span=7"], "/day{SPAN}/*.gz (1, 2, 3), received 7"),
-        (["--span=3"], "data.eval: expected files of the spans of data.train, received none of span 3"),
+        (["--span=3"], "data.eval: expected files for each span of data.train, received none of span 3"),
         (["--span=latest", "--set=data.train=week{SPAN}/*"], "data.train: expected files, received none that match"),
     ],
 )
-def test_a_span_that_cannot_be_is_refused_by_name(framecast, folder, arguments, message):
+def test_impossible_span_is_rejected_with_its_name(framecast, folder, arguments, message):
     answer = framecast("run", "config.yaml", *arguments)
     assert answer.code == 2
     assert message in answer.text
 
 
-def test_a_second_run_ends_at_once_while_one_runs(framecast, folder, started):
+def test_second_run_fails_while_one_runs(framecast, folder, started):
     (folder / "work").mkdir()
     with lock.exclusive(folder / "work"):
         answer = framecast("run", "config.yaml", "--span", "latest")
@@ -123,11 +124,11 @@ def test_a_second_run_ends_at_once_while_one_runs(framecast, folder, started):
     assert "expected no other run in this work directory, found process" in answer.text
 
 
-def test_nothing_heavy_is_imported_to_find_nothing_to_do(folder, ran):
-    ran("20260101-000000-000000", [2], "lost")
+def test_nothing_to_do_imports_no_tfx(folder, ran):
+    ran("20260101-000000-000000", [2], "rejected")
     code = (
         "import sys\n"
-        "from framecast.pipeline import cli\n"
+        "from framecast.pipeline.cli import main as cli\n"
         "sys.argv = ['framecast', 'run', 'config.yaml', '--span', 'latest']\n"
         "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "loaded = [name for name in ('tensorflow', 'tfx', 'apache_beam', 'keras') if name in sys.modules]\n"
