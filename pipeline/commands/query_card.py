@@ -1,4 +1,4 @@
-"""What a served model's card, `assets.extra/framecast.json`, says of pixels, by the version that answered."""
+"""Reads model cards (`assets.extra/framecast.json`) by version, for `framecast query --card`."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from framecast.serving import versions
 
 
 class ModelCard(Section):
-    """The part of a card that a query needs; see `framecast.models.export.module.save`."""
+    """The fields of a model card that a query needs; see `framecast.models.export.module.save`."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore")
 
@@ -25,7 +25,7 @@ class ModelCard(Section):
 
 
 class ModelCards:
-    """ModelCards by version.
+    """Reads model cards by version.
 
     Args:
         path: A `framecast.json`, the folder of a version, or a folder of versions.
@@ -36,10 +36,10 @@ class ModelCards:
         self._found: dict[int, ModelCard] = {}
 
     def of(self, version: int) -> ModelCard:
-        """Returns the card of a version; whatever the version, where the path names one card.
+        """Returns the card of a version; always the same card if the path names one card.
 
         Raises:
-            ValueError: When there is none, or it is not what a card is.
+            ValueError: If the card is missing or invalid.
         """
         if version not in self._found:
             self._found[version] = self._card(version)
@@ -54,7 +54,7 @@ class ModelCards:
             tried = os.path.join(versions.path(self._path, version), versions.CARD)
             raise ValueError(
                 f"{self._path}: expected a framecast.json, the folder of a version with {versions.CARD}, or a folder "
-                f"of versions, received none: there is no {tried}"
+                f"of versions; {tried} does not exist"
             )
         try:
             return ModelCard.model_validate(found)
@@ -62,7 +62,7 @@ class ModelCards:
             first = error.errors()[0]
             problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
             raise ValueError(
-                f"{self._path}: expected the card of a model exported by framecast, received {problem}"
+                f"{self._path}: expected the card of a model exported by Framecast, received {problem}"
             ) from error
 
     def _read(self, version: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The clips that `framecast query` asks about: from TFRecords, or cut from videos, folders of images and arrays."""
+"""Reads the clips for `framecast query`, from TFRecords or cut from videos, folders of images and arrays."""
 
 import collections
 import dataclasses
@@ -9,7 +9,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from framecast.clips.codec import clip_name, context_value
-from framecast.clips.convert.clip_making import clips_of
+from framecast.clips.convert.clip_making import make_clips
 from framecast.clips.convert.sources.discovery import find_sources, kind_of
 from framecast.clips.convert.sources.labels import Label
 from framecast.clips.convert.spec import ConvertSpec
@@ -19,18 +19,18 @@ from framecast.schemas import features
 from framecast.schemas.clip_spec import ClipSpec
 
 _MEDIA = {"video", "images", "arrays"}
-_LONGEST = 24  # Frames of a clip cut from media, unless said otherwise: as `framecast data convert` has it.
+_LONGEST = 24  # Default frames of a clip cut from media, as in `framecast data convert`.
 
 
 @dataclasses.dataclass(frozen=True)
 class MediaOptions:
-    """How clips are cut from media; as in `framecast.clips.convert.spec`.
+    """Options to cut clips from media, as in `framecast.clips.convert.spec`.
 
     Args:
-        fps: Frames a second.
-        gray: Whether RGB becomes luminance.
-        size: Height and width that frames are resized to.
-        frames: Most frames of a clip.
+        fps: Frames per second.
+        gray: Whether to convert RGB to luminance.
+        size: Height and width of resized frames.
+        frames: Largest number of frames in a clip.
     """
 
     fps: float | None = None
@@ -39,10 +39,10 @@ class MediaOptions:
     frames: int | None = None
 
     def spec(self) -> ConvertSpec:
-        """Returns the conversion that this is.
+        """Returns the options as a conversion.
 
         Raises:
-            ValueError: When a number is out of its range.
+            ValueError: If a number is out of range.
         """
         try:
             return ConvertSpec.model_validate(
@@ -59,18 +59,18 @@ class MediaOptions:
 def read_sources(
     paths: Sequence[str], spec: ClipSpec, media: MediaOptions, tally: collections.Counter[str]
 ) -> Iterator[tf.train.SequenceExample]:
-    """Yields the clips in paths, checked.
+    """Yields the validated clips of the paths.
 
     Args:
         paths: Files, folders or patterns: TFRecords of clips, or videos, images or NumPy arrays, all of one kind.
-        spec: What every clip must be; where it names no value or no missing pixel, a clip may have its own.
-        media: How clips are cut from media.
-        tally: Counts frames and values of media by what became of them, if they are in no clip as they were.
+        spec: The clip contract; a clip may declare a value or missing pixel that the contract does not set.
+        media: Options to cut clips from media.
+        tally: Counts frames and values of media that were changed or left out, by reason.
 
     Raises:
-        ValueError: When a clip breaks the contract or a source cannot be read, naming it; when the kinds are mixed; or
-            when `media` is given for TFRecords.
-        FileNotFoundError: When a path matches nothing.
+        ValueError: If a clip breaks the contract or a source cannot be read, naming it; if kinds are mixed; or if
+            `media` is given for TFRecords.
+        FileNotFoundError: If a path matches nothing.
     """
     files = list(dict.fromkeys(find_files(paths)))
     kinds = {kind_of(file) for file in files} - {None}
@@ -80,7 +80,7 @@ def read_sources(
         received = " and ".join(sorted(str(kind) for kind in kinds))
         raise ValueError(
             f"{', '.join(paths)}: expected TFRecords of clips, or videos, images or arrays, received {received} "
-            "(framecast data convert makes clips of more)"
+            "(framecast data convert reads more formats)"
         )
     if media != MediaOptions():
         raise ValueError(
@@ -91,7 +91,7 @@ def read_sources(
 
 
 def own_missing(example: tf.train.SequenceExample) -> float | None:
-    """Returns the pixel that a clip says stands for no value; None when it does not."""
+    """Returns the pixel value for "no data" that a clip declares; None if it declares none."""
     return context_value(example, features.MISSING, "float_list")
 
 
@@ -114,19 +114,19 @@ def _from_media(
     for source in found.sources:
         try:
             for recording in source.recordings():
-                for clip in clips_of(recording, conversion, Label(), tally):
+                for clip in make_clips(recording, conversion, Label(), tally):
                     yield _check(clip.encode(), spec)
         except BadClip as error:
-            hint = " (--gray makes one of three)" if error.reason == "channels" else ""
+            hint = " (--gray converts RGB to one channel)" if error.reason == "channels" else ""
             raise ValueError(f"{source.files[0]}: {error}{hint}") from error
         except ImportError as error:
             raise ValueError(
-                f"{source.files[0]}: expected {error.name} to be installed, with the extra framecast[media]"
+                f"{source.files[0]}: expected {error.name} to be installed; install the extra framecast[media]"
             ) from error
 
 
 def _check(record: bytes, spec: ClipSpec) -> tf.train.SequenceExample:
-    """Checks a clip, by its own missing pixel where `spec` has none."""
+    """Validates a clip, with the missing pixel that the clip declares if `spec` has none."""
     return check_clip(record, spec if spec.missing is not None else _with_own_missing(spec, record))
 
 
@@ -134,7 +134,7 @@ def _with_own_missing(spec: ClipSpec, record: bytes) -> ClipSpec:
     try:
         missing = own_missing(tf.train.SequenceExample.FromString(record))
     except (DecodeError, BadClip):
-        return spec  # What is wrong with the clip is for the check to say.
+        return spec  # Validation reports the error.
     try:
         return ClipSpec.model_validate({**spec.model_dump(), "missing": missing})
     except pydantic.ValidationError as error:

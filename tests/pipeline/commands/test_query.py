@@ -1,8 +1,9 @@
-"""`framecast query` against the embedded server: every kind of source and of file, and what it says."""
+"""`framecast query` against the embedded server: sources, output files, printed results, and errors."""
 
 import json
 import pathlib
 import sys
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from framecast.serving.server.server import Server, ServerOptions
 _HORIZON, _SHORTEST, _VERSION = 2, 3, 4
 
 
-class Toy(tf.Module):
-    """Forecasts the last frame, darkened; or scores each frame by its mean, and names the class of the brightest."""
+class ToyModel(tf.Module):
+    """Forecasts the darkened last frame, scores each frame by its mean, or classifies by the brightest frame."""
 
     def __init__(self, task, channels, dtype):
         super().__init__()
@@ -49,14 +50,14 @@ class Toy(tf.Module):
 
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory):
-    """Starts a server of a toy model; returns the options that ask it, and the folder of its versions."""
+    """Starts a server of a toy model; returns the options to query it, and its folder of versions."""
     servers = {}
 
     def start(task="forecast", channels=1, dtype=tf.uint8, **card):
         key = (task, channels, dtype, str(card))
         if key not in servers:
             base = tmp_path_factory.mktemp("model")
-            toy = Toy(task, channels, dtype)
+            toy = ToyModel(task, channels, dtype)
             tf.saved_model.save(toy, str(base / str(_VERSION)), signatures={"serving_default": toy.serve})
             extra = base / str(_VERSION) / "assets.extra"
             extra.mkdir()
@@ -70,8 +71,8 @@ def serve(tmp_path_factory):
         return [f"--address=127.0.0.1:{server.port}", "--model=toy"], base
 
     yield start
-    for server, _ in servers.values():
-        server.__exit__()
+    with futures.ThreadPoolExecutor(len(servers)) as pool:  # Each server takes a second to stop.
+        list(pool.map(lambda started: started[0].__exit__(), servers.values()))
 
 
 def moving(seed, time=6, height=8, width=10, channels=1):
@@ -87,13 +88,13 @@ def write_clips(path, clips, **options):
     return path
 
 
-def asked(framecast, *arguments):
-    answer = framecast("query", "--json", *arguments)
-    assert answer.code == 0, answer.text
-    return json.loads(answer.out)
+def run_query(framecast, *arguments):
+    done = framecast("query", "--json", *arguments)
+    assert done.code == 0, done.text
+    return json.loads(done.out)
 
 
-def test_forecasts_are_scored_over_known_pixels_and_written_as_every_kind(serve, framecast, tmp_path):
+def test_forecasts_are_scored_and_written_in_every_format(serve, framecast, tmp_path):
     options, _ = serve()
     clips = [moving(seed) for seed in range(3)]
     for frames in clips:
@@ -101,7 +102,7 @@ def test_forecasts_are_scored_over_known_pixels_and_written_as_every_kind(serve,
         frames[4, 1, 1] = 255
     source = write_clips(tmp_path / "a.tfrecord.gz", [*clips, moving(9, time=4)], missing=255)
     files = [tmp_path / f"out.{kind}" for kind in ("gif", "npz", "tfrecord", "tfrecord.gz", "nc")]
-    answer = asked(framecast, source, "--holdout", *options, *[f"--to={path}" for path in files])
+    answer = run_query(framecast, source, "--holdout", *options, *[f"--to={path}" for path in files])
     assert (answer["clips"], answer["left_out"], answer["version"], answer["horizon"]) == (3, 1, _VERSION, 2)
     assert answer["to"] == [str(path) for path in files]
     assert not answer["limited"]
@@ -120,26 +121,26 @@ def test_forecasts_are_scored_over_known_pixels_and_written_as_every_kind(serve,
         assert np.isfinite(data["forecast"].values[:, :, 1:]).all()
         np.testing.assert_allclose(data["forecast"].values[:, :, 1:], model[:, :, 1:, :, 0], rtol=1e-6)
     text = framecast("query", source, *options, "--limit=2", f"--to={files[0]}").text
-    assert "2 clips answered by version 4, 0 too short left out: as many as --limit allows" in text
+    assert "2 clips answered by version 4, 0 too short left out, stopped at --limit" in text
     assert f"written: {files[0]}" in text
     inspected = json.loads(framecast("data", "inspect", files[3], "--json").out)
     assert (inspected["clips"], inspected["sizes"]) == (3, {"8x10x1 uint8 PNG": 3})
 
 
 @pytest.mark.parametrize("place", ["{base}", "{base}/4", "{base}/4/assets.extra/framecast.json"])
-def test_the_card_says_what_a_pixel_stands_for(serve, framecast, tmp_path, place):
+def test_card_gives_the_physical_value_of_pixels(serve, framecast, tmp_path, place):
     options, base = serve(value={"unit": "mm/h", "scale": 0.5, "offset": 1.0})
     source = write_clips(tmp_path / "a.tfrecord", [moving(0)])
-    asked(framecast, source, *options, "--card", place.format(base=base), "--to", tmp_path / "a.nc")
+    run_query(framecast, source, *options, "--card", place.format(base=base), "--to", tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as data:
         assert data["forecast"].attrs["units"] == "mm/h"
         np.testing.assert_allclose(data["forecast"].values[0, 0], moving(0)[-1, ..., 0] * 0.5 * 0.5 + 1, rtol=1e-5)
 
 
-def test_clips_say_what_a_pixel_stands_for_and_may_not_gainsay_the_card(serve, framecast, tmp_path):
+def test_value_in_clips_is_used_unless_the_card_differs(serve, framecast, tmp_path):
     options, base = serve(value={"unit": "mm/h", "scale": 0.5, "offset": 1.0})
     source = write_clips(tmp_path / "a.tfrecord", [moving(0)], value=PixelValue(unit="dBZ", scale=0.25, offset=-10))
-    asked(framecast, source, *options, "--to", tmp_path / "a.nc")
+    run_query(framecast, source, *options, "--to", tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as data:
         assert data["forecast"].attrs["standard_name"] == "equivalent_reflectivity_factor"
         np.testing.assert_allclose(data["forecast"].values[0, 0], moving(0)[-1, ..., 0] * 0.125 - 10, rtol=1e-5)
@@ -148,24 +149,24 @@ def test_clips_say_what_a_pixel_stands_for_and_may_not_gainsay_the_card(serve, f
     assert f"{source}, record 0: clip clip-0: clip/value/unit: expected mm/h" in refused.text
 
 
-def test_a_card_of_another_model_or_none_is_refused(serve, framecast, tmp_path):
+def test_missing_or_wrong_card_is_refused(serve, framecast, tmp_path):
     options, _ = serve()
     source = write_clips(tmp_path / "a.tfrecord", [moving(0)])
     _, other = serve(channels=3)
     assert (
-        "--card: expected that of model toy version 4, with"
+        "--card: expected the card of model toy version 4, with"
         in framecast("query", source, *options, "--card", other).text
     )
     text = framecast("query", source, *options, "--card", tmp_path).text
     assert f"{tmp_path}: expected a framecast.json" in text
     (tmp_path / "framecast.json").write_text('{"channels": 1}')
     assert (
-        "expected the card of a model exported by framecast, received dtype: Field required"
+        "expected the card of a model exported by Framecast, received dtype: Field required"
         in framecast("query", source, *options, f"--card={tmp_path}/framecast.json").text
     )
 
 
-def test_arrays_folders_of_images_and_videos_are_asked_about_as_they_are(serve, framecast, tmp_path):
+def test_arrays_and_images_are_cut_into_clips(serve, framecast, tmp_path):
     options, _ = serve()
     frames = moving(0, time=30)
     np.save(tmp_path / "a.npy", frames)
@@ -173,13 +174,13 @@ def test_arrays_folders_of_images_and_videos_are_asked_about_as_they_are(serve, 
     for number, frame in enumerate(frames):
         Image.fromarray(frame[..., 0]).save(tmp_path / "images" / f"{number}.png")
     for source in ("a.npy", "images", "images/*.png"):
-        asked(framecast, tmp_path / source, "--fps=5", *options, f"--to={tmp_path}/a.npz")
+        run_query(framecast, tmp_path / source, "--fps=5", *options, f"--to={tmp_path}/a.npz")
         with np.load(tmp_path / "a.npz") as data:
-            # Clips of 24 frames and of what is left.
+            # A clip of 24 frames, and one of the rest.
             for number, last in enumerate((23, 29)):
                 np.testing.assert_allclose(data[f"forecast/{number}"][0], frames[last] / 255 * 0.5, rtol=1e-6)
                 assert data[f"time/{number}"][0] == (last + 1) * 200_000
-    answer = asked(
+    answer = run_query(
         framecast, tmp_path / "a.npy", "--fps=5", "--frames=8", "--size", 4, 5, *options, f"--to={tmp_path}/a.npz"
     )
     assert (answer["clips"], answer["left_out"]) == (4, 0)
@@ -187,7 +188,7 @@ def test_arrays_folders_of_images_and_videos_are_asked_about_as_they_are(serve, 
         assert data["forecast/3"].shape == (2, 4, 5, 1)
 
 
-def test_a_video_is_made_gray_for_a_model_of_one_channel(serve, framecast, tmp_path):
+def test_video_is_converted_to_gray(serve, framecast, tmp_path):
     import av
 
     options, _ = serve()
@@ -201,8 +202,8 @@ def test_a_video_is_made_gray_for_a_model_of_one_channel(serve, framecast, tmp_p
         container.mux(stream.encode())
     refused = framecast("query", path, *options)
     assert refused.code == 1
-    assert "expected 1 channels, received 3 (--gray makes one of three)" in refused.text
-    asked(framecast, path, "--gray", *options, "--to", tmp_path / "a.npz")
+    assert "expected 1 channels, received 3 (--gray converts RGB to one channel)" in refused.text
+    run_query(framecast, path, "--gray", *options, "--to", tmp_path / "a.npz")
     with np.load(tmp_path / "a.npz") as data:
         np.testing.assert_allclose(data["forecast/0"][0], np.round(90 * 0.299) / 255 * 0.5, rtol=1e-5)
         assert data["time/0"].tolist() == [400_000, 440_000]
@@ -227,7 +228,7 @@ def test_scores_are_printed_and_written(serve, framecast, tmp_path):
         assert "expected a model that makes forecasts" in framecast("query", source, *options, option).text
 
 
-def test_classes_have_the_names_that_clips_give_them(serve, framecast, tmp_path):
+def test_class_names_come_from_labelled_clips(serve, framecast, tmp_path):
     options, _ = serve("classify")
     frames = np.full((4, 8, 8, 1), 255, np.uint8)
     named = write_clips(tmp_path / "a.tfrecord", [frames], label_index=[1], label_string=["storm"])
@@ -236,7 +237,7 @@ def test_classes_have_the_names_that_clips_give_them(serve, framecast, tmp_path)
     assert "clip-0: class 1 (100.0%)" in framecast("query", plain, *options).text
 
 
-def test_gaps_that_leave_no_clip_are_told(serve, framecast, tmp_path):
+def test_gaps_that_leave_no_clip_are_named(serve, framecast, tmp_path):
     options, _ = serve()
     shown = [Image.fromarray(np.full((8, 8), 40 * number, np.uint8)) for number in range(6)]
     shown[0].save(tmp_path / "a.gif", save_all=True, append_images=shown[1:], duration=[100, 100, 900, 100, 100, 900])
@@ -246,7 +247,7 @@ def test_gaps_that_leave_no_clip_are_told(serve, framecast, tmp_path):
     assert "too short, gaps: " in answer.text
 
 
-def test_a_package_that_is_missing_is_named(serve, framecast, tmp_path, monkeypatch):
+def test_missing_package_is_named(serve, framecast, tmp_path, monkeypatch):
     options, _ = serve()
     source = write_clips(tmp_path / "a.tfrecord", [moving(0)])
     (tmp_path / "a.mp4").touch()
@@ -254,19 +255,19 @@ def test_a_package_that_is_missing_is_named(serve, framecast, tmp_path, monkeypa
         monkeypatch.setitem(sys.modules, package, None)
         answer = framecast("query", *arguments, *options)
         assert answer.code == 1
-        assert f"expected {package} to be installed, with the extra framecast[media]" in answer.text
+        assert f"expected {package} to be installed; install the extra framecast[media]" in answer.text
 
 
-def test_the_version_of_a_label_is_asked(serve, framecast, tmp_path):
+def test_label_selects_the_version(serve, framecast, tmp_path):
     options, _ = serve()
     source = write_clips(tmp_path / "a.tfrecord", [moving(0)])
-    assert asked(framecast, source, *options, "--label=stable")["version"] == _VERSION
+    assert run_query(framecast, source, *options, "--label=stable")["version"] == _VERSION
     refused = framecast("query", source, *options, "--label=canary")
     assert refused.code == 1
     assert "INVALID_ARGUMENT: Unrecognized servable version label: canary" in refused.text
 
 
-def test_what_cannot_be_asked_about_is_named(serve, framecast, tmp_path):
+def test_unusable_sources_are_named(serve, framecast, tmp_path):
     options, _ = serve()
     good = write_clips(tmp_path / "a.tfrecord", [moving(0)])
     array = tmp_path / "a.npy"
@@ -276,7 +277,7 @@ def test_what_cannot_be_asked_about_is_named(serve, framecast, tmp_path):
         ([good, "--fps=5"], f"expected videos, images or arrays, received TFRecords: {good}"),
         ([array], "expected frames with times, or their number a second (--fps), received neither"),
         ([tmp_path / "no.npy"], "no.npy: expected files, received none"),
-        ([good, "--to=a.mp4"], "a.mp4: expected a name that ends in .gif"),
+        ([good, "--to=a.mp4"], "a.mp4: expected a file name with extension .gif"),
         (
             [write_clips(tmp_path / "short.tfrecord", [moving(0, time=2)])],
             "long enough for the model, received 1 too short",
