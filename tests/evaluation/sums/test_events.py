@@ -1,4 +1,6 @@
-"""Counts of events against NumPy, and shares of events against SciPy's uniform filter."""
+"""Counts of events against NumPy, and shares of events in windows against SciPy's uniform filter."""
+
+import functools
 
 import numpy as np
 import pytest
@@ -26,19 +28,27 @@ def batch():
     return truth, known, {name: rng.normal(0.5, 0.4, SHAPE).astype("float32") for name in FORECASTS}
 
 
-def sums_of(truth, known, forecasts, counted=(True, True, True), thresholds=THRESHOLDS):
-    @tf.function
+@functools.cache  # Tracing takes seconds.
+def traced(thresholds):
+    frames, known = (tf.TensorSpec([None] * 5, dtype) for dtype in (tf.float32, tf.bool))
+
+    @tf.function(input_signature=[frames, known, tf.TensorSpec([None], tf.bool), dict.fromkeys(FORECASTS, frames)])
     def sums(*arguments):
         return forecast_sums(*arguments, thresholds, SCALES)
 
-    return {name: value.numpy() for name, value in sums(truth, known, np.array(counted), forecasts).items()}
+    return sums
+
+
+def sums_of(truth, known, forecasts, counted=(True, True, True), thresholds=THRESHOLDS):
+    result = traced(tuple(thresholds))(truth, known, np.array(counted), forecasts)
+    return {name: value.numpy() for name, value in result.items()}
 
 
 def ending(name):
     return "" if name == "model" else f"_{name}"
 
 
-def test_counts_are_numpys_for_the_model_and_every_reference(batch):
+def test_counts_are_numpys_for_every_forecast(batch):
     truth, known, forecasts = batch
     result = sums_of(*batch)
     for name in FORECASTS:
@@ -56,7 +66,7 @@ def test_counts_are_numpys_for_the_model_and_every_reference(batch):
                 np.testing.assert_array_equal(measured[..., place], (pixels & known).sum((2, 3, 4)))
 
 
-def test_shares_of_events_are_scipys_over_windows_around_known_pixels(batch):
+def test_fractions_are_scipys_in_windows_of_known_pixels(batch):
     truth, known, forecasts = batch
     result = sums_of(*batch)
     for name in FORECASTS:
@@ -90,7 +100,7 @@ def test_scores_of_whole_clips_are_numpys(batch):
     assert sums.compute("fss_3_5px") == pytest.approx(fss, abs=1e-7)
 
 
-def test_at_the_scale_of_a_pixel_fss_counts_hits(batch):
+def test_fss_in_one_pixel_windows_counts_hits(batch):
     sums = Sums(events=EventsSpec(thresholds=THRESHOLDS)).update(sums_of(*batch))
     hits, misses, false_alarms = (sums.values[name][:, 0].sum() for name in ("hits", "misses", "false_alarms"))
     assert sums.compute("fss_0.3_1px") == pytest.approx(2 * hits / (2 * hits + misses + false_alarms), rel=1e-12)
@@ -99,8 +109,8 @@ def test_at_the_scale_of_a_pixel_fss_counts_hits(batch):
 @pytest.mark.parametrize(
     ("dtype", "scale", "offset"), [("uint8", 0.5, -32.0), ("uint8", 0.1, 0.0), ("uint16", 0.01, -30.0)]
 )
-def test_a_pixel_that_stands_for_the_threshold_itself_is_an_event(dtype, scale, offset):
-    """However graph rewriting divides by the largest pixel, such as by a multiplication with its reciprocal."""
+def test_pixel_at_the_threshold_is_an_event(dtype, scale, offset):
+    """Also when graph rewriting turns the division by the largest pixel into a product with its reciprocal."""
     largest = np.iinfo(dtype).max
     pixels = np.unique(np.linspace(1, largest, 255).astype(int))
     thresholds = [float(pixel * scale + offset) for pixel in pixels]
@@ -112,17 +122,17 @@ def test_a_pixel_that_stands_for_the_threshold_itself_is_an_event(dtype, scale, 
         np.testing.assert_array_equal(result["hits"][0, 0], len(pixels) - np.arange(len(pixels)))
 
 
-def test_values_of_unknown_pixels_never_matter(batch):
+def test_unknown_pixels_never_change_sums(batch):
     truth, known, forecasts = batch
-    spoilt = {name: np.where(known, value, np.nan) for name, value in forecasts.items()}
+    with_nan = {name: np.where(known, value, np.nan) for name, value in forecasts.items()}
     expected = sums_of(*batch)
     for value in (np.inf, np.nan):
-        result = sums_of(np.where(known, truth, value), known, spoilt)
+        result = sums_of(np.where(known, truth, value), known, with_nan)
         for name in event_metrics.outputs(2, 3):
             np.testing.assert_array_equal(result[name], expected[name])
 
 
-def test_padding_of_batch_and_frame_changes_nothing(batch):
+def test_padding_never_changes_sums(batch):
     truth, known, forecasts = batch
     widths = [(0, 2), (0, 0), (0, 12), (0, 7), (0, 0)]
     padded = {name: np.pad(value, widths, constant_values=0.9) for name, value in forecasts.items()}
@@ -133,12 +143,12 @@ def test_padding_of_batch_and_frame_changes_nothing(batch):
         np.testing.assert_array_equal(result[name][3:], 0)
 
 
-def test_clips_that_do_not_count_are_all_zero(batch):
+def test_clips_left_out_have_zero_sums(batch):
     expected, result = sums_of(*batch), sums_of(*batch, counted=[True, False, True])
     for name in event_metrics.outputs(2, 3):
         np.testing.assert_array_equal(result[name][1], 0)
         np.testing.assert_array_equal(result[name][[0, 2]], expected[name][[0, 2]])
 
 
-def test_without_thresholds_nothing_is_counted(batch):
+def test_no_thresholds_count_no_events(batch):
     assert not set(sums_of(*batch, thresholds=())) & set(event_metrics.outputs(2, 3))

@@ -1,3 +1,5 @@
+"""Sums over frames against NumPy and scikit-image."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,6 +10,9 @@ from framecast.evaluation.metrics.registry import outputs_of
 from framecast.evaluation.sums.forecast import forecast_sums
 
 SHAPE = (3, 4, 7, 5, 2)
+FRAMES = tf.TensorSpec([None] * 5, tf.float32)
+KNOWN = tf.TensorSpec([None] * 5, tf.bool)
+COUNTED = tf.TensorSpec([None], tf.bool)
 
 
 @pytest.fixture
@@ -19,9 +24,14 @@ def batch():
     return truth, known, forecasts
 
 
+@tf.function(input_signature=[FRAMES, KNOWN, COUNTED, dict.fromkeys(("model", *REFERENCES), FRAMES)])
+def traced(truth, known, counted, forecasts):
+    return forecast_sums(truth, known, counted, forecasts)
+
+
 def sums_of(truth, known, forecasts, counted=None):
     counted = np.ones(len(truth), bool) if counted is None else counted
-    return {name: value.numpy() for name, value in tf.function(forecast_sums)(truth, known, counted, forecasts).items()}
+    return {name: value.numpy() for name, value in traced(truth, known, counted, forecasts).items()}
 
 
 def test_sums_equal_numpy_over_known_pixels(batch):
@@ -39,7 +49,7 @@ def test_sums_equal_numpy_over_known_pixels(batch):
     assert all(result[name].dtype == np.float32 and result[name].shape == SHAPE[:2] for name in OUTPUTS)
 
 
-def test_full_frames_give_scikit_images_mse_and_psnr(batch):
+def test_mse_and_psnr_are_scikit_images(batch):
     truth, _, forecasts = batch
     result = sums_of(truth, np.ones(SHAPE, bool), forecasts)
     for clip, lead in np.ndindex(SHAPE[:2]):
@@ -50,15 +60,15 @@ def test_full_frames_give_scikit_images_mse_and_psnr(batch):
         np.testing.assert_allclose(result["psnr"][clip, lead], psnr, rtol=1e-6)
 
 
-def test_values_of_unknown_pixels_never_matter(batch):
+def test_unknown_pixels_never_change_sums(batch):
     truth, known, forecasts = batch
-    spoilt = {name: np.where(known, value, np.nan) for name, value in forecasts.items()}
-    expected, result = sums_of(*batch), sums_of(np.where(known, truth, np.inf), known, spoilt)
+    with_nan = {name: np.where(known, value, np.nan) for name, value in forecasts.items()}
+    expected, result = sums_of(*batch), sums_of(np.where(known, truth, np.inf), known, with_nan)
     for name in OUTPUTS:
         np.testing.assert_array_equal(result[name], expected[name])
 
 
-def test_padding_of_batch_and_frame_changes_nothing(batch):
+def test_padding_never_changes_sums(batch):
     truth, known, forecasts = batch
     widths = [(0, 5), (0, 0), (0, 40), (0, 33), (0, 0)]
     padded = {name: np.pad(value, widths, constant_values=np.nan) for name, value in forecasts.items()}
@@ -69,7 +79,7 @@ def test_padding_of_batch_and_frame_changes_nothing(batch):
         np.testing.assert_array_equal(result[name][len(truth) :], 0)
 
 
-def test_clips_that_do_not_count_are_all_zero(batch):
+def test_clips_left_out_have_zero_sums(batch):
     truth, known, forecasts = batch
     forecasts["model"][1] = np.nan
     expected, result = sums_of(truth, known, forecasts), sums_of(truth, known, forecasts, np.array([True, False, True]))
@@ -78,7 +88,7 @@ def test_clips_that_do_not_count_are_all_zero(batch):
         np.testing.assert_array_equal(result[name][[0, 2]], expected[name][[0, 2]])
 
 
-def test_a_forecast_that_is_not_a_number_is_seen_in_every_sum_of_the_model(batch):
+def test_nan_forecast_makes_every_model_sum_nan(batch):
     truth, known, forecasts = batch
     forecasts["model"][0, 2] = np.nan
     result = sums_of(truth, known, forecasts)
@@ -87,7 +97,7 @@ def test_a_forecast_that_is_not_a_number_is_seen_in_every_sum_of_the_model(batch
         assert np.isfinite(np.delete(result[name].ravel(), 2)).all()
 
 
-def test_a_frame_without_known_pixels_is_no_frame_and_an_exact_one_counts_100_db(batch):
+def test_unknown_frame_counts_none_exact_frame_100_db(batch):
     truth, known, forecasts = batch
     known[0, 0] = False
     forecasts["model"][0, 1] = truth[0, 1]
@@ -97,7 +107,7 @@ def test_a_frame_without_known_pixels_is_no_frame_and_an_exact_one_counts_100_db
     assert result["psnr"][0, 1] == pytest.approx(100)
 
 
-def test_a_missing_reference_is_named(batch):
+def test_missing_reference_is_named(batch):
     truth, known, forecasts = batch
     del forecasts["black"]
     with pytest.raises(ValueError, match=r"expected model, persistence, climatology, black.*received climatology, m"):

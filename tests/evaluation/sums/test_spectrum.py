@@ -20,7 +20,7 @@ def _spectra(truth, known, forecasts):
 
 
 def spectra_of(truth, known=None, **forecasts):
-    """The truth's spectrum and others', those of references that are not given a forecast of 0."""
+    """The spectra of the truth and of every forecast; forecasts that are not given are 0."""
     known = np.ones(truth.shape, bool) if known is None else known
     named = {name: forecasts.get(name.removeprefix("_") or "model", np.zeros_like(truth)) for name in FORECASTS}
     return {name: value.numpy() for name, value in _spectra(truth, known, named).items()}
@@ -31,7 +31,7 @@ def noise(shape, seed=0):
 
 
 def power_of(frame, known):
-    """NumPy's power of each wave `(height, width)` of one channel, and the band of each, -1 where it is in none."""
+    """NumPy's power of each wave of one channel, `(height, width)`, and the band of each, -1 outside of all bands."""
     transform = np.fft.fft2(np.where(known, frame, 0).astype("float64"))
     frequencies = np.hypot(*np.meshgrid(*(np.fft.fftfreq(size) for size in frame.shape), indexing="ij"))
     bands = np.full(frame.shape, -1)
@@ -42,7 +42,7 @@ def power_of(frame, known):
 
 
 def expected(frame, known):
-    """The sum over channels of the mean power in each band, and how many channels have it."""
+    """The sum over channels of the mean power in each band, and the number of channels that have it."""
     total, counts = np.zeros(len(WAVELENGTHS)), np.zeros(len(WAVELENGTHS))
     for channel in range(frame.shape[2]):
         power, bands = power_of(frame[..., channel], known[..., channel])
@@ -55,7 +55,7 @@ def expected(frame, known):
 @pytest.mark.parametrize(
     "shape", [(64, 64, 1), (33, 50, 3), (51, 7, 1), (160, 128, 1), (1, 9, 1), (9, 1, 2), (2, 2, 1)]
 )
-def test_power_is_numpys_over_the_known_pixels_of_frames_of_any_size(shape):
+def test_power_is_numpys_over_known_pixels(shape):
     truth, forecast, known = noise(shape), noise(shape, 1), noise(shape, 2) < 0.8
     result = spectra_of(truth, known, model=forecast, persistence_blurred=truth)
     for name, frame in (("power_truth", truth), ("power", forecast), ("power_persistence_blurred", truth)):
@@ -66,13 +66,13 @@ def test_power_is_numpys_over_the_known_pixels_of_frames_of_any_size(shape):
     assert not result["power_black"].any()
 
 
-def test_a_frame_of_one_pixel_has_no_waves():
+def test_one_pixel_frame_has_no_waves():
     result = spectra_of(noise((1, 1, 2)))
     assert not any(value.any() for value in result.values())
 
 
-def test_the_power_of_all_waves_is_the_variance_by_parsevals_theorem():
-    """Of a frame whose longest and shortest waves lie in bands: its mean and oblique shortest waves taken out."""
+def test_total_power_is_the_variance_by_parseval():
+    """The frame has only its mean and waves that are in a band."""
     frame = noise((48, 48, 1))
     frequencies = np.hypot(np.fft.fftfreq(48)[:, None], np.fft.fftfreq(48))
     transform = np.where((frequencies > 0) & (frequencies < 0.55), np.fft.fft2(frame[..., 0]), 0)
@@ -82,33 +82,33 @@ def test_the_power_of_all_waves_is_the_variance_by_parsevals_theorem():
     assert spectra_of(frame)["power_truth"] @ waves / 48**2 == pytest.approx(frame.var(), rel=1e-6)
 
 
-def test_white_noise_has_its_variance_at_every_wavelength_missing_pixels_or_not():
+def test_white_noise_has_its_variance_at_every_wavelength():
     frames = [0.5 + np.random.default_rng(seed).normal(0, 0.1, (128, 96, 1)).astype("float32") for seed in range(12)]
     known = noise(frames[0].shape) < 0.7
     for mask in (np.ones_like(known), known):
-        # About 0, so that the missing pixels do not stand out.
+        # The mean is subtracted, because missing pixels count as 0.
         found = [spectra_of(frame - 0.5, mask) for frame in frames]
         power = sum(result["power_truth"] for result in found) / len(found)
         np.testing.assert_allclose(power[:7], 0.01, rtol=0.12)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 16), (16, 0), (3, 0), (9, 12), (32, 0), (0, 32), (0, 1), (1, 1)])
-def test_a_wave_lies_in_the_band_of_its_length(rows, columns):
+def test_wave_has_power_in_the_band_of_its_length(rows, columns):
     r, c = np.mgrid[:64, :64]
     wave = (0.5 + 0.4 * np.cos(2 * np.pi * (rows * r + columns * c) / 64))[..., None].astype("float32")
     power = spectra_of(wave)["power_truth"]
     length = 64 / np.hypot(rows, columns)
     assert np.argmax(power) == np.argmin(np.abs(np.log(np.array(WAVELENGTHS) / length)))
-    # Of a wave rounded to float32, other lengths have next to nothing.
+    # Rounding to float32 leaves next to nothing at other wavelengths.
     assert np.sort(power)[-2] < 1e-12 * power.max()
 
 
-def test_a_blurred_forecast_loses_its_shortest_waves_and_keeps_its_longest():
+def test_blur_removes_short_waves_and_keeps_long():
     truth = noise((96, 96, 1))
     blurred = gaussian_filter(truth, 1.5, axes=(0, 1), mode="wrap")
     result = spectra_of(truth, model=blurred)
     ratio = result["power"][:10] / result["power_truth"][:10]
-    # What a Gaussian leaves of a wave, exp(-2 * (pi * sigma / length)**2), squared.
+    # A Gaussian multiplies a wave by exp(-2 * (pi * sigma / length)**2), and its power by the square.
     for band in range(2, 8):
         length = WAVELENGTHS[band]
         shortest, longest = (np.exp(-((2 * np.pi * 1.5 / length / 2**end) ** 2)) for end in (-0.25, 0.25))
@@ -117,23 +117,23 @@ def test_a_blurred_forecast_loses_its_shortest_waves_and_keeps_its_longest():
     assert ratio[9] > 0.9
 
 
-def test_without_waves_there_is_exactly_no_power():
+def test_constant_frame_has_exactly_zero_power():
     for value in (0.0, 0.3, 1.0):
         assert not spectra_of(np.full((100, 77, 1), value, "float32"))["power_truth"].any()
 
 
-def test_values_of_unknown_pixels_never_matter_and_a_channel_without_known_ones_is_none():
+def test_unknown_pixels_and_channels_never_change_power():
     truth, known = noise((20, 24, 2)), noise((20, 24, 2), 1) < 0.5
     known[..., 1] = False
-    spoilt = np.where(known, truth, np.nan).astype("float32")
-    clean, result = spectra_of(truth, known, model=truth), spectra_of(spoilt, known, model=spoilt)
+    with_nan = np.where(known, truth, np.nan).astype("float32")
+    clean, result = spectra_of(truth, known, model=truth), spectra_of(with_nan, known, model=with_nan)
     for name in OUTPUTS:
         np.testing.assert_array_equal(result[name], clean[name])
     np.testing.assert_array_equal(clean["spectra"][:4], 1)
     np.testing.assert_allclose(clean["power"], expected(truth[..., :1], known[..., :1])[0], rtol=1e-9)
 
 
-def test_a_forecast_is_clipped_and_one_that_is_not_a_number_has_no_power():
+def test_forecast_is_clipped_and_nan_stays_nan():
     truth = noise((16, 16, 1))
     beyond = (3 * truth - 1).astype("float32")
     result = spectra_of(truth, model=beyond)
@@ -144,7 +144,7 @@ def test_a_forecast_is_clipped_and_one_that_is_not_a_number_has_no_power():
     assert np.isfinite(result["power_truth"]).all()
 
 
-def test_clips_are_summed_by_lead_time_and_those_that_do_not_count_are_all_zero():
+def test_clips_are_summed_by_lead_time():
     shape = (3, 2, 24, 17, 2)
     truth, known = noise(shape), noise(shape, 1) < 0.9
     known[0, 1] = False

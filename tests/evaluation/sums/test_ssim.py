@@ -1,4 +1,4 @@
-"""Structural similarity is scikit-image's, and leaves out every window with a missing pixel."""
+"""Structural similarity against scikit-image."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def pair(shape, seed=0):
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 1), (7, 7, 1), (40, 9, 3)])
-def test_frames_have_scikit_images_similarity(shape):
+def test_ssim_is_scikit_images(shape):
     truth, forecast = pair(shape)
     result = compare(truth, forecast)
     for name, data_range in DATA_RANGES.items():
@@ -38,7 +38,7 @@ def test_frames_have_scikit_images_similarity(shape):
     assert result["ssim_frames"] == 1
 
 
-def test_bright_frames_that_hardly_differ_keep_their_digits():
+def test_nearly_equal_bright_frames_keep_precision():
     truth, _ = pair((32, 32, 1))
     truth = (0.99 + 1e-3 * truth).astype("float32")
     forecast = (truth + np.random.default_rng(0).normal(0, 1e-4, truth.shape)).astype("float32")
@@ -49,12 +49,12 @@ def test_bright_frames_that_hardly_differ_keep_their_digits():
         assert compare(truth, forecast)[name] == pytest.approx(expected, abs=1e-9)
 
 
-def test_a_frame_is_most_similar_to_itself():
+def test_frame_compared_with_itself_scores_one():
     truth, _ = pair((20, 20, 1))
     assert compare(truth, truth) == {name: pytest.approx(1) for name in (*DATA_RANGES, "ssim_frames")}
 
 
-def test_only_windows_of_known_pixels_count():
+def test_windows_with_missing_pixels_are_left_out():
     truth, forecast = pair((25, 21, 2))
     known = np.random.default_rng(1).uniform(size=truth.shape) < 0.99
     found = [
@@ -68,11 +68,11 @@ def test_only_windows_of_known_pixels_count():
     ]
     assert 0 < len(found) < 19 * 15 * 2
     assert compare(truth, forecast, known)["ssim"] == pytest.approx(np.mean(found), abs=1e-6)
-    spoilt = [np.where(known, frame, np.float32(np.nan)) for frame in (truth, forecast)]
-    assert compare(*spoilt, known) == compare(truth, forecast, known)
+    with_nan = [np.where(known, frame, np.float32(np.nan)) for frame in (truth, forecast)]
+    assert compare(*with_nan, known) == compare(truth, forecast, known)
 
 
-def test_a_frame_without_a_whole_window_is_no_frame():
+def test_frame_without_complete_window_is_not_counted():
     truth, forecast = pair((30, 30, 1))
     known = np.ones(truth.shape, bool)
     known[::7, ::7] = False
@@ -80,13 +80,13 @@ def test_a_frame_without_a_whole_window_is_no_frame():
     assert compare(truth[:6], forecast[:6])["ssim_frames"] == 0
 
 
-def test_a_forecast_that_is_not_a_number_has_no_similarity():
+def test_nan_forecast_has_nan_ssim():
     truth, forecast = pair((20, 20, 1))
     forecast[10, 10] = np.nan
     assert np.isnan(compare(truth, forecast)["ssim"])
 
 
-def test_the_metric_is_the_mean_over_frames_after_clipping():
+def test_metric_is_mean_over_clipped_frames():
     frames = [pair((16, 12, 1), seed) for seed in range(4)]
     truth, forecast = (np.stack(part).reshape(2, 2, 16, 12, 1) for part in zip(*frames, strict=True))
     beyond = (forecast - 0.5) * 1.5 + 0.5
