@@ -1,130 +1,30 @@
-"""Edit -> components that run again: TFX's own drivers and cache, executors replaced by TFX's stubs."""
+"""Edit -> components with another cache key, and the components that read their outputs."""
 
-import itertools
-import json
 import pathlib
 import shutil
-import sys
+from unittest import mock
 
 import pytest
-from tfx.experimental.pipeline_testing import pipeline_mock
-from tfx.orchestration import metadata
 
-from framecast.clips.demo.moving_digits import make_demo
-from framecast.pipeline.component_names import COMPONENTS
-from framecast.pipeline.config import config
-from framecast.pipeline.config.inputs import find_inputs
-from framecast.pipeline.dag import code_digest, dag
-from framecast.pipeline.runs import gc, runner
+from framecast.pipeline.dag.stages import data
+from framecast.schemas import schema
+from tests.pipeline.dag.project import (
+    FROM_INGEST,
+    FROM_SCHEMA,
+    FROM_SERVING,
+    FROM_TRAINER,
+    FROM_TRANSFORM,
+    Project,
+    stale,
+)
 
-_PACKAGES = ("schemas", "clips", "evaluation", "models", "serving", "components", "pipeline")
-_TREE = pathlib.Path(code_digest.__file__).parent.parent
-_CONFIG = """
-data: {train: "clips/train/*", eval: "clips/eval/*"}
-clip: {frames: {min: 8, max: 24}}
-task: {horizon: 5, context: {min: 4}}
-model: {builder: "edited_builder:build"}
-train: {steps: 1}
-push: {directory: serving}
-"""
-
-# Whatever follows from a component follows from its artifacts: a component that runs again takes along all these.
-_FROM_TRAINER = {"Trainer", "Evaluator", "SavedModelInfraValidator", "Pusher"}
-_FROM_TRANSFORM = {"Transform", *_FROM_TRAINER}
-_FROM_INGEST = {
-    "ClipExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "ValidationGate", *_FROM_TRANSFORM
-}  # fmt: skip
-_FROM_SERVING = {"ServingModel", "Evaluator", "Pusher"}
-
-
-class _StubbedRunner(runner.LocalRunner):
-    outputs = ""  # Not an argument: with any, TFX would make its legacy runner.
-
-    def run_with_ir(self, pipeline, run_options=None):
-        pipeline_mock.replace_executor_with_stub(pipeline, self.outputs, [])
-        super().run_with_ir(pipeline, run_options)
-
-
-class _Observer:
-    def __init__(self):
-        self.ran = set()
-
-    def started(self, name):
-        pass
-
-    def finished(self, run):
-        if not run.cached:
-            self.ran.add(run.name)
-
-    def failed(self, name, error, seconds, peak_memory):
-        raise AssertionError(f"{name}: {error}")
-
-
-class Project:
-    """A configuration, clips, a builder and a copy of our code, all to be edited."""
-
-    def __init__(self, folder, monkeypatch):
-        self.folder = folder
-        self._names = itertools.count()
-        self.last = ""  # Name of the newest run.
-        make_demo(folder / "clips", clips=14, seed=0, size=32)
-        (folder / "config.yaml").write_text(_CONFIG)
-        (folder / "edited_builder.py").write_text("build = None\n")
-        for package in _PACKAGES:
-            shutil.copytree(_TREE / package, folder / "code" / package)
-        monkeypatch.setattr(code_digest, "_ROOT", folder / "code")
-        monkeypatch.syspath_prepend(str(folder))
-        monkeypatch.delitem(sys.modules, "edited_builder", raising=False)
-
-    def pipeline(self, *overrides):
-        resolved = config.load(str(self.folder / "config.yaml"), overrides)
-        return dag.create_pipeline(
-            resolved,
-            find_inputs(resolved),
-            name="framecast",
-            root=str(self.folder / "artifacts"),
-            workdir=str(self.folder),
-            metadata=metadata.sqlite_metadata_connection_config(str(self.folder / "metadata.sqlite")),
-            beam_flags=resolved.beam.beam_flags(),
-        )
-
-    def run(self, *overrides, from_node=None, to_node=None):
-        """Returns the components that were not taken from the cache."""
-        pipeline = self.pipeline(*overrides)
-        for component in pipeline.components:
-            for key in component.outputs:
-                output = self.folder / "outputs" / component.id / key / "0"
-                output.mkdir(parents=True, exist_ok=True)
-                (output / "stub").touch()
-        observer = _Observer()
-        stubbed = _StubbedRunner()
-        stubbed.outputs = str(self.folder / "outputs")
-        self.last = f"{next(self._names):03}"
-        stubbed.run_watched(pipeline, self.last, observer, from_node, to_node)
-        return observer.ran
-
-    def clean_up(self):
-        """Removes what the last run does not need."""
-        run = self.folder / "runs" / self.last
-        run.mkdir(parents=True)
-        (run / "run.json").write_text(json.dumps({"verdict": "failed", "components": []}))
-        gc.remove(self.folder, gc.make_plan(self.folder, keep=1))
-
-    def edit(self, path):
-        file = self.folder / path
-        file.write_text(file.read_text() + "# edited\n")
+_TUNE = "tune={space: {train: {learning_rate: {min: 0.1, max: 1}}}, trials: 2, steps: 1}"
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
-        project = Project(tmp_path_factory.mktemp("change"), monkeypatch)
-        assert project.run() == set(COMPONENTS)
-        yield project
-
-
-def test_nothing_edited_runs_nothing(project):
-    assert project.run() == set()
+        yield Project(tmp_path_factory.mktemp("change"), monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -132,141 +32,184 @@ def test_nothing_edited_runs_nothing(project):
     [
         ("evaluate.thresholds.mse.max=0.5", {"Evaluator", "Pusher"}),
         # Models that count other events are not to be compared.
-        ("evaluate.events={thresholds: [0.5]}", _FROM_TRAINER | _FROM_SERVING),
-        ("train.learning_rate=0.5", _FROM_TRAINER),
-        ("train.warm_start=true", _FROM_TRAINER),
-        ("export.precision=mixed_bfloat16", _FROM_TRAINER),
-        ("export.batch_sizes=[1]", _FROM_TRAINER),
-        ("model={builder: null, preset: convlstm-tiny}", _FROM_TRAINER),
-        ("task.horizon=4", {*_FROM_INGEST, *_FROM_SERVING}),
-        ("clip.frames.max=30", {*_FROM_INGEST, *_FROM_SERVING, "ImportSchemaGen"}),
-        ("clip.missing=255", {*_FROM_INGEST, *_FROM_SERVING}),
-        ("data.shares={train: 3, val: 1}", _FROM_INGEST),
+        ("evaluate.events={thresholds: [0.5]}", FROM_TRAINER | FROM_SERVING),
+        ("train.learning_rate=0.5", FROM_TRAINER),
+        ("train.warm_start=true", FROM_TRAINER),
+        ("export.precision=mixed_bfloat16", FROM_TRAINER),
+        ("export.batch_sizes=[1]", FROM_TRAINER),
+        ("model={builder: null, preset: convlstm-tiny}", FROM_TRAINER),
+        ("task.horizon=4", {*FROM_INGEST, *FROM_SERVING}),
+        ("clip.frames.max=30", {*FROM_INGEST, *FROM_SERVING, "ImportSchemaGen"}),
+        ("clip.missing=255", {*FROM_INGEST, *FROM_SERVING}),
+        ("data.shares={train: 3, val: 1}", FROM_INGEST),
         ("push.directory=elsewhere", {"ServingModel", "Evaluator", "Pusher"}),
         ("push.release=canary", {"Pusher"}),
     ],
 )
-def test_an_edit_of_the_configuration_runs_what_depends_on_it(project, override, expected):
-    assert project.run(override) == {*expected, "Report"}  # It shows all of them, and the configuration.
+def test_edited_configuration_runs_what_depends_on_it(project, override, expected):
+    # The report shows all components and the configuration.
+    assert stale(project.pipeline(), project.pipeline(override)) == {*expected, "Report"}
 
 
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("edited_builder.py", _FROM_TRAINER),
-        ("code/schemas/clip.pbtxt", _FROM_INGEST),
-        ("code/clips/codec.py", _FROM_INGEST),
-        ("code/components/clip_example_gen.py", _FROM_INGEST),
-        ("code/components/validation_gate.py", {"ValidationGate"}),  # What waits for it takes nothing from it.
-        ("code/components/drift.py", {"ValidationGate"}),
-        ("code/models/preprocessing.py", _FROM_TRANSFORM),
-        ("code/models/convlstm.py", _FROM_TRAINER),
-        ("code/models/losses.py", _FROM_TRAINER),
-        ("code/models/warm_start.py", _FROM_TRAINER),
-        ("code/evaluation/metrics.py", _FROM_TRAINER),
-        ("code/components/evaluator.py", {"Evaluator", "Pusher"}),
-        ("code/serving/server.py", {"SavedModelInfraValidator", "Pusher"}),
-        ("code/components/pusher.py", {"Pusher"}),
-        ("code/serving/releases.py", {"SavedModelInfraValidator", "Pusher"}),
-        ("code/pipeline/screen.py", set()),
+        ("edited_builder.py", FROM_TRAINER),
+        ("builder_helper.py", FROM_TRAINER),
+        ("framecast/schemas/clip.pbtxt", FROM_TRAINER),  # The export writes the schema; see below for ImportSchemaGen.
+        ("framecast/schemas/features.py", FROM_INGEST),
+        ("framecast/clips/codec.py", FROM_INGEST),
+        ("framecast/components/clip_example_gen/summary.py", FROM_INGEST),
+        ("framecast/components/clip_example_gen/file_check.py", FROM_INGEST),
+        ("framecast/components/import_schema_gen.py", FROM_SCHEMA),
+        # Transform waits for the gate, but reads nothing from it.
+        ("framecast/components/validation_gate/component.py", {"ValidationGate"}),
+        ("framecast/components/validation_gate/drift.py", {"ValidationGate"}),
+        ("framecast/components/transform.py", FROM_TRANSFORM),
+        ("framecast/components/batches.py", FROM_TRANSFORM),
+        ("framecast/models/preprocessing.py", FROM_TRANSFORM),
+        ("framecast/components/trainer.py", FROM_TRAINER),
+        ("framecast/models/convlstm.py", FROM_TRAINER),
+        ("framecast/models/motion.py", FROM_TRAINER),
+        ("framecast/models/training/losses.py", FROM_TRAINER),
+        ("framecast/models/networks/presets.py", FROM_TRAINER),
+        ("framecast/models/export/module.py", FROM_TRAINER),
+        ("framecast/models/training/warm_start.py", {*FROM_TRAINER, "ServingModel"}),
+        ("framecast/evaluation/metrics/forecast.py", FROM_TRAINER),
+        ("framecast/evaluation/sums/ssim.py", FROM_TRAINER),
+        ("framecast/components/evaluator.py", {"Evaluator", "Pusher"}),
+        ("framecast/evaluation/gate/tfma_metrics.py", {"Evaluator", "Pusher"}),
+        ("framecast/evaluation/gate/verdict.py", {"Evaluator", "Pusher"}),
+        ("framecast/components/serving_model.py", FROM_SERVING),
+        ("framecast/components/infra_validator.py", {"SavedModelInfraValidator", "Pusher"}),
+        ("framecast/serving/server/server.py", {"SavedModelInfraValidator", "Pusher"}),  # Started as `python -m`.
+        ("framecast/components/pusher.py", {"Pusher"}),
+        ("framecast/serving/releases/releases.py", {"Pusher"}),
+        ("framecast/components/outcome.py", set()),
+        ("framecast/evaluation/report/charts.py", set()),
+        ("framecast/evaluation/report/report.html.jinja", set()),
+        ("framecast/serving/predictions/animation.py", set()),
     ],
 )
-def test_an_edit_of_code_runs_what_depends_on_it(project, path, expected):
+def test_edited_code_runs_what_depends_on_it(project, path, expected):
+    before = project.pipeline()
     project.edit(path)
-    assert project.run() == ({*expected, "Report"} if expected else set())
+    assert stale(before, project.pipeline()) == {*expected, "Report"}
 
 
-def test_an_edit_of_one_input_file_runs_what_depends_on_it(project):
-    project.run()
-    path = next((project.folder / "clips" / "train").iterdir())
-    path.write_bytes(path.read_bytes() + path.read_bytes())
-    assert project.run() == {*_FROM_INGEST, "Report"}
+@pytest.mark.parametrize(
+    "path",
+    [
+        "framecast/clips/inspection.py",
+        "framecast/clips/convert/pipeline.py",
+        "framecast/clips/demo/moving_digits.py",
+        "framecast/models/training/train_job.py",
+        "framecast/models/tuning/tuner_fn.py",
+        "framecast/serving/client/stream.py",
+        "framecast/serving/bulk/inference.py",
+        "framecast/pipeline/dag/dag.py",
+        "framecast/pipeline/runs/screen.py",
+        "framecast/models/__init__.pyi",
+    ],
+)
+def test_edited_code_outside_the_pipeline_runs_nothing(project, path):
+    before = project.pipeline()
+    if path.endswith(".pyi"):
+        (project.folder / path).touch()
+    project.edit(path)
+    assert stale(before, project.pipeline()) == set()
 
 
-def test_a_new_span_runs_what_depends_on_it_once(project):
-    spans = f"data.train={project.folder}/clips/day{{SPAN}}/*"
+def test_edited_schema_runs_what_reads_it(project):
+    before = project.pipeline()
+    edited = schema.build_schema
+
+    def with_one_more_feature(*arguments):
+        built = edited(*arguments)
+        built.feature.add(name="added")
+        return built
+
+    with mock.patch.object(data, "build_schema", with_one_more_feature):
+        assert stale(before, project.pipeline()) == {*FROM_SCHEMA, "Report"}
+
+
+def test_every_component_of_ours_has_a_code_digest(project):
+    infer = f"infer={{data: {project.folder}/clips/eval, to: {project.folder}/predictions}}"
+    pipeline = project.pipeline(_TUNE, infer)
+    without = {component.id for component in pipeline.components if "code" not in str(component.exec_properties)}
+    # TFX's own code; StatisticsGen's options, which are ours, are a parameter.
+    assert without == {"StatisticsGen", "SchemaGen", "ExampleValidator"}
+
+
+def test_new_span_changes_files_statistics_options_and_drift(project):
     source = next((project.folder / "clips" / "train").iterdir())
     for day in (9, 10):
         (project.folder / "clips" / f"day{day}").mkdir()
         shutil.copy(source, project.folder / "clips" / f"day{day}")
-        assert project.run(spans) == {*_FROM_INGEST, "Report"}
-        assert project.run(spans) == set()
-    assert project.run(spans, "data.drift.threshold=0.5") == {"ValidationGate", "Report"}
-    (gate,) = (part for part in project.pipeline(spans).components if part.id == "ValidationGate")
+    spans = f"data.train={project.folder}/clips/day{{SPAN}}/*"
+    first, second = project.pipeline(spans, "data.newest_span=9"), project.pipeline(spans)
+    assert stale(project.pipeline(), second) == {*FROM_INGEST, "Report"}
+    assert stale(first, second) == {*FROM_INGEST, "Report"}
+    assert stale(second, project.pipeline(spans, "data.drift.threshold=0.5")) == {"ValidationGate", "Report"}
+    (gate,) = (part for part in second.components if part.id == "ValidationGate")
     kept = pathlib.Path(gate.exec_properties["kept"])
     kept.mkdir(parents=True)
     (kept / "span-10.pb").touch()
-    assert project.run(spans) == set()
-    (kept / "span-9.pb").touch()  # Statistics of the span before it: to be compared with.
-    assert project.run(spans) == {"ValidationGate", "Report"}
+    assert stale(second, project.pipeline(spans)) == set()
+    (kept / "span-9.pb").touch()  # Statistics of the span before it, which it is compared with.
+    assert stale(second, project.pipeline(spans)) == {"ValidationGate", "Report"}
 
 
-def test_a_search_runs_again_for_what_its_trials_have(project):
-    tune = "tune={space: {train: {learning_rate: {min: 0.1, max: 1}}}, trials: 2, steps: 1}"
-    assert project.run(tune) == {"Tuner", *_FROM_TRAINER, "Report"}
-    assert project.run(tune) == set()
-    # Trials have steps of their own, and export nothing.
-    assert project.run(tune, "train.steps=2") == {*_FROM_TRAINER, "Report"}
-    assert project.run(tune, "export.batch_sizes=[2]") == {*_FROM_TRAINER, "Report"}
-    assert project.run(tune, "tune.trials=3") == {"Tuner", *_FROM_TRAINER, "Report"}
-    assert project.run(tune, "train.batch_frames=90") == {"Tuner", *_FROM_TRAINER, "Report"}
-    project.edit("code/components/tuner.py")
-    assert project.run(tune) == {"Tuner", *_FROM_TRAINER, "Report"}
+def test_statistics_options_are_in_the_cache_key(project):
+    (project.folder / "clips" / "hour1").mkdir()
+    shutil.copy(next((project.folder / "clips" / "train").iterdir()), project.folder / "clips" / "hour1")
+    options = [
+        component.exec_properties["stats_options_json"]
+        for override in ("train.steps=1", f"data.train={project.folder}/clips/hour{{SPAN}}/*")
+        for component in project.pipeline(override).components
+        if component.id == "StatisticsGen"
+    ]
+    assert options[0] is None
+    assert "clip/span" in options[1]
 
 
-def test_a_new_serving_model_is_compared_with(project):
-    project.run()
-    version = project.folder / "serving" / "1"
-    version.mkdir(parents=True)
-    (version / "saved_model.pb").write_bytes(b"")
-    assert project.run() == {*_FROM_SERVING, "Report"}
+def test_search_runs_for_what_its_trials_use(project):
+    before = project.pipeline(_TUNE)
+    searched = {"Tuner", *FROM_TRAINER, "Report"}
+    assert stale(project.pipeline(), before) == searched
+    # Trials have their own number of steps, and export nothing.
+    assert stale(before, project.pipeline(_TUNE, "train.steps=2")) == {*FROM_TRAINER, "Report"}
+    assert stale(before, project.pipeline(_TUNE, "export.batch_sizes=[2]")) == {*FROM_TRAINER, "Report"}
+    assert stale(before, project.pipeline(_TUNE, "tune.trials=3")) == searched
+    assert stale(before, project.pipeline(_TUNE, "train.batch_frames=90")) == searched
+    for path in ("components/tuner.py", "models/tuning/tuner_fn.py", "models/tuning/oracle.py"):
+        before = project.pipeline(_TUNE)
+        project.edit(f"framecast/{path}")
+        assert stale(before, project.pipeline(_TUNE)) == searched
 
 
-def test_a_warm_start_trains_again_from_a_new_serving_model(project):
+def test_new_serving_model_is_compared_and_trained_from(project):
     warm = "train.warm_start=true"
-    project.run(warm)
-    assert project.run(warm) == set()
-    version = project.folder / "serving" / "2"
-    version.mkdir(parents=True)
-    (version / "saved_model.pb").write_bytes(b"")
-    assert project.run(warm) == {*_FROM_SERVING, *_FROM_TRAINER, "Report"}
+    cold, warmed = project.pipeline(), project.pipeline(warm)
+    project.push(1)
+    assert stale(cold, project.pipeline()) == {*FROM_SERVING, "Report"}
+    assert stale(warmed, project.pipeline(warm)) == {*FROM_SERVING, *FROM_TRAINER, "Report"}
 
 
-def test_what_is_cleaned_up_is_made_anew_and_nothing_else(project):
-    project.run("train.steps=2")
-    project.run()
-    project.clean_up()
-    assert project.run() == set()
-    assert project.run("train.steps=2") == {*_FROM_TRAINER, "Report"}
-
-
-def test_what_a_part_of_the_pipeline_went_on_from_is_not_cleaned_up(project):
-    project.run()
-    project.run("evaluate.thresholds.mse.max=0.25", from_node="Evaluator")
-    project.clean_up()
-    assert project.run() == {"Evaluator", "Pusher", "Report"}
-
-
-def test_a_run_whose_artifacts_are_gone_is_not_gone_on_from(project):
-    project.run()
-    project.run(to_node="Transform")
-    project.clean_up()
-    with pytest.raises(
-        LookupError, match=r"expected an earlier run in this workdir that finished .*Trainer.*found none"
-    ):
-        project.run(from_node="Evaluator")
-
-
-def test_clips_are_answered_anew_when_they_or_the_model_change(project):
+def test_clips_are_predicted_again_if_they_or_the_code_change(project):
     asked = project.folder / "asked"
     shutil.copytree(project.folder / "clips" / "eval", asked)
-    infer = f"infer={{data: {asked}, to: {project.folder}/answers}}"
-    project.run()
-    assert project.run(infer) == {"BulkInference", "Report"}
-    assert project.run(infer) == set()
+    infer = f"infer={{data: {asked}, to: {project.folder}/predictions}}"
+    before = project.pipeline(infer)
+    assert stale(project.pipeline(), before) == {"BulkInference", "Report"}
     path = next(asked.iterdir())
     path.write_bytes(path.read_bytes() * 2)
-    assert project.run(infer) == {"BulkInference"}
-    project.edit("code/components/bulk_inference.py")
-    assert project.run(infer) == {"BulkInference"}
-    assert project.run(infer, "train.learning_rate=0.25") == {*_FROM_TRAINER, "BulkInference", "Report"}
+    assert stale(before, project.pipeline(infer)) == {"BulkInference"}
+    for path in ("components/bulk_inference.py", "serving/bulk/inference.py", "serving/predictions/parquet.py"):
+        before = project.pipeline(infer)
+        project.edit(f"framecast/{path}")
+        assert stale(before, project.pipeline(infer)) == {"BulkInference"}
+    before = project.pipeline(infer)
+    assert stale(before, project.pipeline(infer, "train.learning_rate=0.25")) == {
+        *FROM_TRAINER, "BulkInference", "Report"
+    }  # fmt: skip
