@@ -39,6 +39,13 @@ def traced(thresholds):
     return sums
 
 
+@pytest.fixture(scope="module", autouse=True)
+def untraced():
+    """Frees the graphs, because TensorFlow prints errors when it frees them at exit."""
+    yield
+    traced.cache_clear()
+
+
 def sums_of(truth, known, forecasts, counted=(True, True, True), thresholds=THRESHOLDS):
     result = traced(tuple(thresholds))(truth, known, np.array(counted), forecasts)
     return {name: value.numpy() for name, value in result.items()}
