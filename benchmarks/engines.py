@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=_ENGINES, choices=_ENGINES)
     parser.add_argument("--measure", nargs=3, metavar=("FOLDER", "COMPONENT", "BEAM"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    quiet.settle()
+    quiet.set_log_levels()
     if arguments.measure:
         folder, component, beam = arguments.measure
         print(json.dumps(_measure(pathlib.Path(folder), component, json.loads(beam))))
@@ -86,7 +86,7 @@ def _make(folder: pathlib.Path, size: int) -> int:
 
     from framecast.clips.demo.moving_digits import make_demo
     from framecast.clips.validation import read_clips
-    from framecast.models.export import module as export
+    from framecast.models.export.module import save_module
     from framecast.models.networks import builders
     from framecast.pipeline.commands import check
     from framecast.pipeline.config import config
@@ -96,7 +96,7 @@ def _make(folder: pathlib.Path, size: int) -> int:
     resolved = config.load(str(folder / "config.yaml"))
     keras.utils.set_random_seed(0)
     model = builders.build(resolved.model, resolved.task, resolved.clip, keras.DTypePolicy("float32"))
-    export.save(check.untrained_module(model, resolved), str(folder / "model/Format-Serving"), {})
+    save_module(check.untrained_module(model, resolved), str(folder / "model/Format-Serving"), {})
     files = sorted((folder / "clips").glob("*/*"))
     return sum(
         len(clip.feature_lists.feature_list["image/encoded"].feature)

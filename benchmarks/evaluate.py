@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--preset", default="convlstm-coarse", help="the model (default: %(default)s)")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    quiet.settle()
+    quiet.set_log_levels()
     if arguments.measure:
         what, folder, *rest = arguments.measure
         print(json.dumps(_STEPS[what](pathlib.Path(folder), *rest)))
@@ -80,7 +80,7 @@ def _prepare(folder: pathlib.Path, clips: str, preset: str) -> None:
     from framecast.clips.demo.moving_digits import make_demo
     from framecast.clips.records import write_records
     from framecast.clips.validation import read_clips
-    from framecast.models.export import module as export
+    from framecast.models.export.module import save_module
     from framecast.models.networks import builders
     from framecast.pipeline.commands import check
     from framecast.pipeline.config import config
@@ -93,7 +93,7 @@ def _prepare(folder: pathlib.Path, clips: str, preset: str) -> None:
         write_records(folder / f"examples/Split-eval/clips-{number:05}.gz", records)
     keras.utils.set_random_seed(0)
     model = builders.build(resolved.model, resolved.task, resolved.clip, keras.DTypePolicy("float32"))
-    export.save(check.untrained_module(model, resolved), str(folder / "model/Format-Serving"), {})
+    save_module(check.untrained_module(model, resolved), str(folder / "model/Format-Serving"), {})
     (folder / "config.json").write_text(resolved.model_dump_json())
 
 

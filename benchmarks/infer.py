@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--preset", default="convlstm-coarse", help="the model (default: %(default)s)")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    quiet.settle()
+    quiet.set_log_levels()
     if arguments.measure:
         what, folder, *rest = arguments.measure
         print(json.dumps(_STEPS[what](pathlib.Path(folder), *rest)))
@@ -107,7 +107,7 @@ def _prepare(folder: pathlib.Path, clips: str, preset: str) -> None:
     import keras
 
     from framecast.clips.demo.moving_digits import make_demo
-    from framecast.models.export import module as export
+    from framecast.models.export.module import save_module
     from framecast.models.networks import builders
     from framecast.pipeline.commands import check
     from framecast.pipeline.config import config
@@ -118,7 +118,7 @@ def _prepare(folder: pathlib.Path, clips: str, preset: str) -> None:
     keras.utils.set_random_seed(0)
     model = builders.build(resolved.model, resolved.task, resolved.clip, keras.DTypePolicy("float32"))
     card = {"contract": contract(resolved), "frame_rate": 10.0}
-    export.save(check.untrained_module(model, resolved), str(folder / "model/1"), card)
+    save_module(check.untrained_module(model, resolved), str(folder / "model/1"), card)
 
 
 def _choose(folder: pathlib.Path) -> int:

@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128, help="side of a frame in pixels")
     parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "COMPONENT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    quiet.settle()
+    quiet.set_log_levels()
     if arguments.measure:
         print(json.dumps(_run_component(*arguments.measure)))
         return

@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", default=["convlstm-coarse", "convlstm-s"])
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
     arguments = parser.parse_args()
-    quiet.settle()
+    quiet.set_log_levels()
     for preset in arguments.presets:
         with tempfile.TemporaryDirectory() as folder:
             _measure(pathlib.Path(folder), preset, arguments.seconds)
@@ -84,7 +84,7 @@ def _measure(folder: pathlib.Path, preset: str, seconds: float) -> None:
 def _export(folder: pathlib.Path, preset: str) -> None:
     import keras
 
-    from framecast.models.export import module as export
+    from framecast.models.export.module import save_module
     from framecast.models.networks import builders
     from framecast.pipeline.commands import check
     from framecast.pipeline.config import config
@@ -92,7 +92,7 @@ def _export(folder: pathlib.Path, preset: str) -> None:
     resolved = config.load(str(_CONFIG), [f"model.preset={preset}"])
     keras.utils.set_random_seed(0)
     model = builders.build(resolved.model, resolved.task, resolved.clip, keras.DTypePolicy("float32"))
-    export.save(check.untrained_module(model, resolved), str(folder), {})
+    save_module(check.untrained_module(model, resolved), str(folder), {})
 
 
 def _inputs(batch: int) -> dict[str, dict[str, Any]]:

@@ -72,7 +72,7 @@ def main() -> int:
     parser.add_argument("--swaps", type=int, default=20)
     parser.add_argument("--clients", type=int, default=16)
     arguments = parser.parse_args()
-    quiet.settle()
+    quiet.set_log_levels()
     with tempfile.TemporaryDirectory() as folder:
         return soak(pathlib.Path(folder), arguments.seconds, arguments.swaps, arguments.clients)
 
@@ -138,7 +138,7 @@ def soak(folder: pathlib.Path, seconds: float, swaps: int, clients: int) -> int:
 def _export(folder: pathlib.Path) -> list[pathlib.Path]:
     import keras
 
-    from framecast.models.export import module as export
+    from framecast.models.export.module import save_module
     from framecast.models.networks import builders
     from framecast.pipeline.commands import check
     from framecast.pipeline.config import config
@@ -151,7 +151,7 @@ def _export(folder: pathlib.Path) -> list[pathlib.Path]:
         keras.utils.set_random_seed(number)
         model = builders.build(resolved.model, resolved.task, resolved.clip, keras.DTypePolicy("float32"))
         exports.append(folder / str(number))
-        export.save(check.untrained_module(model, resolved), str(exports[-1]), {})
+        save_module(check.untrained_module(model, resolved), str(exports[-1]), {})
     return exports
 
 
@@ -234,8 +234,7 @@ def _push_corrupt(base: pathlib.Path, export: pathlib.Path) -> None:
 
 def _roll_back(base: pathlib.Path, address: str, tally: Tally) -> None:
     """Goes back to the version before, as `framecast models rollback` does, and waits until it answers again."""
-    from framecast.serving.releases import version_folder
-    from framecast.serving.releases import releases, server_sync
+    from framecast.serving.releases import releases, server_sync, version_folder
 
     with server_sync.ModelServers([address]) as servers:
         before = releases.rollback(str(base), servers)["labels"][version_folder.STABLE]

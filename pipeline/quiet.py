@@ -1,4 +1,4 @@
-"""Keeps TensorFlow's start-up chatter and Python's end-of-life warnings off the screen."""
+"""Silences the start-up messages of TensorFlow and gRPC, and Python's warnings."""
 
 import contextlib
 import os
@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Iterator
 
 
-def settle() -> None:
-    """Asks for quiet in every way that libraries offer, before they are imported."""
+def set_log_levels() -> None:
+    """Sets the libraries' log levels in the environment; call it before they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow greets with a line on oneDNN unless told. Off, as by itself on a CPU without AVX512, one seed
-    # gives other weights: the image of the tasks says the same.
+    # Set explicitly, TensorFlow prints no line about oneDNN. On a CPU without AVX512 TensorFlow's default is off, which
+    # gives other weights for the same seed; the container image sets the same value.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     warnings.simplefilter("ignore")
@@ -19,14 +19,11 @@ def settle() -> None:
 
 @contextlib.contextmanager
 def heavy_imports() -> Iterator[None]:
-    """Drops what is written to stderr within, C++ included: newer TensorFlows greet whatever they are asked for.
-
-    Exceptions come through as always.
-    """
+    """Discards stderr within the block, including C++ output, because newer TensorFlows ignore the log levels."""
     sys.stderr.flush()
     saved = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    with open(os.devnull, "w") as null:
+        os.dup2(null.fileno(), 2)
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ import pytest
 
 from framecast.pipeline import quiet
 
-quiet.settle()  # As every command does, before any test imports TensorFlow, which reads some of it once.
+quiet.set_log_levels()  # As every command does, before any test imports TensorFlow, which reads some of it once.
 
 
 @pytest.hookimpl(tryfirst=True)

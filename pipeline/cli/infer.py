@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from framecast.pipeline import quiet
-from framecast.pipeline.cli.data import AsJson
+from framecast.pipeline.cli.options import AsJson
 from framecast.pipeline.config.config import ConfigError
 from framecast.serving.bulk.spec import BATCH, KINDS
 

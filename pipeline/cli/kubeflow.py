@@ -1,4 +1,4 @@
-"""`framecast kubeflow`: the same pipeline on Kubeflow Pipelines."""
+"""`framecast kubeflow`: compiles the pipeline for Kubeflow Pipelines, submits it, or runs the result locally."""
 
 import dataclasses
 import json
@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from framecast.pipeline.cli.data import AsJson
 from framecast.pipeline.cli.kubeflow_run_local import run_local
+from framecast.pipeline.cli.options import AsJson, ConfigPath, Overrides
 
 kubeflow = typer.Typer(no_args_is_help=True, help="Run the pipeline on Kubeflow Pipelines.")
 kubeflow.command("run-local")(run_local)
@@ -15,15 +15,15 @@ kubeflow.command("run-local")(run_local)
 
 @kubeflow.command("compile")
 def compile_command(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file such as configs/radar.yaml.")],
+    config: ConfigPath,
     image: Annotated[str, typer.Option(help="Container image that every task runs in.")],
     pipeline_root: Annotated[
-        str, typer.Option(help="Where artifacts are kept: minio://, s3:// or gs://, a bucket and a folder.")
+        str, typer.Option(help="URI of the artifacts: minio://, s3:// or gs://, a bucket and a folder.")
     ],
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="What to write.")] = "pipeline.yaml",
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as train.steps=500.")
-    ] = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="The compiled pipeline.")
+    ] = "pipeline.yaml",
+    overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Compile the pipeline of a configuration to a KFP v2 specification."""
@@ -47,20 +47,21 @@ def compile_command(
 
 @kubeflow.command()
 def submit(
-    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="What framecast kubeflow compile wrote.")],
+    pipeline: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="The file written by framecast kubeflow compile.")
+    ],
     host: Annotated[
-        str | None, typer.Option(help="Address of the KFP API, such as http://localhost:8080; not needed inside.")
+        str | None,
+        typer.Option(help="Address of the KFP API, such as http://localhost:8080; default: inside the cluster."),
     ] = None,
-    namespace: Annotated[str | None, typer.Option(help="The user's namespace, where KFP serves several users.")] = None,
-    experiment: Annotated[str, typer.Option(help="The experiment that the run is listed under.")] = "framecast",
-    cron: Annotated[
-        str | None, typer.Option(help='When to run again and again, such as "0 6 * * *"; once and now unless given.')
-    ] = None,
+    namespace: Annotated[str | None, typer.Option(help="The user's namespace in a multi-user KFP.")] = None,
+    experiment: Annotated[str, typer.Option(help="Experiment that lists the run.")] = "framecast",
+    cron: Annotated[str | None, typer.Option(help='Schedule, such as "0 6 * * *"; default: one run now.')] = None,
     parameters: Annotated[
         list[str] | None,
-        typer.Option("--parameter", metavar="NAME=VALUE", help="In place of what was compiled: train_steps=500."),
+        typer.Option("--parameter", metavar="NAME=VALUE", help="Replace a compiled default, such as train_steps=500."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the submission without sending it.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a compiled pipeline on a cluster, now or on a schedule."""

@@ -1,4 +1,4 @@
-"""`framecast kubeflow run-local`: a compiled pipeline on this machine."""
+"""`framecast kubeflow run-local`: runs a compiled pipeline on this machine."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from framecast.pipeline import quiet
-from framecast.pipeline.cli.data import AsJson
+from framecast.pipeline.cli.options import AsJson
 from framecast.pipeline.config.config import ConfigError
 
 
@@ -20,16 +20,16 @@ def run_local(
     workdir: Annotated[str, typer.Option(help="Buckets, cache, logs and records of runs.")] = "work/run-local",
     root: Annotated[
         str | None,
-        typer.Option("--pipeline-root", metavar="URI", help="Where artifacts go; the pipeline's own unless given."),
+        typer.Option("--pipeline-root", metavar="URI", help="URI of the artifacts; default: the pipeline's."),
     ] = None,
-    cache: Annotated[bool, typer.Option("--cache", help="Take what KFP would take from its cache.")] = False,
+    cache: Annotated[bool, typer.Option("--cache", help="Use cached outputs where KFP would.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a compiled pipeline on this machine, without a cluster: what KFP would do, task after task.
+    """Run a compiled pipeline on this machine, without a cluster, as KFP would.
 
-    Each task's own command runs in this environment instead of its image, in a process and a folder of its own; object
-    stores are folders under WORKDIR/store. Exits with 0 when every task ended well, 1 when one failed, 2 when the
-    pipeline asks for what is not executed here, or on bad usage.
+    The command of each task runs in this environment instead of its image, in a separate process and folder; object
+    stores are folders under WORKDIR/store. Exits with 0 if every task succeeded, 1 if one failed, 2 on bad usage or if
+    the pipeline uses a feature that is not supported here.
     """
     with quiet.heavy_imports():
         try:
@@ -37,7 +37,7 @@ def run_local(
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "kfp":
                 raise
-            raise ConfigError("expected the package kfp; pip install 'framecast[kubeflow]' brings it") from error
+            raise ConfigError("the package kfp is not installed: pip install 'framecast[kubeflow]'") from error
 
     result = runs.run_local(pipeline, workdir, parameters=parameters, root=root, cache=cache, quiet=as_json)
     if as_json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from framecast.pipeline import quiet
-from framecast.pipeline.cli.data import AsJson
+from framecast.pipeline.cli.options import AsJson
 
 if TYPE_CHECKING:
     from framecast.serving.releases.releases import ServerSync

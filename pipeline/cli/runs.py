@@ -1,4 +1,4 @@
-"""`framecast runs`: past runs of a work directory, read from their records within a second, and what can go of them."""
+"""`framecast runs`: lists, shows and compares the runs of a work directory, and removes old ones."""
 
 import dataclasses
 import json
@@ -7,19 +7,17 @@ from typing import Annotated
 
 import typer
 
-from framecast.pipeline.cli.data import AsJson
+from framecast.pipeline.cli.options import AsJson
 
-runs = typer.Typer(
-    no_args_is_help=True, help="Look at past runs: their verdicts, figures and what made them; remove old ones."
-)
+runs = typer.Typer(no_args_is_help=True, help="List, show and compare past runs; remove old ones.")
 
 Workdir = Annotated[str, typer.Option(help="Work directory of framecast run.")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, its beginning, or latest.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, its beginning, or latest.")]
 
 
 @runs.command("list")
 def list_runs(workdir: Workdir = "work", as_json: AsJson = False) -> None:
-    """List the runs, the newest first."""
+    """List the runs, newest first."""
     from framecast.pipeline.runs import formatting, records
 
     found = records.read_runs(workdir)
@@ -28,7 +26,7 @@ def list_runs(workdir: Workdir = "work", as_json: AsJson = False) -> None:
 
 @runs.command()
 def show(run: RunName, workdir: Workdir = "work", as_json: AsJson = False) -> None:
-    """Show what became of a run, what it was made from, and where its report is."""
+    """Show a run: verdict, figures, components, data, code, lineage and report."""
     from framecast.pipeline.runs import formatting, records
 
     found = records.find_run(workdir, run)
@@ -40,12 +38,12 @@ def show(run: RunName, workdir: Workdir = "work", as_json: AsJson = False) -> No
 
 @runs.command()
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A run's name, its beginning, or latest.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another's.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="Name of a run, its beginning, or latest.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Name of another run.")],
     workdir: Workdir = "work",
     as_json: AsJson = False,
 ) -> None:
-    """Set two runs side by side: figures with their differences, and what differs in what made them."""
+    """Compare two runs: figures with their differences, and differing configuration and packages."""
     from framecast.pipeline.runs import formatting, records
 
     found = formatting.comparison(records.find_run(workdir, a), records.find_run(workdir, b))
@@ -55,19 +53,19 @@ def compare(
 @runs.command()
 def gc(
     workdir: Annotated[str, typer.Argument(metavar="WORKDIR", help="Work directory of framecast run.")],
-    keep: Annotated[int, typer.Option(min=1, help="Keep the newest so many runs, with all that they were made from.")],
+    keep: Annotated[int, typer.Option(min=1, help="Number of newest runs to keep, with their artifacts.")],
     versions: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="Keep the newest so many versions in push.directory, besides those that serve or could be rolled back "
-            "to; all unless given.",
+            help="Number of newest versions to keep in push.directory, in addition to the serving ones and those that "
+            "a rollback needs; default: all.",
         ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove; without, say only what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only print the plan.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove old runs with their artifacts, checkpoints that no kept run used and, if asked, old versions."""
+    """Remove old runs with their artifacts and checkpoints and, with --versions, old model versions."""
     from framecast.pipeline.config.config import ConfigError
     from framecast.pipeline.runs import formatting
     from framecast.pipeline.runs import gc as cleanup

@@ -1,4 +1,4 @@
-"""The image is built of what the tree has and the lock files name; `make image-steps` runs its steps."""
+"""The container image is built from the tree and the lock files; `make image-steps` runs its steps."""
 
 import importlib.util
 import os
@@ -29,7 +29,7 @@ def _locked(name):
     return set(re.findall(r"^([a-z0-9._-]+(?:\[[^\]]*\])?==\S+)", text, re.MULTILINE))
 
 
-def test_instructions_are_joined_and_comments_left_out():
+def test_instructions_are_joined_without_comments():
     text = '# note\nfrom base AS one\nRUN a \\\n    # between\n    && b\n\nCMD ["x"]\n'
     assert [(one.name, one.text) for one in image_steps.parse(text)] == [
         ("FROM", "base AS one"),
@@ -42,11 +42,11 @@ def test_instructions_are_joined_and_comments_left_out():
     ("path", "ignored"),
     [("models/gates.py", False), ("data/clips.gz", True), ("models/__pycache__/x.pyc", True), ("README.md", False)],
 )
-def test_the_last_matching_pattern_decides(path, ignored):
+def test_last_matching_ignore_pattern_decides(path, ignored):
     assert image_steps.is_ignored(path, ["*", "!models", "!README.md", "**/__pycache__"]) == ignored
 
 
-def test_what_is_copied_is_sent_to_the_build():
+def test_copied_files_are_in_the_build_context():
     for instruction in _instructions():
         if instruction.name != "COPY" or instruction.text.startswith("--from="):
             continue
@@ -56,42 +56,42 @@ def test_what_is_copied_is_sent_to_the_build():
             assert not image_steps.is_ignored(inside, _patterns()), source
 
 
-def test_every_package_of_framecast_is_copied():
+def test_every_package_is_copied():
     copied = {word for one in _instructions() if one.name == "COPY" for word in shlex.split(one.text)[:-1]}
     packages = [link.name for link in (_TREE / "src" / "framecast").iterdir() if link.is_symlink()]
     assert len(packages) == 7
     assert {f"{name}/" for name in ("src", *packages)} <= copied
 
 
-def test_other_data_and_environments_stay_out_of_the_build():
+def test_data_and_environments_are_excluded_from_build():
     for path in (".venv/bin/python", ".git/config", "work/run.json", "requirements/stack-b.lock"):
         assert image_steps.is_ignored(path, _patterns())
 
 
-def test_the_images_hold_the_tested_versions():
+def test_image_locks_hold_the_tested_versions():
     image, gpu = _locked("image.lock"), _locked("image-gpu.lock")
     assert image <= _locked("stack-b.lock")
     assert image < gpu
     assert {name.split("-")[0] for name in gpu - image} == {"nvidia"}
 
 
-def test_tasks_run_as_a_user_without_rights():
+def test_tasks_run_as_unprivileged_user():
     assert [one.text for one in _instructions() if one.name == "USER"] == ["1000:1000"]
 
 
-def test_tasks_compute_as_the_command_line_does(monkeypatch):
+def test_image_and_command_line_use_equal_onednn_setting(monkeypatch):
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
-    quiet.settle()
+    quiet.set_log_levels()
     (variables,) = (shlex.split(one.text) for one in _instructions() if one.name == "ENV")
     assert f"TF_ENABLE_ONEDNN_OPTS={os.environ['TF_ENABLE_ONEDNN_OPTS']}" in variables
 
 
-def test_an_unknown_instruction_is_refused():
+def test_unknown_instruction_is_rejected():
     with pytest.raises(ValueError, match="received VOLUME /data"):
         image_steps.script(image_steps.parse("FROM base\nVOLUME /data\n"), {}, ["true"])
 
 
-def test_steps_run_in_their_stage_with_its_user_folder_and_environment():
+def test_steps_use_user_folder_and_environment_of_stage():
     text = "FROM a AS b\nARG KIND=cpu\nRUN one $KIND\nFROM a\nENV A=1 B=2\nWORKDIR /x\nCOPY --from=b /y /y\nUSER 7:7\n"
     script = image_steps.script(image_steps.parse(text), {"KIND": "gpu"}, ["act", "it"])
     steps = [line for line in script.splitlines() if line.startswith(("begin", "copy", "chroot"))]
