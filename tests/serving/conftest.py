@@ -1,4 +1,4 @@
-"""The toy forecaster as versions to serve, and helpers to wait for what a server does."""
+"""Versions of the toy forecaster to serve, random clips, and waiting for a condition."""
 
 import pathlib
 import shutil
@@ -13,21 +13,21 @@ from tests.serving import toy
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory) -> Callable[[float], pathlib.Path]:
-    """Returns the folder of a SavedModel whose forecasts are scaled by the argument."""
-    made = {}
+    """Exports the toy forecaster with a scale; returns the folder of the SavedModel."""
+    folders = {}
 
     def export(scale: float) -> pathlib.Path:
-        if scale not in made:
-            made[scale] = tmp_path_factory.mktemp("exported") / "model"
-            toy.export(scale, str(made[scale]))
-        return made[scale]
+        if scale not in folders:
+            folders[scale] = tmp_path_factory.mktemp("exported") / "model"
+            toy.export(scale, str(folders[scale]))
+        return folders[scale]
 
     return export
 
 
 @pytest.fixture
 def publish(exported, tmp_path) -> Callable[..., pathlib.Path]:
-    """Puts a toy model at `tmp_path/toy/<version>`, complete at once, and returns that folder."""
+    """Publishes a toy model as `tmp_path/toy/<version>` with one rename; returns the folder."""
 
     def put(version: int, scale: float | None = None) -> pathlib.Path:
         target = tmp_path / "toy" / str(version)
@@ -42,13 +42,13 @@ def publish(exported, tmp_path) -> Callable[..., pathlib.Path]:
 
 @pytest.fixture
 def base_path(publish) -> str:
-    """A folder with version 1."""
+    """Folder of versions with version 1."""
     return str(publish(1).parent)
 
 
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[..., None]:
-    """Returns as soon as a condition holds, and fails the test when it does not in time."""
+    """Waits until a condition holds; fails the test after a timeout."""
 
     def wait(condition: Callable[[], bool], *, what: str, seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds

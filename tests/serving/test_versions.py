@@ -1,4 +1,4 @@
-"""The folder of numbered versions, on a disk and in an object store."""
+"""Numbered versions in a local folder and in an object store."""
 
 import json
 
@@ -31,18 +31,18 @@ def base(request, folder):
     return f"{bucket.uri}/serving"
 
 
-def test_the_newest_is_the_highest_number_that_is_whole(base):
+def test_newest_is_the_highest_complete_version(base):
     assert versions.newest(base) == 10
     assert versions.newest(f"{base}/notes") is None
     assert versions.newest(f"{base}/nowhere") is None
 
 
-def test_a_card_is_read_and_without_one_there_is_nothing(base):
+def test_missing_card_is_empty(base):
     assert versions.read_card(versions.path(base, 10)) == {"version": "10"}
     assert versions.read_card(f"{base}/notes") == {}
 
 
-def test_a_digest_is_of_names_and_bytes_wherever_the_folder_lies(base, folder):
+def test_digest_covers_names_and_bytes(base, folder):
     digest = versions.digest(versions.path(base, 2))
     assert digest == versions.digest(str(folder / "2"))
     assert digest != versions.digest(versions.path(base, 10))

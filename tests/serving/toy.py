@@ -1,6 +1,6 @@
-"""A small forecaster as a SavedModel: `python tests/serving/toy.py FOLDER` writes FOLDER/7, for a server to serve.
+"""Exports a small forecaster: `python tests/serving/toy.py FOLDER` writes the SavedModel FOLDER/7.
 
-The conformance tests ask for it under the name `toy`; its weights are the same wherever it is made.
+The conformance tests request it as model `toy`. Its weights are fixed, so that every export answers the same.
 """
 
 import os
@@ -14,7 +14,7 @@ CHANNELS = 1
 
 
 class ToyForecaster(tf.Module):
-    """Repeats each clip's last frame, blurred and scaled: a forecast with a convolution and a length check in it."""
+    """Repeats each clip's last frame, blurred and scaled: a forecast with a convolution and a check of the lengths."""
 
     def __init__(self, scale: float):
         super().__init__()
@@ -30,7 +30,7 @@ class ToyForecaster(tf.Module):
     def serve(self, frames, length):
         """Returns `forecast` `(batch, HORIZON, height, width, channel)`."""
         check = tf.debugging.assert_less_equal(length, tf.shape(frames)[1], "length: expected at most the frames given")
-        with tf.control_dependencies([check]):  # Else the gather below may be the first to fail.
+        with tf.control_dependencies([check]):  # Otherwise the gather below may fail first.
             length = tf.identity(length)
         last = tf.gather(tf.cast(frames, tf.float32) / 255, length - 1, batch_dims=1)
         blurred = tf.nn.conv2d(last, self.kernel, 1, "SAME") * self.scale
@@ -38,7 +38,7 @@ class ToyForecaster(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
     def serve_examples(self, examples):
-        """Returns what `serve` does for clips of PNG frames."""
+        """Returns the outputs of `serve` for serialized clips of PNG frames."""
         _, sequences, _lengths = tf.io.parse_sequence_example(
             examples, sequence_features={"image/encoded": tf.io.RaggedFeature(tf.string)}
         )
@@ -58,7 +58,7 @@ class ToyForecaster(tf.Module):
 
 
 def export(scale: float, folder: str) -> None:
-    """Writes the SavedModel whose forecasts are scaled by `scale`."""
+    """Exports the forecaster with forecasts scaled by `scale`."""
     toy = ToyForecaster(scale)
     tf.saved_model.save(toy, folder, signatures={"serving_default": toy.serve, "serve_examples": toy.serve_examples})
 

@@ -1,4 +1,4 @@
-"""A stream against the embedded server: equal to whole clips, across refusals, gaps and hot swaps."""
+"""Live forecasts equal the forecasts of whole clips, after refused frames, resets and new versions too."""
 
 import os
 import shutil
@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from framecast.models import motion
 from framecast.models.export.forecast import ForecastModule, ReferenceConstants
-from framecast.models.networks.frame_forecaster import Client as Model
+from framecast.models.export.tracing import trace
+from framecast.models.networks.frame_forecaster import FrameForecaster
 from framecast.models.spec import ContextSpec, ForecastTask
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
-from framecast.serving.client.client import Client
-from framecast.serving.client.stream import LiveForecast
-from framecast.serving.server.model_manager import one_model
+from framecast.serving.client import Client, LiveForecast
+from framecast.serving.server.model_config import one_model
+from framecast.serving.server.options import ServerOptions
 from framecast.serving.server.server import Server
 
 _SHORTEST, _HORIZON, _MISSING = 3, 2, 255
@@ -23,25 +25,45 @@ _CLIP = ClipSpec(frames=FrameRange(min=1, max=24), missing=_MISSING)
 _TASK = ForecastTask(horizon=_HORIZON, context=ContextSpec(min=_SHORTEST))
 
 
-def _export(folder, predict, seed=0):
-    keras.utils.set_random_seed(seed)
-    model = Model(channels=1, filters=(4,), kernel_size=3, patch=4, predict=predict)
+def _model(predict):
+    return FrameForecaster(channels=1, filters=(4,), kernel_size=3, patch=4, predict=predict)
+
+
+def _trace(predict):
+    """Returns a forecaster, its export module and the signatures, which are traced once for all weights."""
+    model = _model(predict)
     constants = ReferenceConstants(np.zeros(1, np.float32), [0.0] * _HORIZON)
     module = ForecastModule(model, lambda _: {}, _CLIP, _TASK, constants)
     frames = tf.TensorSpec([None, None, None, None, 1], tf.uint8, "frames")
     length = tf.TensorSpec([None], tf.int32, "length")
-    signatures = {
-        "serving_default": tf.function(module.serve).get_concrete_function(frames, length),
-        "step": module.step.signature(),
-    }
-    tf.saved_model.save(module, str(folder), signatures=signatures)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(motion, "_MAX_SHIFT", 1)  # Block matching unrolls a graph for each shift, which is slow to trace.
+        return model, module, {"serving_default": trace(module.serve, frames, length), "step": module.step.signature()}
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory):
+    """Exports a forecaster with random weights."""
+    traced, exported = {}, {}
+
+    def save(predict, seed=0):
+        if predict not in traced:
+            traced[predict] = _trace(predict)
+        if (predict, seed) not in exported:
+            model, module, signatures = traced[predict]
+            keras.utils.set_random_seed(seed)
+            model.set_weights(_model(predict).get_weights())
+            exported[predict, seed] = tmp_path_factory.mktemp("exported") / "model"
+            tf.saved_model.save(module, str(exported[predict, seed]), signatures=signatures)
+        return exported[predict, seed]
+
+    return save
 
 
 @pytest.fixture(scope="module", params=["frame", "change", "advected"])
-def address(request, tmp_path_factory):
+def address(request, export, tmp_path_factory):
     base_path = tmp_path_factory.mktemp("served")
-    _export(base_path / "5", request.param)
+    os.symlink(export(request.param), base_path / "5")
     with Server(one_model("toy", str(base_path))) as server:
         yield f"127.0.0.1:{server.port}"
 
@@ -60,11 +82,11 @@ def stream(address):
 
 
 def _whole(address, clips):
-    with Client(address, model="toy", deadline=30) as forecaster:
-        return np.stack(forecaster.forecast(list(clips)))
+    with Client(address, model="toy", deadline=30) as client:
+        return np.stack(client.forecast(list(clips)))
 
 
-def test_frame_by_frame_a_stream_is_forecast_as_a_whole_clip(address, stream, frames):
+def test_single_frames_give_forecasts_of_whole_clips(address, stream, frames):
     for time, frame in enumerate(frames[0]):
         forecast = stream.push(frame)
         if time + 1 < _SHORTEST:
@@ -76,19 +98,19 @@ def test_frame_by_frame_a_stream_is_forecast_as_a_whole_clip(address, stream, fr
     assert stream.version == 5
 
 
-def test_chunks_of_several_streams_are_forecast_as_whole_clips(address, stream, frames):
+def test_chunks_of_several_streams_give_forecasts_of_clips(address, stream, frames):
     assert stream.push(frames[:, :2]) is None
     np.testing.assert_allclose(stream.push(frames[:, 2:6]), _whole(address, frames[:, :6]), atol=1e-5)
     np.testing.assert_allclose(stream.push(frames[:, 6:]), _whole(address, frames), atol=1e-5)
 
 
-def test_after_a_reset_another_stream_begins(address, stream, frames):
+def test_reset_starts_another_stream(address, stream, frames):
     stream.push(frames[:, :5])
     stream.reset()
     np.testing.assert_allclose(stream.push(frames[1, 2:, :8]), _whole(address, frames[1:, 2:, :8])[0], atol=1e-5)
 
 
-def test_a_refused_frame_is_no_part_of_the_stream(address, stream, frames):
+def test_refused_frame_is_not_part_of_the_stream(address, stream, frames):
     stream.push(frames[0, :4])
     with pytest.raises(grpc.RpcError) as caught:
         stream.push(frames[0, 4].astype(np.float32))
@@ -96,33 +118,27 @@ def test_a_refused_frame_is_no_part_of_the_stream(address, stream, frames):
     np.testing.assert_allclose(stream.push(frames[0, 4]), _whole(address, frames[:1, :5])[0], atol=1e-5)
 
 
-def test_other_frames_than_before_are_refused_by_name(stream, frames):
+def test_frames_of_another_shape_are_refused(stream, frames):
     stream.push(frames[:, 0:1])
-    with pytest.raises(ValueError, match=r"expected those of 2 streams of \(11, 9, 1\), as before, received 1 of"):
+    with pytest.raises(ValueError, match=r"expected 2 streams of frames \(11, 9, 1\), as before, received 1 of"):
         stream.push(frames[0, 1])
-    with pytest.raises(ValueError, match=r"received 2 of \(8, 9, 1\); reset\(\) begins another stream"):
+    with pytest.raises(ValueError, match=r"received 2 of \(8, 9, 1\); call reset\(\) to start another"):
         stream.push(frames[:, 1:2, :8])
     with pytest.raises(ValueError, match=r"expected \(height, width, channel\), .* received shape \(11, 9\)"):
         stream.push(frames[0, 1, ..., 0])
 
 
-@pytest.fixture(scope="module")
-def versions(tmp_path_factory):
-    """Two models that forecast differently."""
-    folder = tmp_path_factory.mktemp("versions")
-    return _export(folder / "one", "frame", seed=1), _export(folder / "two", "frame", seed=2)
-
-
-def test_a_stream_goes_on_across_a_hot_swap_from_the_frames_that_were_kept(versions, tmp_path, frames, wait_until):
+def test_new_version_continues_from_the_kept_frames(export, tmp_path, frames, wait_until):
     served = tmp_path / "served"
     served.mkdir()
-    shutil.copytree(versions[0], served / "1")
-    with Server(one_model("toy", str(served))) as server:
+    shutil.copytree(export("frame", seed=0), served / "1")
+    options = ServerOptions(file_system_poll_wait_seconds=0.05)
+    with Server(one_model("toy", str(served)), options=options) as server:
         address = f"127.0.0.1:{server.port}"
         with LiveForecast(address, model="toy", deadline=30, kept=4) as stream:
             for frame in frames[0, :5]:
                 before = stream.push(frame)
-            shutil.copytree(versions[1], tmp_path / "copy")
+            shutil.copytree(export("frame", seed=1), tmp_path / "copy")
             os.rename(tmp_path / "copy", served / "2")
             wait_until(lambda: server.versions == (2,), what="version 2 serves")
             after = stream.push(frames[0, 5])
@@ -133,12 +149,13 @@ def test_a_stream_goes_on_across_a_hot_swap_from_the_frames_that_were_kept(versi
             np.testing.assert_allclose(stream.push(frames[0, 6]), _whole(address, frames[:1, 1:7])[0], atol=1e-5)
 
 
-def test_what_is_not_served_is_named(frames, base_path):
+def test_missing_signature_or_model_is_refused(frames, base_path):
     with Server(one_model("toy", base_path)) as server:
         with (
             LiveForecast(f"127.0.0.1:{server.port}", model="toy", deadline=30) as stream,
             pytest.raises(
-                ValueError, match=r"model toy version 1: expected the signature step, .* received serve_exam"
+                ValueError,
+                match=r"model toy version 1: expected the signature step for a live forecast, received serve_exam",
             ),
         ):
             stream.push(frames[0, 0])
@@ -150,6 +167,6 @@ def test_what_is_not_served_is_named(frames, base_path):
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_a_stream_of_which_nothing_is_kept_is_refused():
+def test_kept_below_1_is_refused():
     with pytest.raises(ValueError, match="kept: expected at least 1 frame, received 0"):
         LiveForecast("127.0.0.1:1", model="toy", kept=0)

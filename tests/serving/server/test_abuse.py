@@ -1,4 +1,4 @@
-"""What strangers, broken clients and slow ones send: the server stays up, answers the others, and keeps nothing."""
+"""Malformed, broken and slow clients: the server stays up, answers other clients and leaks nothing."""
 
 import contextlib
 import json
@@ -23,20 +23,20 @@ _REFUSALS = {
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.INTERNAL,  # gRPC's own, for bytes that are no message.
+    grpc.StatusCode.INTERNAL,  # From gRPC, for bytes that are no message.
 }
-_CONNECTIONS, _AT_ONCE = 10_000, 500
+_CONNECTIONS, _CONCURRENT = 10_000, 500
 _THREADS = 16
 
 
 @pytest.fixture(scope="module")
 def server(exported, tmp_path_factory):
-    """`framecast serve` of the toy model in a process of its own: its port, and the process."""
+    """Port and process of `framecast serve` with the toy model."""
     base_path = tmp_path_factory.mktemp("toy")
     os.symlink(exported(7.0), base_path / "7")
     command = [sys.executable, "-W", "ignore", "-m", "framecast.pipeline.cli.main", "serve", str(base_path)]
     command += ["--model_name=toy", "--port=0", "--json", "--enable_batching", f"--grpc_max_threads={_THREADS}"]
-    # Whoever does not answer for three seconds is cut off; half a minute would be a long test.
+    # Clients that do not answer for 3 s are disconnected, in place of the default 30 s.
     command += ["--grpc_channel_arguments=grpc.keepalive_time_ms=2000,grpc.http2.ping_timeout_ms=1000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -54,14 +54,14 @@ def request_(random_clip):
 
 @pytest.fixture(autouse=True)
 def stays_up_and_keeps_nothing(server, request_, wait_until):
-    """After whatever a test does, others are answered, and connections, threads and memory are as before."""
+    """After each test, other clients are answered, and connections, threads and memory are as before."""
     port, process = server
     _answered(port, request_)
     connections, threads, memory = process.num_fds(), process.num_threads(), process.memory_info().rss
     yield
     _answered(port, request_)
     wait_until(lambda: process.num_fds() <= connections + 5, what="the connections are closed")
-    # Threads that answer may have started meanwhile, and gRPC's own.
+    # The server and gRPC may have started threads for answers.
     assert process.num_threads() <= threads + 2 * _THREADS
     assert process.memory_info().rss < memory + 300 * 2**20
 
@@ -75,10 +75,10 @@ def _answered(port, request) -> None:
 def test_random_bytes_on_the_port(server):
     draw = random.Random(0)
     for size in (0, 1, 10, 100, 10_000, 1_000_000):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server[0]), timeout=60) as stranger:
-            stranger.sendall(draw.randbytes(size))
-            stranger.shutdown(socket.SHUT_WR)
-            while stranger.recv(2**16):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server[0]), timeout=60) as client:
+            client.sendall(draw.randbytes(size))
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(2**16):
                 pass
 
 
@@ -94,7 +94,7 @@ def test_random_bytes_for_every_method(server):
 
 
 def test_a_thousand_mutated_requests(server, request_):
-    """A lost, doubled or overwritten run of bytes in a legal request: an answer or a refusal, never silence."""
+    """Bytes of a legal request are removed, repeated or overwritten; each request gets an answer or an error."""
     draw = random.Random(2)
     legal = request_.SerializeToString()
     codes = set()
@@ -102,7 +102,7 @@ def test_a_thousand_mutated_requests(server, request_):
         call = channel.unary_unary(f"/{rpc.PREDICT.service}/{rpc.PREDICT.name}")
         for _ in range(1000):
             place = draw.randrange(len(legal))
-            # Where the fields stand, not the pixels, most of the time.
+            # Mostly in the fields, which are at both ends, not in the pixels between.
             place = place if draw.random() < 0.2 else draw.choice([place % 80, len(legal) - 1 - place % 80])
             length = draw.randrange(1, 8)
             new = draw.choice([b"", draw.randbytes(length), legal[place : place + length] * 2, b"\xff" * length])
@@ -125,49 +125,49 @@ def test_message_of_500_mb(server):
 
 
 def test_ten_thousand_connections(server, request_):
-    for _ in range(_CONNECTIONS // _AT_ONCE):
+    for _ in range(_CONNECTIONS // _CONCURRENT):
         with contextlib.ExitStack() as stack:
-            for _ in range(_AT_ONCE):
+            for _ in range(_CONCURRENT):
                 stack.enter_context(socket.create_connection(("127.0.0.1", server[0]), timeout=60))
             _answered(server[0], request_)
 
 
-def test_readers_that_never_take_their_answer(server, request_, random_clip):
-    """Answers ten times as large as their requests, and no room to send them."""
+def test_clients_that_never_read_their_answer(server, request_, random_clip):
+    """Responses are ten times as large as requests, and the clients never read them."""
     frame = random_clip(0, 1, 200, 200)[None]
     message = predict_request({"frames": frame, "length": np.int32([1])}, model="toy").SerializeToString()
     with contextlib.ExitStack() as stack:
         for _ in range(20):
-            stack.enter_context(_reader_without_room(server[0], message, len(message)))
+            stack.enter_context(_client_without_window(server[0], message, len(message)))
         for _ in range(20):
             _answered(server[0], request_)
 
 
-def test_more_senders_that_stop_in_the_middle_than_there_are_threads(server, request_):
+def test_more_stalled_senders_than_threads(server, request_):
     message = request_.SerializeToString()
     with contextlib.ExitStack() as stack:
         for _ in range(_THREADS + 8):
-            stack.enter_context(_reader_without_room(server[0], message, len(message) // 2))
+            stack.enter_context(_client_without_window(server[0], message, len(message) // 2))
         for _ in range(20):
             _answered(server[0], request_)
 
 
-def test_client_that_dies_while_it_asks(server):
+def test_client_killed_during_its_calls(server):
     script = (
         "import grpc, sys, threading\n"
         "call = grpc.insecure_channel(sys.argv[1]).unary_unary('/tensorflow.serving.PredictionService/Predict')\n"
         "calls = [call.future(bytes(2**20)) for _ in range(50)]\n"
-        "print('asking', flush=True)\n"
+        "print('calling', flush=True)\n"
         "threading.Event().wait()\n"
     )
     command = [sys.executable, "-c", script, f"127.0.0.1:{server[0]}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
-        assert client.stdout.readline() == "asking\n"
+        assert client.stdout.readline() == "calling\n"
         client.send_signal(signal.SIGKILL)
 
 
-def _reader_without_room(port: int, message: bytes, sent: int) -> socket.socket:
-    """Sends as much of a request, in HTTP/2 written by hand (RFC 9113, RFC 7541); no byte of an answer may be sent."""
+def _client_without_window(port: int, message: bytes, sent: int) -> socket.socket:
+    """Sends the first `sent` bytes of a request over raw HTTP/2 (RFC 9113, RFC 7541), with a receive window of 0."""
 
     def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
         return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
@@ -184,12 +184,12 @@ def _reader_without_room(port: int, message: bytes, sent: int) -> socket.socket:
         "te": "trailers",
     }
     body = (b"\x00" + struct.pack(">I", len(message)) + message)[: 5 + sent]
-    assert len(body) < 65_535, "expected what fits into the window that a server gives at first"
+    assert len(body) < 65_535, "expected a request that fits into the server's initial window"
     initial_window_size = struct.pack(">HI", 4, 0)
-    reader = socket.create_connection(("127.0.0.1", port), timeout=60)
-    reader.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, initial_window_size))
-    reader.sendall(frame(1, 4, 1, b"".join(header(*field) for field in headers.items())))
+    client = socket.create_connection(("127.0.0.1", port), timeout=60)
+    client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, initial_window_size))
+    client.sendall(frame(1, 4, 1, b"".join(header(*field) for field in headers.items())))
     for start in range(0, len(body), 16_000):
         whole = sent == len(message) and start + 16_000 >= len(body)
-        reader.sendall(frame(0, int(whole), 1, body[start : start + 16_000]))
-    return reader
+        client.sendall(frame(0, int(whole), 1, body[start : start + 16_000]))
+    return client

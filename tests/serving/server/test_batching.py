@@ -1,4 +1,4 @@
-"""Batches of requests: the parameters file, and what TensorFlow's batch operation makes of calls at the same time."""
+"""Batching: the parameters file, and concurrent calls that share a run of the model."""
 
 import concurrent.futures
 
@@ -8,14 +8,16 @@ import pytest
 import tensorflow as tf
 
 from framecast.models.export.warmup import predict_request
+from framecast.serving.server import signature_runner
 from framecast.serving.server.batching import BatchingParameters, read_batching
-from framecast.serving.server.servable import LoadedVersion, ServingError
+from framecast.serving.server.errors import ServingError
+from framecast.serving.server.servable import Servable
 
-LATE = 3_000_000  # Microseconds that a batch waits for what the tests send at once: longer than a busy machine dawdles.
+LATE = 3_000_000  # Microseconds that a batch waits for calls: enough for calls sent together on a busy machine.
 
 
 class Doubler(tf.Module):
-    """Doubles numbers, refuses negative ones, and says how many stood in the run."""
+    """Doubles numbers, refuses negative ones, and returns the batch size of the run."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, "x")])
     def serve(self, x):
@@ -33,7 +35,7 @@ def model(tmp_path_factory):
 
 
 def ask(loaded, *arrays):
-    """Sends all arrays at once; returns what came of each, outputs by name or the error."""
+    """Sends all arrays concurrently; returns the outputs by name, or the error, of each."""
 
     def predict(x):
         try:
@@ -46,53 +48,54 @@ def ask(loaded, *arrays):
         return list(pool.map(predict, arrays))
 
 
-def test_calls_at_once_share_a_run_and_each_gets_its_own_answer(model):
-    loaded = LoadedVersion(1, model, BatchingParameters(4, LATE, num_batch_threads=1))
+def test_concurrent_calls_share_a_run(model):
+    loaded = Servable(1, model, BatchingParameters(4, LATE, num_batch_threads=1))
     arrays = [np.full((1, 2), number) for number in range(4)]
     for array, answer in zip(arrays, ask(loaded, *arrays), strict=True):
         np.testing.assert_array_equal(answer["doubled"], 2 * array)
         assert answer["run"].tolist() == [4]
 
 
-def test_batch_is_filled_up_to_an_allowed_size_which_nobody_sees(model):
-    loaded = LoadedVersion(1, model, BatchingParameters(8, LATE, num_batch_threads=1, allowed_batch_sizes=(1, 8)))
+def test_batch_is_padded_to_an_allowed_size(model):
+    loaded = Servable(1, model, BatchingParameters(8, LATE, num_batch_threads=1, allowed_batch_sizes=(1, 8)))
     answers = ask(loaded, [[1], [2]], [[3]])
     assert [answer["run"].tolist() for answer in answers] == [[8, 8], [8]]
     assert [answer["doubled"].tolist() for answer in answers] == [[[2], [4]], [[6]]]
 
 
-def test_calls_of_other_shapes_do_not_share_a_run(model):
-    loaded = LoadedVersion(1, model, BatchingParameters(4, LATE, num_batch_threads=1))
+def test_calls_of_other_shapes_run_separately(model):
+    loaded = Servable(1, model, BatchingParameters(4, LATE, num_batch_threads=1))
     answers = ask(loaded, [[1, 2]], [[1, 2, 3]], [[4, 5]])
     assert [answer["run"].tolist() for answer in answers] == [[2], [1], [2]]
 
 
-def test_call_that_the_graph_refuses_fails_alone(model):
-    loaded = LoadedVersion(1, model, BatchingParameters(3, LATE, num_batch_threads=1))
+def test_call_refused_by_the_graph_fails_alone(model):
+    loaded = Servable(1, model, BatchingParameters(3, LATE, num_batch_threads=1))
     first, refused, last = ask(loaded, [[1]], [[-1]], [[2]])
     assert (first["doubled"].tolist(), last["doubled"].tolist()) == ([[2]], [[4]])
     assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
     assert "expected no negative numbers" in str(refused)
 
 
-def test_request_above_the_largest_batch_is_refused_as_tensorflow_serving_does(model):
-    loaded = LoadedVersion(1, model, BatchingParameters(4, LATE))
+def test_request_above_max_batch_size_is_refused(model):
+    loaded = Servable(1, model, BatchingParameters(4, LATE))
     (refused,) = ask(loaded, np.zeros((5, 1)))
     assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
     assert str(refused) == "Task size 5 is larger than maximum input batch size 4"
 
 
-def test_empty_request_and_any_number_of_shapes_are_answered(model):
-    loaded = LoadedVersion(1, model, BatchingParameters(4, 0))
-    for size in range(80):
+def test_empty_request_and_many_shapes_are_answered(model, monkeypatch):
+    monkeypatch.setattr(signature_runner, "_MOST_SHAPES", 4)
+    loaded = Servable(1, model, BatchingParameters(4, 0))
+    for size in range(7):
         (answer,) = ask(loaded, np.ones((1, size)))
         assert answer["doubled"].tolist() == [[2.0] * size]
     (answer,) = ask(loaded, np.ones((0, 3)))
     assert answer["doubled"].shape == (0, 3)
 
 
-def test_parameters_file_of_tensorflow_serving_is_read(tmp_path):
-    """The example of TensorFlow Serving's batching guide."""
+def test_example_of_the_batching_guide_is_read(tmp_path):
+    """The first text is the example in TensorFlow Serving's batching guide."""
     path = tmp_path / "batching.config"
     path.write_text(
         "max_batch_size { value: 128 }\nbatch_timeout_micros { value: 0 }\n"
@@ -111,7 +114,7 @@ def test_parameters_file_of_tensorflow_serving_is_read(tmp_path):
         ("num_batch_threads { value: 0 }", "num_batch_threads: expected at least 1, received 0"),
     ],
 )
-def test_parameters_that_do_not_fit_are_named_with_their_file(tmp_path, text, message):
+def test_bad_parameter_is_refused_with_its_file(tmp_path, text, message):
     path = tmp_path / "batching.config"
     path.write_text(text)
     with pytest.raises(ValueError, match=f"{path}: .*{message}"):

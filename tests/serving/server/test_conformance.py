@@ -1,10 +1,10 @@
-"""What TensorFlow Serving is documented to answer, asked of the embedded server or, unchanged, of a real one.
+"""Compares the embedded server, or a real TensorFlow Serving, with the documented answers of TensorFlow Serving.
 
     python tests/serving/toy.py /tmp/toy
     tensorflow_model_server --port=8500 --model_name=toy --model_base_path=/tmp/toy --enable_grpc_healthcheck_service
     TF_SERVING_ADDRESS=localhost:8500 TF_SERVING_BASE_PATH=/tmp/toy pytest tests/serving/server/test_conformance.py
 
-`TF_SERVING_BASE_PATH` is where that server sees the versions: in a container, its mount.
+`TF_SERVING_BASE_PATH` is the folder of versions as the server sees it, which in a container is the mount.
 """
 
 import os
@@ -25,7 +25,7 @@ from tensorflow_serving.apis import (
 
 from framecast.models.export import warmup
 from framecast.serving import rpc
-from framecast.serving.server.model_manager import one_model
+from framecast.serving.server.model_config import one_model
 from framecast.serving.server.server import Server
 from tests.serving.toy import HORIZON
 
@@ -34,7 +34,7 @@ AVAILABLE = 30
 
 @pytest.fixture(scope="module")
 def served(exported, tmp_path_factory):
-    """Address of a server of model `toy`, version 7, and the folder in which it finds the versions."""
+    """Address of a server of model `toy`, version 7, and its folder of versions."""
     if "TF_SERVING_ADDRESS" in os.environ:
         yield os.environ["TF_SERVING_ADDRESS"], os.environ["TF_SERVING_BASE_PATH"]
         return
@@ -72,7 +72,7 @@ def status_of(channel, **spec):
     return [(each.version, each.state, each.status.error_code) for each in response.model_version_status]
 
 
-def test_published_client_pattern_gets_the_answer_of_the_in_process_signature(exported, channel, random_clip):
+def test_published_client_pattern_equals_the_signature(exported, channel, random_clip):
     frames = np.stack([random_clip(1), random_clip(2)])
     length = np.array([3, 2], np.int32)
     request = predict_pb2.PredictRequest()
@@ -92,7 +92,7 @@ def test_published_client_pattern_gets_the_answer_of_the_in_process_signature(ex
     assert response.model_spec.version.value == 7
 
 
-def test_unset_signature_name_means_serving_default_and_an_output_filter_limits_the_answer(channel, request_):
+def test_signature_name_defaults_and_output_filter_applies(channel, request_):
     request_.model_spec.ClearField("signature_name")
     request_.output_filter.append("last")
     response = rpc.PREDICT.stub(channel)(request_, timeout=30)
@@ -100,7 +100,7 @@ def test_unset_signature_name_means_serving_default_and_an_output_filter_limits_
     assert list(response.outputs) == ["last"]
 
 
-def test_version_asked_for_by_its_number_answers(channel, request_):
+def test_requested_version_answers(channel, request_):
     request_.model_spec.version.value = 7
     assert rpc.PREDICT.stub(channel)(request_, timeout=30).model_spec.version.value == 7
 
@@ -194,20 +194,20 @@ SERVABLE_ROWS = [
         (cut_content, INVALID, "tensor parsing error: frames"),
     ],
 )
-def test_predict_refuses_with_the_code_and_message_of_tensorflow_serving(channel, request_, change, code, message):
+def test_predict_errors_have_the_documented_text(channel, request_, change, code, message):
     change(request_)
     assert refusal(rpc.PREDICT, channel, request_) == (code, message)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 8, 6, 2), (3, 8, 6, 1)])
-def test_shape_that_the_signature_does_not_declare_is_an_invalid_argument(channel, request_, shape):
+def test_wrong_shape_is_an_invalid_argument(channel, request_, shape):
     set_input("frames", np.zeros(shape, np.uint8))(request_)
     code, message = refusal(rpc.PREDICT, channel, request_)
     assert code is INVALID
     assert "frames" in message or "shape" in message
 
 
-def test_length_that_the_graph_refuses_is_an_invalid_argument_with_the_graphs_message(channel, request_):
+def test_graph_error_is_an_invalid_argument(channel, request_):
     set_input("length", np.array([4], np.int32))(request_)
     code, message = refusal(rpc.PREDICT, channel, request_)
     assert code is INVALID
@@ -216,7 +216,7 @@ def test_length_that_the_graph_refuses_is_an_invalid_argument_with_the_graphs_me
     assert "[3]" in message
 
 
-def test_corrupt_image_bytes_are_an_invalid_argument(channel):
+def test_corrupt_image_is_an_invalid_argument(channel):
     example = tf.train.SequenceExample()
     example.feature_lists.feature_list["image/encoded"].feature.add().bytes_list.value.append(b"\x89PNG broken")
     request = warmup.predict_request(
@@ -229,7 +229,7 @@ def test_corrupt_image_bytes_are_an_invalid_argument(channel):
 
 
 @pytest.mark.parametrize(("change", "code", "message"), SERVABLE_ROWS)
-def test_metadata_refuses_with_the_code_and_message_of_tensorflow_serving(channel, change, code, message):
+def test_metadata_errors_have_the_documented_text(channel, change, code, message):
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = "toy"
     change(request)
@@ -243,13 +243,13 @@ def test_metadata_refuses_with_the_code_and_message_of_tensorflow_serving(channe
         (["signature_def", "weights"], "Metadata field weights is not supported"),
     ],
 )
-def test_metadata_answers_only_for_signature_def(channel, fields, message):
+def test_metadata_has_only_signature_def(channel, fields, message):
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
     request.model_spec.name = "toy"
     assert refusal(rpc.METADATA, channel, request) == (INVALID, message)
 
 
-def test_metadata_is_the_signature_map_of_the_saved_model(exported, channel):
+def test_metadata_equals_the_saved_signatures(exported, channel):
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = "toy"
     response = rpc.METADATA.stub(channel)(request, timeout=30)
@@ -274,14 +274,14 @@ def test_status_shows_the_available_version(channel):
         (set_spec(version=8), NOT_FOUND, "Could not find version 8 of model toy"),
     ],
 )
-def test_status_refuses_with_the_code_and_message_of_tensorflow_serving(channel, change, code, message):
+def test_status_errors_have_the_documented_text(channel, change, code, message):
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "toy"
     change(request)
     assert refusal(rpc.STATUS, channel, request) == (code, message)
 
 
-def test_messages_above_grpcs_default_of_4_mib_go_both_ways(channel):
+def test_messages_above_4_mib_work_both_ways(channel):
     frames = np.random.default_rng(0).integers(0, 256, (1, 2, 2048, 2048, 1), np.uint8)
     request = warmup.predict_request({"frames": frames, "length": np.array([2], np.int32)}, model="toy")
     response = rpc.PREDICT.stub(channel)(request, timeout=60)
@@ -320,12 +320,12 @@ def custom_config():
         ),
     ],
 )
-def test_reload_refuses_with_the_code_and_message_of_tensorflow_serving(channel, request_, message):
+def test_reload_errors_have_the_documented_text(channel, request_, message):
     assert refusal(rpc.RELOAD, channel, request_) == (INVALID, message)
     assert status_of(channel) == [(7, AVAILABLE, 0)]
 
 
-def test_label_given_by_a_reload_answers_and_a_refused_one_changes_nothing(served, channel, request_):
+def test_reload_sets_labels_or_changes_nothing(served, channel, request_):
     relabelled = reload_request(("toy", served[1]))
     labels = relabelled.config.model_config_list.config[0].version_labels
     labels["stable"] = 7
@@ -346,8 +346,8 @@ def test_label_given_by_a_reload_answers_and_a_refused_one_changes_nothing(serve
     assert refusal(rpc.PREDICT, channel, request_) == unlabelled
 
 
-def test_health_service_says_that_it_serves(channel):
-    """A real server needs --enable_grpc_healthcheck_service for it."""
+def test_health_check_reports_serving(channel):
+    """TensorFlow Serving needs --enable_grpc_healthcheck_service for health checks."""
     for service in ("", "ModelService", "PredictionService"):
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=30)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING

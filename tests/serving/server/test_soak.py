@@ -1,4 +1,4 @@
-"""The soak of the embedded server, shortly; `make soak` takes five minutes."""
+"""The soak test of the embedded server for 20 seconds; `make soak` takes five minutes."""
 
 import pathlib
 import subprocess
@@ -10,7 +10,7 @@ _SOAK = pathlib.Path(__file__).parent.parent.parent / "benchmarks/soak.py"
 
 
 @pytest.mark.slow
-def test_no_request_fails_and_every_answer_is_its_versions_while_versions_come_and_go():
+def test_version_changes_fail_no_request():
     command = [sys.executable, "-W", "ignore", str(_SOAK), "--seconds=20", "--swaps=4"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
