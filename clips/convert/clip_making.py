@@ -1,4 +1,4 @@
-"""One recording to clips: the same on every machine, and lazily, so that clips already written cost no encoding."""
+"""Makes clips from a recording, deterministically and lazily, so that clips already written are not encoded again."""
 
 import collections
 import dataclasses
@@ -15,13 +15,13 @@ from framecast.clips.convert.windowing import Segment, cut, frame_rate
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut:
-    """A clip to be.
+class PendingClip:
+    """A clip that is not encoded yet.
 
     Args:
         frames: Number of frames.
-        media_id: The recording, or piece of one, that it shares a split with.
-        contract: What the configuration's `clip` section must say of it, but for `frames`.
+        media_id: The recording, or piece of one; its clips share a split.
+        contract: Matching `clip` section of a configuration, without `frames`.
         encode: Returns the serialized clip.
     """
 
@@ -31,44 +31,46 @@ class Cut:
     encode: Callable[[], bytes]
 
 
-def clips_of(recording: Recording, spec: ConvertSpec, label: Label, tally: collections.Counter[str]) -> Iterator[Cut]:
+def make_clips(
+    recording: Recording, spec: ConvertSpec, label: Label, tally: collections.Counter[str]
+) -> Iterator[PendingClip]:
     """Yields the clips of a recording.
 
     Args:
-        recording: The recording; its frames are used up.
-        spec: How it is cut and scaled.
-        label: Of the recording.
-        tally: Counts what `cut` and `PixelScale` count, and `clips of little content`.
+        recording: The recording; its frames are consumed.
+        spec: How frames are scaled and cut.
+        label: Label of the recording.
+        tally: Receives the counts of `cut` and `PixelScale`, and `clips of little content`.
 
     Raises:
-        BadSource: Where its frames cannot be read on, or do not fit what is asked.
+        BadSource: If frames cannot be read, or do not match `spec`.
     """
     frames, rate, clip_rate = frame_rate(recording.frames, recording.rate, spec.read.fps, recording.name)
-    runs = cut(frames, rate=rate, clip_rate=clip_rate, resolution=recording.resolution, spec=spec.cut, tally=tally)
-    painter: _Painter | None = None
+    segments = cut(frames, rate=rate, clip_rate=clip_rate, resolution=recording.resolution, spec=spec.cut, tally=tally)
+    converter: _PixelConverter | None = None
     ready: dict[int, np.ndarray] = {}
-    for run in runs:
-        if painter is None:
-            painter = _Painter(recording, spec, run.frames[0].values.dtype, tally)
-        # Overlapping runs share frames: each is made into pixels once.
+    for segment in segments:
+        if converter is None:
+            converter = _PixelConverter(recording, spec, segment.frames[0].values.dtype, tally)
+        # Overlapping segments share frames; each frame is converted once.
         ready = {
-            run.index + number: ready[run.index + number]
-            if run.index + number in ready
-            else painter(frame.values, frame.place)
-            for number, frame in enumerate(run.frames)
+            segment.index + number: ready[segment.index + number]
+            if segment.index + number in ready
+            else converter(frame.values, frame.place)
+            for number, frame in enumerate(segment.frames)
         }
-        pixels = _stacked(list(ready.values()), run)
-        yield from _tiles(recording, run, pixels, clip_rate, painter.scale, spec.cut, label, tally)
+        pixels = _stacked(list(ready.values()), segment)
+        yield from _tiles(recording, segment, pixels, clip_rate, converter.scale, spec.cut, label, tally)
 
 
-class _Painter:
-    """Makes pixels of a frame: crop, gray, scale, size."""
+class _PixelConverter:
+    """Converts a frame to pixels: crop, gray, scale, resize."""
 
     def __init__(self, recording: Recording, spec: ConvertSpec, stored: np.dtype, tally: collections.Counter[str]):
         self._value = spec.value
         self._cut = spec.cut
         try:
-            self.scale = PixelScale(spec.value, recording.meaning, stored, tally)
+            self.scale = PixelScale(spec.value, recording.encoding, stored, tally)
         except ValueError as error:
             raise BadSource(recording.name, str(error)) from error
 
@@ -76,7 +78,7 @@ class _Painter:
         if self._cut.crop is not None:
             top, left, height, width = self._cut.crop
             if top + height > values.shape[0] or left + width > values.shape[1]:
-                expected = f"expected at least {top + height}x{left + width} pixels to crop from"
+                expected = f"expected at least {top + height}x{left + width} pixels (--crop)"
                 raise BadSource(place, f"{expected}, received {values.shape[0]}x{values.shape[1]}")
             values = values[top : top + height, left : left + width]
         if self._value.gray:
@@ -85,37 +87,35 @@ class _Painter:
         return pixels if self._cut.size is None else resize(pixels, self._cut.size, self.scale.missing)
 
 
-def _stacked(frames: list[np.ndarray], run: Segment) -> np.ndarray:
+def _stacked(frames: list[np.ndarray], segment: Segment) -> np.ndarray:
     """Returns `(time, height, width, channel)`."""
-    for pixels, frame in zip(frames, run.frames, strict=True):
+    for pixels, frame in zip(frames, segment.frames, strict=True):
         if pixels.shape != frames[0].shape:
-            expected = (
-                f"expected frames of one size (height, width, channel), {frames[0].shape} in {run.frames[0].place}"
-            )
+            expected = f"expected (height, width, channel) {frames[0].shape} as in {segment.frames[0].place}"
             raise BadSource(frame.place, f"{expected}, received {pixels.shape}")
     return np.stack(frames)
 
 
 def _tiles(
     recording: Recording,
-    run: Segment,
+    segment: Segment,
     pixels: np.ndarray,
     rate: float,
     scale: PixelScale,
     spec: CutSpec,
     label: Label,
     tally: collections.Counter[str],
-) -> Iterator[Cut]:
+) -> Iterator[PendingClip]:
     height, width = pixels.shape[1:3]
     side = spec.tile
     if side is not None and side > min(height, width):
         raise BadSource(
-            run.frames[0].place, f"expected frames of at least {side}x{side} (--tile), received {height}x{width}"
+            segment.frames[0].place, f"expected frames of at least {side}x{side} (--tile), received {height}x{width}"
         )
     step = spec.tile_stride or side or 1
     media = recording.media_id or recording.name
     if spec.recording_seconds is not None:
-        media = f"{media}/{run.piece:05d}"
+        media = f"{media}/{segment.piece:05d}"
     contract = {
         "channels": pixels.shape[-1],
         "dtype": pixels.dtype.name,
@@ -132,8 +132,10 @@ def _tiles(
             if spec.min_content and _content(part, scale.missing) < spec.min_content:
                 tally["clips of little content"] += 1
                 continue
-            name = f"{recording.name}/{run.index:07d}" + (f"@{top},{left}" if side else "")
-            yield Cut(len(part), media, contract, _encoder(part, name, media, rate, run.times, scale, label))
+            name = f"{recording.name}/{segment.index:07d}" + (f"@{top},{left}" if side else "")
+            yield PendingClip(
+                len(part), media, contract, _encoder(part, name, media, rate, segment.times, scale, label)
+            )
 
 
 def _plain(missing: float | None) -> float | int | None:
@@ -162,7 +164,7 @@ def _encoder(
 
 
 def _content(pixels: np.ndarray, missing: float | None) -> float:
-    """Returns the share of pixels that are known and not 0."""
+    """Returns the share of known nonzero pixels."""
     content = pixels != 0
     if missing is not None:
         content &= pixels != pixels.dtype.type(missing)

@@ -1,10 +1,9 @@
-"""Raw media to clip files: `framecast data convert`, a Beam pipeline.
+"""Converts raw media to clip files with Beam.
 
     manifest = convert(["videos"], "clips", ConvertSpec())
 
-Each worker takes sources and writes files of its own, so that nothing but names passes between workers. A file has its
-final name when it is whole, and what is finished is written down beside it: a conversion that was stopped goes on
-there. `manifest.json` appears last.
+Each worker reads sources and writes separate files, so that only names pass between workers. Files are renamed when
+complete and recorded in a state folder, so that a stopped conversion resumes. `manifest.json` is written last.
 """
 
 import collections
@@ -21,33 +20,34 @@ from typing import Any
 
 import apache_beam as beam
 
-from framecast.clips.beam_runner import BEAM_RUNNER
-from framecast.clips.convert.clip_making import Cut, clips_of
-from framecast.clips.convert.sources.discovery import Found, find_sources
+from framecast.clips.beam import BEAM_RUNNER
+from framecast.clips.convert.clip_making import PendingClip, make_clips
+from framecast.clips.convert.sources.discovery import FoundSources, find_sources
 from framecast.clips.convert.sources.labels import Label, Labels
 from framecast.clips.convert.sources.source import BadSource, Recording, Source, size_of
 from framecast.clips.convert.spec import ConvertSpec
+from framecast.clips.files import replacing, write_whole
 from framecast.clips.records import MANIFEST, write_records
 
-_STATE = ".convert"  # Folder of what is unfinished.
+_STATE = ".convert"  # Folder of unfinished files and progress.
 _PLAN = "plan.json"
-_UNIT_BYTES = 128 << 20  # Of sources that a worker takes at once: many small ones share a file of clips.
+_UNIT_BYTES = 128 << 20  # Size of the sources in one unit of work; small sources share a clip file.
 _SHOWN = 10
 _REPORT_SECONDS = 1.0
 
 
 class BadSourcesError(ValueError):
-    """Sources that cannot be converted; the message names each."""
+    """One or more sources cannot be converted; the message lists them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ConversionProgress:
-    """How far a conversion has come.
+    """Progress of a conversion.
 
     Args:
-        clips: Written, in this run and before.
-        sources: Read to their end.
-        all_sources: There are.
+        clips: Clips written, including earlier runs.
+        sources: Sources read completely.
+        all_sources: Total number of sources.
     """
 
     clips: int
@@ -57,7 +57,7 @@ class ConversionProgress:
 
 @dataclasses.dataclass(frozen=True)
 class _Unit:
-    """Sources that one worker converts one after the other."""
+    """Sources that one worker converts in order."""
 
     number: int
     sources: tuple[Source, ...]
@@ -71,25 +71,24 @@ def convert(
     skip_bad: bool = False,
     beam_flags: Sequence[str] = (f"--runner={BEAM_RUNNER}",),
 ) -> dict[str, Any]:
-    """Converts sources into clip files in `directory`.
+    """Converts sources to clip files in `directory`.
 
     Args:
-        paths: Files, folders (with all below) and glob patterns.
-        directory: A new or empty folder, or that of the same conversion, stopped earlier.
-        spec: What is wanted.
-        skip_bad: Whether a source that cannot be read on is left there, and named in the manifest, instead of ending
-            the conversion.
-        beam_flags: Of the Beam pipeline, whose workers must see sources and directory under the same names; one
-            process of this machine unless given.
+        paths: Files, folders (searched recursively) and glob patterns.
+        directory: A new or empty folder, or the folder of the same conversion if it was stopped.
+        spec: How sources are read, scaled and cut.
+        skip_bad: Whether to skip the rest of an unreadable source and list it in the manifest, instead of failing.
+        beam_flags: Flags of the Beam pipeline. Its workers must access sources and directory by the same paths. The
+            default is one process on this machine.
 
     Returns:
-        The manifest, as it stands in `manifest.json`.
+        The content of `manifest.json`.
 
     Raises:
-        BadSourcesError: Naming the sources that cannot be read, unless they are skipped.
-        FileExistsError: When the folder holds something else.
-        FileNotFoundError: When a path matches nothing.
-        ValueError: When the sources are not what `spec` says, or none gave a clip.
+        BadSourcesError: If sources cannot be read and `skip_bad` is not set.
+        FileExistsError: If the folder holds other files.
+        FileNotFoundError: If a path matches no file.
+        ValueError: If the sources do not match `spec`, or yield no clip.
     """
     found = find_sources(paths, spec)
     base = pathlib.Path(directory)
@@ -123,7 +122,7 @@ def convert(
 
 
 def read_progress(directory: str | os.PathLike[str]) -> ConversionProgress:
-    """Returns how far the conversion into `directory` has come; from any process, at any time."""
+    """Reads the progress of the conversion into `directory`; safe to call from any process at any time."""
     state = pathlib.Path(directory) / _STATE
     clips = done = 0
     for path in state.glob("unit-*.json"):
@@ -138,7 +137,7 @@ def read_progress(directory: str | os.PathLike[str]) -> ConversionProgress:
 
 
 class _Convert(beam.DoFn):
-    """Converts the sources of a unit into files of its own; yields nothing."""
+    """Converts the sources of a unit to clip files; yields nothing."""
 
     def __init__(self, base: str, spec: ConvertSpec, labels: Labels | None, skip_bad: bool):
         self._base = base
@@ -147,12 +146,12 @@ class _Convert(beam.DoFn):
         self._skip_bad = skip_bad
 
     def process(self, unit: _Unit) -> None:
-        """Goes on where an earlier run has stopped."""
+        """Converts a unit, or resumes it after an earlier run."""
         _UnitWriter(pathlib.Path(self._base), self._spec, self._labels, self._skip_bad, unit).run()
 
 
 class _UnitWriter:
-    """Writes the clips of a unit, and after each file what has been written."""
+    """Writes the clips of a unit, and records the progress after each file."""
 
     def __init__(self, base: pathlib.Path, spec: ConvertSpec, labels: Labels | None, skip_bad: bool, unit: _Unit):
         self._base = base
@@ -171,7 +170,7 @@ class _UnitWriter:
         self._reported = time.monotonic()
 
     def run(self) -> None:
-        """Writes what is not written yet."""
+        """Writes the clips that an earlier run has not written."""
         if self._path.exists():
             fact = json.loads(self._path.read_text())
             if fact["done"]:
@@ -185,20 +184,19 @@ class _UnitWriter:
         first = next(clips, None)
         while first is not None:
             name = f"clips-{self._unit.number:05d}-{len(self._shards):05d}{suffix}"
-            part = self._base / _STATE / name
             shard = {"file": name, "clips": 0, "frames": 0, "bytes": 0}
-            write_records(part, self._records(first, clips, shard))
-            first = next(clips, None)
-            shard["bytes"] = part.stat().st_size
-            os.replace(part, self._base / name)
+            with replacing(self._base / name, part=self._base / _STATE / name) as part:
+                write_records(part, self._records(first, clips, shard))
+                first = next(clips, None)
+                shard["bytes"] = part.stat().st_size
             self._shards.append(shard)
             self._record(done=False)
         self._record(done=self._skip_bad or not self._bad)
 
-    def _records(self, first: Cut, clips: Iterator[Cut], shard: dict[str, Any]) -> Iterator[bytes]:
-        """Yields serialized clips until the file is large enough; PNG compresses no further, so their sizes count."""
+    def _records(self, first: PendingClip, clips: Iterator[PendingClip], shard: dict[str, Any]) -> Iterator[bytes]:
+        """Yields serialized clips up to the file size; gzip does not shrink PNG, so record sizes are added up."""
         size = 0
-        clip: Cut | None = first
+        clip: PendingClip | None = first
         while clip is not None:
             record = clip.encode()
             size += len(record)
@@ -211,13 +209,13 @@ class _UnitWriter:
                 return
             clip = next(clips, None)
 
-    def _clips(self) -> Iterator[Cut]:
-        """Yields the clips of all sources, always in the same order."""
+    def _clips(self) -> Iterator[PendingClip]:
+        """Yields the clips of all sources, in a fixed order."""
         for source in self._unit.sources:
             try:
                 for recording in source.recordings():
                     label = self._label(recording, source)
-                    for clip in clips_of(recording, self._spec, label, self._tally):
+                    for clip in make_clips(recording, self._spec, label, self._tally):
                         self._lengths[clip.frames] += 1
                         self._recordings.add(clip.media_id)
                         if clip.contract not in self._contracts:
@@ -226,7 +224,7 @@ class _UnitWriter:
             except BadSource as error:
                 self._bad.append(str(error))
                 if not self._skip_bad:
-                    # What follows must come after what this source gives once it can be read.
+                    # The order of clips is fixed, so later sources must wait until this one can be read.
                     return
             self._sources_done += 1
 
@@ -274,8 +272,8 @@ def _units(sources: Sequence[Source]) -> list[_Unit]:
     return [*units, _Unit(len(units), tuple(held))]
 
 
-def _plan(found: Found, spec: ConvertSpec) -> dict[str, Any]:
-    """Returns what decides the clips: a conversion goes on only where all of it is the same."""
+def _plan(found: FoundSources, spec: ConvertSpec) -> dict[str, Any]:
+    """Returns all inputs that determine the clips; a conversion resumes only if they are unchanged."""
     files = {}
     for source in found.sources:
         for file in source.files:
@@ -289,36 +287,33 @@ def _plan(found: Found, spec: ConvertSpec) -> dict[str, Any]:
 
 
 def _finished(base: pathlib.Path, plan: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns the manifest when the same conversion is finished there."""
+    """Returns the manifest if the same conversion is already finished."""
     if not (base / MANIFEST).exists():
         return None
     manifest = json.loads((base / MANIFEST).read_text())
     if manifest.get("plan") == plan:
         return manifest
-    raise FileExistsError(
-        f"{base}: expected a new or empty folder, received one with the clips of other sources or options"
-    )
+    raise FileExistsError(f"{base}: expected a new or empty folder, but it has clips of other sources or options")
 
 
 def _begin(base: pathlib.Path, plan: dict[str, Any]) -> pathlib.Path:
-    """Returns the folder of the state, after it has checked that what is there is of this conversion."""
+    """Returns the state folder, after checking that it belongs to this conversion."""
     state = base / _STATE
     if (state / _PLAN).exists():
         if json.loads((state / _PLAN).read_text()) != plan:
             raise FileExistsError(
-                f"{base}: expected to go on with the conversion that was stopped there, received other sources or "
-                "options: remove the folder"
+                f"{base}: the folder has an unfinished conversion of other sources or options; remove the folder"
             )
         return state
     if base.exists() and any(path.name != _STATE for path in base.iterdir()):
-        raise FileExistsError(f"{base}: expected a new or empty folder, received one that holds files")
+        raise FileExistsError(f"{base}: expected a new or empty folder, but it has files")
     state.mkdir(parents=True, exist_ok=True)
     _write_json(state / _PLAN, plan)
     return state
 
 
 def _manifest(
-    plan: dict[str, Any], facts: list[dict[str, Any]], found: Found, labels: Labels | None, spec: ConvertSpec
+    plan: dict[str, Any], facts: list[dict[str, Any]], found: FoundSources, labels: Labels | None, spec: ConvertSpec
 ) -> dict[str, Any]:
     shards = [shard for fact in facts for shard in fact["shards"]]
     tally: collections.Counter[str] = collections.Counter()
@@ -347,7 +342,7 @@ def _manifest(
 
 
 def _section(contracts: list[dict[str, object]], spec: ConvertSpec) -> dict[str, Any]:
-    """Returns the `clip` section of a configuration for these clips: what all share."""
+    """Returns the `clip` section of a configuration, with the values that all clips share."""
     if not contracts:
         return {}
     section: dict[str, Any] = {
@@ -368,6 +363,4 @@ def _digest(file: str) -> str:
 
 
 def _write_json(path: pathlib.Path, value: Any) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(part, path)
+    write_whole(path, json.dumps(value, indent=1) + "\n")

@@ -1,64 +1,66 @@
-"""Stored values to the pixels of clips: physical scale, missing values, gray, size.
+"""Converts stored values to pixels: physical scale, missing values, gray, size.
 
-    scale = PixelScale(ValueSpec(scale=0.12, unit="mm/h", rain_to_dbz=True, low=-10, high=60), meaning, values.dtype)
+    scale = PixelScale(ValueSpec(scale=0.12, unit="mm/h", rain_to_dbz=True, low=-10, high=60), encoding, values.dtype)
     pixels = scale(values, "storm.h5")  # (height, width, channel) in scale.dtype
 
-A pixel p stands for `p * scale.value.scale + scale.value.offset` in `scale.value.unit`; `scale.missing` for no value.
+The physical value of pixel p is `p * scale.value.scale + scale.value.offset` in `scale.value.unit`; `scale.missing` is
+the pixel for no data.
 """
 
 import collections
 
 import numpy as np
 
-from framecast.clips.convert.sources.source import BadSource, Meaning
+from framecast.clips.convert.sources.source import BadSource, ValueEncoding
 from framecast.clips.convert.spec import ValueSpec
 from framecast.schemas.clip_spec import PixelValue
 from framecast.schemas.units import REFLECTIVITY, rain_to_dbz
 
-_LEAST_RAIN = 0.05  # Less in mm/h counts as none.
-_FLOAT_MISSING = -1.0  # Outside of what a float32 pixel may be.
+_LEAST_RAIN = 0.05  # mm/h; less counts as no rain.
+_FLOAT_MISSING = -1.0  # Outside the legal range of a float32 pixel.
 
 
 class PixelScale:
-    """Turns the frames of a recording into pixels.
+    """Converts the frames of a recording to pixels.
 
     Args:
-        spec: What the user asked for.
-        meaning: What the source says of its values.
+        spec: Requested scale; overrides the encoding.
+        encoding: How the source stores values.
         stored: The dtype of the stored values.
-        tally: Counts `values beyond the range`, `values moved off the pixel for missing` and `missing values`.
+        tally: Receives the counts `values beyond the range`, `values moved off the pixel for missing` and
+            `missing values`.
 
     Attributes:
-        dtype: Of the pixels.
-        missing: The pixel that stands for no value; None when values are never missing.
-        value: What a pixel stands for; None when nobody says.
+        dtype: Dtype of the pixels.
+        missing: Pixel for no data; None if values are never missing.
+        value: Physical value of a pixel; None if unknown.
 
     Raises:
-        ValueError: When the values need a range (low and high) to become pixels, or `missing` is no pixel.
+        ValueError: If `missing` is not a legal pixel.
     """
 
-    def __init__(self, spec: ValueSpec, meaning: Meaning, stored: np.dtype, tally: collections.Counter[str]):
+    def __init__(self, spec: ValueSpec, encoding: ValueEncoding, stored: np.dtype, tally: collections.Counter[str]):
         self._spec = spec
         self._tally = tally
-        self._scale = meaning.scale if spec.scale is None else spec.scale
-        self._offset = meaning.offset if spec.offset is None else spec.offset
-        self._fill = meaning.fill if spec.fill is None else (spec.fill,)
+        self._scale = encoding.scale if spec.scale is None else spec.scale
+        self._offset = encoding.offset if spec.offset is None else spec.offset
+        self._fill = encoding.fill if spec.fill is None else (spec.fill,)
         self._ranged = spec.low is not None
-        unit = REFLECTIVITY if spec.rain_to_dbz else spec.unit or meaning.unit
+        unit = REFLECTIVITY if spec.rain_to_dbz else spec.unit or encoding.unit
         self.dtype = self._pixel_dtype(stored)
         self._largest = 1.0 if self.dtype == np.float32 else float(np.iinfo(self.dtype).max)
         self.missing = self._missing_pixel(spec.missing)
-        self.value = self._meaning_of_pixels(unit)
+        self.value = self._pixel_value(unit)
 
     def __call__(self, values: np.ndarray, place: str) -> np.ndarray:
-        """Returns pixels.
+        """Converts a frame.
 
         Args:
             values: `(height, width, channel)`, as stored.
-            place: Where they come from, for messages.
+            place: The frame, for messages.
 
         Raises:
-            BadSource: When a value cannot be a pixel.
+            BadSource: If a value cannot be stored as a pixel.
         """
         known = np.ones(values.shape, bool)
         for fill in self._fill:
@@ -67,8 +69,7 @@ class PixelScale:
             known &= ~np.isnan(values)
         absent = values.size - int(np.count_nonzero(known))
         if absent and self.missing is None:
-            expected = "expected a value in every pixel, or a pixel that stands for none (--missing)"
-            raise BadSource(place, f"{expected}, received {absent} without")
+            raise BadSource(place, f"{absent} pixels have no data; set the pixel for no data (--missing)")
         self._tally["missing values"] += absent
         pixels = self._ranged_pixels(values, known) if self._ranged else self._plain_pixels(values, known, place)
         if self.missing is not None:
@@ -84,7 +85,7 @@ class PixelScale:
             return np.dtype(np.uint16)
         return np.dtype(np.float32)
 
-    def _meaning_of_pixels(self, unit: str | None) -> PixelValue | None:
+    def _pixel_value(self, unit: str | None) -> PixelValue | None:
         low, high = self._spec.low, self._spec.high
         if low is not None and high is not None:
             return PixelValue(unit=unit or "1", scale=(high - low) / self._largest, offset=low)
@@ -95,12 +96,12 @@ class PixelScale:
     def _missing_pixel(self, asked: float | None) -> float | None:
         if asked is None:
             if not self._fill:
-                # NaN is all that a float can lack a value by.
+                # Without a fill value, only a float (NaN) can be missing.
                 return _FLOAT_MISSING if self.dtype == np.float32 else None
             asked = _FLOAT_MISSING if self.dtype == np.float32 else self._largest if self._ranged else self._fill[0]
         legal = self.dtype == np.float32 or (float(asked).is_integer() and 0 <= asked <= self._largest)
         if not legal:
-            raise ValueError(f"missing: expected a pixel of {self.dtype}, received {asked:g} (--missing)")
+            raise ValueError(f"missing: expected a {self.dtype} pixel, received {asked:g} (--missing)")
         return asked
 
     def _ranged_pixels(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -128,27 +129,29 @@ class PixelScale:
     def _plain_pixels(self, values: np.ndarray, known: np.ndarray, place: str) -> np.ndarray:
         floating = np.issubdtype(values.dtype, np.floating)
         if floating and self.dtype != np.float32:
-            raise BadSource(place, f"expected integers, or the range of the values (--range), received {values.dtype}")
+            raise BadSource(place, f"expected integers, received {values.dtype}; set the range of the values (--range)")
         bad = known & ~((values >= 0) & (values <= self._largest))
         if bad.any():
             received = values[bad][0]
-            expected = f"expected values from 0 to {self._largest:g} ({self.dtype}), or their range (--range)"
-            raise BadSource(place, f"{expected}, received {received:g}")
+            expected = f"expected values from 0 to {self._largest:g} ({self.dtype})"
+            raise BadSource(place, f"{expected}, received {received:g}; set their range (--range)")
         if self.missing is not None and (known & (values == self.missing)).any():
-            raise BadSource(place, f"expected no value at the pixel for missing, {self.missing:g} (--missing)")
+            raise BadSource(
+                place, f"the pixel for no data, {self.missing:g}, is also a value; set another one (--missing)"
+            )
         return np.where(known, values, 0).astype(self.dtype)
 
 
 def luminance(values: np.ndarray, place: str) -> np.ndarray:
-    """Returns `(height, width, 1)` of `(height, width, 3)` RGB, or of 4 with alpha left out, by ITU-R 601-2.
+    """Converts RGB or RGBA `(height, width, 3 or 4)` to luminance `(height, width, 1)` (ITU-R 601-2).
 
     Raises:
-        BadSource: When the values have other channels.
+        BadSource: If the frame has 2 or more than 4 channels.
     """
     if values.shape[-1] == 1:
         return values
     if values.shape[-1] not in (3, 4):
-        raise BadSource(place, f"expected 1, 3 or 4 channels to make gray of, received {values.shape[-1]}")
+        raise BadSource(place, f"expected 1, 3 or 4 channels (--gray), received {values.shape[-1]}")
     gray = values[..., :3].astype(np.float64) @ (0.299, 0.587, 0.114)
     if np.issubdtype(values.dtype, np.integer):
         gray = np.rint(gray)
@@ -156,13 +159,13 @@ def luminance(values: np.ndarray, place: str) -> np.ndarray:
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int], missing: float | None) -> np.ndarray:
-    """Resizes by bilinear interpolation, over as many pixels as one new pixel covers where that is more.
+    """Resizes by bilinear interpolation, with antialiasing when shrinking.
 
     Args:
         pixels: `(height, width, channel)`.
-        size: The new height and width.
-        missing: The pixel that stands for no value: known pixels alone make the new ones, and a new one that less than
-            half of them make has none.
+        size: New height and width.
+        missing: Pixel for no data. Only known pixels are interpolated; a new pixel is missing if known pixels have less
+            than half of the weight.
 
     Returns:
         `(*size, channel)` of the same dtype.
@@ -179,7 +182,7 @@ def resize(pixels: np.ndarray, size: tuple[int, int], missing: float | None) -> 
     if np.issubdtype(pixels.dtype, np.integer):
         resized = np.clip(np.rint(resized), 0, np.iinfo(pixels.dtype).max)
         if missing is not None:
-            # What interpolation makes of its neighbours is a value all the same.
+            # An interpolated value equal to `missing` would read as no data.
             resized = np.where(resized == missing, resized + (-1 if missing else 1), resized)
     if missing is not None:
         resized = np.where(weight < 0.5, missing, resized)

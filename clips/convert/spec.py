@@ -1,6 +1,9 @@
-"""What `framecast data convert` is asked for: how frames are read, cut into clips, and turned into pixels."""
+"""Defines the options of a conversion: how frames are read, scaled and cut.
 
-from typing import Literal
+The fields are also the options of `framecast data convert`, with the same descriptions.
+"""
+
+from typing import Any, Literal
 
 import pydantic
 
@@ -10,82 +13,89 @@ from framecast.schemas.section import Section
 Kind = Literal["video", "images", "arrays", "digits", "grids", "examples"]
 
 
-class Digits(Section):
-    """Moving digits drawn from an MNIST file.
+def _field(default: Any, description: str, option: str | None = None, metavar: str | None = None, **bounds: Any) -> Any:
+    """Returns a field with its description.
 
     Args:
-        clips: How many clips are made.
-        seed: The same seed gives the same clips.
-        canvas: Side of a frame in pixels.
+        default: The default value.
+        description: Help text of the option.
+        option: Name of the option, if it is not the field's. Fields of one option take its values in order.
+        metavar: Names of the option's values in the help text.
+        bounds: Constraints of `pydantic.Field`.
     """
+    extra = {"option": option, "metavar": metavar}
+    return pydantic.Field(default=default, description=description, json_schema_extra=extra, **bounds)
 
-    clips: int = pydantic.Field(default=1000, ge=1)
-    seed: int = 0
-    canvas: int = pydantic.Field(default=64, ge=29)
+
+class Digits(Section):
+    """Moving digits drawn from an MNIST file."""
+
+    clips: int = _field(1000, "Number of clips to draw from MNIST digits.", ge=1)
+    seed: int = _field(0, "Random seed for drawing.")
+    canvas: int = _field(64, "Frame side in pixels for drawing.", ge=29)
 
 
 class ReadSpec(Section):
-    """How frames and what they mean are found in the sources.
+    """How recordings are found and read."""
 
-    Args:
-        kind: What the sources are; told from their names unless given.
-        variable: The variable in NetCDF, HDF5, Zarr and npz, by its path; the key of the frames in `tf.train.Example`.
-        axes: What the axes of an array are, one letter each of N (recordings), T (time), H, W, C (channel), such as
-            `TNHW`; told from the shape unless given.
-        fps: Frames a second: of sources that say nothing of their times, theirs; others are brought to it, to the
-            nearest frame each.
-        time_format: How `datetime.strptime` reads the time in a file's name, such as `%Y%m%d%H%M`.
-        labels: `folders`, where the last folder of a source is its class, or a CSV file with the columns `recording`
-            and `label` (a class) or `value` (a number).
-        digits: What is drawn from an MNIST file.
-    """
-
-    kind: Kind | None = None
-    variable: str | None = None
-    axes: str | None = None
-    fps: float | None = pydantic.Field(default=None, gt=0, allow_inf_nan=False)
-    time_format: str | None = None
-    labels: str | None = None
+    kind: Kind | None = _field(
+        None,
+        "video, images, arrays, digits (MNIST idx), grids (NetCDF, HDF5, Zarr) or examples (tf.train.Example); "
+        "by default detected from the file names.",
+    )
+    variable: str | None = _field(
+        None, "Path of the variable in NetCDF, HDF5, Zarr and npz; key of the frames in examples."
+    )
+    axes: str | None = _field(
+        None, "Axes of an array: N (recordings), T, H, W, C, such as TNHW; by default detected from the shape."
+    )
+    fps: float | None = _field(
+        None,
+        "Frames per second: the rate of sources without times; others are resampled to it (nearest frame).",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    time_format: str | None = _field(None, "strptime format of the time in file names, such as %Y%m%d%H%M.")
+    labels: str | None = _field(
+        None,
+        "folders: the last folder's name is the class; or a CSV file: recording and label (class) or value (number).",
+        metavar="folders|CSV",
+    )
     digits: Digits = Digits()
 
     @pydantic.field_validator("axes")
     @classmethod
     def _letters(cls, axes: str | None) -> str | None:
         if axes is not None and (set(axes) - set("NTHWC") or len(set(axes)) < len(axes) or not {"H", "W"} <= set(axes)):
-            raise ValueError("expected different letters of N, T, H, W and C, H and W among them")
+            raise ValueError("expected distinct letters of N, T, H, W and C, with H and W")
         return axes
 
 
 class ValueSpec(Section):
-    """How values become pixels.
+    """How stored values become pixels. Scale, offset, unit and fill override those of the source."""
 
-    A source's own scale, offset, missing values and unit hold unless given here.
-
-    Args:
-        scale: A physical value is `stored * scale + offset`.
-        offset: As above.
-        unit: Of the physical values.
-        fill: The stored value that says that there is none. NaN always does.
-        rain_to_dbz: Whether rain rates in mm/h are turned into dBZ, by Z = 200 R^1.6; below 0.05 mm/h into the least
-            pixel.
-        low: The value of pixel 0; values become pixels as they are stored unless low and high are given.
-        high: The value of the largest pixel.
-        dtype: Of the pixels; what loses nothing unless given, or uint8 with low and high.
-        missing: The pixel that stands for "no value", which no value then has; where a fill value is known, by default
-            that value, or with low and high the largest pixel; -1 in float32.
-        gray: Whether RGB becomes luminance (ITU-R 601-2).
-    """
-
-    scale: float | None = pydantic.Field(default=None, allow_inf_nan=False)
-    offset: float | None = pydantic.Field(default=None, allow_inf_nan=False)
-    unit: str | None = None
-    fill: float | None = None
-    rain_to_dbz: bool = False
-    low: float | None = pydantic.Field(default=None, allow_inf_nan=False)
-    high: float | None = pydantic.Field(default=None, allow_inf_nan=False)
-    dtype: DType | None = None
-    missing: float | None = pydantic.Field(default=None, allow_inf_nan=False)
-    gray: bool = False
+    scale: float | None = _field(None, "Physical value = stored * scale + offset.", allow_inf_nan=False)
+    offset: float | None = _field(None, "See --scale.", allow_inf_nan=False)
+    unit: str | None = _field(None, "Unit of the physical values.")
+    fill: float | None = _field(None, "Stored value for no data; NaN always means no data.")
+    rain_to_dbz: bool = _field(False, "Convert rain in mm/h to dBZ, Z = 200 R^1.6; less than 0.05 mm/h is pixel 0.")
+    low: float | None = _field(
+        None,
+        "Physical values of pixel 0 and of the largest pixel; by default values are stored unscaled.",
+        option="range",
+        metavar="LOW HIGH",
+        allow_inf_nan=False,
+    )
+    high: float | None = _field(None, "Physical value of the largest pixel.", option="range", allow_inf_nan=False)
+    dtype: DType | None = _field(
+        None, "Pixel type: uint8, uint16 or float32; by default uint8 with --range, else a lossless type."
+    )
+    missing: float | None = _field(
+        None,
+        "Pixel for no data; by default -1 in float32, else the fill value, or the largest pixel with --range.",
+        allow_inf_nan=False,
+    )
+    gray: bool = _field(False, "Convert RGB to luminance (ITU-R 601-2).")
 
     @pydantic.model_validator(mode="after")
     def _range(self) -> "ValueSpec":
@@ -101,31 +111,31 @@ class ValueSpec(Section):
 
 
 class CutSpec(Section):
-    """How recordings are cut into clips.
+    """How recordings are cut into clips."""
 
-    Args:
-        frames: Fewest and most frames of a clip. A recording gives clips of the most, and what is left over at its end
-            one more, if that is not below the fewest.
-        stride: Frames from the start of a clip to that of the next; the most frames unless given, so that none
-            overlap.
-        crop: Part of each frame that is used: top, left, height and width in pixels.
-        size: Height and width in pixels that frames, cropped, are resized to.
-        tile: Side in pixels of the squares that each frame, cropped and resized, is cut into, a clip each; a rest at
-            the lower and right edge is left out.
-        tile_stride: Pixels from a tile to the next; the side unless given.
-        min_content: Share of pixels of a clip that must be known and not 0.
-        recording_seconds: Pieces of a recording of this length count as recordings of their own, so that they can fall
-            into different splits. No clip spans two.
-    """
-
-    frames: FrameRange = FrameRange(min=8, max=24)
-    stride: int | None = pydantic.Field(default=None, ge=1)
-    crop: tuple[int, int, int, int] | None = None
-    size: tuple[int, int] | None = None
-    tile: int | None = pydantic.Field(default=None, ge=8)
-    tile_stride: int | None = pydantic.Field(default=None, ge=1)
-    min_content: float = pydantic.Field(default=0.0, ge=0, le=1)
-    recording_seconds: float | None = pydantic.Field(default=None, gt=0, allow_inf_nan=False)
+    frames: FrameRange = _field(
+        FrameRange(min=8, max=24),
+        "Frames per clip. A recording is cut into clips of MAX; the rest makes one more clip if it has at least MIN.",
+        metavar="MIN MAX",
+    )
+    stride: int | None = _field(None, "Frames from clip start to clip start; by default MAX, without overlap.", ge=1)
+    crop: tuple[int, int, int, int] | None = _field(
+        None, "Part of each frame to use, in pixels.", metavar="TOP LEFT HEIGHT WIDTH"
+    )
+    size: tuple[int, int] | None = _field(None, "Resize to this size, after cropping.", metavar="HEIGHT WIDTH")
+    tile: int | None = _field(
+        None,
+        "Cut frames into squares of this side, one clip each; the rest at the lower and right edge is dropped.",
+        ge=8,
+    )
+    tile_stride: int | None = _field(None, "Pixels from tile to tile; by default the tile's side.", ge=1)
+    min_content: float = _field(0.0, "Least share of known nonzero pixels in a clip.", ge=0, le=1)
+    recording_seconds: float | None = _field(
+        None,
+        "Treat pieces of this length as separate recordings, so that splits can separate them. No clip spans two.",
+        gt=0,
+        allow_inf_nan=False,
+    )
 
     @pydantic.model_validator(mode="after")
     def _sizes(self) -> "CutSpec":
@@ -139,10 +149,10 @@ class CutSpec(Section):
 
 
 class ConvertSpec(Section):
-    """Everything that decides what is written."""
+    """All options that determine the written clips."""
 
     read: ReadSpec = ReadSpec()
     value: ValueSpec = ValueSpec()
     cut: CutSpec = CutSpec()
-    shard_mb: float = pydantic.Field(default=150, gt=0, allow_inf_nan=False)
-    gzip: bool = True
+    shard_mb: float = _field(150, "Approximate size of a clip file.", gt=0, allow_inf_nan=False)
+    gzip: bool = _field(True, "Compress with gzip, which makes truncated files detectable.")

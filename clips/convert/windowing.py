@@ -1,9 +1,9 @@
-"""A recording's frames, as they come, cut into runs of frames that make a clip.
+"""Cuts a stream of frames into segments, one per clip.
 
-for run in cut(frames, rate=25.0, spec=CutSpec(), tally=tally):
+for segment in cut(frames, rate=25.0, clip_rate=25.0, resolution=0.0, spec=CutSpec(), tally=tally):
     ...
 
-Holds the frames of one clip at a time, whatever the length of the recording.
+Holds the frames of one clip in memory.
 """
 
 import collections
@@ -15,19 +15,19 @@ from framecast.clips.convert.sources.source import BadSource, Frame
 from framecast.clips.convert.spec import CutSpec
 
 _MICROSECONDS = 1_000_000
-_TOLERANCE = 0.01  # Of the spacing of frames: what the clip contract allows.
-_ROUNDING = 1  # Microseconds that times as integers may shift a spacing by.
-_REACH = 0.75  # Of the spacing: frames of a recording whose rate varies are taken, a lost one is a gap.
-_GUESSED_FROM = 64  # Frames whose median spacing is the rate, where a source does not say it.
+_TOLERANCE = 0.01  # Of the frame spacing; the clip contract allows the same.
+_ROUNDING = 1  # Microseconds that rounding times to integers can change a spacing by.
+_REACH = 0.75  # Of the frame spacing: bridges a varying frame rate, but not a lost frame.
+_RATE_FRAMES = 64  # Frames whose median spacing gives the rate, if the source has none.
 
 
 @dataclasses.dataclass
 class Segment:
-    """Frames for one clip.
+    """The frames of one clip.
 
     Args:
-        piece: Which piece of the recording they lie in, from 0.
-        index: Index of the first frame among those that the recording gave.
+        piece: Index of the recording's piece (`recording_seconds`).
+        index: Index of the first frame in the recording.
         times: Microseconds, evenly spaced.
         frames: The frames.
     """
@@ -48,37 +48,37 @@ class _Timed:
 def frame_rate(
     frames: Iterator[Frame], rate: float | None, fps: float | None, place: str
 ) -> tuple[Iterator[Frame], float | None, float]:
-    """Finds out how many frames a second a recording has, and how many its clips will have.
+    """Determines the frame rates of a recording and of its clips.
 
     Args:
         frames: The frames.
-        rate: What the source says.
-        fps: What the user wants.
+        rate: Frame rate of the source, if known.
+        fps: Requested frame rate.
         place: The recording, for messages.
 
     Returns:
-        The frames, the rate of their times (None where they have none), and that of the clips.
+        The frames, the rate of their times (None without times), and the rate of the clips.
 
     Raises:
-        BadSource: When nobody says.
+        BadSource: If the rate is unknown, or lower than requested.
     """
     first = list(itertools.islice(frames, 1))
     if not first or first[0].time is None:
         clip_rate = fps or rate
         if clip_rate is None:
-            raise BadSource(place, "expected frames with times, or their number a second (--fps), received neither")
+            raise BadSource(place, "the frames have no times; set their rate (--fps)")
         return itertools.chain(first, frames), None, clip_rate
     if rate is None:
-        # Only then frames are read ahead: those before a damaged one still make clips.
-        first += itertools.islice(frames, _GUESSED_FROM)
+        # Frames are read ahead only here, so that frames before a damaged one still make clips.
+        first += itertools.islice(frames, _RATE_FRAMES)
         stamps = [frame.time for frame in first if frame.time is not None]
         spacings = sorted(later - earlier for earlier, later in itertools.pairwise(stamps))
         spacing = spacings[len(spacings) // 2] if spacings else 0
         if spacing <= 0:
-            raise BadSource(place, "expected frames with times that tell their rate, received " + _few(stamps))
+            raise BadSource(place, f"expected increasing times of at least two frames, received {_few(stamps)}")
         rate = _MICROSECONDS / spacing
     if fps is not None and fps > rate * (1 + _TOLERANCE):
-        raise BadSource(place, f"expected at least the {fps:g} frames a second wanted (--fps), received {rate:g}")
+        raise BadSource(place, f"expected at least {fps:g} frames per second (--fps), received {rate:g}")
     return itertools.chain(first, frames), rate, fps or rate
 
 
@@ -91,18 +91,18 @@ def cut(
     spec: CutSpec,
     tally: collections.Counter[str],
 ) -> Iterator[Segment]:
-    """Yields the runs of frames that make clips.
+    """Yields the segments of a recording.
 
     Args:
         frames: The frames.
-        rate: Rate of the frames' times; None where they have none.
-        clip_rate: Rate that the clips have; below `rate`, the frames nearest to its times are taken.
-        resolution: Microseconds that a frame's time may be off.
-        spec: Lengths, stride and pieces.
-        tally: Counts `frames` (read), `frames not at the rate wanted`, `gaps` and `frames of no clip`.
+        rate: Frame rate of the times; None without times.
+        clip_rate: Frame rate of the clips; if below `rate`, the nearest frame in time is used.
+        resolution: Largest error of a frame's time, in microseconds.
+        spec: Clip lengths, stride and pieces.
+        tally: Receives the counts `frames` (read), `frames not at the rate wanted`, `gaps` and `frames of no clip`.
 
     Raises:
-        BadSource: When times do not increase.
+        BadSource: If times do not increase.
     """
     frames = _counted(frames, tally)
     tolerance = max(_TOLERANCE * _MICROSECONDS / clip_rate + _ROUNDING, resolution)
@@ -129,7 +129,7 @@ def _increasing(frames: Iterator[Frame]) -> Iterator[_Timed]:
     before: int | None = None
     for index, frame in enumerate(frames):
         if frame.time is None:
-            raise BadSource(frame.place, "expected a time, as the frames before have, received none")
+            raise BadSource(frame.place, "the frame has no time, unlike the frames before it")
         if before is not None and frame.time <= before:
             raise BadSource(frame.place, f"expected a time after {before} us, received {frame.time} us")
         before = frame.time
@@ -139,12 +139,12 @@ def _increasing(frames: Iterator[Frame]) -> Iterator[_Timed]:
 def _nearest(
     timed: Iterator[_Timed], rate: float, clip_rate: float, tally: collections.Counter[str]
 ) -> Iterator[_Timed]:
-    """Yields, for each time of an even grid, the nearest frame at that time; nothing where none is near."""
+    """Yields the nearest frame for each time of an even grid; skips times without a near frame."""
     period, reach = _MICROSECONDS / clip_rate, _REACH * _MICROSECONDS / rate
     start: int | None = None
     step = 0
     before: _Timed | None = None
-    for item in itertools.chain(timed, [None]):  # None: the end, which may be nearest to one time more.
+    for item in itertools.chain(timed, [None]):  # None marks the end; the last frame may be nearest to one more time.
         if item is not None:
             tally["frames not at the rate wanted"] += 1
             start = item.time if start is None else start
@@ -169,7 +169,7 @@ def _stretches(
     piece_seconds: float | None,
     tally: collections.Counter[str],
 ) -> Iterator[tuple[int, Iterator[_Timed]]]:
-    """Yields `(piece, frames)` for each stretch without a gap; each must be used up before the next."""
+    """Yields `(piece, frames)` for each stretch without a gap; consume each before the next."""
     period = _MICROSECONDS / rate
     origin: int | None = None
     before: _Timed | None = None
@@ -207,31 +207,31 @@ def _windows(
 ) -> Iterator[Segment]:
     most, fewest = spec.frames.max, spec.frames.min
     stride = spec.stride or most
-    held: collections.deque[_Timed] = collections.deque()
-    skip = fresh = 0  # Frames to leave out before the next window; frames held that no window had.
+    buffer: collections.deque[_Timed] = collections.deque()
+    skip = fresh = 0  # Frames to skip before the next window; buffered frames that are in no window yet.
     for item in stretch:
         if skip:
             skip -= 1
             tally["frames of no clip"] += 1
             continue
-        held.append(item)
+        buffer.append(item)
         fresh += 1
-        if len(held) == most:
-            yield _run(piece, list(held), rate, exact)
+        if len(buffer) == most:
+            yield _segment(piece, list(buffer), rate, exact)
             fresh = 0
             for _ in range(min(stride, most)):
-                held.popleft()
+                buffer.popleft()
             skip = max(0, stride - most)
-    # What is left is a clip of its own only when it shows something that the window before did not.
-    if fresh and len(held) >= fewest:
-        yield _run(piece, list(held), rate, exact)
+    # The rest is a clip only if it has frames that the previous window did not have.
+    if fresh and len(buffer) >= fewest:
+        yield _segment(piece, list(buffer), rate, exact)
     else:
         tally["frames of no clip"] += fresh
 
 
-def _run(piece: int, items: list[_Timed], rate: float, exact: bool) -> Segment:
+def _segment(piece: int, items: list[_Timed], rate: float, exact: bool) -> Segment:
     start = items[0].time
-    # Where a container rounds times to more than the contract allows, the even spacing is the truth.
+    # A container that rounds times more than the contract allows gets evenly spaced times.
     stamps = [item.time if exact else start + round(number * _MICROSECONDS / rate) for number, item in enumerate(items)]
     return Segment(piece, items[0].index, stamps, [item.frame for item in items])
 

@@ -1,1 +1,1 @@
-"""Generated demo data sets."""
+"""Generates demo data sets."""

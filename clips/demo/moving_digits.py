@@ -1,10 +1,10 @@
-"""Moving digits: a data set to try everything on, made in seconds, the same for the same seed.
+"""Generates moving digits, a reproducible demo data set.
 
     python -m framecast.clips.demo.moving_digits demo/clips --clips 700 --seed 1
 
-The protocol of Moving MNIST (Srivastava et al. 2015, arXiv:1502.04681): two handwritten digits cross a dark canvas,
-each in its own direction by a tenth of the free range a frame, turn at the walls, and are blended by maximum. The
-digits come from scikit-learn's `load_digits`, or from an MNIST file; eval clips show other digits than train clips.
+Follows Moving MNIST (Srivastava et al. 2015, arXiv:1502.04681): two handwritten digits move in random directions on a
+dark canvas, by a tenth of the free range per frame, bounce off the walls, and are blended by maximum. The digits come
+from scikit-learn's `load_digits` or from an MNIST file; train and eval use different digits.
 """
 
 import argparse
@@ -21,10 +21,10 @@ import numpy as np
 from framecast.clips import records
 from framecast.clips.codec import encode_clip
 
-_EVAL_SHARE = 1 / 7  # Of the clips, and of the source digits.
-_SHARD = 150  # Clips in a file, at most.
-_DIGIT = 28  # Side of a digit in pixels, its margin included.
-_STEP = 0.1  # Of the free range a frame.
+_EVAL_SHARE = 1 / 7  # Share of the clips, and of the digits.
+_SHARD = 150  # Most clips per file.
+_DIGIT = 28  # Side of a digit in pixels, including its margin.
+_STEP = 0.1  # Share of the free range per frame.
 _DIGITS_A_CLIP = 2
 FRAME_RATE = 10.0
 _IDX_IMAGES = 0x00000803  # Magic number of an idx file of unsigned bytes in three dimensions.
@@ -42,19 +42,19 @@ def make_demo(
     """Writes `directory/train/clips-*.tfrecord.gz` and `directory/eval/clips-*.tfrecord.gz`.
 
     Args:
-        directory: A new or empty folder; it appears whole or not at all.
-        clips: Number of clips, one in seven of them for eval.
-        seed: The same seed and arguments give the same bytes.
+        directory: A new or empty folder; created atomically.
+        clips: Number of clips; one in seven is for eval.
+        seed: Random seed; equal arguments give equal bytes.
         size: Side of the canvas in pixels.
-        frames: Fewest and most frames of a clip; lengths are uniform between.
-        mnist: An MNIST idx file of images, plain or gzip; scikit-learn's digits unless given.
+        frames: Fewest and most frames per clip; lengths are uniformly distributed.
+        mnist: An MNIST idx file of images, plain or gzip; by default scikit-learn's digits are used.
 
     Returns:
-        The number of clips of each split.
+        The number of clips per split.
 
     Raises:
-        ValueError: When an argument is out of range, or `mnist` is not an idx file of images.
-        FileExistsError: When `directory` holds something.
+        ValueError: If an argument is out of range, or `mnist` is not an idx file of images.
+        FileExistsError: If `directory` is not empty.
     """
 
     def clip(name: str, rng: np.random.Generator, digits: np.ndarray, length: int) -> bytes:
@@ -76,20 +76,20 @@ def write_demo(
     frames: tuple[int, int],
     mnist: str | os.PathLike[str] | None = None,
 ) -> dict[str, int]:
-    """Writes clips that `clip(name, generator, digits, length)` makes, as `make_demo` does.
+    """Writes the clips that `clip(name, rng, digits, length)` returns; other arguments as for `make_demo`.
 
-    `digits` is `(digit, height, width)` uint8; the serialized clip of a name and seed must always be the same.
+    `digits` is `(digit, height, width)` uint8. `clip` must return equal bytes for equal arguments.
     """
     directory = pathlib.Path(directory)
     digits = source_digits(mnist)
     if clips < 2:
-        raise ValueError(f"clips: expected at least 2, one a split, received {clips}")
+        raise ValueError(f"clips: expected at least 2, one per split, received {clips}")
     if size <= max(digits.shape[1:]):
         raise ValueError(f"size: expected more than the digits' {max(digits.shape[1:])} pixels, received {size}")
     if not 1 <= frames[0] <= frames[1]:
         raise ValueError(f"frames: expected 1 <= fewest <= most, received {frames}")
     if directory.exists() and any(directory.iterdir()):
-        raise FileExistsError(f"{directory}: expected a new or empty folder, received one that holds files")
+        raise FileExistsError(f"{directory}: expected a new or empty folder, but it has files")
     counts = {"eval": max(1, round(clips * _EVAL_SHARE))}
     counts = {"train": clips - counts["eval"], **counts}
     held_out = round(len(digits) * _EVAL_SHARE)
@@ -97,7 +97,7 @@ def write_demo(
 
     def serialized(split: str, number: int, indices: range) -> Iterator[bytes]:
         for index in indices:
-            # A generator a clip: a clip is the same however many there are.
+            # One generator per clip, so that a clip does not depend on the number of clips.
             rng = np.random.default_rng((seed, number, index))
             length = int(rng.integers(frames[0], frames[1] + 1))
             yield clip(f"digits-{split}-{index:05d}", rng, sources[split], length)
@@ -116,12 +116,12 @@ def write_demo(
 
 
 def source_digits(mnist: str | os.PathLike[str] | None) -> np.ndarray:
-    """Returns `(digit, height, width)` uint8, of an MNIST idx file or, without one, of scikit-learn."""
+    """Returns digits `(digit, height, width)` uint8 from an MNIST idx file, or scikit-learn's."""
     return _sklearn_digits() if mnist is None else _idx_images(pathlib.Path(mnist))
 
 
 def digit_paths(rng: np.random.Generator, length: int) -> list[np.ndarray]:
-    """Returns the paths of a clip's digits, `(time, 2)` each, in units of the free range."""
+    """Returns a random path `(time, 2)` per digit of a clip, in units of the free range."""
     return [_path(rng, length) for _ in range(_DIGITS_A_CLIP)]
 
 
@@ -147,7 +147,7 @@ def draw_digits(moving: Sequence[tuple[np.ndarray, np.ndarray]], length: int, si
 
 
 def _path(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Returns `(time, 2)`: where a digit is, in units of the free range; it stops at a wall, and turns there."""
+    """Returns a digit's position `(time, 2)` in units of the free range; it stops at a wall and turns."""
     position = rng.random(2)
     angle = rng.uniform(0, 2 * np.pi)
     step = _STEP * np.array([np.sin(angle), np.cos(angle)])
@@ -161,7 +161,7 @@ def _path(rng: np.random.Generator, length: int) -> np.ndarray:
 
 
 def _sklearn_digits() -> np.ndarray:
-    """Returns `(digit, 28, 28)` uint8: scikit-learn's 8x8 digits, enlarged smoothly to strokes as sharp as MNIST's."""
+    """Returns scikit-learn's 8x8 digits as `(digit, 28, 28)` uint8, enlarged and sharpened to resemble MNIST."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -192,10 +192,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="framecast.clips.demo.moving_digits", description=__doc__.splitlines()[0])
     parser.add_argument("directory", help="a new or empty folder")
     parser.add_argument(
-        "--clips", type=int, default=700, help="clips, one in seven of them for eval (default: %(default)s)"
+        "--clips", type=int, default=700, help="number of clips; one in seven is for eval (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same bytes (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=64, help="side of a frame in pixels (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="random seed; equal seeds give equal bytes (default: %(default)s)"
+    )
+    parser.add_argument("--size", type=int, default=64, help="frame side in pixels (default: %(default)s)")
     arguments = parser.parse_args()
     try:
         counts = make_demo(**vars(arguments))

@@ -1,4 +1,4 @@
-"""What a person sees of a conversion: how far it is and how fast, then what came of it."""
+"""Shows the progress of a conversion in the terminal, and formats its manifest."""
 
 import contextlib
 import sys
@@ -14,13 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from framecast.clips.convert.pipeline import read_progress
 from framecast.clips.records import MANIFEST
 
-_EVERY = 0.5  # Seconds.
+_INTERVAL = 0.5  # Seconds between updates.
 _SHOWN = 5
 
 
 @contextlib.contextmanager
-def shown(directory: str, quiet: bool) -> Iterator[None]:
-    """Shows the progress of the conversion into `directory` while it runs within."""
+def progress_bar(directory: str, quiet: bool) -> Iterator[None]:
+    """Shows the progress of the conversion into `directory` until the block ends."""
     console = Console(file=sys.stderr, quiet=quiet)
     columns = (
         TextColumn("converting"),
@@ -29,13 +29,13 @@ def shown(directory: str, quiet: bool) -> Iterator[None]:
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
     )
-    over = threading.Event()
+    done = threading.Event()
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None, note="")
 
         def follow() -> None:
             began, before = time.monotonic(), None
-            while not over.wait(_EVERY):
+            while not done.wait(_INTERVAL):
                 progress = read_progress(directory)
                 before = progress.clips if before is None else before
                 speed = (progress.clips - before) / (time.monotonic() - began)
@@ -47,22 +47,22 @@ def shown(directory: str, quiet: bool) -> Iterator[None]:
         try:
             yield
         finally:
-            over.set()
+            done.set()
             thread.join()
 
 
 def describe(directory: str, manifest: dict[str, Any]) -> str:
-    """Returns the manifest as text for a person, and what a configuration must say of the clips."""
+    """Formats a manifest, with the matching sections of a configuration."""
     lines = [
         f"{manifest['clips']} clips of {manifest['recordings']} recordings, {manifest['frames']} frames in "
-        f"{len(manifest['shards'])} files, {manifest['bytes'] / 1e6:.1f} MB; read {manifest['frames_read']} frames"
+        f"{len(manifest['shards'])} files, {manifest['bytes'] / 1e6:.1f} MB ({manifest['frames_read']} frames read)"
     ]
     lines += [f"  {count} {name}" for name, count in manifest["left_out"].items()]
     if manifest["classes"]:
         lines.append("  classes: " + ", ".join(f"{number} {name}" for number, name in enumerate(manifest["classes"])))
-    for what, names in (("bad sources, left out", manifest["bad"]), ("files of another kind", manifest["ignored"])):
+    for title, names in (("bad sources, skipped", manifest["bad"]), ("files of another kind", manifest["ignored"])):
         if names:
-            lines.append(f"{len(names)} {what}:")
+            lines.append(f"{len(names)} {title}:")
             lines += [f"  {name}" for name in names[:_SHOWN]]
     suffix = "*.tfrecord.gz" if manifest["shards"][0]["file"].endswith(".gz") else "*.tfrecord"
     section = {"data": {"train": f"{directory}/{suffix}"}, "clip": manifest["clip"]}

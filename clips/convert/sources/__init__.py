@@ -1,1 +1,1 @@
-"""Where clips come from: videos, folders of images, arrays, MNIST digits, gridded files, TensorFlow Datasets."""
+"""Reads recordings from videos, image folders, arrays, gridded files, MNIST digits and TensorFlow Datasets."""

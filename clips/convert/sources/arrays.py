@@ -1,4 +1,4 @@
-"""NumPy files: `(T, H, W[, C])`, `(N, T, H, W[, C])`, and Moving MNIST's own `(T, N, H, W)`."""
+"""Reads NumPy files: `(T, H, W[, C])`, `(N, T, H, W[, C])`, and Moving MNIST's `(T, N, H, W)`."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ from framecast.clips.convert.sources.source import BadSource, Frame, Recording
 
 SUFFIXES = (".npy", ".npz")
 _MOVING_MNIST = (20, 10_000, 64, 64)
-_MOST_CHANNELS = 4  # That a last axis of unknown meaning is taken for.
+_MOST_CHANNELS = 4  # A last axis of at most this size is taken for channels.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Array:
     """The recordings `[start, end)` of an array in a file.
 
     Args:
-        name: Unique.
+        name: Unique name.
         files: The file.
         member: Name of the array in an npz file.
-        axes: One letter an axis.
+        axes: One letter per axis.
         start: First recording.
-        end: Recording after the last; None for the only one of an array without N.
+        end: Recording after the last; None for an array without axis N.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Array:
     end: int | None = None
 
     def recordings(self) -> Iterator[Recording]:
-        """Yields the recordings, as views of the file."""
+        """Yields the recordings, memory-mapped from the file."""
         with tempfile.TemporaryDirectory() as scratch:
             array = _open(self.files[0], self.member, scratch)
             for number in range(self.start, 1 if self.end is None else self.end):
@@ -58,18 +58,18 @@ class Array:
             yield Frame(values if "C" in axes else values[..., None], None, f"{place}, frame {index}")
 
 
-def find(name: str, path: str, member: str | None, axes: str | None, at_once: int) -> list[Array]:
+def find(name: str, path: str, member: str | None, axes: str | None, source_bytes: int) -> list[Array]:
     """Returns the sources in a NumPy file.
 
     Args:
         name: Unique name of the file.
         path: The file.
-        member: Name of the array in an npz file; its only one unless given.
-        axes: One letter an axis; told from the shape unless given.
-        at_once: Bytes of frames that a source should hold, roughly.
+        member: Name of the array in an npz file; by default its only array.
+        axes: One letter per axis; by default detected from the shape.
+        source_bytes: Approximate size of a source.
 
     Raises:
-        BadSource: When the file cannot be read, or its axes cannot be told.
+        BadSource: If the file cannot be read, or its axes are ambiguous.
     """
     if path.endswith(".npz"):
         member = _only_member(path, member)
@@ -79,7 +79,7 @@ def find(name: str, path: str, member: str | None, axes: str | None, at_once: in
         return [Array(name, (path,), member, axes)]
     count = shape[axes.index("N")]
     each = dtype.itemsize * math.prod(shape) // max(count, 1)
-    step = max(1, at_once // max(each, 1))
+    step = max(1, source_bytes // max(each, 1))
     return [
         Array(f"{name}/{start:06d}", (path,), member, axes, start, min(start + step, count))
         for start in range(0, count, step)
@@ -94,7 +94,9 @@ def _axes(path: str, shape: Sequence[int], axes: str | None) -> str:
             axes = {3: "THW", 5: "NTHWC"}.get(len(shape))
     if axes is None or len(axes) != len(shape) or "T" not in axes:
         expected = (
-            "an array with the axes THW, THWC, NTHW or NTHWC" if axes is None else f"the axes {axes}, T with them"
+            "an array with the axes THW, THWC, NTHW or NTHWC"
+            if axes is None
+            else f"an array with the axes {axes}, with T"
         )
         raise BadSource(path, f"expected {expected}, received the shape {tuple(shape)}")
     if 0 in shape:
@@ -111,8 +113,8 @@ def _only_member(path: str, member: str | None) -> str:
     if member is None and len(names) == 1:
         return names[0]
     if member not in names:
-        wanted = "the name of one array" if member is None else f"an array {member}"
-        raise BadSource(path, f"expected {wanted} (variable), received a file that holds {', '.join(names) or 'none'}")
+        wanted = "one array" if member is None else f"an array {member}"
+        raise BadSource(path, f"expected {wanted}, received {', '.join(names) or 'no arrays'}; set --variable")
     return member
 
 
@@ -131,7 +133,7 @@ def _header(path: str, member: str | None) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def _open(path: str, member: str | None, scratch: str) -> np.ndarray:
-    """Maps an array into memory; one in an npz file is unpacked to the disk first."""
+    """Memory-maps an array; one in an npz file is first unpacked to disk."""
     try:
         if member is not None:
             unpacked = os.path.join(scratch, "array.npy")

@@ -1,4 +1,4 @@
-"""An MNIST file of handwritten digits, from which moving digits are drawn: Moving MNIST of any size and length."""
+"""Draws moving digits from an MNIST file: Moving MNIST of any size and length."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from framecast.clips.convert.spec import Digits
 from framecast.clips.demo import moving_digits
 from framecast.schemas.clip_spec import FrameRange
 
-_GROUPS = 50  # Of the digits. Clips of one share their `clip/media_id`, so that splits show different digits.
-_AT_ONCE = 500  # Clips of a source.
+_GROUPS = 50  # Groups of digits. Clips of a group share `clip/media_id`, so that splits have different digits.
+_SOURCE_CLIPS = 500  # Clips per source.
 _MICROSECONDS = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class MovingDigits:
-    """The clips `[start, end)` of what is drawn from an idx file."""
+    """The clips `[start, end)` drawn from an idx file."""
 
     name: str
     files: tuple[str, ...]
@@ -27,7 +27,7 @@ class MovingDigits:
     end: int
 
     def recordings(self) -> Iterator[Recording]:
-        """Yields a recording a clip: two digits of one group on random straight paths."""
+        """Yields one recording per clip: two digits of one group on random straight paths."""
         try:
             digits = moving_digits.source_digits(self.files[0])
         except (ValueError, OSError, EOFError) as error:
@@ -35,7 +35,7 @@ class MovingDigits:
         groups = np.array_split(digits, min(_GROUPS, len(digits)))
         base = self.name.rpartition("/")[0]
         for index in range(self.start, self.end):
-            # A generator a clip: a clip is the same however many there are.
+            # One generator per clip, so that a clip does not depend on the number of clips.
             rng = np.random.default_rng((self.options.seed, index))
             number = int(rng.integers(len(groups)))
             yield Recording(
@@ -56,6 +56,6 @@ class MovingDigits:
 def find(name: str, path: str, options: Digits, frames: FrameRange) -> list[MovingDigits]:
     """Returns the sources that draw from an idx file."""
     return [
-        MovingDigits(f"{name}/{start:07d}", (path,), options, frames, start, min(start + _AT_ONCE, options.clips))
-        for start in range(0, options.clips, _AT_ONCE)
+        MovingDigits(f"{name}/{start:07d}", (path,), options, frames, start, min(start + _SOURCE_CLIPS, options.clips))
+        for start in range(0, options.clips, _SOURCE_CLIPS)
     ]

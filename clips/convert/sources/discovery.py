@@ -1,4 +1,4 @@
-"""Which sources there are in the paths that a user names."""
+"""Finds the sources in files, folders and glob patterns."""
 
 import collections
 import dataclasses
@@ -16,29 +16,29 @@ _SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "arrays": arrays.SUFFIXES,
     "grids": grids.SUFFIXES,
 }
-_AT_ONCE = 256 << 20  # Bytes of frames that a source of many recordings should hold, roughly.
+_SOURCE_BYTES = 256 << 20  # Approximate size of one source, if a file of many recordings is divided.
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What lies in the paths.
+class FoundSources:
+    """The result of a search.
 
     Args:
-        sources: What can be converted, in the order of their names.
-        ignored: Files of another kind.
+        sources: The sources, sorted by name.
+        ignored: Files of other kinds.
     """
 
     sources: list[Source]
     ignored: list[str]
 
 
-def find_sources(paths: Sequence[str], spec: ConvertSpec) -> Found:
-    """Returns the sources in files, folders (with all below) and glob patterns.
+def find_sources(paths: Sequence[str], spec: ConvertSpec) -> FoundSources:
+    """Finds the sources in files, folders (searched recursively) and glob patterns.
 
     Raises:
-        FileNotFoundError: When a path matches nothing.
-        BadSource: When a file that decides how the others are read cannot be read.
-        ValueError: When what is there cannot be told, or two sources would have one name.
+        FileNotFoundError: If a path matches no file.
+        BadSource: If a file whose header is needed cannot be read.
+        ValueError: If the kind of the sources is ambiguous, or two sources have the same name.
     """
     files = [(root, path) for pattern in paths for root, path in _files(pattern)]
     kinds = {path: kind_of(path) for _, path in files}
@@ -46,12 +46,12 @@ def find_sources(paths: Sequence[str], spec: ConvertSpec) -> Found:
     kind = spec.read.kind
     if kind is None:
         if len(present) != 1:
-            what = " and ".join(present) or f"{len(files)} files of no known kind"
-            raise ValueError(f"{', '.join(paths)}: expected sources of one kind, received {what}: name it (--kind)")
+            received = " and ".join(present) or f"{len(files)} files of unknown kind"
+            raise ValueError(f"{', '.join(paths)}: expected sources of one kind, received {received}; set --kind")
         kind = present[0]
         taken = [(root, path) for root, path in files if kinds[path] == kind]
     else:
-        # A file of no known kind may be one whose name does not say so.
+        # Files of unknown kind are included, because their names may lack the usual suffix.
         taken = [(root, path) for root, path in files if kinds[path] in (kind, None)]
     if not taken:
         raise ValueError(f"{', '.join(paths)}: expected {kind}, received {' and '.join(present)}")
@@ -60,12 +60,12 @@ def find_sources(paths: Sequence[str], spec: ConvertSpec) -> Found:
     names = collections.Counter(source.name for source in sources)
     for name, count in names.items():
         if count > 1:
-            raise ValueError(f"{name}: expected sources of different names, received {count} of this one")
-    return Found(sources, sorted(path for _, path in files if path not in chosen))
+            raise ValueError(f"{name}: expected unique source names, but {count} sources have this name")
+    return FoundSources(sources, sorted(path for _, path in files if path not in chosen))
 
 
 def _files(pattern: str) -> Iterator[tuple[str, str]]:
-    """Yields `(root, path)`; names are relative to the root."""
+    """Yields `(root, path)`; source names are relative to the root."""
     matches = [pattern] if os.path.lexists(pattern) else sorted(glob.glob(pattern))
     if not matches:
         raise FileNotFoundError(f"{pattern}: expected files, received none")
@@ -82,7 +82,7 @@ def _files(pattern: str) -> Iterator[tuple[str, str]]:
 
 
 def kind_of(path: str) -> Kind | None:
-    """Returns what a file holds as its name tells it; None when it does not."""
+    """Returns the kind of a file from its name; None if unknown."""
     name = os.path.basename(path).lower()
     for kind, suffixes in _SUFFIXES.items():
         if name.endswith(suffixes):
@@ -112,7 +112,7 @@ def _make(kind: Kind, files: Sequence[tuple[str, str]], spec: ConvertSpec) -> It
         if kind == "video":
             yield video.Video(name, (path,))
         elif kind == "arrays":
-            yield from arrays.find(name, path, read.variable, read.axes, _AT_ONCE)
+            yield from arrays.find(name, path, read.variable, read.axes, _SOURCE_BYTES)
         elif kind == "digits":
             yield from digits.find(name, path, read.digits, spec.cut.frames)
         else:

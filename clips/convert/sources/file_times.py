@@ -1,4 +1,4 @@
-"""Times in the names of files."""
+"""Reads times from file names."""
 
 import datetime
 import os
@@ -11,20 +11,20 @@ from framecast.clips.convert.sources.source import BadSource
 
 _MICROSECONDS = 1_000_000
 _EPOCH = datetime.datetime(1970, 1, 1)
-# How many characters of a name each directive of `strptime` takes; those that take a varying number are not accepted.
+# Width of each supported strptime directive; directives of variable width are not supported.
 _WIDTHS = {"Y": 4, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2, "j": 3, "y": 2, "f": 6}
 
 
-def in_names(paths: Sequence[str], time_format: str | None) -> list[int] | None:
-    """Returns the times in the names of files, in microseconds since 1970 (UTC); None without a format.
+def times_in_names(paths: Sequence[str], time_format: str | None) -> list[int] | None:
+    """Returns the times in file names, in microseconds since 1970 (UTC); None without a format.
 
     Args:
         paths: The files.
-        time_format: Of `datetime.strptime`, numbers of a fixed width only.
+        time_format: A strptime format with fixed-width directives.
 
     Raises:
-        BadSource: When a name holds no such time, and exactly one.
-        ValueError: When the format is not accepted.
+        BadSource: If a name does not have exactly one time.
+        ValueError: If the format has an unsupported directive.
     """
     if time_format is None:
         return None
@@ -38,20 +38,20 @@ def in_names(paths: Sequence[str], time_format: str | None) -> list[int] | None:
             except ValueError:
                 continue
         if len(found) != 1:
-            expected = f"expected one time by the format {time_format} in its name"
+            expected = f"expected one time of format {time_format} in the file name"
             raise BadSource(path, f"{expected}, received {len(found) or 'none'}")
         stamps.append(round((found[0] - _EPOCH) / datetime.timedelta(microseconds=1)))
     return stamps
 
 
 def median_rate(stamps: Sequence[int]) -> float | None:
-    """Returns the frames a second that the median spacing of times makes; None of fewer than two times."""
+    """Returns the frame rate of the median spacing of times; None for fewer than two times."""
     spacing = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
     return _MICROSECONDS / spacing if spacing > 0 else None
 
 
 def _pattern(time_format: str) -> str:
-    """Returns a regular expression whose group 1 is a time, with no digit before and after."""
+    """Returns a regular expression whose group 1 is a time without a digit before or after."""
     parts = []
     position = 0
     for match in re.finditer(r"%(.)", time_format):
@@ -62,5 +62,5 @@ def _pattern(time_format: str) -> str:
         parts += [re.escape(time_format[position : match.start()]), rf"\d{{{width}}}"]
         position = match.end()
     parts.append(re.escape(time_format[position:]))
-    # Looks ahead, so that matches may overlap.
+    # The lookahead allows overlapping matches.
     return rf"(?<!\d)(?=({''.join(parts)})(?!\d))"

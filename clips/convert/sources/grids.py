@@ -1,4 +1,4 @@
-"""Gridded files: HDF5 through h5py, NetCDF-4 and Zarr through xarray; a time axis, or a file a time step."""
+"""Reads gridded files with a time axis, or one file per time step: HDF5 (h5py), NetCDF-4 and Zarr (xarray)."""
 
 import contextlib
 import dataclasses
@@ -8,38 +8,38 @@ from typing import Any
 
 import numpy as np
 
-from framecast.clips.convert.sources import file_times as times
-from framecast.clips.convert.sources.source import BadSource, Frame, Meaning, Recording
+from framecast.clips.convert.sources import file_times
+from framecast.clips.convert.sources.source import BadSource, Frame, Recording, ValueEncoding
 
 HDF5 = (".h5", ".hdf5", ".hdf", ".he5")
 SUFFIXES = (*HDF5, ".nc", ".nc4", ".zarr")
 _TIME_NAMES = ("time", "t", "valid_time", "step")
-# What CF, and those who do not quite follow it, call the stored values that stand for none.
+# Attributes for no-data values: the CF convention's, and an older common one.
 _FILL_ATTRIBUTES = ("_FillValue", "missing_value")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Variable:
-    """An open variable: `values[...]` reads from the file."""
+    """A variable of an open file; `values[...]` reads from the file."""
 
     values: Any
     shape: tuple[int, ...]
     axes: str | None
-    meaning: Meaning
-    times: np.ndarray | None  # datetime64, one a step of the time axis; None where the file does not say.
+    encoding: ValueEncoding
+    times: np.ndarray | None  # datetime64, one per time step; None if the file has none.
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """A variable over time: along a time axis of one file, or a file a time step.
+    """A variable over time: along the time axis of one file, or one file per time step.
 
     Args:
-        name: Unique.
-        files: Every file, in the order of time; of a Zarr store the files in it.
-        steps: What is opened: the files, or the folder of a Zarr store.
-        variable: Path of the variable in each.
-        axes: One letter an axis.
-        time_format: How times stand in the names of the files.
+        name: Unique name.
+        files: All files in time order; for a Zarr store, the files in its folder.
+        steps: Paths to open: the files, or the folder of a Zarr store.
+        variable: Path of the variable in each file.
+        axes: One letter per axis.
+        time_format: strptime format of the times in the file names.
     """
 
     name: str
@@ -50,20 +50,20 @@ class Grid:
     time_format: str | None
 
     def recordings(self) -> Iterator[Recording]:
-        """Yields the variable over all its time."""
+        """Yields one recording with all time steps."""
         with _opened(self.steps[0], self.variable) as first:
             axes = _axes(self.steps[0], self.variable, first, self.axes)
             stamps = _stamps(first) if "T" in axes else None
         if "T" not in axes:
-            stamps = times.in_names(self.steps, self.time_format)
+            stamps = file_times.times_in_names(self.steps, self.time_format)
             if stamps is None and len(self.steps) > 1:
                 stamps = self._stamps_within()
-        rate = times.median_rate(stamps) if stamps else None
-        frames = self._along_axis(axes, stamps) if "T" in axes else self._a_file_a_step(axes, stamps)
-        yield Recording(self.name, frames, rate=rate, meaning=first.meaning)
+        rate = file_times.median_rate(stamps) if stamps else None
+        frames = self._along_axis(axes, stamps) if "T" in axes else self._file_per_step(axes, stamps)
+        yield Recording(self.name, frames, rate=rate, encoding=first.encoding)
 
     def _stamps_within(self) -> list[int] | None:
-        """Returns the time that each file of one step says of itself; None unless all do."""
+        """Returns the time stored in each single-step file; None unless all files have one."""
         stamps = []
         for path in self.steps:
             with _opened(path, self.variable) as variable:
@@ -82,15 +82,14 @@ class Grid:
                 time = stamps[index] if stamps else None
                 yield Frame(_as_frame(values, axes.replace("T", "")), time, where)
 
-    def _a_file_a_step(self, axes: str, stamps: list[int] | None) -> Iterator[Frame]:
-        meaning = None
+    def _file_per_step(self, axes: str, stamps: list[int] | None) -> Iterator[Frame]:
+        encoding = None
         for number, path in enumerate(self.steps):
             with _opened(path, self.variable) as variable:
-                if meaning not in (None, variable.meaning):
-                    raise BadSource(
-                        path, f"{self.variable}: expected {meaning}, as in {self.steps[0]}, received {variable.meaning}"
-                    )
-                meaning = variable.meaning
+                if encoding not in (None, variable.encoding):
+                    expected = f"{self.variable}: expected {encoding} as in {self.steps[0]}"
+                    raise BadSource(path, f"{expected}, received {variable.encoding}")
+                encoding = variable.encoding
                 if len(variable.shape) != len(axes):
                     raise BadSource(path, f"{self.variable}: expected the axes {axes}, received {variable.shape}")
                 values = _read(path, variable, ...)
@@ -100,15 +99,15 @@ class Grid:
 def find(
     name: str, paths: Sequence[str], variable: str | None, axes: str | None, time_format: str | None
 ) -> list[Grid]:
-    """Returns the sources in gridded files: one of all files where each is a time step, else one a file.
+    """Returns the sources in gridded files: one for all files if each is a time step, else one per file.
 
     Raises:
-        BadSource: When the variable is not given and a file holds several, or there is no such.
+        BadSource: If the variable does not exist, or is not given and the file has several.
     """
     variable = variable or _only_variable(paths[0])
     with _opened(paths[0], variable) as first:
-        told = _axes(paths[0], variable, first, axes)
-    if "T" in told:
+        found = _axes(paths[0], variable, first, axes)
+    if "T" in found:
         return [
             Grid(
                 f"{name}/{os.path.basename(path)}" if len(paths) > 1 else name,
@@ -125,17 +124,17 @@ def find(
 
 
 def _files(path: str) -> tuple[str, ...]:
-    """Returns the path, or the files of a Zarr store."""
+    """Returns the path itself, or the files in a Zarr store."""
     if not os.path.isdir(path):
         return (path,)
     return tuple(sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names))
 
 
 def _axes(path: str, name: str, variable: _Variable, axes: str | None) -> str:
-    """Returns one letter an axis, without N."""
+    """Returns one letter per axis, without N."""
     axes = axes or variable.axes or {2: "HW", 3: "THW", 4: "THWC"}.get(len(variable.shape))
     if axes is None or len(axes) != len(variable.shape) or "N" in axes:
-        expected = "2 to 4 axes" if axes is None else f"the axes {axes}, none of them N"
+        expected = "2 to 4 axes" if axes is None else f"the axes {axes}, without N"
         raise BadSource(path, f"{name}: expected {expected}, received the shape {variable.shape}")
     return axes
 
@@ -149,7 +148,7 @@ def _read(place: str, variable: _Variable, index: Any) -> np.ndarray:
     try:
         return np.asarray(variable.values[index])
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise BadSource(place, f"expected values, received: {error}") from error
+        raise BadSource(place, f"cannot read the values: {error}") from error
 
 
 def _stamps(variable: _Variable) -> list[int] | None:
@@ -171,14 +170,14 @@ def _opened(path: str, name: str) -> Iterator[_Variable]:
             if name not in file or not isinstance(file[name], h5py.Dataset):
                 found: list[str] = []
                 file.visititems(lambda key, item: found.append(key) if isinstance(item, h5py.Dataset) else None)
-                raise BadSource(path, f"expected a variable {name}, received a file with {_listed(found)}")
+                raise BadSource(path, f"variable {name} is missing; the file has {_listed(found)}")
             dataset = file[name]
             yield _Variable(dataset, dataset.shape, None, _meaning(dataset.attrs), None)
         return
     with _dataset(path, os.path.dirname(name.strip("/"))) as data:
         short = os.path.basename(name)
         if short not in data.data_vars:
-            raise BadSource(path, f"expected a variable {name}, received a file with {_listed(data.data_vars)}")
+            raise BadSource(path, f"variable {name} is missing; the file has {_listed(data.data_vars)}")
         array = data[short]
         time = next((dim for dim in array.dims if _is_time(data, dim)), None)
         axes = None
@@ -216,16 +215,16 @@ def _is_time(data: Any, dim: Any) -> bool:
 
 def _only_variable(path: str) -> str:
     if path.lower().endswith(HDF5):
-        raise BadSource(path, "expected the path of a variable, such as image1/image_data, received none")
+        raise BadSource(path, "set --variable to the path of a dataset, such as image1/image_data")
     with _dataset(path, "") as data:
         names = [str(name) for name, array in data.data_vars.items() if array.ndim >= 2]
     if len(names) != 1:
-        raise BadSource(path, f"expected the name of a variable, received none, and a file with {_listed(names)}")
+        raise BadSource(path, f"expected one variable, received {_listed(names)}; set --variable")
     return names[0]
 
 
-def _meaning(attributes: Mapping[str, Any]) -> Meaning:
-    """Reads scale, offset, unit and missing values as CF names them."""
+def _meaning(attributes: Mapping[str, Any]) -> ValueEncoding:
+    """Reads scale, offset, unit and fill values from CF attributes."""
 
     def number(name: str, default: float) -> float:
         return float(np.asarray(attributes.get(name, default)).reshape(-1)[0])
@@ -237,7 +236,7 @@ def _meaning(attributes: Mapping[str, Any]) -> Meaning:
         if name in attributes
         for value in np.asarray(attributes[name]).reshape(-1)
     }
-    return Meaning(
+    return ValueEncoding(
         scale=number("scale_factor", 1.0),
         offset=number("add_offset", 0.0),
         unit=unit.decode() if isinstance(unit, bytes) else unit,

@@ -1,4 +1,4 @@
-"""Labels of recordings: from the folders that they lie in, or from a CSV file."""
+"""Reads the labels of recordings from folder names or a CSV file."""
 
 import csv
 import dataclasses
@@ -11,7 +11,7 @@ FOLDERS = "folders"
 
 @dataclasses.dataclass(frozen=True)
 class Label:
-    """What `framecast.clips.codec.encode_clip` takes."""
+    """A label, as `framecast.clips.codec.encode_clip` takes it."""
 
     index: int | None = None
     string: str | None = None
@@ -23,10 +23,10 @@ class Labels:
 
     Args:
         how: `folders`, or the path of a CSV file.
-        names: The sources' names, from whose folders classes are numbered in the order of their names.
+        names: Names of the sources; their folders, sorted, are the classes.
 
     Raises:
-        ValueError: When the CSV file cannot be read or says one recording twice.
+        ValueError: If the CSV file cannot be read or has a recording twice.
     """
 
     def __init__(self, how: str, names: list[str]):
@@ -42,16 +42,16 @@ class Labels:
         self.classes = classes
 
     def of(self, recording: str, source: str) -> Label:
-        """Returns the label of a recording; a source's holds for each of its recordings.
+        """Returns the label of a recording, or else of its source.
 
         Raises:
-            ValueError: When there is none.
+            ValueError: If there is none.
         """
         for name in (recording, source):
             for key in (name, os.path.basename(name), pathlib.PurePath(name).stem):
                 if key in self._by_name:
                     return self._by_name[key]
-        raise ValueError(f"{self._how}: expected a label of {recording}, received none")
+        raise ValueError(f"{self._how}: no label for {recording}")
 
 
 def _read_csv(path: str) -> dict[str, Label]:
@@ -59,7 +59,7 @@ def _read_csv(path: str) -> dict[str, Label]:
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected a CSV file, received: {error}") from error
+        raise ValueError(f"{path}: cannot read the CSV file: {error}") from error
     columns = set(rows[0]) if rows else set()
     if "recording" not in columns or not {"label", "value"} & columns:
         received = ", ".join(map(str, columns)) or "none"
@@ -68,7 +68,7 @@ def _read_csv(path: str) -> dict[str, Label]:
     for line, row in enumerate(rows, start=2):
         name = row["recording"]
         if name in found:
-            raise ValueError(f"{path}, line {line}: expected each recording once, received {name} again")
+            raise ValueError(f"{path}, line {line}: recording {name} is listed twice")
         found[name] = row
     texts = [row["label"] for row in found.values()] if "label" in columns else []
     classes = None if all(text.isdigit() for text in texts) else sorted(set(texts))

@@ -1,4 +1,4 @@
-"""What every kind of source gives: recordings, each a stream of frames that is never whole in memory."""
+"""Defines sources: each yields recordings, and each recording streams frames."""
 
 import dataclasses
 import os
@@ -9,11 +9,11 @@ import numpy as np
 
 
 class BadSource(ValueError):
-    """A source that cannot be read on.
+    """A source that cannot be read completely.
 
     Args:
-        place: The file, and frame or record in it.
-        message: What was expected and what was received.
+        place: The file, and the frame or record in it.
+        message: Expected and received value.
     """
 
     def __init__(self, place: str, message: str):
@@ -22,18 +22,18 @@ class BadSource(ValueError):
         self.message = message
 
     def __str__(self) -> str:
-        """Returns the message, headed by the place."""
+        """Returns `place: message`."""
         return f"{self.place}: {self.message}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One frame as it is stored.
+    """A frame as stored in its source.
 
     Args:
         values: `(height, width, channel)`.
-        time: Microseconds, from any origin; None where the source says nothing of times.
-        place: File, and where in it, for messages.
+        time: Microseconds from any origin; None if the source has no times.
+        place: The file and position in it, for messages.
     """
 
     values: np.ndarray
@@ -42,14 +42,14 @@ class Frame:
 
 
 @dataclasses.dataclass(frozen=True)
-class Meaning:
-    """What a source says of its values: physical value = stored value * scale + offset, in `unit`.
+class ValueEncoding:
+    """How a source stores values: physical value = stored value * scale + offset, in `unit`.
 
     Args:
-        scale: As above.
-        offset: As above.
-        unit: None when the source names none.
-        fill: Stored values that say that there is none.
+        scale: See above.
+        offset: See above.
+        unit: The unit; None if the source has none.
+        fill: Stored values for no data.
     """
 
     scale: float = 1.0
@@ -60,31 +60,31 @@ class Meaning:
 
 @dataclasses.dataclass
 class Recording:
-    """Frames that belong together, in order.
+    """A sequence of frames, in order.
 
     Args:
         name: Unique among all sources; clips are named after it.
-        frames: The frames; raises BadSource where they cannot be read on.
-        rate: Frames a second; None when the source does not say.
-        resolution: Microseconds that the source's way of storing times may shift one by.
-        meaning: Of the values.
-        label: A class of the recording, as the source names it.
-        label_index: A class of the recording, as a number.
-        media_id: What it belongs to, where clips of several recordings must share a split; the name unless given.
+        frames: The frames; raises BadSource at a frame that cannot be read.
+        rate: Frames per second; None if the source has none.
+        resolution: Largest rounding error of the source's times, in microseconds.
+        encoding: How the source stores values.
+        label: Class of the recording, as text.
+        label_index: Class of the recording, as a number.
+        media_id: Shared by recordings whose clips must be in the same split; by default the name.
     """
 
     name: str
     frames: Iterator[Frame]
     rate: float | None = None
     resolution: float = 0.0
-    meaning: Meaning = Meaning()
+    encoding: ValueEncoding = ValueEncoding()
     label: str | None = None
     label_index: int | None = None
     media_id: str | None = None
 
 
 class Source(Protocol):
-    """Something that can be converted on its own, on any worker."""
+    """A unit that any worker can convert independently."""
 
     @property
     def name(self) -> str:
@@ -93,18 +93,18 @@ class Source(Protocol):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files that it is read from."""
+        """The files to read."""
         ...
 
     def recordings(self) -> Iterator[Recording]:
-        """Yields the recordings, one after the other.
+        """Yields the recordings.
 
         Raises:
-            BadSource: Where the source cannot be read on.
+            BadSource: If the source cannot be read.
         """
         ...
 
 
 def size_of(source: Source) -> int:
-    """Returns the size of a source's files in bytes."""
+    """Returns the total size of a source's files in bytes."""
     return sum(os.path.getsize(file) for file in source.files)

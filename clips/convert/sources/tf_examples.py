@@ -1,4 +1,4 @@
-"""TFRecords of `tf.train.Example` with a list of encoded frames each, as TensorFlow Datasets writes videos."""
+"""Reads TFRecords of `tf.train.Example` with a list of encoded frames, as written by TensorFlow Datasets."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ _LABEL = "label"
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """The examples of a TFRecord file, a recording each.
+    """The examples of a TFRecord file, one recording per example.
 
     Args:
-        name: Unique.
+        name: Unique name.
         files: The file.
-        key: Feature of the encoded frames; the only one with several byte strings unless given.
+        key: Feature of the encoded frames; by default the only one with several byte strings.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Examples:
     key: str | None
 
     def recordings(self) -> Iterator[Recording]:
-        """Yields a recording an example, with its `label` if it has one."""
+        """Yields one recording per example, with its `label` if present."""
         (path,) = self.files
         try:
             for index, record in read_records(path):
@@ -49,13 +49,13 @@ class Examples:
         except BadFile as error:
             raise BadSource(path, f"record {error.record}: {error.message}") from error
         except OSError as error:
-            raise BadSource(path, f"expected a readable file, received: {error.strerror}") from error
+            raise BadSource(path, f"cannot read the file: {error.strerror}") from error
 
     def _encoded(self, place: str, feature: dict[str, tf.train.Feature]) -> list[bytes]:
         lists = sorted(name for name, value in feature.items() if len(value.bytes_list.value) > 1)
         key = self.key or (lists[0] if len(lists) == 1 else None)
         if key not in lists:
-            wanted = f"a list of encoded frames in {key}" if key else "one list of encoded frames (name it: variable)"
+            wanted = f"a list of encoded frames in {key}" if key else "one list of encoded frames (or --variable)"
             raise BadSource(place, f"expected {wanted}, received lists in {', '.join(lists) or 'none'}")
         return list(feature[key].bytes_list.value)
 

@@ -1,4 +1,4 @@
-"""Conversion: what comes out is legal, exact, complete, the same again, and goes on where it was stopped."""
+"""Tests that conversion yields legal, exact and complete clips, is reproducible, and resumes."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ def _records(folder):
 
 
 def _clips(folder, manifest):
-    """The clips, each held against the contract that the manifest tells."""
+    """Returns clips and frames, validated against the manifest's contract."""
     spec = ClipSpec.model_validate(manifest["clip"])
     return [(example, decode_frames(example, spec)) for example in (check_clip(r, spec) for r in _records(folder))]
 
@@ -42,7 +42,7 @@ def _text(example, name):
 
 @pytest.fixture
 def arrays(tmp_path):
-    """Five recordings of 30 frames, in a file each."""
+    """Five recordings of 30 frames, one per file."""
     folder = tmp_path / "arrays"
     folder.mkdir()
     for number in range(5):
@@ -65,7 +65,7 @@ def test_clips_are_legal_exact_and_complete(tmp_path, arrays):
     assert len({_text(example, "example/id") for example, _ in clips}) == 20
 
 
-def test_an_outside_reader_finds_the_keys_of_mediasequence(tmp_path, arrays):
+def test_tensorflow_parses_mediasequence_features(tmp_path, arrays):
     _convert(arrays, tmp_path / "clips", read={"fps": 10}, cut={"frames": {"min": 4, "max": 8}})
     context, lists = tf.io.parse_single_sequence_example(
         _records(tmp_path / "clips")[0],
@@ -104,7 +104,7 @@ def _write_knmi(folder, depth):
             file["image1/image_data"] = frame
 
 
-def test_rain_in_hdf5_is_reproduced_pixel_by_pixel(tmp_path):
+def test_hdf5_rain_is_exact_per_pixel(tmp_path):
     depth = _RNG.integers(0, 300, (26, 40, 56)).astype(np.uint16)
     depth[:, :9] = 65535
     _write_knmi(tmp_path / "knmi", depth)
@@ -136,7 +136,7 @@ def test_rain_in_hdf5_is_reproduced_pixel_by_pixel(tmp_path):
 
 
 @pytest.mark.parametrize(("dtype", "channels"), [("uint16", 1), ("uint16", 3), ("float32", 6), ("float32", 1)])
-def test_16_bits_and_floats_of_many_channels_are_exact(tmp_path, dtype, channels):
+def test_16_bit_and_float_frames_are_exact(tmp_path, dtype, channels):
     shape = (20, 9, 11, channels)
     frames = _RNG.random(shape).astype(dtype) if dtype == "float32" else _RNG.integers(0, 65536, shape).astype(dtype)
     np.save(tmp_path / "a.npy", frames)
@@ -146,7 +146,7 @@ def test_16_bits_and_floats_of_many_channels_are_exact(tmp_path, dtype, channels
     assert np.array_equal(found, frames)
 
 
-def test_crop_size_and_tiles(tmp_path):
+def test_crop_resize_and_tile(tmp_path):
     frames = np.tile(np.arange(60, dtype=np.uint8)[:, None], (8, 1, 80))
     np.save(tmp_path / "a.npy", frames)
     manifest = _convert(
@@ -164,7 +164,7 @@ def test_crop_size_and_tiles(tmp_path):
     assert clips["0,0"][0, :, 0, 0].tolist() == pytest.approx([10.5 + 2 * row for row in range(16)], abs=0.6)
 
 
-def test_clips_of_little_content_are_left_out_and_counted(tmp_path):
+def test_clips_below_min_content_are_counted(tmp_path):
     frames = np.zeros((24, 8, 8), np.uint8)
     frames[:8, :4] = 9
     np.save(tmp_path / "a.npy", frames)
@@ -174,7 +174,7 @@ def test_clips_of_little_content_are_left_out_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["folders", "csv of classes", "csv of numbers"])
-def test_labels(tmp_path, how):
+def test_labels_from_folders_and_csv(tmp_path, how):
     for kind in ("walk", "jump"):
         (tmp_path / "videos" / kind).mkdir(parents=True)
         np.save(tmp_path / "videos" / kind / "a.npy", np.full((8, 8, 8), len(kind), np.uint8))
@@ -197,9 +197,9 @@ def test_labels(tmp_path, how):
         assert feature["clip/label/index"].int64_list.value[0] == ["jump", "walk"].index(kind)
 
 
-def test_a_recording_without_a_label_is_named(tmp_path, arrays):
+def test_unlabelled_recording_is_named(tmp_path, arrays):
     (tmp_path / "labels.csv").write_text("recording,label\n0,1\n1,0\n2,0\n3,1\n")
-    with pytest.raises(BadSourcesError, match=r"4\.npy: .*labels\.csv: expected a label of 4\.npy, received none"):
+    with pytest.raises(BadSourcesError, match=r"4\.npy: .*labels\.csv: no label for 4\.npy"):
         _convert(arrays, tmp_path / "clips", read={"fps": 1, "labels": str(tmp_path / "labels.csv")})
 
 
@@ -207,7 +207,7 @@ class _StoppedError(Exception):
     pass
 
 
-def test_a_stopped_conversion_goes_on_and_writes_nothing_twice(tmp_path, arrays, monkeypatch):
+def test_stopped_conversion_resumes_without_rewriting_files(tmp_path, arrays, monkeypatch):
     spec = {"read": {"fps": 10}, "cut": {"frames": {"min": 4, "max": 8}}, "shard_mb": 0.004}
     whole = _convert(arrays, tmp_path / "whole", **spec)
     assert len(whole["shards"]) > 8
@@ -215,7 +215,7 @@ def test_a_stopped_conversion_goes_on_and_writes_nothing_twice(tmp_path, arrays,
 
     def stopping(path, records, **options):
         if len(written) in (3, 4, 6):
-            # In the middle of a file, as a kill would.
+            # Stop in the middle of a file, like a kill.
             written.append(None)
             pathlib.Path(path).write_bytes(next(iter(records))[:50])
             raise _StoppedError
@@ -242,28 +242,28 @@ def test_a_stopped_conversion_goes_on_and_writes_nothing_twice(tmp_path, arrays,
     )
 
 
-def test_a_finished_conversion_is_left_as_it_is(tmp_path, arrays):
+def test_finished_conversion_is_not_rewritten(tmp_path, arrays):
     spec = {"read": {"fps": 10}}
     manifest = _convert(arrays, tmp_path / "clips", **spec)
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "clips").iterdir()}
     assert _convert(arrays, tmp_path / "clips", **spec) == manifest
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "clips").iterdir()} == before
-    with pytest.raises(FileExistsError, match="expected a new or empty folder, received one with the clips of other"):
+    with pytest.raises(FileExistsError, match="expected a new or empty folder, but it has clips of other"):
         _convert(arrays, tmp_path / "clips", read={"fps": 5})
 
 
-def test_other_options_do_not_go_on_with_a_stopped_conversion(tmp_path, arrays):
+def test_stopped_conversion_rejects_other_options(tmp_path, arrays):
     (arrays / "2.npy").write_bytes(b"?")
     with pytest.raises(ValueError, match="expected a NumPy array"):
         _convert(arrays, tmp_path / "clips", read={"fps": 10})
     np.save(arrays / "2.npy", np.zeros((30, 9, 9)) - 1)
     with pytest.raises(BadSourcesError):
         _convert(arrays, tmp_path / "clips", read={"fps": 10})
-    with pytest.raises(FileExistsError, match="expected to go on with the conversion that was stopped there"):
+    with pytest.raises(FileExistsError, match="the folder has an unfinished conversion of other sources"):
         _convert(arrays, tmp_path / "clips", read={"fps": 5})
 
 
-def test_a_bad_source_is_named_or_left_out(tmp_path):
+def test_bad_source_is_named_or_skipped(tmp_path):
     folder = tmp_path / "images"
     for name in ("a", "b", "c"):
         (folder / name).mkdir(parents=True)
@@ -271,17 +271,17 @@ def test_a_bad_source_is_named_or_left_out(tmp_path):
             data = image_codec.encode_png(_RNG.integers(0, 256, (9, 9, 1), np.uint8))
             (folder / name / f"{index}.png").write_bytes(data[:30] if (name, index) == ("b", 17) else data)
     spec = {"read": {"fps": 1}, "cut": {"frames": {"min": 4, "max": 8}}}
-    with pytest.raises(BadSourcesError, match=r"^1 bad sources:\n.*images/b/17\.png: expected an image"):
+    with pytest.raises(BadSourcesError, match=r"^1 bad sources:\n.*images/b/17\.png: cannot read the image"):
         _convert(folder, tmp_path / "clips", **spec)
     manifest = _convert(folder, tmp_path / "clips", skip_bad=True, **spec)
     assert len(manifest["bad"]) == 1
-    # What could be read of it is kept.
+    # The readable part of the bad source is kept.
     media = [_text(example, "clip/media_id") for example, _ in _clips(tmp_path / "clips", manifest)]
     assert {name: media.count(name) for name in set(media)} == {"a": 3, "b": 2, "c": 3}
 
 
 @pytest.mark.slow
-def test_workers_write_what_one_process_writes(tmp_path, monkeypatch):
+def test_workers_write_same_clips_as_one_process(tmp_path, monkeypatch):
     for number in range(3):
         np.save(tmp_path / f"{number}.npy", _RNG.integers(0, 256, (30, 12, 16), np.uint8))
     spec = {"read": {"fps": 10}, "cut": {"frames": {"min": 4, "max": 8}}}
@@ -294,19 +294,19 @@ def test_workers_write_what_one_process_writes(tmp_path, monkeypatch):
     assert _records(tmp_path / "one") == _records(tmp_path / "two")
 
 
-def test_no_clip_at_all_says_what_was_left_out(tmp_path, arrays):
+def test_conversion_without_clips_lists_reasons(tmp_path, arrays):
     with pytest.raises(
         ValueError, match=r"expected clips of 40 to 50 frames, received none: .'frames of no clip': 150"
     ):
         _convert(arrays, tmp_path / "clips", read={"fps": 10}, cut={"frames": {"min": 40, "max": 50}})
 
 
-def test_a_folder_that_holds_something_is_not_written_to(tmp_path, arrays):
-    with pytest.raises(FileExistsError, match="expected a new or empty folder, received one that holds files"):
+def test_nonempty_folder_is_rejected(tmp_path, arrays):
+    with pytest.raises(FileExistsError, match="expected a new or empty folder, but it has files"):
         _convert(arrays, arrays, read={"fps": 10})
 
 
-def test_the_manifest_is_what_is_returned(tmp_path, arrays):
+def test_returned_manifest_equals_file(tmp_path, arrays):
     manifest = _convert(arrays, tmp_path / "clips", read={"fps": 10}, gzip=False)
     assert json.loads((tmp_path / "clips" / "manifest.json").read_text()) == manifest
     assert manifest["bytes"] == sum(path.stat().st_size for path in (tmp_path / "clips").glob("*.tfrecord"))

@@ -1,4 +1,4 @@
-"""Values to pixels, beside NumPy's arithmetic and Pillow's resizing."""
+"""Tests pixel values against NumPy, and gray and resizing against Pillow."""
 
 import collections
 
@@ -16,7 +16,7 @@ def _scale(stored, encoding=None, **spec):
     return PixelScale(ValueSpec(**spec), encoding or ValueEncoding(), np.dtype(stored), tally), tally
 
 
-def test_rain_becomes_the_pixels_of_its_reflectivity():
+def test_rain_is_converted_to_reflectivity_pixels():
     rng = np.random.default_rng(0)
     depth = rng.integers(0, 400, (50, 60, 1), np.uint16)
     depth[rng.random(depth.shape) < 0.2] = 65535
@@ -33,7 +33,7 @@ def test_rain_becomes_the_pixels_of_its_reflectivity():
     assert tally["missing values"] == np.count_nonzero(depth == 65535)
 
 
-def test_no_value_takes_the_pixel_for_missing():
+def test_values_never_use_missing_pixel():
     scale, tally = _scale("float32", low=0, high=1, missing=255, fill=-9)
     values = np.array([0, 0.5, 1.0, 1.5, -1, -9, np.nan], np.float32).reshape(1, 7, 1)
     assert scale(values, "here").ravel().tolist() == [0, 128, 254, 254, 0, 255, 255]
@@ -43,7 +43,7 @@ def test_no_value_takes_the_pixel_for_missing():
 
 
 @pytest.mark.parametrize("stored", ["uint8", "uint16", "int16", "int64", "bool"])
-def test_integers_stay_what_they_are(stored):
+def test_integers_are_unchanged(stored):
     scale, _ = _scale(stored)
     values = np.array([0, 1] if stored == "bool" else [0, 1, 100, 127]).astype(stored).reshape(1, -1, 1)
     pixels = scale(values, "here")
@@ -52,7 +52,7 @@ def test_integers_stay_what_they_are(stored):
     assert (scale.value, scale.missing) == (None, None)
 
 
-def test_a_16_bit_fill_value_keeps_its_own_pixel():
+def test_16_bit_fill_value_is_unchanged():
     scale, _ = _scale("uint16", ValueEncoding(0.01, 0.0, "mm", (65535.0,)))
     values = np.array([0, 7, 65535], np.uint16).reshape(1, 3, 1)
     assert np.array_equal(scale(values, "here"), values)
@@ -60,7 +60,7 @@ def test_a_16_bit_fill_value_keeps_its_own_pixel():
     assert (scale.value.unit, scale.value.scale) == ("mm", 0.01)
 
 
-def test_floats_stay_what_they_are_and_nan_is_missing():
+def test_floats_are_unchanged_and_nan_is_missing():
     scale, _ = _scale("float32")
     values = np.array([0, 0.1, 1, np.nan], np.float32).reshape(1, 4, 1)
     assert scale(values, "here").ravel().tolist() == [0, np.float32(0.1), 1, -1]
@@ -70,55 +70,55 @@ def test_floats_stay_what_they_are_and_nan_is_missing():
 @pytest.mark.parametrize(
     ("values", "spec", "message"),
     [
-        (np.array([-1], np.int16), {}, r"here: expected values from 0 to 65535 \(uint16\), or .*--range.*received -1"),
+        (np.array([-1], np.int16), {}, r"here: expected values from 0 to 65535 \(uint16\), received -1; .*--range"),
         (np.array([300], np.uint16), {"dtype": "uint8"}, r"expected values from 0 to 255 \(uint8\).* received 300"),
         (np.array([1.5], np.float32), {}, r"expected values from 0 to 1 \(float32\).* received 1\.5"),
         (np.array([np.inf], np.float32), {}, r"received inf"),
-        (np.array([0.5], np.float32), {"dtype": "uint8"}, r"expected integers, or the range .* received float32"),
-        (np.array([np.nan], np.float32), {"low": 0, "high": 1}, r"\(--missing\), received 1 without"),
-        (np.array([9], np.uint8), {"missing": 9}, r"expected no value at the pixel for missing, 9 \(--missing\)"),
+        (np.array([0.5], np.float32), {"dtype": "uint8"}, r"expected integers, received float32; set the range"),
+        (np.array([np.nan], np.float32), {"low": 0, "high": 1}, r"1 pixels have no data; set .* \(--missing\)"),
+        (np.array([9], np.uint8), {"missing": 9}, r"the pixel for no data, 9, is also a value; .*\(--missing\)"),
     ],
 )
-def test_what_cannot_be_a_pixel_is_refused_by_name(values, spec, message):
+def test_value_outside_pixel_range_is_rejected(values, spec, message):
     scale, _ = _scale(values.dtype, **spec)
     with pytest.raises(BadSource, match=message):
         scale(values.reshape(1, 1, 1), "here")
 
 
-def test_a_fill_value_that_is_no_pixel_asks_for_one():
-    with pytest.raises(ValueError, match=r"missing: expected a pixel of uint16, received -9999 \(--missing\)"):
+def test_fill_value_outside_dtype_needs_missing_pixel():
+    with pytest.raises(ValueError, match=r"missing: expected a uint16 pixel, received -9999 \(--missing\)"):
         _scale("int16", fill=-9999)
     scale, _ = _scale("int16", fill=-9999, missing=65535)
     assert scale(np.array([[[-9999], [3]]], np.int16), "here").ravel().tolist() == [65535, 3]
 
 
-def test_gray_is_pillows():
+def test_gray_matches_pillow():
     values = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     expected = np.asarray(Image.fromarray(values).convert("L"))
     assert np.abs(luminance(values, "here")[..., 0].astype(int) - expected).max() <= 1
-    with pytest.raises(BadSource, match="here: expected 1, 3 or 4 channels to make gray of, received 2"):
+    with pytest.raises(BadSource, match="here: expected 1, 3 or 4 channels \(--gray\), received 2"):
         luminance(values[..., :2], "here")
 
 
 @pytest.mark.parametrize("size", [(7, 9), (40, 50)])
-def test_resizing_is_pillows(size):
+def test_resize_matches_pillow(size):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     expected = np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR))
     assert np.abs(resize(pixels, size, None).astype(int) - expected).max() <= 1
 
 
-def test_missing_pixels_do_not_bleed_into_what_is_resized():
+def test_missing_pixels_do_not_affect_resized_values():
     pixels = np.full((40, 40, 1), 100, np.uint8)
     pixels[:20] = 255
     small = resize(pixels, (9, 9), 255)
     assert set(np.unique(small)) == {100, 255}
     assert (small[:4] == 255).all()
     assert (small[5:] == 100).all()
-    # Without it, the mean of a value and the marker would count as a value.
+    # Without `missing`, means of values and the no-data pixel count as values.
     assert len(np.unique(resize(pixels, (9, 9), None))) > 2
 
 
-def test_what_interpolation_makes_is_never_taken_for_missing():
+def test_interpolated_values_avoid_missing_pixel():
     pixels = np.zeros((8, 8, 1), np.uint8)
     pixels[:, ::2] = 254
     assert 127 not in resize(pixels, (8, 4), 127)

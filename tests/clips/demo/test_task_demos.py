@@ -1,4 +1,4 @@
-"""The demo data of the tasks: labels that are true, and no way to read them off a single frame."""
+"""Tests that the labels of the task demos match the frames."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def _centres(frames):
     return np.stack([(frames * rows).sum((1, 2)), (frames * columns).sum((1, 2))], axis=1) / mass[:, None]
 
 
-def test_motion_is_labelled_with_the_sense_of_rotation(tmp_path):
+def test_motion_label_is_sense_of_rotation(tmp_path):
     assert task_demos.make_motion(tmp_path / "motion", clips=60, seed=1) == {"train": 51, "eval": 9}
     label = ClassifyTask(kind="classify", classes=2).label
     senses = []
@@ -40,7 +40,7 @@ def test_motion_is_labelled_with_the_sense_of_rotation(tmp_path):
     assert 0.3 < np.mean(senses) < 0.7
 
 
-def test_anomalies_are_where_they_are_labelled_and_only_in_eval(tmp_path):
+def test_anomalies_are_labelled_and_only_in_eval(tmp_path):
     task_demos.make_anomaly(tmp_path / "anomaly", clips=140, seed=1)
     label = AnomalyTask(kind="anomaly").label
     largest = {0: [], 1: []}
@@ -50,7 +50,7 @@ def test_anomalies_are_where_they_are_labelled_and_only_in_eval(tmp_path):
             values = example.feature_lists.feature_list[features.FRAME_LABEL_INDEX].feature
             labels = [value.int64_list.value[0] for value in values]
             found.append(max(labels))
-            # The error of the last frame as a forecast: large where a digit goes, comes or moves far.
+            # Frame differences are large where a digit disappears, appears or jumps.
             errors = np.square(np.diff(frames, axis=0)).mean((1, 2))
             for value, error in zip(labels[1:], errors, strict=True):
                 largest[value].append(error)
@@ -60,7 +60,7 @@ def test_anomalies_are_where_they_are_labelled_and_only_in_eval(tmp_path):
 
 
 @pytest.mark.parametrize("make", [task_demos.make_motion, task_demos.make_anomaly])
-def test_the_same_seed_gives_the_same_bytes(tmp_path, make):
+def test_equal_seeds_give_equal_bytes(tmp_path, make):
     for name in ("one", "two"):
         make(tmp_path / name, clips=14, seed=3)
     one, two = ([path.read_bytes() for path in sorted((tmp_path / name).rglob("*.gz"))] for name in ("one", "two"))

@@ -1,9 +1,13 @@
-"""`framecast data convert` as a person types it."""
+"""Tests the output, options and errors of `framecast data convert`."""
 
 import json
 
 import numpy as np
 import pytest
+import typer.main
+
+from framecast.clips.convert.spec import ConvertSpec
+from framecast.pipeline.cli.data import data
 
 
 @pytest.fixture
@@ -13,7 +17,7 @@ def array(tmp_path):
     return path
 
 
-def test_it_says_what_came_of_it_and_what_the_configuration_needs(framecast, tmp_path, array):
+def test_output_has_counts_and_configuration(framecast, tmp_path, array):
     (tmp_path / "notes.txt").write_text("?")
     answer = framecast("data", "convert", tmp_path, "--to", tmp_path / "clips", "--fps", 10, "--frames", 4, 7)
     assert answer.code == 0, answer.text
@@ -26,7 +30,7 @@ def test_it_says_what_came_of_it_and_what_the_configuration_needs(framecast, tmp
     assert (looked.code, "4 clips of 1 recordings, 28 frames" in looked.text) == (0, True)
 
 
-def test_json_is_one_object(framecast, tmp_path, array):
+def test_json_output_is_one_object(framecast, tmp_path, array):
     answer = framecast("data", "convert", array, "--to", tmp_path / "clips", "--fps", 10, "--json")
     assert json.loads(answer.out)["clips"] == 1
 
@@ -37,19 +41,71 @@ def test_json_is_one_object(framecast, tmp_path, array):
         (["--frames", 9, 4], 2, "framecast: --frames: expected max >= min, received min 9 and max 4"),
         (["--range", 5, 1], 2, "framecast: --range: expected low < high, received 5 and 1"),
         (["--dtype", "int8"], 2, "framecast: --dtype: Input should be 'uint8', 'uint16' or 'float32', received 'int8'"),
-        (["--axes", "HWX"], 2, "framecast: --axes: expected different letters of N, T, H, W and C, H and W among them"),
+        (["--axes", "HWX"], 2, "framecast: --axes: expected distinct letters of N, T, H, W and C, with H and W"),
         (["--tile-stride", 4], 2, "framecast: --tile-stride: expected a tile too"),
         (["--rain-to-dbz"], 2, "framecast: --rain-to-dbz: expected a range in dBZ too, such as -10 60"),
         (["--fps", 0], 2, "framecast: --fps: Input should be greater than 0, received 0.0"),
-        ([], 1, "a.npy: expected frames with times, or their number a second (--fps), received neither"),
+        ([], 1, "a.npy: the frames have no times; set their rate (--fps)"),
         (["--fps", 1, "--tile", 64], 1, "a.npy, frame 0: expected frames of at least 64x64 (--tile), received 12x16"),
         (["--fps", 1, "--beam-flag=--runner=Nowhere"], 1, "Unexpected pipeline runner: Nowhere"),
-        (["--fps", 1, "--crop", 0, 0, 13, 4], 1, "expected at least 13x4 pixels to crop from, received 12x16"),
+        (["--fps", 1, "--crop", 0, 0, 13, 4], 1, "expected at least 13x4 pixels (--crop), received 12x16"),
     ],
 )
-def test_what_cannot_be_done_is_said_on_one_screen(framecast, tmp_path, array, options, code, message):
+def test_error_is_short_and_names_option(framecast, tmp_path, array, options, code, message):
     answer = framecast("data", "convert", array, "--to", tmp_path / "clips", *options)
     assert answer.code == code, answer.text
     assert message in answer.text
     assert "Traceback" not in answer.text
     assert len(answer.text.splitlines()) <= 3
+
+
+def _options():
+    command = typer.main.get_command(data).commands["convert"]
+    return {option.name: option for option in command.params}
+
+
+def test_every_field_is_one_option():
+    spec = ConvertSpec()
+    sections = [ConvertSpec, *(type(section) for section in (spec.read, spec.read.digits, spec.value, spec.cut))]
+    fields = {name for section in sections for name in section.model_fields}
+    own = {"sources", "to", "skip_bad", "workers", "beam_flag", "as_json"}
+    assert set(_options()) == fields - {"read", "digits", "value", "cut", "low", "high"} | {"range"} | own
+
+
+def test_option_defaults_are_those_of_the_fields():
+    options = _options()
+    assert options["frames"].default == (8, 24)
+    assert (options["clips"].default, options["shard_mb"].default, options["range"].default) == (1000, 150, None)
+    assert (options["gzip"].secondary_opts, options["gray"].secondary_opts) == (["--no-gzip"], [])
+
+
+def test_options_reach_the_manifest(framecast, tmp_path, array):
+    options = [
+        "--fps",
+        10,
+        "--frames",
+        4,
+        7,
+        "--range",
+        -10,
+        300,
+        "--crop",
+        0,
+        0,
+        8,
+        9,
+        "--gray",
+        "--no-gzip",
+        "--seed",
+        5,
+    ]
+    answer = framecast("data", "convert", array, "--to", tmp_path / "clips", *options)
+    assert answer.code == 0, answer.text
+    plan = json.loads((tmp_path / "clips" / "manifest.json").read_text())["plan"]["options"]
+    expected = {
+        "read": {"fps": 10, "digits": {"seed": 5}},
+        "value": {"low": -10, "high": 300, "gray": True},
+        "cut": {"frames": {"min": 4, "max": 7}, "crop": [0, 0, 8, 9]},
+        "gzip": False,
+    }
+    assert plan == ConvertSpec.model_validate(expected).model_dump(mode="json")

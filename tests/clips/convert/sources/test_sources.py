@@ -1,4 +1,4 @@
-"""Every kind of source gives the frames, times and meaning that its library reads, and names what it cannot read."""
+"""Tests frames, times and encoding of every kind of source against its library, and the errors for bad files."""
 
 import fractions
 
@@ -48,7 +48,7 @@ def _write_video(path, frames, codec="ffv1", layout="gray", rate=25, **options):
 
 
 @pytest.mark.parametrize(("suffix", "layout"), [("mkv", "gray"), ("avi", "gray"), ("mkv", "gray16le")])
-def test_a_lossless_video_comes_back_exactly(tmp_path, suffix, layout):
+def test_lossless_video_is_exact(tmp_path, suffix, layout):
     frames = _GRAY if layout == "gray" else _GRAY.astype(np.uint16) * 257 + 3
     _write_video(tmp_path / f"a.{suffix}", frames, layout=layout)
     recording, _, values = _only(tmp_path / f"a.{suffix}")
@@ -56,7 +56,7 @@ def test_a_lossless_video_comes_back_exactly(tmp_path, suffix, layout):
     assert recording.name == f"a.{suffix}"
 
 
-def test_a_videos_count_rate_and_times_are_pyavs(tmp_path):
+def test_video_count_rate_and_times_match_pyav(tmp_path):
     path = tmp_path / "a.mp4"
     _write_video(path, np.repeat(_GRAY[:, :, :, None], 3, -1), codec="mpeg4", layout="yuv420p", rate=30)
     recording, frames, values = _only(tmp_path)
@@ -69,7 +69,7 @@ def test_a_videos_count_rate_and_times_are_pyavs(tmp_path):
         assert np.array_equal(values[5], expected[5].to_ndarray(format="rgb24"))
 
 
-def test_a_gif_is_a_video(tmp_path):
+def test_gif_is_read_as_video(tmp_path):
     pages = [Image.fromarray(frame) for frame in _GRAY]
     pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:], duration=40)
     _, frames, values = _only(tmp_path)
@@ -79,7 +79,7 @@ def test_a_gif_is_a_video(tmp_path):
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
-def test_a_cut_video_says_where_it_ends(tmp_path, suffix, share):
+def test_truncated_video_is_named(tmp_path, suffix, share):
     path = tmp_path / f"cut.{suffix}"
     frames = np.repeat(_RNG.integers(0, 256, (60, 64, 64, 1), np.uint8), 3, -1)
     _write_video(path, frames, codec="mpeg4", layout="yuv420p")
@@ -89,9 +89,9 @@ def test_a_cut_video_says_where_it_ends(tmp_path, suffix, share):
         _read(path)
 
 
-def test_no_video_is_named(tmp_path):
+def test_non_video_file_is_named(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"not a video")
-    with pytest.raises(BadSource, match=r"a\.mp4: expected a video, received a file that does not open"):
+    with pytest.raises(BadSource, match=r"a\.mp4: cannot open the video"):
         _read(tmp_path)
 
 
@@ -105,7 +105,7 @@ def _write_folder(folder, frames, name="frame{}.png"):
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_come_in_natural_order_and_without_loss(tmp_path, dtype, channels):
+def test_images_are_in_natural_order_and_lossless(tmp_path, dtype, channels):
     frames = _RNG.integers(0, np.iinfo(dtype).max + 1, (12, 8, 9, channels)).astype(dtype)
     _write_folder(tmp_path / "root" / "storm", frames)
     recording, _, values = _only(tmp_path / "root")
@@ -114,7 +114,7 @@ def test_images_come_in_natural_order_and_without_loss(tmp_path, dtype, channels
     assert np.array_equal(values, frames)
 
 
-def test_folders_of_images_are_recordings_and_other_files_are_told(tmp_path):
+def test_image_folders_are_recordings_other_files_ignored(tmp_path):
     for name in ("a/x", "a/y", "b"):
         _write_folder(tmp_path / name, _GRAY[:3])
     (tmp_path / "a" / "notes.txt").write_text("?")
@@ -123,7 +123,7 @@ def test_folders_of_images_are_recordings_and_other_files_are_told(tmp_path):
     assert found.ignored == [str(tmp_path / "a" / "notes.txt")]
 
 
-def test_tiff_pages_pgm_and_palettes(tmp_path):
+def test_tiff_pages_pgm_and_palette_images(tmp_path):
     pages = [Image.fromarray(frame.astype(np.uint16) * 200) for frame in _GRAY]
     pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
     _, frames, values = _only(tmp_path / "stack.tif")
@@ -136,24 +136,24 @@ def test_tiff_pages_pgm_and_palettes(tmp_path):
     assert np.array_equal(_only(tmp_path / "c.png")[2][0], np.asarray(colours.convert("RGB")))
 
 
-def test_times_are_read_from_names(tmp_path):
+def test_times_are_read_from_file_names(tmp_path):
     _write_folder(tmp_path / "RAD25", _GRAY[:4], "RAD_5min_20100826000{}_v2.png")
     recording, frames, _ = _only(tmp_path / "RAD25", time_format="%Y%m%d%H%M")
     start = int(np.datetime64("2010-08-26T00:00", "us").astype(int))
     assert [frame.time for frame in frames] == [start + 60_000_000 * index for index in range(4)]
     assert recording.rate == pytest.approx(1 / 60)
     _write_folder(tmp_path / "plain", _GRAY[:1], "0.png")
-    with pytest.raises(BadSource, match=r"0\.png: expected one time by the format %Y in its name, received none"):
+    with pytest.raises(BadSource, match=r"0\.png: expected one time of format %Y in the file name, received none"):
         _read(tmp_path / "plain", time_format="%Y")
     with pytest.raises(ValueError, match=r"time format %B: expected .* received %B"):
         _read(tmp_path / "RAD25", time_format="%B")
 
 
-def test_a_broken_image_is_named(tmp_path):
+def test_broken_image_is_named(tmp_path):
     _write_folder(tmp_path / "storm", _GRAY)
     path = tmp_path / "storm" / "frame3.png"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(BadSource, match=r"storm/frame3\.png: expected an image, received one that does not read"):
+    with pytest.raises(BadSource, match=r"storm/frame3\.png: cannot read the image: expected an IEND chunk"):
         _read(tmp_path / "storm")
 
 
@@ -167,7 +167,7 @@ _ARRAYS = {
 
 @pytest.mark.parametrize("axes", [*_ARRAYS, "TNHW", "CTHW"])
 @pytest.mark.parametrize("npz", [False, True])
-def test_arrays_of_any_axes(tmp_path, axes, npz):
+def test_array_axes_are_detected_or_given(tmp_path, axes, npz):
     values = _RNG.integers(0, 256, _ARRAYS.get(axes, (4, 6, 10, 14))).astype(np.uint8)
     if npz:
         np.savez_compressed(tmp_path / "a.npz", other=np.zeros(3), clips=values)
@@ -182,7 +182,7 @@ def test_arrays_of_any_axes(tmp_path, axes, npz):
         assert np.array_equal([frame.values for frame in frames], wanted)
 
 
-def test_moving_mnists_own_file(tmp_path):
+def test_moving_mnist_file_is_divided(tmp_path):
     shape = (20, 10_000, 64, 64)
     values = np.lib.format.open_memmap(tmp_path / "mnist_test_seq.npy", "w+", np.uint8, shape)
     values[:, 9_999] = 7
@@ -191,7 +191,7 @@ def test_moving_mnists_own_file(tmp_path):
     frames = list(last.frames)
     assert len(frames) == 20
     assert all((frame.values == 7).all() for frame in frames)
-    assert len(found.sources) > 1  # Many workers can share it.
+    assert len(found.sources) > 1
 
 
 @pytest.mark.parametrize(
@@ -206,21 +206,19 @@ def test_moving_mnists_own_file(tmp_path):
         (lambda path: np.save(path, np.array([None])), r"expected a"),
     ],
 )
-def test_what_is_no_array_of_frames_is_named(tmp_path, make, message):
+def test_array_without_frames_is_named(tmp_path, make, message):
     make(tmp_path / "a.npy")
     with pytest.raises(BadSource, match=message):
         _read(tmp_path)
 
 
-def test_an_npz_of_several_arrays_asks_which(tmp_path):
+def test_npz_with_several_arrays_needs_variable(tmp_path):
     np.savez(tmp_path / "a.npz", one=_GRAY, two=_GRAY)
-    with pytest.raises(
-        BadSource, match=r"expected the name of one array \(variable\), received a file that holds one, t"
-    ):
+    with pytest.raises(BadSource, match=r"expected one array, received one, two; set --variable"):
         _read(tmp_path)
 
 
-def test_steps_in_hdf5_files(tmp_path):
+def test_hdf5_file_per_time_step(tmp_path):
     for index, frame in enumerate(_GRAY):
         with h5py.File(tmp_path / f"R_2010082600{5 * index:02d}.h5", "w") as file:
             dataset = file.create_dataset("image1/image_data", data=frame.astype(np.uint16) * 3)
@@ -229,9 +227,9 @@ def test_steps_in_hdf5_files(tmp_path):
     assert np.array_equal(values[..., 0], _GRAY.astype(np.uint16) * 3)
     assert recording.encoding.__dict__ == {"scale": 0.01, "offset": 1.0, "unit": "mm", "fill": (65535.0,)}
     assert np.diff([frame.time for frame in frames]).tolist() == [300_000_000] * 11
-    with pytest.raises(BadSource, match=r"expected a variable nothing, received a file with image1/image_data"):
+    with pytest.raises(BadSource, match=r"variable nothing is missing; the file has image1/image_data"):
         _read(tmp_path, variable="nothing")
-    with pytest.raises(BadSource, match=r"expected the path of a variable, such as image1/image_data, received none"):
+    with pytest.raises(BadSource, match=r"set --variable to the path of a dataset, such as image1/image_data"):
         _read(tmp_path)
 
 
@@ -243,7 +241,7 @@ def _dataset():
 
 
 @pytest.mark.parametrize("kind", ["nc", "zarr", "nc in a group"])
-def test_a_time_axis_in_netcdf_and_zarr(tmp_path, kind):
+def test_time_axis_in_netcdf_and_zarr(tmp_path, kind):
     variable = None
     if kind == "zarr":
         _dataset().to_zarr(tmp_path / "a.zarr")
@@ -259,7 +257,7 @@ def test_a_time_axis_in_netcdf_and_zarr(tmp_path, kind):
     assert recording.encoding.__dict__ == {"scale": 0.5, "offset": -1.0, "unit": "mm/h", "fill": (-99.0,)}
 
 
-def test_netcdf_of_a_step_each_tells_its_time(tmp_path):
+def test_netcdf_file_per_step_uses_stored_times(tmp_path):
     data = _dataset()
     for index in range(4):
         data.isel(time=index).to_netcdf(tmp_path / f"{index}.nc", engine="netcdf4")
@@ -268,7 +266,7 @@ def test_netcdf_of_a_step_each_tells_its_time(tmp_path):
     assert np.diff([frame.time for frame in frames]).tolist() == [600_000_000] * 3
 
 
-def test_a_broken_grid_is_named(tmp_path):
+def test_broken_grid_file_is_named(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"?")
     with pytest.raises(BadSource, match=r"a\.h5: expected an HDF5 file"):
         _read(tmp_path, variable="x")
@@ -290,7 +288,7 @@ def _example(frames, **extra):
     ).SerializeToString()
 
 
-def test_examples_as_tensorflow_datasets_writes_them(tmp_path):
+def test_tensorflow_datasets_examples_are_read(tmp_path):
     write_records(
         tmp_path / "v.tfrecord-00000-of-00001", [_example(_GRAY, label=3), _example(_GRAY[::-1], label=b"up")]
     )
@@ -300,7 +298,7 @@ def test_examples_as_tensorflow_datasets_writes_them(tmp_path):
     assert first.name == "v.tfrecord-00000-of-00001/000000"
 
 
-def test_what_is_wrong_with_an_example_is_named(tmp_path):
+def test_bad_example_names_record_and_frame(tmp_path):
     path = tmp_path / "v.tfrecord"
     write_records(path, [_example(_GRAY), _example(_GRAY, other=[b"a", b"b"])])
     with pytest.raises(
@@ -319,7 +317,7 @@ def _write_idx(path, count=100):
     path.write_bytes(b"\x00\x00\x08\x03" + np.array([count, 28, 28], ">u4").tobytes() + _RNG.bytes(count * 784))
 
 
-def test_digits_move_and_clips_of_one_recording_share_digits(tmp_path):
+def test_digit_clips_are_reproducible_and_grouped(tmp_path):
     _write_idx(tmp_path / "train-images-idx3-ubyte")
     read = _read(tmp_path, digits={"clips": 600, "canvas": 40})
     assert len(read) == 600
@@ -336,22 +334,20 @@ def test_digits_move_and_clips_of_one_recording_share_digits(tmp_path):
         _read(tmp_path)
 
 
-def test_sources_of_one_kind_are_expected(tmp_path):
+def test_mixed_kinds_need_kind_option(tmp_path):
     np.save(tmp_path / "a.npy", _GRAY)
     _write_folder(tmp_path / "storm", _GRAY)
-    with pytest.raises(
-        ValueError, match=r"expected sources of one kind, received arrays and images: name it \(--kind\)"
-    ):
+    with pytest.raises(ValueError, match=r"expected sources of one kind, received arrays and images; set --kind"):
         _read(tmp_path)
     assert list(_read(tmp_path, kind="arrays")) == ["a.npy"]
     with pytest.raises(FileNotFoundError, match="nowhere: expected files, received none"):
         _read(tmp_path / "nowhere")
 
 
-def test_two_sources_of_one_name_are_refused(tmp_path):
+def test_duplicate_source_names_are_rejected(tmp_path):
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
         np.save(tmp_path / folder / "a.npy", _GRAY)
-    with pytest.raises(ValueError, match=r"a\.npy: expected sources of different names, received 2"):
+    with pytest.raises(ValueError, match=r"a\.npy: expected unique source names, but 2 sources have this name"):
         _read(tmp_path / "x", tmp_path / "y")
     assert list(_read(tmp_path)) == ["x/a.npy", "y/a.npy"]

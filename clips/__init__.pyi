@@ -1,0 +1,16 @@
+from .codec import BadClip as BadClip
+from .codec import decode_frames as decode_frames
+from .codec import encode_clip as encode_clip
+from .codec import iterate_frames as iterate_frames
+from .inspection import Inspection as Inspection
+from .inspection import inspect as inspect
+from .inspection import write_contact_sheet as write_contact_sheet
+from .quarantine import Fault as Fault
+from .quarantine import read_quarantine as read_quarantine
+from .records import BadFile as BadFile
+from .records import find_files as find_files
+from .records import read_records as read_records
+from .records import write_records as write_records
+from .validation import check_clip as check_clip
+from .validation import read_clips as read_clips
+from .validation import read_frames as read_frames
