@@ -6,6 +6,7 @@ The fields are also the options of `framecast data convert`, with the same descr
 from typing import Any, Literal
 
 import pydantic
+from pydantic.config import JsonDict
 
 from framecast.schemas.clip_spec import DType, FrameRange
 from framecast.schemas.section import Section
@@ -23,7 +24,7 @@ def _field(default: Any, description: str, option: str | None = None, metavar: s
         metavar: Names of the option's values in the help text.
         bounds: Constraints of `pydantic.Field`.
     """
-    extra = {"option": option, "metavar": metavar}
+    extra: JsonDict = {"option": option, "metavar": metavar}
     return pydantic.Field(default=default, description=description, json_schema_extra=extra, **bounds)
 
 
