@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.models import motion
 from framecast.models.export.forecast import ForecastModule, ReferenceConstants
 from framecast.models.export.tracing import trace
 from framecast.models.networks.frame_forecaster import FrameForecaster
@@ -36,9 +35,8 @@ def _trace(predict):
     module = ForecastModule(model, lambda _: {}, _CLIP, _TASK, constants)
     frames = tf.TensorSpec([None, None, None, None, 1], tf.uint8, "frames")
     length = tf.TensorSpec([None], tf.int32, "length")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(motion, "_MAX_SHIFT", 1)  # Block matching unrolls a graph for each shift, which is slow to trace.
-        return model, module, {"serving_default": trace(module.serve, frames, length), "step": module.step.signature()}
+    signatures = {"serving_default": trace(module.serve, frames, length), "step": module.step.signature()}
+    return model, module, signatures
 
 
 @pytest.fixture(scope="module")
