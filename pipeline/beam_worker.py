@@ -1,12 +1,13 @@
-"""A Python worker of a cluster's Beam jobs, which Beam's pool starts in place of its own.
+"""A Python worker for Beam jobs on a cluster, which buffers pending outputs in a file.
 
 python -m apache_beam.runners.worker.worker_pool_main --service_port=50000 --container_executable=framecast-beam-worker
 
-It differs from Beam's in what becomes of outputs that the runner does not take yet. Flink takes what a stage makes of
-its share of the data only after it has handed all of that share over: what clips decode to, most of which waits. Beam's
-worker keeps it in memory, in messages of 10 MB or, joined by stack A's Beam (2.56), of up to a gigabyte, of which Flink
-then holds a hundred for each stage that runs: more heap than a task manager has. Here what waits lies in a file, and
-messages are small. Beam has no option for either.
+Flink reads the outputs of a stage only after it has sent the stage all of its input. Until then Beam's own worker keeps
+the outputs, such as decoded clips, in memory, in messages of 10 MB or, on stack A (Beam 2.56), of up to 1 GB. Flink
+then buffers a hundred messages per running stage, which exceeds the heap of a task manager. This worker writes pending
+outputs to a file and sends small messages. Beam has no option for either.
+
+Private names of Beam's workers are used only here; `tests/pipeline/test_beam_worker.py` checks their effect.
 """
 
 import argparse
@@ -20,25 +21,24 @@ from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.worker import data_plane
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 
-# A hundred of these are heap that a task manager has. A larger element is a message of its own.
+# A task manager has heap for a hundred of these. A larger element is a message by itself.
 _MESSAGE_BYTES = 1 << 20
-# What waits in memory before anything goes to a file.
+# Outputs beyond this are written to the file.
 _MEMORY_BYTES = 64 << 20
 
 
 def main() -> None:
-    """Works for the runner that the pool names until it lets the worker go: the command `framecast-beam-worker`."""
+    """Runs the worker until the runner stops it: the command `framecast-beam-worker`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--id", required=True, help="the worker's, to the runner")
+    parser.add_argument("--id", required=True, help="id of the worker")
     parser.add_argument("--control_endpoint", required=True, help="HOST:PORT of the runner")
-    arguments, _ = parser.parse_known_args()  # The other endpoints are for workers that fetch what a job brings along.
+    arguments, _ = parser.parse_known_args()  # Other endpoints are for workers that download a job's artifacts.
     spill_outputs()
     SdkHarness(arguments.control_endpoint, worker_id=arguments.id).run()
 
 
 def spill_outputs() -> None:
-    """Makes this process keep outputs that wait in a file, and send them in small messages."""
-    # All private to Beam; the tests say whether it still has an effect.
+    """Makes Beam in this process buffer pending outputs in a file and send them in small messages."""
     stream = data_plane.SizeBasedBufferingClosableOutputStream.__init__
     stream.__defaults__ = tuple(
         _MESSAGE_BYTES if default == data_plane._DEFAULT_SIZE_FLUSH_THRESHOLD else default
@@ -48,23 +48,23 @@ def spill_outputs() -> None:
 
     def begin_spilling(channel: Any, *arguments: Any, **keywords: Any) -> None:
         begin(channel, *arguments, **keywords)
-        channel._to_send = _Outputs()
+        channel._to_send = _SpillingQueue()
 
     data_plane._GrpcDataChannel.__init__ = begin_spilling
 
 
-class _Outputs:
-    """The queue between a worker's stages and the one thread that sends: without bound, past some bytes in a file."""
+class _SpillingQueue:
+    """An unbounded queue between a worker's stages and its sending thread; beyond a size it continues in a file."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        # Messages, and where those in the file lie: offset and length.
+        # Messages, or offset and length of messages in the file.
         self._waiting: collections.deque[Any] = collections.deque()
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the channel
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the channel
         self._in_memory = self._in_file = self._message = 0
 
     def put(self, output: Any, *_: Any) -> None:
-        """Appends an `Elements.Data` or `Elements.Timers`, or Beam's mark that no more come; never waits."""
+        """Appends an `Elements.Data`, an `Elements.Timers` or Beam's end marker; never blocks."""
         with self._changed:
             size = _size(output)
             if size and self._in_memory + size > _MEMORY_BYTES:
@@ -76,20 +76,20 @@ class _Outputs:
             self._changed.notify()
 
     def get(self) -> Any:
-        """Removes and returns the first, with which a message begins; waits for it."""
+        """Removes and returns the first output, which starts a message; blocks while the queue is empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting)
             self._message = 0
             return self._take()
 
     def get_nowait(self) -> Any:
-        """Removes and returns the first, which joins the message.
+        """Removes and returns the first output, which is added to the present message.
 
         Raises:
-            queue.Empty: When there is none, or the message has enough.
+            queue.Empty: If the queue is empty or the message is full.
         """
         with self._changed:
-            # The first in the file makes a message large in any case.
+            # An output in the file fills a message.
             if not self._waiting or self._message > _MESSAGE_BYTES // 2 or isinstance(self._waiting[0], tuple):
                 raise queue.Empty
             return self._take()
@@ -110,5 +110,5 @@ class _Outputs:
 
 
 def _size(output: Any) -> int:
-    """Returns the bytes of elements; 0 of what never goes to a file: timers, and Beam's mark, known by its identity."""
+    """Returns the size of elements in bytes; 0 for timers and the end marker, which are never written to the file."""
     return len(output.data) if isinstance(output, beam_fn_api_pb2.Elements.Data) else 0

@@ -1,4 +1,4 @@
-"""`make demo`: a data set, the whole pipeline, a server, and its forecasts of clips it has never seen.
+"""`make demo`: generates clips, runs the pipeline, serves the model and forecasts held-out clips.
 
 python -m framecast.pipeline.commands.demo --folder demo
 """
@@ -9,13 +9,13 @@ import pathlib
 import subprocess
 import sys
 
-_CONFIG = pathlib.Path(__file__).resolve().parent.parent / "configs" / "demo.yaml"
+_CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
 _CLIPS = 700
 _FRAMECAST = [sys.executable, "-W", "ignore", "-m", "framecast.pipeline.cli.main"]
 
 
 def main() -> int:
-    """Returns the exit code: that of the first step that failed, else 0."""
+    """Runs the demo and returns the exit code of the first failed step, else 0."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", default="demo")
     folder = pathlib.Path(parser.parse_args().folder).resolve()
@@ -24,7 +24,7 @@ def main() -> int:
         print(f"making moving digits in {clips}", flush=True)
         make = [sys.executable, "-W", "ignore", "-m", "framecast.clips.demo.moving_digits"]
         made = subprocess.run([*make, str(clips), f"--clips={_CLIPS}", "--seed=1"], stderr=subprocess.PIPE, text=True)
-        if made.returncode:  # Otherwise TensorFlow's greeting.
+        if made.returncode:  # Shown only on failure, because TensorFlow prints start-up messages.
             print(made.stderr, file=sys.stderr)
             return made.returncode
     serving = folder / "serving" / "digits"

@@ -1,4 +1,4 @@
-"""Where the Beam components run: the `beam` section of the configuration.
+"""The `beam` section of the configuration: the engine that runs the Beam components.
 
 BeamSpec(engine="flink", parallelism=8, job_endpoint="flink-job-server:8099").beam_flags(input_bytes=0)
 """
@@ -16,31 +16,31 @@ _JOB_ENDPOINT = "localhost:8099"
 _ARTIFACT_PORT = 8098
 _WORKER_POOL = "localhost:50000"
 _PORTABLE = ("flink", "spark")
-# Workers outlive the stage of a job that they were started for, and run the next. Not for long: after a failure the
-# dead one is forgotten with the others, which must be before the job starts again.
+# Later stages of a job reuse workers only for this long, because the cache also holds workers that died: it must have
+# expired before a failed job restarts.
 _WORKERS_KEPT_MS = 5000
 
-# From how many bytes of clips on several processes are quicker than one. By benchmarks/engines.py, on 2 cores, the
-# imports of two cost the four components 41 s a run, and of the 2.5 ms that a frame of 128x128 takes in one they save
-# .6: even at 70,000 frames, 300 MB of radar or 45 MB of digits. More cores save more.
+# Input size from which several processes are faster than one. Measured by benchmarks/engines.py on 2 cores: a second
+# process costs the four components 41 s of imports per run and saves 0.6 of the 2.5 ms per 128x128 frame, so both are
+# equal at 70,000 frames (300 MB of radar, 45 MB of digits). More cores save more.
 WORTH_PROCESSES_BYTES = 1 << 28
-# What a process holds, and its share of the one that feeds it: 3.1 GB for two in the Evaluator, by the same benchmark.
+# Memory of a process and its share of the parent: 3.1 GB for two in the Evaluator, by the same benchmark.
 _PROCESS_BYTES = 3 << 29
 
-# No container is used. Without a name here TFX packs its own sources for workers elsewhere, once for each component:
-# 45 MB in the temporary directory that nothing removes.
+# No container is used, but without a name TFX packs its sources for remote workers, once per component: 45 MB in the
+# temporary directory that are never removed.
 _NO_CONTAINER = "--sdk_container_image=in-process"
 
 
 class DataflowSpec(Section):
-    """What a job on Google Cloud Dataflow must say.
+    """Settings of Google Cloud Dataflow.
 
     Args:
-        project: The project that pays.
-        region: Where the workers are.
-        temp_location: `gs://` folder for what is staged.
-        image: Container image of the workers: with framecast, and Beam's `boot` as its entry point.
-        machine_type: Which decides a worker's memory and cores; Dataflow's own choice unless given.
+        project: Google Cloud project.
+        region: Region of the workers.
+        temp_location: `gs://` folder for staged files.
+        image: Container image of the workers, with framecast installed and Beam's `boot` as entry point.
+        machine_type: Machine type of the workers; default: Dataflow's choice.
     """
 
     project: str
@@ -58,20 +58,20 @@ class DataflowSpec(Section):
 
 
 class BeamSpec(Section):
-    """How ingest, statistics, Transform and evaluations run.
+    """The engine that runs the Beam components: ingest, statistics, Transform and evaluation.
 
     Args:
-        engine: `local`: on this machine. `flink`, `spark`: by a job server of Beam, on a cluster whose workers see the
-            same files under the same names; how much memory they have is the cluster's. `dataflow`: on Google Cloud.
-        parallelism: Processes (`local`), subtasks (`flink`) or at most so many workers (`dataflow`). Unless given,
-            `local` takes as many as data, cores and memory bear, the others what they are set to.
-        job_endpoint: HOST:PORT of the job server; localhost:8099 unless given.
-        artifact_endpoint: HOST:PORT where it takes what a job brings along; port 8098 of the job server unless given.
-        worker_pool: HOST:PORT of the pool of Python workers, as a task manager or executor sees the one beside it;
-            localhost:50000 unless given.
-        slots: Of a task manager or executor: so many Python workers are started beside it.
-        dataflow: Needed by that engine.
-        flags: Raw pipeline flags, after these.
+        engine: `local`: this machine. `flink`, `spark`: a cluster, through Beam's job server; its workers see the same
+            files under the same paths. `dataflow`: Google Cloud Dataflow.
+        parallelism: Number of processes (`local`) or subtasks (`flink`), or largest number of workers (`dataflow`).
+            Default: `local` decides from the input size, cores and memory; others use their own setting.
+        job_endpoint: HOST:PORT of the job server; default localhost:8099.
+        artifact_endpoint: HOST:PORT for a job's artifacts; default port 8098 of the job server.
+        worker_pool: HOST:PORT of the Python worker pool, as seen from a task manager or executor; default
+            localhost:50000.
+        slots: Slots of a task manager or executor: as many Python workers are started next to it.
+        dataflow: Settings of `dataflow`, required by that engine.
+        flags: Raw Beam pipeline flags, added last.
     """
 
     engine: Literal["local", "flink", "dataflow", "spark"] = "local"
@@ -85,7 +85,7 @@ class BeamSpec(Section):
 
     @pydantic.field_validator("job_endpoint", "artifact_endpoint", "worker_pool")
     @classmethod
-    def _host_and_port(cls, endpoint: str | None) -> str | None:
+    def _valid_endpoint(cls, endpoint: str | None) -> str | None:
         if endpoint is not None:
             host, _, port = endpoint.rpartition(":")
             if not host or "/" in host or not port.isdigit():
@@ -93,7 +93,7 @@ class BeamSpec(Section):
         return endpoint
 
     @pydantic.model_validator(mode="after")
-    def _of_the_engine(self) -> "BeamSpec":
+    def _keys_match_engine(self) -> "BeamSpec":
         for key in ("job_endpoint", "artifact_endpoint", "worker_pool", "slots"):
             if self.engine not in _PORTABLE and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key}: expected engine {' or '.join(_PORTABLE)}, received {self.engine}")
@@ -107,20 +107,20 @@ class BeamSpec(Section):
         return self
 
     def processes(self, input_bytes: int) -> int:
-        """Returns how many processes of this machine run each component.
+        """Returns the number of local processes per component.
 
         Args:
-            input_bytes: Size of the clips' files.
+            input_bytes: Total size of the input files.
         """
         if self.engine != "local":
             return 1
-        return self.parallelism or (_fitting() if input_bytes >= WORTH_PROCESSES_BYTES else 1)
+        return self.parallelism or (_fitting_processes() if input_bytes >= WORTH_PROCESSES_BYTES else 1)
 
     def describe(self, input_bytes: int) -> str:
-        """Returns where the Beam components run, for a person; empty for one process of this machine.
+        """Describes the engine in one line for the terminal; empty for one local process.
 
         Args:
-            input_bytes: As for `processes`.
+            input_bytes: Total size of the input files.
         """
         if self.engine != "local":
             endpoint = f", job server {self.job_endpoint or _JOB_ENDPOINT}" if self.engine in _PORTABLE else ""
@@ -132,10 +132,10 @@ class BeamSpec(Section):
         return f"Beam components run in {processes} processes ({why})"
 
     def beam_flags(self, input_bytes: int = 0) -> list[str]:
-        """Returns the pipeline flags of every Beam job.
+        """Returns the pipeline flags of the Beam jobs.
 
         Args:
-            input_bytes: As for `processes`.
+            input_bytes: Total size of the input files.
         """
         return [*self._engine_flags(input_bytes), "--tfxio_use_byte_size_batching", *self.flags]
 
@@ -168,16 +168,16 @@ def _dataflow_flags(spec: DataflowSpec, parallelism: int | None) -> list[str]:
         f"--region={spec.region}",
         f"--temp_location={spec.temp_location}",
         f"--sdk_container_image={spec.image}",
-        # What runs is in the image already.
+        # Framecast is installed in the image.
         "--sdk_location=container",
         *([f"--machine_type={spec.machine_type}"] if spec.machine_type else []),
         *([f"--max_num_workers={parallelism}"] if parallelism else []),
     ]
 
 
-def _fitting() -> int:
-    """Returns how many processes this machine has cores and memory for.
+def _fitting_processes() -> int:
+    """Returns the number of processes that fit this machine's cores and memory.
 
-    Of all its memory, not of what is free now: the flags are part of the key of TFX's cache.
+    From total memory, not free memory, because the flags are part of TFX's cache key.
     """
     return max(1, min(len(os.sched_getaffinity(0)), psutil.virtual_memory().total // _PROCESS_BYTES))

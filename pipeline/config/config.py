@@ -14,8 +14,8 @@ import yaml
 
 from framecast.evaluation.metrics import registry
 from framecast.evaluation.spec import EvaluateSpec
+from framecast.models import hyperparameters
 from framecast.models.spec import ExportSpec, ModelSpec, TaskSpec, TrainSpec
-from framecast.models.tuning import spec as tune_spec
 from framecast.models.tuning.spec import TuneSpec
 from framecast.pipeline import quiet
 from framecast.pipeline.config.beam import BeamSpec
@@ -61,7 +61,7 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _format_fits_task(self) -> "Config":
-        forecasts = self.task.kind == "forecast"
+        forecasts = self.task.is_forecast
         if self.infer is not None and self.infer.format == ("parquet" if forecasts else "nc"):
             expected = "scores or labels" if forecasts else "forecasts"
             raise ValueError(f"infer.format: expected a task of {expected} for {self.infer.format}")
@@ -71,7 +71,7 @@ class Config(Section):
     def _evaluation_fits_task(self) -> "Config":
         events = self.evaluate.events
         if events is not None:
-            if self.task.kind != "forecast":
+            if not self.task.metrics.events:
                 raise ValueError(f"evaluate.events: expected a forecast, received {self.task.kind}")
             try:
                 events.in_pixels(self.clip)
@@ -81,7 +81,8 @@ class Config(Section):
             registry.check_names(self.evaluate.thresholds, self.task.kind, events)
         except ValueError as error:
             raise ValueError(f"evaluate.thresholds: {error}") from error
-        if self.task.kind != "forecast" and any(own.bounds.per_lead_time for own in self.evaluate.bounded()):
+        by_lead_time = any(own.bounds.per_lead_time for own in self.evaluate.bounded())
+        if by_lead_time and not self.task.metrics.lead_times:
             raise ValueError(f"evaluate.thresholds: per_lead_time: expected a forecast, received {self.task.kind}")
         return self
 
@@ -108,7 +109,8 @@ class Config(Section):
         Raises:
             pydantic.ValidationError: If the values are not valid.
         """
-        return Config.model_validate(tune_spec.with_values({**self.model_dump(mode="json"), "tune": None}, values))
+        sections = {**self.model_dump(mode="json"), "tune": None}
+        return Config.model_validate(hyperparameters.with_values(sections, values))
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> Config:

@@ -1,4 +1,4 @@
-"""What the tasks of a run on Kubeflow Pipelines are given: the `kubeflow` section of the configuration."""
+"""The `kubeflow` section of the configuration: resources and volumes of tasks on Kubeflow Pipelines."""
 
 import re
 from typing import Literal
@@ -8,7 +8,7 @@ import pydantic
 from framecast.pipeline.component_names import COMPONENTS, OPTIONAL, check_component
 from framecast.schemas.section import Section
 
-# Where input files are looked for on a cluster; the local runner has no such component.
+# The component that finds the input files on a cluster; the local runner has none.
 INPUT_FILES = "InputFiles"
 
 _TASKS = (INPUT_FILES, *COMPONENTS, *OPTIONAL)
@@ -22,10 +22,10 @@ _SCALES = {
 
 
 def quantity(text: str) -> float:
-    """Returns what a Kubernetes quantity such as `500m`, `2` or `8Gi` stands for.
+    """Parses a Kubernetes quantity such as `500m`, `2` or `8Gi`.
 
     Raises:
-        ValueError: When it is none.
+        ValueError: If the text is not a quantity.
     """
     match = _QUANTITY.fullmatch(text)
     if match is None:
@@ -34,7 +34,7 @@ def quantity(text: str) -> float:
 
 
 class Toleration(Section):
-    """A taint that a task's pod puts up with, as Kubernetes writes it."""
+    """A toleration of a task's pod, with the keys of Kubernetes."""
 
     key: str | None = None
     operator: Literal["Equal", "Exists"] = "Equal"
@@ -52,23 +52,23 @@ class Toleration(Section):
 
 
 class Volume(Section):
-    """A persistent volume claim, mounted.
+    """A mounted persistent volume claim.
 
     Args:
         claim: Name of the claim, which must exist in the namespace of the run.
-        path: Where it is mounted.
+        path: Mount path.
     """
 
     claim: str
     path: str = pydantic.Field(pattern="^/.+")
 
     def holds(self, path: str) -> bool:
-        """Returns whether a path lies on this volume."""
+        """Returns whether a path is on this volume."""
         return f"{path.rstrip('/')}/".startswith(f"{self.path.rstrip('/')}/")
 
 
 class Secret(Section):
-    """A secret whose values are given to a task as environment variables.
+    """A secret whose values become environment variables of a task.
 
     Args:
         name: Name of the secret, which must exist in the namespace of the run.
@@ -80,21 +80,21 @@ class Secret(Section):
 
 
 class TaskSpec(Section):
-    """What one task is given. A key that is not set is that of `kubeflow.default`.
+    """Resources and environment of a task. Keys that are not set come from `kubeflow.default`.
 
     Args:
-        cpu: CPUs requested, as a Kubernetes quantity.
-        cpu_limit: CPUs at most.
-        memory: Memory requested.
-        memory_limit: Memory at most.
-        gpus: How many accelerators.
-        accelerator: Name of the resource that they are counted as.
-        node_selector: Labels of the nodes that will do.
-        tolerations: Taints that are put up with.
-        volumes: Claims that are mounted.
+        cpu: Requested CPUs, a Kubernetes quantity.
+        cpu_limit: CPU limit.
+        memory: Requested memory.
+        memory_limit: Memory limit.
+        gpus: Number of accelerators.
+        accelerator: Resource name of the accelerators.
+        node_selector: Required labels of the node.
+        tolerations: Tolerated taints.
+        volumes: Mounted claims.
         secrets: Secrets in the environment.
         env: Environment variables.
-        retries: How often a task that failed is tried again, at first after half a minute.
+        retries: Number of retries after a failure; the first follows after half a minute.
     """
 
     cpu: str | None = None
@@ -130,13 +130,13 @@ class TaskSpec(Section):
 
 
 class KubeflowSpec(Section):
-    """How a compiled pipeline runs on Kubeflow Pipelines; the local runner reads none of it.
+    """Settings of a pipeline compiled for Kubeflow Pipelines; the local runner ignores them.
 
     Args:
-        state: Folder on a volume, where the Trainer's checkpoints, the Tuner's trials and the statistics of spans
-            outlive runs.
-        default: What every task is given.
-        components: What single tasks are given in place of that, by component, such as `Trainer`.
+        state: Folder on a volume that keeps the Trainer's checkpoints, the Tuner's trials and the statistics of spans
+            between runs.
+        default: Settings of every task.
+        components: Settings of single tasks, by component, such as `Trainer`; they replace the defaults.
     """
 
     state: str | None = pydantic.Field(default=None, pattern="^/.+")
@@ -148,8 +148,8 @@ class KubeflowSpec(Section):
     def _on_volume(cls, state: object) -> object:
         if isinstance(state, str) and "://" in state:
             raise ValueError(
-                f"expected a folder on a volume, received {state}: checkpoints are renamed once they are whole, and an "
-                "object store renames nothing"
+                f"expected a folder on a volume, received {state}: complete checkpoints are renamed, which an object "
+                "store cannot do"
             )
         return state
 
@@ -170,6 +170,6 @@ class KubeflowSpec(Section):
         return self
 
     def task(self, component: str) -> TaskSpec:
-        """Returns what a component's task is given."""
+        """Returns the settings of a component's task: its own keys, else the defaults."""
         own = self.components.get(component, TaskSpec())
         return TaskSpec.model_validate({**self.default.model_dump(), **own.model_dump(include=own.model_fields_set)})

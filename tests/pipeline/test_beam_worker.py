@@ -1,4 +1,4 @@
-"""Beam's pool starts the worker, and what it sends a runner that does not read is measured in a process of its own."""
+"""Beam's pool starts the worker; outputs for a runner that does not read are measured in a separate process."""
 
 import concurrent.futures
 import json
@@ -40,7 +40,7 @@ def pool():
             process.terminate()
 
 
-def test_the_pool_starts_it(pool):
+def test_pool_starts_the_worker(pool):
     flags = ["--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=EXTERNAL"]
     options = PipelineOptions([*flags, f"--environment_config={pool}"])
     with beam.Pipeline(options=options) as pipeline:
@@ -49,18 +49,23 @@ def test_the_pool_starts_it(pool):
         assert_that(found, equal_to([str(_WORKER)]))
 
 
-def test_outputs_that_nobody_takes_wait_in_a_file_and_come_whole_and_in_small_messages():
+def test_pending_outputs_spill_and_arrive_in_small_messages():
     command = [sys.executable, "-W", "ignore", __file__]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["written"]  # A stage takes inputs on though its outputs wait: Flink hands all of them over first.
-    assert found["grown"] < _ELEMENTS * _ELEMENT / 2
+    # Pending outputs do not block a stage, because Flink sends it all of its input first.
+    assert found["written"], "Beam blocks: framecast.pipeline.beam_worker no longer replaces its queue"
+    assert found["grown"] < _ELEMENTS * _ELEMENT / 2, (
+        "Beam keeps outputs in memory: framecast.pipeline.beam_worker no longer replaces _GrpcDataChannel._to_send"
+    )
     assert found["read"] == [number % 256 for number in range(_ELEMENTS)]
-    assert max(found["sizes"]) < 3 << 20
+    assert max(found["sizes"]) < 3 << 20, (
+        "Beam sends large messages: framecast.pipeline.beam_worker no longer sets _DEFAULT_SIZE_FLUSH_THRESHOLD"
+    )
 
 
 def _measure():
-    """Returns what became of elements that were written before the runner read any."""
+    """Writes elements before the runner reads any; returns the memory growth, the message sizes and the elements."""
     from apache_beam.portability.api import beam_fn_api_pb2_grpc
 
     from framecast.pipeline import beam_worker

@@ -1,4 +1,4 @@
-"""The `beam` section becomes the flags that Beam itself reads, and what contradicts itself is refused by name."""
+"""The `beam` section becomes flags that Beam's own parser reads; contradictions are rejected."""
 
 import os
 import types
@@ -17,7 +17,7 @@ _RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
 
 
 def _read(input_bytes=0, **section):
-    """What Beam's own parser reads of the flags."""
+    """Returns the options that Beam's parser reads from the flags."""
     return options.PipelineOptions(BeamSpec.model_validate(section).beam_flags(input_bytes)).get_all_options()
 
 
@@ -29,7 +29,7 @@ def test_default_engine_is_this_machine():
 
 @pytest.fixture
 def machine(monkeypatch):
-    """One of three cores and 64 GiB."""
+    """Fakes a machine of three cores and 64 GiB."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
     monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(total=64 << 30))
     return monkeypatch

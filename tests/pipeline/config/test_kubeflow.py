@@ -1,4 +1,4 @@
-"""The `kubeflow` section: what tasks are given, and what is refused."""
+"""The `kubeflow` section: settings of tasks, and errors."""
 
 import pytest
 

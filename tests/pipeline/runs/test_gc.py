@@ -1,4 +1,4 @@
-"""`framecast runs gc`: what stays, what goes, and what ML Metadata says of it afterwards."""
+"""`framecast runs gc`: the kept and removed folders, and the state of artifacts in ML Metadata."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.pipeline.runs.mlmd_store import Store
 
 
 class Workdir:
-    """Daily runs: each ingests a span of its own, trains from the schema of the first, and pushes."""
+    """Daily runs: each ingests one span, trains from the schema of the first, and pushes."""
 
     def __init__(self, folder):
         self.base = folder / "work"
@@ -40,7 +40,7 @@ class Workdir:
         """Adds a run; returns its name."""
         self.days += 1
         name = f"2026010{self.days}-000000-000000"
-        execution = 10 * self.days  # ML Metadata counts them itself; the folders are named for what it says.
+        execution = 10 * self.days  # ML Metadata assigns other ids; only the folders have these names.
         first = self.days == 1
         self.store.execute(
             name, "ImportSchemaGen", "COMPLETE" if first else "CACHED", outputs=[("schema", self.schema)]
@@ -73,7 +73,7 @@ class Workdir:
         return sorted(path.name for path in self.base.joinpath(*folder).iterdir())
 
     def states(self):
-        """By artifact, whether ML Metadata says that it is there."""
+        """Returns the state of each artifact in ML Metadata."""
         return {
             "/".join(pathlib.PurePath(artifact.uri).parts[-3:]): mlmd.Artifact.State.Name(artifact.state)
             for artifact in self.store.store.get_artifacts()
@@ -114,20 +114,20 @@ def test_newest_runs_keep_the_artifacts_they_used(framecast, work):
 def test_without_yes_nothing_is_removed(framecast, work):
     names = [work.day() for _ in range(4)]
     before, states = work.everything(), work.states()
-    told = json.loads(framecast("runs", "gc", work.base, "--keep", "2", "--versions", "1", "--json").out)
+    plan = json.loads(framecast("runs", "gc", work.base, "--keep", "2", "--versions", "1", "--json").out)
     assert work.everything() == before
     assert work.states() == states
-    assert told["removed"] is False
-    assert list(told["kept"]) == names[:1:-1]
-    kinds = [item["kind"] for item in told["items"]]
+    assert plan["removed"] is False
+    assert list(plan["kept"]) == names[:1:-1]
+    kinds = [item["kind"] for item in plan["items"]]
     assert {kind: kinds.count(kind) for kind in kinds} == {"run": 2, "artifact": 6, "checkpoints": 2, "version": 2}
-    assert told["bytes"] == sum(item["bytes"] for item in told["items"])
+    assert plan["bytes"] == sum(item["bytes"] for item in plan["items"])
     text = framecast("runs", "gc", work.base, "--keep", "2", "--versions", "1").text
     assert ["2", "runs", "0.0", f"{names[1]},", names[0]] in [line.split() for line in text.splitlines()]
-    assert f"{told['bytes'] / 2**20:.1f} MiB would be removed; --yes removes them" in text
+    assert f"{plan['bytes'] / 2**20:.1f} MiB would be removed; --yes removes them" in text
     done = json.loads(framecast("runs", "gc", work.base, "--keep=2", "--versions=1", "--json", "--yes").out)
-    assert done == {**told, "removed": True}
-    for item in told["items"]:
+    assert done == {**plan, "removed": True}
+    for item in plan["items"]:
         assert not os.path.exists(item["path"])
     assert json.loads(framecast("runs", "gc", work.base, "--keep=2", "--versions=1", "--json").out)["items"] == []
 
@@ -139,8 +139,8 @@ def test_serving_versions_and_finished_spans_are_kept(framecast, work):
     rejected = work.day("rejected")  # Ended with the newest span: what `--span latest` need not run again.
     work.day("failed")
     failed = work.day("failed")
-    told = json.loads(framecast("runs", "gc", work.base, "--keep", "1", "--versions", "0", "--yes", "--json").out)
-    assert told["kept"] == {
+    plan = json.loads(framecast("runs", "gc", work.base, "--keep", "1", "--versions", "0", "--yes", "--json").out)
+    assert plan["kept"] == {
         failed: "one of the newest 1",
         rejected: "ended with span 4, the newest of day{SPAN}",
         canary: "pushed version 2, which is canary",
@@ -148,15 +148,15 @@ def test_serving_versions_and_finished_spans_are_kept(framecast, work):
     }
     assert work.names("runs") == [pushed, canary, rejected, failed]
     assert work.names("state") == ["state-1", "state-2", "state-4", "state-6"]
-    assert {item["kind"] for item in told["items"]} == {"run", "artifact", "checkpoints"}
+    assert {item["kind"] for item in plan["items"]} == {"run", "artifact", "checkpoints"}
     assert sorted(path.name for path in work.serving.glob("[0-9]*")) == ["1", "2"]
 
 
 def test_newest_span_is_kept_per_data_pattern(framecast, work):
     weekly = work.day(train="week{SPAN}")
     names = [work.day() for _ in range(3)]
-    told = json.loads(framecast("runs", "gc", work.base, "--keep", "1", "--json").out)
-    assert list(told["kept"]) == [names[-1], weekly]
+    plan = json.loads(framecast("runs", "gc", work.base, "--keep", "1", "--json").out)
+    assert list(plan["kept"]) == [names[-1], weekly]
 
 
 def test_checkpoints_of_kept_runs_are_kept(framecast, work):
