@@ -1,4 +1,4 @@
-"""The component of bulk inference: it answers by the version that serves."""
+"""BulkInference runs the serving version."""
 
 import pytest
 from tfx.types import standard_artifacts
@@ -34,21 +34,21 @@ def _component(tmp_path, folder, spec, **properties):
     return answers
 
 
-def test_the_component_answers_by_the_version_that_serves_in_a_folder_of_its_own(folder, tmp_path):
+def test_serving_version_predicts_into_a_new_folder(folder, tmp_path):
     spec = InferSpec(data=str(folder / "clips"), to=str(tmp_path / "forecasts"))
     for properties in ({"pushed": "1"}, {"reason": "unchanged"}):
         found = _component(tmp_path, folder, spec, pushed_version="3", **properties)
-        (own,) = (tmp_path / "forecasts").iterdir()
-        assert found.get_string_custom_property("folder") == str(own)
-        assert own.name.startswith("3-")
+        (folder_of_version,) = (tmp_path / "forecasts").iterdir()
+        assert found.get_string_custom_property("folder") == str(folder_of_version)
+        assert folder_of_version.name.startswith("3-")
         assert [found.get_int_custom_property(name) for name in ("clips", "left_out", "bad")] == [12, 0, 0]
-        assert sum(len(read_example_ids(str(path))) for path in own.glob("answers-*")) == 12
+        assert sum(len(read_example_ids(str(path))) for path in folder_of_version.glob("answers-*")) == 12
     other = InferSpec(data=str(folder / "clips" / "a.tfrecord.gz"), to=spec.to)
     _component(tmp_path, folder, other, pushed_version="3")
     assert len(list((tmp_path / "forecasts").iterdir())) == 2
 
 
-def test_the_component_has_no_answers_of_a_candidate_that_lost(folder, tmp_path):
+def test_rejected_candidate_makes_no_predictions(folder, tmp_path):
     spec = InferSpec(data=str(folder / "clips"), to=str(tmp_path / "forecasts"))
     found = _component(tmp_path, folder, spec, reason="rejected")
     assert found.get_string_custom_property("reason") == "the candidate was rejected"

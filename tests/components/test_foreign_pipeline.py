@@ -1,4 +1,4 @@
-"""ClipExampleGen, ValidationGate and ServingModel in a TFX pipeline that is not ours."""
+"""ClipExampleGen, ValidationGate and ServingModel in a TFX pipeline without Framecast's DAG."""
 
 import json
 
@@ -68,14 +68,14 @@ def test_clips_pass_through_a_foreign_pipeline(tmp_path, clips):
     assert (next(root.glob("ServingModel/model/*")) / "serving.txt").read_text() == "nothing is serving\n"
 
 
-def test_the_gate_stops_a_run_whose_data_break_the_schema(tmp_path, clips):
+def test_gate_ends_run_on_data_that_violate_schema(tmp_path, clips):
     strict = ClipSpec(frames=FrameRange(min=8, max=10))
     schema = _write_schema(tmp_path / "schema.pbtxt", strict)
     with pytest.raises(DataAnomaliesError, match=r"split train, feature clip/length"):
         _run(tmp_path, _chain(clips, schema))
 
 
-def test_a_bad_clip_stops_the_ingest_and_is_named(tmp_path, clips):
+def test_bad_clip_ends_run_and_is_named(tmp_path, clips):
     short = ClipSpec(frames=FrameRange(min=8, max=20))
     examples = ClipExampleGen(input_base=str(clips), clip=short, train="*/*.gz")
     with pytest.raises(
@@ -84,7 +84,7 @@ def test_a_bad_clip_stops_the_ingest_and_is_named(tmp_path, clips):
         _run(tmp_path, [examples])
 
 
-def test_the_splits_have_the_shares_asked_for():
+def test_splits_have_the_requested_shares():
     shares = {"train": 8, "val": 1, "eval": 1}
     names = [f"recording-{number}".encode() for number in range(2000)]
     counts = {split: sum(split_of(name, shares) == split for name in names) for split in shares}

@@ -1,4 +1,4 @@
-"""Infra validation: which answers are refused, and what is timed."""
+"""Infra validation: rejected responses, and the latency."""
 
 import numpy as np
 import pytest
@@ -26,13 +26,13 @@ def _answering(outputs):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds that pass only when a test says so."""
+    """A clock that a test advances."""
     now = [0.0]
     monkeypatch.setattr(infra_validator.time, "monotonic", lambda: now[0])
     return now
 
 
-def test_the_latency_is_the_median_over_the_smallest_batches_to_the_default_signature(clock):
+def test_latency_is_median_of_smallest_default_batches(clock):
     seconds = iter([0.3, 0.1, 0.2, 5, 5, 7, 9])
 
     def predict(request):
@@ -46,7 +46,7 @@ def test_the_latency_is_the_median_over_the_smallest_batches_to_the_default_sign
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("dtype", [np.float32, "bfloat16"])
-def test_a_state_that_is_not_finite_is_refused_by_name(value, dtype):
+def test_non_finite_state_is_rejected_and_named(value, dtype):
     outputs = {"forecast": np.zeros(3, np.float32), "ready": np.ones(1, bool), "cell_0_h": np.array([0, value], dtype)}
     with pytest.raises(infra_validator.InfraError, match="request 1, output cell_0_h: expected finite numbers"):
         infra_validator._ask(
@@ -60,6 +60,6 @@ def test_finite_states_of_any_dtype_pass():
     infra_validator._ask(_answering(outputs), [_request(1, 3), _request(1, 3, "step")])
 
 
-def test_a_model_that_asks_nothing_of_itself_is_refused():
+def test_model_without_warmup_requests_is_rejected():
     with pytest.raises(infra_validator.InfraError, match="expected warm-up requests to serving_default in assets"):
         infra_validator._ask(_answering({}), [])

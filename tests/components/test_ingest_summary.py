@@ -1,4 +1,4 @@
-"""What the summary of an ingest says of the data: which they were, and how large their frames."""
+"""The summary of an ingest: digest of the data and sizes of frames."""
 
 import json
 
@@ -44,11 +44,11 @@ def _ingest(folder, files):
     return json.loads((folder / "output" / "ingest.json").read_text())
 
 
-def test_sizes_are_counted_the_most_frequent_first(tmp_path):
+def test_sizes_are_counted_most_frequent_first(tmp_path):
     assert list(_ingest(tmp_path, {"a.tfrecord": _clips()})["sizes"].items()) == [("12x16", 9), ("8x8", 3)]
 
 
-def test_a_clip_that_does_not_say_its_size_has_that_of_its_images(tmp_path):
+def test_clip_without_size_features_has_image_size(tmp_path):
     clips = [tf.train.SequenceExample.FromString(record) for record in _clips()]
     for clip in clips:
         del clip.context.feature["image/height"], clip.context.feature["image/width"]
@@ -56,7 +56,7 @@ def test_a_clip_that_does_not_say_its_size_has_that_of_its_images(tmp_path):
     assert (summary["sizes"], summary["bad"]) == ({"12x16": 9, "8x8": 3}, [])
 
 
-def test_the_digest_is_of_what_is_in_the_files_and_not_of_their_names(tmp_path):
+def test_digest_depends_on_records_not_file_names(tmp_path):
     clips = _clips()
     digest = _ingest(tmp_path / "a", {"a.tfrecord": clips[:4], "b.tfrecord": clips[4:]})["digest"]
     renamed = {"z.tfrecord.gz": clips[:4], "y.tfrecord": clips[4:]}

@@ -1,4 +1,4 @@
-"""InputFiles: which files a run reads, and when what it puts out changes."""
+"""InputFiles: the files of a run, and when its output changes."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def write(tmp_path):
     return write
 
 
-def test_one_more_file_changes_it_and_nothing_else_does(find, write, tmp_path):
+def test_only_a_new_input_file_changes_output(find, write, tmp_path):
     write("train/a")
     write("eval/a")
     given = {"train": "train/*", "eval": f"{tmp_path}/eval/*"}
@@ -48,14 +48,14 @@ def test_one_more_file_changes_it_and_nothing_else_does(find, write, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"text": "other clips"}, {"time": 1_700_000_060}])
-def test_a_file_that_was_replaced_changes_it(find, write, change):
+def test_replaced_file_changes_output(find, write, change):
     write("train/a")
     *_, first = find("train/*")
     write("train/a", **change)
     assert find("train/*")[2] != first
 
 
-def test_the_newest_spans_are_taken(find, write, tmp_path):
+def test_newest_spans_are_used(find, write, tmp_path):
     for day in (3, 9, 10):
         write(f"day{day}/train")
     patterns, spans, _ = find("day{SPAN}/*", count=2)
@@ -63,7 +63,7 @@ def test_the_newest_spans_are_taken(find, write, tmp_path):
     assert find("day{SPAN}/*", count=2, newest=9)[1] == [3, 9]
 
 
-def test_a_span_that_is_still_being_written_waits_for_the_next_run(find, write):
+def test_incomplete_span_is_skipped(find, write):
     for name in ("day1/a", "day2/a", "day2/b.part"):
         write(name)
     assert find("day{SPAN}/*")[1] == [1]
@@ -84,7 +84,7 @@ def test_a_span_that_is_still_being_written_waits_for_the_next_run(find, write):
         ({"train": "week{SPAN}/*", "newest": 2}, r"data.train: .* match .*/week\{SPAN\}/\* with a span up to 2"),
     ],
 )
-def test_missing_files_are_named(find, write, given, message):
+def test_error_names_missing_files(find, write, given, message):
     write("train/a")
     write("week3/a")
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""Clips in an S3 that runs here are ingested as those on a disk are."""
+"""Clips in a local S3 server are ingested as local files are."""
 
 import gzip
 import json
@@ -29,7 +29,7 @@ _SHARES = {"train": 2, "val": 1, "eval": 1}
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """Two days of clips on a disk."""
+    """Two days of clips in local files."""
     folder = tmp_path_factory.mktemp("clips")
     random = np.random.default_rng(0)
     for day in (3, 20):
@@ -47,7 +47,7 @@ def clips(tmp_path_factory):
 
 @pytest.fixture
 def store(clips, bucket):
-    """The same in a bucket."""
+    """A bucket with the same files."""
     for path in clips.glob("*/*.gz"):
         bucket.put(str(path.relative_to(clips)), path.read_bytes())
     return bucket
@@ -58,7 +58,7 @@ def _component(base, train="*/*.gz"):
 
 
 def _ingest(properties, folder):
-    """Runs the executor; returns what it wrote, by name."""
+    """Runs the executor; returns the content of its files by path."""
     artifact = standard_artifacts.Examples()
     artifact.uri = str(folder / "output")
     for split in ("train", "val", "eval"):
@@ -75,13 +75,13 @@ def _find(train, count):
     return InputFiles.EXECUTOR_SPEC.executor_class._FUNCTION(train=train, count=count)["files"]
 
 
-def test_what_is_ingested_from_a_bucket_is_byte_for_byte_what_is_from_a_disk(clips, store, tmp_path):
+def test_bucket_and_local_files_give_equal_bytes(clips, store, tmp_path):
     local = _ingest(_component(str(clips)).exec_properties, tmp_path / "local")
     assert {name.split("/")[1] for name in local} == {"Split-train", "Split-val", "Split-eval"}
     assert _ingest(_component(store.uri).exec_properties, tmp_path / "remote") == local
 
 
-def test_a_compiled_pipeline_reads_the_newest_days_of_a_bucket(clips, store, tmp_path):
+def test_compiled_pipeline_reads_newest_days_of_a_bucket(clips, store, tmp_path):
     store.put("day1/a.gz", b"too old to be looked at")
 
     def ingest(base, folder):
@@ -95,7 +95,7 @@ def test_a_compiled_pipeline_reads_the_newest_days_of_a_bucket(clips, store, tmp
     }
 
 
-def test_a_cut_file_is_named_by_its_address(store, tmp_path):
+def test_truncated_object_is_named_by_its_address(store, tmp_path):
     (key, *_) = store.list()
     store.put("day3/cut.gz", store.get(key)[:-20])
     expected = re.escape(f"{store.uri}/day3/cut.gz, record ") + r"\d+: truncated gzip file: expected the end-of-stream"
@@ -103,7 +103,7 @@ def test_a_cut_file_is_named_by_its_address(store, tmp_path):
         _ingest(_component(store.uri).exec_properties, tmp_path)
 
 
-def test_one_more_object_changes_what_the_ingest_is_cached_by(store):
+def test_new_object_changes_the_cache_key(store):
     def keys():
         properties = ClipExampleGenDriver(None).resolve_exec_properties(
             dict(_component(store.uri).exec_properties), None, None
@@ -119,7 +119,7 @@ def test_one_more_object_changes_what_the_ingest_is_cached_by(store):
     assert second[1] != first[1]
 
 
-def test_a_pipeline_takes_a_bucket_from_its_cache_until_it_changes(store, tmp_path):
+def test_unchanged_bucket_is_taken_from_the_cache(store, tmp_path):
     def ingested():
         pipeline = Pipeline(
             "bucket",

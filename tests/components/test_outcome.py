@@ -1,4 +1,4 @@
-"""What becomes of a candidate, from the artifacts that say so."""
+"""The outcome of a run, derived from artifacts."""
 
 import pytest
 from google.protobuf import json_format
@@ -62,15 +62,15 @@ def test_verdict_reason_and_version(pushed, infra, expected):
     assert (end.verdict, end.why, end.version) == expected
 
 
-def test_it_is_the_same_from_artifacts_as_kubeflow_pipelines_passes_them_on():
-    """Every property went through JSON, which has no integers, and TFX holds it as a struct."""
-    told = {"pushed": 1.0, "pushed_version": "7", "pushed_destination": "serving/7", "remark": ""}
+def test_artifacts_from_kubeflow_pipelines_give_same_outcome():
+    """Kubeflow Pipelines passes properties as JSON without integers; TFX stores them as structs."""
+    properties = {"pushed": 1.0, "pushed_version": "7", "pushed_destination": "serving/7", "remark": ""}
     pushed = kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(
         {
             "pushed_model": pipeline_spec_pb2.ArtifactList(
                 artifacts=[
                     json_format.ParseDict(
-                        {"type": {"schemaTitle": "tfx.PushedModel"}, "uri": "/minio/b/pushed", "metadata": told},
+                        {"type": {"schemaTitle": "tfx.PushedModel"}, "uri": "/minio/b/pushed", "metadata": properties},
                         pipeline_spec_pb2.RuntimeArtifact(),
                     )
                 ]

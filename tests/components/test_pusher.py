@@ -1,4 +1,4 @@
-"""The Pusher's executor: what it pushes, under which number and label, and what a killed push leaves."""
+"""PusherExecutor: version numbers, labels and killed pushes."""
 
 import itertools
 import json
@@ -86,7 +86,7 @@ def _run(model, base, properties=None, **settings):
     return pushed
 
 
-def test_what_is_pushed_is_recorded_with_its_run_and_main_figures(model, base):
+def test_push_is_recorded_with_run_and_main_metrics(model, base):
     pushed = _run(model("a"), base)
     (record,) = version_folder.read_release_log(str(base))
     assert pushed.get_string_custom_property("pushed_version") == str(record["version"])
@@ -97,33 +97,33 @@ def test_what_is_pushed_is_recorded_with_its_run_and_main_figures(model, base):
     assert files >= {"models.config", "monitoring.config", "compose.yaml", "README.md", "releases.jsonl"}
 
 
-def test_a_run_may_give_another_destination(model, base):
+def test_run_can_replace_the_destination(model, base):
     pushed = _run(model("a"), base, {"directory": str(base.parent / "elsewhere")})
     assert os.path.dirname(pushed.get_string_custom_property("pushed_destination")) == str(base.parent / "elsewhere")
     assert not base.exists()
 
 
-def test_a_canary_is_said_to_be_one(model, base, push):
+def test_canary_push_has_a_remark(model, base, push):
     first = push("a")["version"]
     pushed = _run(model("b"), base, release="canary")
     assert pushed.get_string_custom_property("remark") == f"a canary until framecast models promote {base}"
     assert version_folder.read_release_log(str(base))[-1]["labels"]["stable"] == first
 
 
-def test_a_model_that_lost_changes_nothing(model, base):
+def test_rejected_model_changes_nothing(model, base):
     pushed = _run(model("a"), base, blessed=0)
     assert pushed.get_string_custom_property("reason") == "rejected"
     assert not base.exists()
 
 
-def test_what_serves_is_not_pushed_again_but_its_configuration_is_written_anew(push, base):
+def test_serving_model_is_not_pushed_again(push, base):
     version = push("a")["version"]
     (base / "tensorflow_serving" / "compose.yaml").unlink()
     assert push("a") == {"action": "unchanged", "version": version}
     assert (base / "tensorflow_serving" / "compose.yaml").exists()
 
 
-def test_after_a_rollback_the_number_is_above_every_one_there_was(push, base, monkeypatch):
+def test_version_is_above_withdrawn_and_deleted_ones(push, base, monkeypatch):
     monkeypatch.setattr(pusher.time, "time", lambda: 100.0)
     assert [push(content)["version"] for content in "abc"] == [100, 101, 102]
     releases.rollback(str(base), _Servers())
@@ -135,7 +135,7 @@ def test_after_a_rollback_the_number_is_above_every_one_there_was(push, base, mo
     assert push("e")["version"] == 104
 
 
-def test_after_a_rollback_runs_compare_with_the_version_that_was_rolled_back_to(push, base):
+def test_rollback_changes_the_baseline(push, base):
     first, second = push("a")["version"], push("b")["version"]
     before = serving_fingerprint(str(base))
     releases.rollback(str(base), _Servers())
@@ -149,7 +149,7 @@ def test_after_a_rollback_runs_compare_with_the_version_that_was_rolled_back_to(
     assert artifact.get_string_custom_property("version") == str(first)
 
 
-def test_a_model_that_was_rolled_back_is_pushed_again_as_a_canary_and_the_run_says_so(model, push, base):
+def test_withdrawn_model_is_pushed_as_canary_with_remark(model, push, base):
     first, second = push("a")["version"], push("b")["version"]
     releases.rollback(str(base), _Servers())
     pushed = _run(model("b"), base)
@@ -163,9 +163,7 @@ def test_a_model_that_was_rolled_back_is_pushed_again_as_a_canary_and_the_run_sa
 
 @pytest.mark.parametrize("label", ["stable", "canary"])
 @pytest.mark.parametrize("done", [False, True], ids=["before the step", "after the step"])
-def test_a_push_killed_at_any_step_leaves_stable_loaded_and_is_finished_by_the_next(
-    tmp_path, model, label, done, monkeypatch
-):
+def test_push_killed_at_any_step_is_finished_by_next(tmp_path, model, label, done, monkeypatch):
     for step in itertools.count():
         base = tmp_path / str(step)
         base.mkdir()
@@ -205,7 +203,7 @@ def _to(bucket, model):
 
 
 def _compared(bucket, folder):
-    """Returns the artifact of what serves from a bucket."""
+    """Returns ServingModel's artifact for a bucket."""
     artifact = standard_artifacts.Model()
     artifact.uri = str(folder)
     function = ServingModel.EXECUTOR_SPEC.executor_class._FUNCTION  # The component without a pipeline.
@@ -213,7 +211,7 @@ def _compared(bucket, folder):
     return artifact
 
 
-def test_a_bucket_is_pushed_to_and_compared_with_as_a_folder_is(model, bucket, tmp_path):
+def test_bucket_is_a_push_destination_and_a_baseline(model, bucket, tmp_path):
     assert _compared(bucket, tmp_path / "none").get_int_custom_property("present") == 0
     first, second = (_to(bucket, model(content)) for content in "ab")
     numbers = [int(pushed.get_string_custom_property("pushed_version")) for pushed in (first, second)]
@@ -229,7 +227,7 @@ def test_a_bucket_is_pushed_to_and_compared_with_as_a_folder_is(model, bucket, t
     assert versions.digest(f"{compared.uri}/Format-Serving") == versions.digest(model("b"))
 
 
-def test_a_push_to_a_bucket_that_was_killed_is_no_version_and_goes_with_the_next(model, bucket, monkeypatch):
+def test_killed_push_to_bucket_is_removed_by_next(model, bucket, monkeypatch):
     first = _to(bucket, model("a")).get_string_custom_property("pushed_version")
     copy = filesystem.copy
     for step in itertools.count():
@@ -253,7 +251,7 @@ def test_a_push_to_a_bucket_that_was_killed_is_no_version_and_goes_with_the_next
     assert left == {first, str(versions.newest(f"{bucket.uri}/serving"))}
 
 
-def test_what_a_bucket_does_not_give_back_is_no_version(model, bucket, monkeypatch):
+def test_object_that_reads_back_differently_is_no_version(model, bucket, monkeypatch):
     def spoiling(source, target):
         with filesystem.open_path(target, "wb") as file:
             file.write(b"other")

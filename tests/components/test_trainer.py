@@ -1,4 +1,4 @@
-"""The Trainer's executor: how many steps it trains for."""
+"""TrainerExecutor: the number of steps."""
 
 import json
 
@@ -9,7 +9,7 @@ from framecast.components import trainer
 
 
 @pytest.mark.parametrize(("given", "steps"), [({}, 100), ({"train_steps": 7}, 7), ({"train_steps": 7.0}, 7)])
-def test_a_run_may_give_the_number_of_steps(monkeypatch, given, steps):
+def test_run_can_replace_the_number_of_steps(monkeypatch, given, steps):
     received = {}
     monkeypatch.setattr(tfx_executor.GenericExecutor, "Do", lambda self, inputs, outputs, known: received.update(known))
     properties = {"custom_config": json.dumps({"train": {"steps": 100, "crop": 64}, "code": "a"}), **given}

@@ -1,4 +1,4 @@
-"""Which spans the gate holds against which, and what it keeps between runs."""
+"""ValidationGate: the spans it compares, and the statistics it keeps between runs."""
 
 import json
 
@@ -29,7 +29,7 @@ def _clips(brightness, seed):
 
 
 class Gate:
-    """A work folder; runs the gate over spans, given as number and brightness."""
+    """Runs the gate in a work folder over spans, given as number and brightness."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -78,12 +78,12 @@ def gate(tmp_path):
     return Gate(tmp_path)
 
 
-def test_a_span_is_held_against_the_newest_before_it_whatever_ran_last(gate):
+def test_span_is_compared_with_newest_span_before_it(gate):
     for span, before in ((3, None), (5, 3), (4, 3), (5, 4), (5, 4), (12, 5), (2, None)):
         assert gate.run({span: 0.3}) == {span: (before, [])}
 
 
-def test_a_refused_span_is_never_what_later_ones_are_held_against(gate):
+def test_rejected_span_is_never_compared_with(gate):
     gate.run({1: 0.3})
     for span in (2, 3):
         with pytest.raises(DataDriftError, match=rf"span {span}, feature clip/mean: expected .* from span 1, received"):
@@ -93,7 +93,7 @@ def test_a_refused_span_is_never_what_later_ones_are_held_against(gate):
     assert gate.run({4: 0.6}) == {4: (3, [])}
 
 
-def test_a_window_judges_every_span_that_no_run_accepted_yet(gate):
+def test_every_span_not_accepted_yet_is_compared(gate):
     window = {1: 0.3, 2: 0.6, 3: 0.6}
     with pytest.raises(DataDriftError) as caught:
         gate.run(window)
@@ -103,31 +103,33 @@ def test_a_window_judges_every_span_that_no_run_accepted_yet(gate):
     assert gate.run(window) == {3: (2, [])}
 
 
-def test_a_feature_has_a_threshold_of_its_own(gate):
+def test_threshold_of_single_feature(gate):
     gate.run({1: 0.3})
     assert gate.run({2: 0.6}, DriftSpec(features={"clip/mean": 1.0})) == {2: (1, [])}
     with pytest.raises(DataDriftError, match="clip/motion: expected a divergence of at most 0 from span 2"):
         gate.run({3: 0.6}, DriftSpec(features={"clip/motion": 0.0}))
 
 
-def test_a_span_without_clips_in_the_train_split_is_not_compared_and_not_kept(gate):
+def test_span_without_train_clips_is_not_kept(gate):
     gate.run({1: 0.3})
     assert gate.run({2: 0.3, 3: 0.3}, slices=[2]) == {2: (1, []), 3: (None, [])}
     assert span_statistics.kept_spans(gate.kept) == [1, 2]
 
 
-def test_why_nothing_was_compared_is_said(gate):
+def test_reason_for_no_comparison_is_written(gate):
     def why_not(span):
         gate.run({span: 0.3})
         return json.loads((gate.folder / "gate" / "drift.json").read_text())[0]["why_not"]
 
     assert why_not(2) == "first span, nothing to compare with"
     gate.kept = str(gate.folder / "statistics" / "another-contract")
-    assert why_not(3).endswith("nothing to compare with; the statistics kept are for another clip contract or data.train")
+    assert why_not(3).endswith(
+        "nothing to compare with; the statistics kept are for another clip contract or data.train"
+    )
     assert why_not(4) == ""
 
 
-def test_a_span_that_breaks_the_schema_is_not_kept(gate):
+def test_span_that_violates_schema_is_not_kept(gate):
     anomalies = anomalies_pb2.Anomalies()
     anomalies.anomaly_info["clip/length"].description = "out of range"
     with pytest.raises(DataAnomaliesError, match="split train, feature clip/length: out of range"):
@@ -135,7 +137,7 @@ def test_a_span_that_breaks_the_schema_is_not_kept(gate):
     assert span_statistics.kept_spans(gate.kept) == []
 
 
-def test_a_kill_while_statistics_are_written_leaves_those_before(gate, monkeypatch):
+def test_kill_during_write_keeps_old_statistics(gate, monkeypatch):
     gate.run({1: 0.3})
     path = gate.folder / "statistics" / "contract" / "span-1.pb"
     before = path.read_bytes()
@@ -143,14 +145,14 @@ def test_a_kill_while_statistics_are_written_leaves_those_before(gate, monkeypat
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(span_statistics.fileio, "rename", killed)
+    monkeypatch.setattr("os.replace", killed)
     with pytest.raises(KeyboardInterrupt):
         gate.run({1: 0.6})
     assert path.read_bytes() == before
     assert span_statistics.kept_spans(gate.kept) == [1]
 
 
-def test_what_a_killed_run_left_half_written_is_not_read(gate):
+def test_partial_file_of_killed_run_is_ignored(gate):
     gate.run({1: 0.3})
     (gate.folder / "statistics" / "contract" / "span-2.pb.part").write_bytes(b"half")
     digest = span_statistics.digest_before(gate.kept, 3)
