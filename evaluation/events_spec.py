@@ -1,4 +1,4 @@
-"""The `evaluate.events` section: which pixels are events, such as rain of 2 mm/h and more."""
+"""Defines the `evaluate.events` section: which pixels are events, such as rain of 2 mm/h or more."""
 
 import itertools
 from typing import Annotated
@@ -17,9 +17,9 @@ class EventsSpec(Section):
     """Events: pixels whose value is at or above a threshold.
 
     Args:
-        thresholds: Ascending, in `unit`. Metrics are named by them, as `%g` writes them: `csi_0.5`.
+        thresholds: Ascending, in `unit`. Metric names contain them in the format `%g`: `csi_0.5`.
         unit: `clip.value.unit` unless given. Clips in dBZ may have thresholds in mm/h. Without `clip.value`, thresholds
-            are pixels from 0 to 1, and there is no unit.
+            are pixels from 0 to 1 and there is no unit.
         scales: Sides of the square windows of FSS in pixels, ascending and odd, so that a window has a centre.
     """
 
@@ -36,7 +36,7 @@ class EventsSpec(Section):
 
     @pydantic.field_validator("thresholds")
     @classmethod
-    def _told_apart(cls, thresholds: tuple[float, ...]) -> tuple[float, ...]:
+    def _distinct_names(cls, thresholds: tuple[float, ...]) -> tuple[float, ...]:
         for left, right in itertools.pairwise(thresholds):
             if f"{left:g}" == f"{right:g}":
                 raise ValueError(f"expected values that differ in 6 digits, received {left} and {right}")
@@ -51,20 +51,20 @@ class EventsSpec(Section):
         return scales
 
     def in_pixels(self, clip: ClipSpec) -> tuple[float, ...]:
-        """Returns the thresholds as pixels in (0, 1], which are what enters the model.
+        """Returns the thresholds as pixels in (0, 1], as the model receives them.
 
         Raises:
-            ValueError: Naming the key whose value does not go with the clips.
+            ValueError: When a value does not fit the clips; the message names the key.
         """
         value = clip.value
         if value is None:
             if self.unit is not None:
                 raise ValueError(
-                    "unit: expected none, since without clip.value thresholds are pixels from 0 to 1, "
+                    "unit: expected none, because without clip.value thresholds are pixels from 0 to 1, "
                     f"received {self.unit}"
                 )
             shares = {threshold: threshold for threshold in self.thresholds}
-            legal = "values above 0, up to 1, since clip.value is not given"
+            legal = "values above 0, up to 1, because clip.value is not given"
         else:
             if value.scale <= 0:
                 raise ValueError(f"expected clip.value.scale above 0, received {value.scale:g}")

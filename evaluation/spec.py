@@ -1,4 +1,4 @@
-"""The `evaluate` section of the configuration: which figures a candidate must reach."""
+"""Defines the `evaluate` section of the configuration: the thresholds that a candidate must meet."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple
@@ -12,23 +12,22 @@ from framecast.schemas.section import Section
 
 Bound = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 
-
 # One of `features.SLICES`.
 Slice = Literal["length", "content", "movement", "label", "source"]
 
-# In place of the value of a slice: every value that a clip of the eval split has.
+# As a slice's value: every value that occurs in the eval split.
 EACH = "each"
 
 
 class Bounds(Section):
-    """Bounds on one metric. A value on the bound passes; one that is not a number fails.
+    """Bounds on one metric. A value equal to a bound passes; NaN fails.
 
     Args:
         min: Smallest accepted value.
         max: Largest accepted value.
-        max_increase_vs_serving: Largest accepted value of candidate minus serving model; left out when nothing is
-            serving.
-        per_lead_time: Hold the bounds at every lead time rather than over all of them.
+        max_increase_vs_serving: Largest accepted difference, candidate minus serving model; not checked when no model
+            is serving.
+        per_lead_time: Whether the bounds apply at every lead time, instead of over all of them.
     """
 
     min: Bound | None = None
@@ -38,11 +37,11 @@ class Bounds(Section):
 
     @property
     def any(self) -> bool:
-        """Whether there is a bound."""
+        """Whether any bound is set."""
         return not (self.min is None and self.max is None and self.max_increase_vs_serving is None)
 
     @pydantic.model_validator(mode="after")
-    def _some(self) -> Any:
+    def _consistent(self) -> Any:
         if not (self.any or getattr(self, "slices", None)):
             raise ValueError("expected at least one of min, max and max_increase_vs_serving")
         if self.min is not None and self.max is not None and self.min > self.max:
@@ -51,7 +50,7 @@ class Bounds(Section):
 
 
 def _as_text(values: Any) -> Any:
-    """YAML reads the slices of lengths and labels as numbers."""
+    """Turns keys into text, because YAML reads lengths and labels as numbers."""
     return {str(key): value for key, value in values.items()} if isinstance(values, dict) else values
 
 
@@ -59,15 +58,15 @@ class Threshold(Bounds):
     """Bounds on one metric over the whole eval split, and over slices of it.
 
     Args:
-        slices: Bounds by slice and its value, `{content: {dense: {min: 0.2}}, source: {each: {min: 0}}}`; `each` stands
-            for every value that there is. A value that no clip has is a bound missed.
+        slices: Bounds by slice and value, `{content: {dense: {min: 0.2}}, source: {each: {min: 0}}}`; `each` means
+            every value in the eval split. A value that no clip has counts as a missed bound.
     """
 
     slices: dict[Slice, Annotated[dict[str, Bounds], pydantic.BeforeValidator(_as_text)]] = pydantic.Field(default={})
 
     @pydantic.field_validator("slices")
     @classmethod
-    def _real(cls, slices: dict[Slice, dict[str, Bounds]]) -> dict[Slice, dict[str, Bounds]]:
+    def _known_values(cls, slices: dict[Slice, dict[str, Bounds]]) -> dict[Slice, dict[str, Bounds]]:
         for name, by_value in slices.items():
             words = features.WORDS.get(features.SLICES[name])
             for value in by_value:
@@ -77,13 +76,13 @@ class Threshold(Bounds):
 
 
 class Bounded(NamedTuple):
-    """Where bounds hold.
+    """Bounds and where they apply.
 
     Args:
         metric: The metric.
         bounds: Its bounds.
-        slice: One of `features.SLICES`; None over the whole eval split.
-        value: Of the slice; `each` for every one.
+        slice: One of `features.SLICES`; None for the whole eval split.
+        value: The slice's value, or `each`.
     """
 
     metric: str
@@ -93,20 +92,20 @@ class Bounded(NamedTuple):
 
 
 class EvaluateSpec(Section):
-    """What is measured of a candidate, and what it must reach.
+    """What is measured of a candidate, and the thresholds that it must meet.
 
-    Whatever stands here, a candidate whose error (`mse`, `cross_entropy`) is not a finite number is never blessed.
+    A candidate whose error (`mse`, `cross_entropy`) is not finite is rejected under any thresholds.
 
     Args:
-        thresholds: By metric name (`framecast.evaluation.metrics.registry.names_of`).
-        events: What a forecast's events are; without, none are counted.
+        events: What counts as an event in a forecast; events are not counted unless given.
+        thresholds: By metric, one of `framecast.evaluation.metrics.registry.names_of`.
     """
 
     events: EventsSpec | None = None
     thresholds: dict[str, Threshold] = pydantic.Field(default={})
 
     def bounded(self) -> Iterator[Bounded]:
-        """Yields every place where bounds hold."""
+        """Yields all bounds, of the whole eval split and of slices."""
         for name, threshold in self.thresholds.items():
             if threshold.any:
                 yield Bounded(name, threshold)
@@ -115,10 +114,10 @@ class EvaluateSpec(Section):
                     yield Bounded(name, bounds, feature, value)
 
     @pydantic.model_validator(mode="after")
-    def _meaningful(self) -> "EvaluateSpec":
+    def _increase_of_errors_only(self) -> "EvaluateSpec":
         for name, bounds, *_ in self.bounded():
-            # A skill is measured against references that each model fitted on its own training data: a difference of
-            # two skills compares the references too.
+            # Each model fits its references on its own training data, so that a difference of two skills would compare
+            # the references too.
             if bounds.max_increase_vs_serving is not None and registry.direction(name) != "lower":
                 raise ValueError(
                     f"thresholds: {name}: max_increase_vs_serving: expected a metric where lower is better, such as mse"

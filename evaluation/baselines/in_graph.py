@@ -1,7 +1,7 @@
-"""Reference forecasts: the bar that a model must clear, as TensorFlow ops for any height and width.
+"""Forecasts by simple references, which a model must beat, in TensorFlow ops for any height and width.
 
-Persistence is the last observed frame; climatology the mean training frame; black is 0; the blurred persistence is a
-Gaussian of the last frame with the width that fits the training clips best at each lead time.
+Persistence is the last observed frame, climatology the mean training frame, black is 0. Blurred persistence is the last
+frame after a Gaussian filter whose width fits the training clips best at each lead time.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from framecast.evaluation.metrics.forecast import REFERENCES
 
-# The Gaussian ends at this many sigmas, as scipy.ndimage.gaussian_filter's does.
+# The Gaussian is cut off at this many sigmas, as in scipy.ndimage.gaussian_filter.
 _TRUNCATE = 4.0
 
 
@@ -28,21 +28,20 @@ def reference_forecasts(
     """Forecasts every clip with every reference.
 
     Args:
-        frames: `(batch, time, height, width, channel)` float32 in [0, 1]; never read where not known, nor past the
-            context.
+        frames: `(batch, time, height, width, channel)` float32 in [0, 1]; ignored where not known and past the context.
         known: bool of that shape.
-        context: `(batch,)` int32, the frames that a forecast may look at, at least 1.
+        context: `(batch,)` int32, the number of frames that a forecast may use, at least 1.
         horizon: Frames to forecast.
-        climatology: What `fit_climatology` returned. A mean frame of another size than the clip's stands for its mean
-            over pixels.
-        blur_sigmas: What `fit_blur` returned: sigma in pixels at each lead time, 0 for no blur.
+        climatology: The result of `fit_climatology`. Where its size differs from the clip's, its mean over pixels is
+            used.
+        blur_sigmas: The result of `fit_blur`: sigma in pixels at each lead time, 0 for no blur.
 
     Returns:
-        By name in `REFERENCES`, `(batch, horizon, height, width, channel)` float32. Where the last frame is missing a
-        pixel, persistence is 0 and the blurred persistence goes by the known pixels around it.
+        For each of `REFERENCES`, `(batch, horizon, height, width, channel)` float32. At a pixel missing from the last
+        frame, persistence is 0 and blurred persistence is computed from the known pixels around it.
 
     Raises:
-        ValueError: When there is not one sigma a lead time.
+        ValueError: When the number of sigmas is not the horizon.
     """
     if len(blur_sigmas) != horizon:
         raise ValueError(f"blur_sigmas: expected one for each of {horizon} lead times, received {len(blur_sigmas)}")
@@ -68,15 +67,15 @@ def reference_forecasts(
 
 
 def blur(frames: tf.Tensor, known: tf.Tensor, sigma: float) -> tf.Tensor:
-    """Blurs with a Gaussian over known pixels only (normalised convolution; Knutsson and Westin 1993).
+    """Applies a Gaussian filter to the known pixels (normalised convolution, Knutsson and Westin 1993).
 
     Args:
         frames: `(batch, height, width, channel)` float32.
-        known: bool of that shape. Missing pixels, and what lies outside of the frame, weigh nothing.
+        known: bool of that shape. Missing pixels and pixels outside of the frame have no weight.
         sigma: Standard deviation in pixels; 0 returns the frames with 0 at missing pixels.
 
     Returns:
-        `(batch, height, width, channel)` float32; 0 where no known pixel is within 4 sigma by rows and columns.
+        `(batch, height, width, channel)` float32; 0 where no known pixel is within 4 sigma along rows and columns.
     """
     frames = tf.where(known, frames, tf.zeros_like(frames))
     if not sigma:
@@ -97,7 +96,7 @@ def blur(frames: tf.Tensor, known: tf.Tensor, sigma: float) -> tf.Tensor:
 def fit_blur(
     batches: Iterable[Mapping[str, Any]], horizon: int, context_min: int, sigmas: Sequence[float]
 ) -> list[float]:
-    """Picks for each lead time the sigma with the lowest squared error of the blurred persistence.
+    """Returns for each lead time the sigma with the lowest squared error of blurred persistence.
 
     Args:
         batches: Dicts of `frames` float32 and `known` bool, `(batch, time, height, width, channel)`, and `length` int32
@@ -105,7 +104,7 @@ def fit_blur(
             are left out.
         horizon: Frames to forecast.
         context_min: Shortest context.
-        sigmas: Candidates in pixels; of equally good ones the first is taken.
+        sigmas: Candidates in pixels; the first of equally good ones is chosen.
 
     Returns:
         A sigma for each lead time.
@@ -114,7 +113,6 @@ def fit_blur(
         ValueError: When no clip is long enough.
     """
     frames_spec = tf.TensorSpec([None] * 5, tf.float32)
-
     known_spec, length_spec = tf.TensorSpec([None] * 5, tf.bool), tf.TensorSpec([None], tf.int32)
 
     @tf.function(input_signature=[frames_spec, known_spec, length_spec], autograph=False)
@@ -148,14 +146,14 @@ def fit_blur(
 
 
 def fit_climatology(batches: Iterable[Mapping[str, Any]]) -> np.ndarray:
-    """Takes the mean of all training frames over their known pixels, summed in float64.
+    """Returns the mean of all training frames over their known pixels, summed in float64.
 
     Args:
-        batches: As for `fit_blur`; frames past `length` are left out.
+        batches: As for `fit_blur`; frames past `length` are ignored.
 
     Returns:
-        float32 `(height, width, channel)` when all frames share a size, with the channel's mean where a pixel was never
-        known; else `(channel,)`.
+        float32 `(height, width, channel)` when all frames have the same size, with the channel's mean where a pixel was
+        never known; else `(channel,)`.
 
     Raises:
         ValueError: When there is no batch.
@@ -187,7 +185,7 @@ def fit_climatology(batches: Iterable[Mapping[str, Any]]) -> np.ndarray:
 
 
 def black_climatology(channels: int) -> np.ndarray:
-    """Returns the climatology of a model that has seen no frame: `(channel,)` float32 zeros."""
+    """Returns the climatology of an untrained model: `(channel,)` float32 zeros."""
     return np.zeros(channels, np.float32)
 
 
@@ -197,7 +195,7 @@ def _last_frame(frames: tf.Tensor, known: tf.Tensor, context: tf.Tensor) -> tupl
 
 
 def _climatology_of_size(climatology: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Returns what broadcasts to frames of `size` (height, width)."""
+    """Returns a climatology that broadcasts to frames of `size` (height, width)."""
     climatology = tf.convert_to_tensor(climatology, tf.float32)
     if climatology.shape.rank == 1:
         return climatology

@@ -1,11 +1,11 @@
-"""Sums kept apart by recording, and the confidence intervals that they give.
+"""Computes confidence intervals of metrics from sums by recording.
 
     groups = merge(groups, {group_of(b"storm"): Sums().update(outputs)})
     Resamples({"candidate": groups}).interval("candidate", "mse", 3)
 
-Clips of one recording resemble each other, so what is drawn again and again is recordings, not clips: the cluster
-bootstrap (Davison & Hinkley 1997, Bootstrap Methods and their Application, section 3.8), with percentile intervals.
-Models are drawn together, so that the interval of a difference leaves out what is hard for both.
+Recordings are resampled, not clips, because clips of one recording resemble each other: the cluster bootstrap (Davison
+& Hinkley 1997, Bootstrap Methods and their Application, section 3.8), with percentile intervals. All models share the
+resamples, so that the interval of a difference is not widened by recordings that are hard for both.
 """
 
 import dataclasses
@@ -18,13 +18,13 @@ import numpy as np
 from framecast.evaluation.metrics.registry import names_of
 from framecast.evaluation.metrics.sums import Sums
 
-# Recordings share a group, by a hash of their names, so that many of them need no more memory.
+# Recordings are grouped by a hash of their names, so that memory does not grow with their number.
 GROUPS = 1000
 COVERAGE = 0.95
 
 _RESAMPLES = 1000
 _SEED = 0
-_DEFINED = 0.95  # Share of the resamples in which a metric must be defined to have an interval.
+_DEFINED = 0.95  # Share of resamples in which a metric must be defined to have an interval.
 
 ByGroup = Mapping[int, Sums]
 
@@ -43,7 +43,7 @@ def merge(first: ByGroup, second: ByGroup) -> ByGroup:
 
 
 def encode(groups: ByGroup) -> bytes:
-    """Returns the sums as bytes: a compressed `.npz` of each value, `(group, ...)`."""
+    """Encodes the sums as a compressed `.npz`, each value `(group, ...)`."""
     empty = dataclasses.replace(next(iter(groups.values()), Sums()), values={})
     file = io.BytesIO()
     ids = sorted(group for group, sums in groups.items() if sums.values)
@@ -53,7 +53,7 @@ def encode(groups: ByGroup) -> bytes:
 
 
 def decode(data: bytes) -> dict[int, Sums]:
-    """Returns what `encode` was given."""
+    """Decodes the output of `encode`."""
     with np.load(io.BytesIO(data)) as file:
         empty = Sums.from_json(str(file["empty"]))
         values = {name.removeprefix("value/"): file[name] for name in file.files if name.startswith("value/")}
@@ -64,14 +64,14 @@ def decode(data: bytes) -> dict[int, Sums]:
 
 
 class Resamples:
-    """Models evaluated over the same recordings, drawn with replacement.
+    """Resamples, with replacement, the recordings that several models were evaluated on.
 
     Args:
-        models: By name, each model's sums by group.
+        models: Each model's sums by group, by the model's name.
     """
 
     def __init__(self, models: Mapping[str, ByGroup]):
-        # A recording whose clips are all too short to be counted is none.
+        # Recordings without a counted clip, because all are too short, are left out.
         ids = sorted({group for groups in models.values() for group, sums in groups.items() if _counts(sums)})
         self.recordings = len(ids)
         rng = np.random.default_rng(_SEED)
@@ -87,20 +87,20 @@ class Resamples:
             self._sums[name] = dataclasses.replace(empty, values=values)
 
     def metrics(self, model: str) -> Iterator[tuple[str, int | None]]:
-        """Yields what a model is measured by: a metric, and its lead time or None."""
+        """Yields every metric of a model, over all lead times (None) and at each."""
         sums = self._sums[model]
         for lead_time in (None, *range(1, sums.horizon + 1)):
             for name in names_of(sums.task, sums.events):
                 yield name, lead_time
 
     def interval(self, model: str, metric: str, lead_time: int | None = None) -> tuple[float, float] | None:
-        """Returns the ends of a metric's interval; None where it is undefined, or there are not two recordings."""
+        """Returns the ends of a metric's interval; None where it is undefined or with under two recordings."""
         return self._ends(self._sums[model].compute_each(metric, lead_time))
 
     def difference(
         self, model: str, other: str, metric: str, lead_time: int | None = None
     ) -> tuple[float, float] | None:
-        """Returns the ends of the interval of `model`'s metric minus `other`'s."""
+        """Returns the ends of the interval of the difference between `model` and `other`; None as for `interval`."""
         first, second = (self._sums[name].compute_each(metric, lead_time) for name in (model, other))
         return self._ends(first - second)
 

@@ -1,4 +1,4 @@
-"""Metrics of forecast frames beside the reference forecasts, from sums over clips by lead time."""
+"""Computes metrics of forecast frames and of the reference forecasts from sums over clips by lead time."""
 
 from collections.abc import Mapping
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from framecast.evaluation.metrics.ratio import ratio
 
-# Forecasts that every model is compared with; see `framecast.evaluation.baselines.in_graph`.
+# The forecasts that every model is compared with; see `framecast.evaluation.baselines.in_graph`.
 REFERENCES = ("persistence", "climatology", "black", "persistence_blurred")
 
-# The forecasts that are measured alike, as outputs and metrics end: the model, then the references.
+# The endings of outputs and metrics: none for the model, then one for each reference.
 FORECASTS = ("", *(f"_{reference}" for reference in REFERENCES))
 
 SSIM_OUTPUTS = ("ssim", "ssim_openstl", "ssim_frames")
 
-# What the `evaluate` signature of a forecast returns: float32 `(batch, horizon)` each; see `evaluation.sums.forecast`.
+# Outputs of the `evaluate` signature, float32 `(batch, horizon)` each; see `framecast.evaluation.sums.forecast`.
 OUTPUTS = (
     "pixels",
     "frames",
@@ -36,19 +36,19 @@ _RATIOS = {
     **{f"mse_{reference}": (f"squared_error_{reference}", "pixels") for reference in REFERENCES},
 }
 
-# `mse` and `mae` are means over pixels; `mse_frame` and `mae_frame` sum over a frame's pixels and are means over
-# frames; `psnr` (dB), `ssim` and `ssim_openstl` are means over frames; skills are shares of a reference's squared error
-# that the model avoids.
+# `mse` and `mae` are means over pixels. `mse_frame` and `mae_frame` are sums over a frame's pixels, then means over
+# frames. `psnr` (dB), `ssim` and `ssim_openstl` are means over frames. A skill is the share of a reference's squared
+# error that the model avoids.
 NAMES = (*_RATIOS, "skill", *(f"skill_{reference}" for reference in REFERENCES))
 
 
 def compute(sums: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    """Returns one of `NAMES`; nan where nothing was counted, or a reference made no error.
+    """Returns one of `NAMES`; nan where nothing was counted or the reference has no error.
 
     `skill = 1 - sum(squared error) / sum(squared error of the best reference at each lead time)`.
 
     Args:
-        sums: For each of `OUTPUTS`, `(..., lead time)`: those that are pooled. What is returned has the axes in front.
+        sums: For each of `OUTPUTS`, `(..., lead time)`. Lead times are pooled, axes in front are kept.
         name: The metric.
     """
     if name in _RATIOS:

@@ -1,4 +1,4 @@
-"""Division where a denominator of 0 means that there is nothing to tell."""
+"""Divides where a denominator of 0 means that the metric is undefined."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,8 +1,8 @@
-"""Sharpness: how much of the truth's power a forecast keeps, by wavelength, from sums over clips by lead time.
+"""Computes sharpness from sums over clips by lead time: the share of the truth's power that a forecast keeps.
 
-The model and every reference forecast have the same metrics: `power_4px`, `power_4px_persistence`, each the mean power
-of the forecast's waves of around 4 pixels over that of the truth's. Below 1 a forecast is too smooth, above too rough.
-What the power is stands in `framecast.evaluation.sums.spectrum`.
+The model and every reference forecast have the same metrics. `power_4px` and `power_4px_persistence` are the mean power
+of the forecast at wavelengths around 4 pixels over that of the truth: below 1 the forecast is too smooth, above 1 too
+rough. `framecast.evaluation.sums.spectrum` defines the power.
 """
 
 from collections.abc import Mapping
@@ -13,21 +13,21 @@ import numpy as np
 from framecast.evaluation.metrics.forecast import FORECASTS
 from framecast.evaluation.metrics.ratio import ratio
 
-# Middles of the bands in pixels: half octaves from the shortest wave that a row of pixels can hold. They are the same
-# whatever a frame's size, so that sums over clips of different sizes add.
+# Centres of the bands in pixels, half octaves from the shortest wave that a row of pixels can hold. They do not depend
+# on the frame size, so that clips of different sizes add.
 WAVELENGTHS = tuple(2.0 ** (1 + band / 2) for band in range(13))
 
 TRUTH = "_truth"
 
-# The fields that have a spectrum, as the outputs end.
+# The endings of outputs: the truth, the model and the references.
 FIELDS = (TRUTH, *FORECASTS)
 
 
 class SpectrumMetric(NamedTuple):
-    """What a metric's name stands for.
+    """The parts of a metric's name.
 
     Args:
-        band: Place in `WAVELENGTHS`.
+        band: Index in `WAVELENGTHS`.
         forecast: One of `FORECASTS`.
     """
 
@@ -35,15 +35,15 @@ class SpectrumMetric(NamedTuple):
     forecast: str
 
 
-# The metrics by name.
+# The metrics, and the parts of their names.
 NAMES = {
     f"power_{wavelength:.0f}px{forecast}": SpectrumMetric(band, forecast)
     for forecast in FORECASTS
     for band, wavelength in enumerate(WAVELENGTHS)
 }
 
-# What the `evaluate` signature of a forecast returns: float32 `(batch, horizon, band)` each. `spectra` counts the
-# frames and channels that have a band, `power<field>` sums the power of each.
+# Outputs of the `evaluate` signature, float32 `(batch, horizon, band)` each. `spectra` counts the frames and channels
+# that have a band, `power<field>` sums the power of each.
 OUTPUTS = ("spectra", *(f"power{field}" for field in FIELDS))
 
 
@@ -53,11 +53,10 @@ def outputs() -> dict[str, tuple[int, ...]]:
 
 
 def compute(sums: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    """Returns one of `NAMES`; nan where no frame has the band, or the truth has no power in it.
+    """Returns one of `NAMES`; nan where no frame has the band or the truth has no power in it.
 
     Args:
-        sums: For each of `OUTPUTS`, `(..., lead time, band)`: those that are pooled. What is returned has the axes in
-            front.
+        sums: For each of `OUTPUTS`, `(..., lead time, band)`. Lead times are pooled, axes in front are kept.
         name: The metric.
     """
     band, forecast = NAMES[name]

@@ -1,4 +1,4 @@
-"""The counts behind the metrics of events, as TensorFlow ops for the `evaluate` signature."""
+"""Counts events of frames, in TensorFlow ops for the `evaluate` signature."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +7,8 @@ import tensorflow as tf
 from framecast.evaluation.metrics.events import COUNTS, FRACTIONS
 from framecast.evaluation.sums.windows import window_sums
 
-# In pixels of [0, 1], less than a step of uint16: a pixel that stands for the threshold itself is an event, whichever
-# way its division was rounded.
+# In pixels of [0, 1], less than a step of uint16, so that a pixel equal to the threshold is an event whichever way its
+# division was rounded.
 _ROUNDING = 1e-6
 
 
@@ -19,26 +19,26 @@ def frame_events(
     thresholds: Sequence[float],
     scales: Sequence[int],
 ) -> dict[str, tf.Tensor]:
-    """Counts the events of one frame, in the truth and in each forecast of it.
+    """Counts the events of one frame, in the truth and in each forecast.
 
-    A pixel that is not known is no event, as nothing outside of the frame is; neither it nor the window around it is
-    counted. A forecast that is not a number is no event.
+    Unknown pixels and pixels outside of the frame are no events. An unknown pixel and the window around it are not
+    counted. A forecast of NaN is no event.
 
     Args:
         truth: `(height, width, channel)` float32 in [0, 1]; any value, NaN too, where not known.
         known: bool of that shape.
         forecasts: float32 of that shape, each of `forecast_metrics.FORECASTS`.
         thresholds: In (0, 1]: pixels at or above are events.
-        scales: Odd sides in pixels of the windows whose shares of events are compared.
+        scales: Odd sides in pixels of the windows in which FSS compares the shares of events.
 
     Returns:
-        float64: for each of `COUNTS` and forecast `(threshold,)`, `hits_persistence`; for each of `FRACTIONS` and
-        forecast `(threshold, scale)`.
+        float64, named as `hits_persistence`: for each forecast, each of `COUNTS` `(threshold,)` and each of `FRACTIONS`
+        `(threshold, scale)`.
     """
     bounds = tf.constant(thresholds, tf.float32) - _ROUNDING
-    frames = tf.stack([truth, *forecasts.values()])
-    # (frame, height, width, channel, threshold), the truth first.
-    events = tf.cast(tf.logical_and(frames[..., None] >= bounds, known[None, ..., None]), tf.float32)
+    fields = tf.stack([truth, *forecasts.values()])
+    # (field, height, width, channel, threshold), the truth first.
+    events = tf.cast(tf.logical_and(fields[..., None] >= bounds, known[None, ..., None]), tf.float32)
     pixels = tf.reduce_sum(tf.cast(known, tf.float64))
     totals, hits = _total(events), _total(events[:1] * events[1:])
     misses, false_alarms = totals[:1] - hits, totals[1:] - hits
@@ -50,7 +50,7 @@ def frame_events(
 
 
 def _fractions(events: tf.Tensor, known: tf.Tensor, scale: int) -> dict[str, tf.Tensor]:
-    """Returns `FRACTIONS` of each forecast, `(forecast, threshold)`, from events `(frame, ..., channel, threshold)`."""
+    """Returns `FRACTIONS`, `(forecast, threshold)`, of events `(field, height, width, channel, threshold)`."""
     shape = tf.shape(events)
     fields = tf.reshape(events, [shape[0], shape[1], shape[2], -1])
     in_window = tf.reshape(window_sums(fields, scale), shape)
@@ -61,5 +61,5 @@ def _fractions(events: tf.Tensor, known: tf.Tensor, scale: int) -> dict[str, tf.
 
 
 def _total(values: tf.Tensor) -> tf.Tensor:
-    """Sums `(frame, height, width, channel, threshold)` over pixels, in float64."""
+    """Sums `(field, height, width, channel, threshold)` over pixels, in float64."""
     return tf.reduce_sum(tf.cast(values, tf.float64), axis=[1, 2, 3])

@@ -1,6 +1,6 @@
-"""Structural similarity of frames, as TensorFlow ops (Wang et al. 2004, IEEE Transactions on Image Processing 13).
+"""Computes structural similarity of frames, in TensorFlow ops (Wang et al. 2004, IEEE Trans. on Image Processing 13).
 
-The variant of scikit-image's `structural_similarity` by default: uniform windows of 7x7 that lie in the frame, sample
+The variant is the default of scikit-image's `structural_similarity`: uniform windows of 7x7 inside the frame, sample
 covariances, K1 = 0.01, K2 = 0.03.
 """
 
@@ -11,14 +11,14 @@ from framecast.evaluation.sums.windows import window_sums
 _SIDE = 7
 _K1, _K2 = 0.01, 0.03
 
-# `ssim_openstl` is what OpenSTL prints: scikit-image up to 0.19 took floats to range from -1 to 1.
+# `ssim_openstl` is comparable with OpenSTL, whose scikit-image (up to 0.19) assumed that floats range from -1 to 1.
 _DATA_RANGES = {"ssim": 1.0, "ssim_openstl": 2.0}
 
 
 def frame_ssim(truth: tf.Tensor, known: tf.Tensor, forecast: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Compares one frame with its forecast, over the windows in which every pixel is known.
+    """Returns the SSIM of one frame and its forecast, over the windows in which every pixel is known.
 
-    In float64: a window's variance is the small difference of two means.
+    Computed in float64, because a window's variance is the small difference of two means.
 
     Args:
         truth: `(height, width, channel)` float32 in [0, 1]; any value, NaN too, where not known.
@@ -26,8 +26,8 @@ def frame_ssim(truth: tf.Tensor, known: tf.Tensor, forecast: tf.Tensor) -> dict[
         forecast: float32 of that shape, in [0, 1].
 
     Returns:
-        Scalars float64: `ssim` and `ssim_openstl`, the mean over the windows of all channels, 0 when there is none;
-        `ssim_frames`, 1 when there is one, else 0.
+        Scalars float64: `ssim` and `ssim_openstl`, the mean over the complete windows of all channels, 0 without any;
+        `ssim_frames`, 1 with any, else 0.
     """
     x, y = (tf.cast(tf.where(known, frame, tf.zeros_like(frame)), tf.float64) for frame in (truth, forecast))
     fields = [x, y, x * x, y * y, x * y, tf.cast(known, tf.float64)]
@@ -38,7 +38,7 @@ def frame_ssim(truth: tf.Tensor, known: tf.Tensor, forecast: tf.Tensor) -> dict[
     sample = pixels / (pixels - 1)
     variances = sample * (xx - mean_x**2 + yy - mean_y**2)
     covariance = sample * (xy - mean_x * mean_y)
-    # Outside of the frame nothing is known: windows that reach over its border are incomplete too.
+    # Windows that reach over the border are incomplete too, because `known` is 0 outside of the frame.
     complete = in_window == pixels
     windows = tf.reduce_sum(tf.cast(complete, tf.float64))
     result = {"ssim_frames": tf.cast(windows > 0, tf.float64)}

@@ -1,20 +1,20 @@
-"""Sums over square windows, as TensorFlow ops."""
+"""Sums square windows, in TensorFlow ops."""
 
 import tensorflow as tf
 
 
 def window_sums(fields: tf.Tensor, side: int) -> tf.Tensor:
-    """Sums the window around every pixel; what lies outside of the field counts as 0.
+    """Sums the window around every pixel; pixels outside of the field count as 0.
 
-    One convolution by rows and one by columns, each window on its own: running sums over a whole field would carry
-    rounding, and a NaN, from one end to the other.
+    One convolution along rows and one along columns, because running sums would carry rounding errors and NaN across
+    the whole field.
 
     Args:
         fields: `(batch, height, width, field)` float32 or float64.
         side: Odd side of the windows in pixels.
 
     Returns:
-        As `fields`. Whole numbers are summed exactly as long as a sum is below 2**24.
+        Of the shape and dtype of `fields`. Integers are summed exactly up to 2**24.
     """
     kernel = tf.ones([side, 1, tf.shape(fields)[3], 1], fields.dtype)
     for _ in range(2):
