@@ -17,8 +17,7 @@ from framecast.models.export.forecast import ForecastModule, ReferenceConstants
 from framecast.models.networks import presets
 from framecast.models.spec import ForecastTask
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
-from framecast.serving.client.client import Client
-from framecast.serving.client.stream import LiveForecast
+from framecast.serving.client import Client, LiveForecast
 from framecast.serving.server.server import Server
 
 CONTEXT = 24

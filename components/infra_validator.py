@@ -92,7 +92,7 @@ def _wait_for_port(process: subprocess.Popen, ready: str, log: str) -> int:
 
 
 def _ask(predict, requests) -> float:
-    from framecast.serving.server.servable import DEFAULT_SIGNATURE
+    from framecast.serving.rpc import DEFAULT_SIGNATURE
 
     latencies: dict[int, list[float]] = {}
     for number, request in enumerate(requests):

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2, predict_pb2
 
+DEFAULT_SIGNATURE = "serving_default"  # Called if a request names no signature.
 # gRPC's default limit of 4 MiB is less than a batch of clips.
 ANY_SIZE = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 

@@ -17,9 +17,10 @@ from framecast.pipeline.tables import columns
 from framecast.schemas import features
 from framecast.schemas.clip_spec import ANY_LENGTH, ClipSpec
 from framecast.serving.client.client import Client
-from framecast.serving.client.signatures import SIGNATURE, ModelMetadata, TensorSpec
+from framecast.serving.client.signatures import ModelMetadata, TensorSpec
 from framecast.serving.predictions import writers
 from framecast.serving.predictions.prediction import FORECAST, Prediction
+from framecast.serving.rpc import DEFAULT_SIGNATURE
 
 
 def query(
@@ -170,7 +171,7 @@ def _open(client: Client, model: str, cards: ModelCards | None, holdout: bool, t
     """Reads the model's metadata and checks the options against it."""
     metadata = client.metadata()
     spec = _clip_spec(model, metadata, cards.of(metadata.version) if cards else None)
-    declared = metadata.signatures[SIGNATURE].outputs
+    declared = metadata.signatures[DEFAULT_SIGNATURE].outputs
     if FORECAST not in declared and (holdout or any(map(writers.needs_forecasts, to))):
         raise ValueError(f"--holdout, --to: expected a model that makes forecasts, received {model}")
     series = frozenset(name for name, output in declared.items() if output.is_series)
@@ -182,12 +183,12 @@ def _clip_spec(model: str, metadata: ModelMetadata, card: ModelCard | None) -> C
 
     Clips may have any length, because only the server knows the shortest context of its model.
     """
-    signature = metadata.signatures.get(SIGNATURE)
+    signature = metadata.signatures.get(DEFAULT_SIGNATURE)
     frames = signature.inputs.get("frames") if signature else None
     if frames is None or frames.shape is None or frames.shape[-1] is None:
         raise ValueError(
             f"model {model} version {metadata.version}: expected a model that takes frames with a fixed number of "
-            f"channels, received {signature.inputs if signature else f'no signature {SIGNATURE}'}"
+            f"channels, received {signature.inputs if signature else f'no signature {DEFAULT_SIGNATURE}'}"
         )
     declared = {"channels": frames.shape[-1], "dtype": frames.dtype}
     if card is not None:

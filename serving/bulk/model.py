@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from framecast.serving.client.signatures import SIGNATURE, TensorSpec
+from framecast.serving.client.signatures import TensorSpec
+from framecast.serving.rpc import DEFAULT_SIGNATURE
 
 _LENGTH_RATIO = 1.25  # Longest to shortest clip of a batch, to limit padding.
 _PARALLEL_BATCHES = 2  # Fills the cores while parts of the model run on one core; a third batch is no faster.
@@ -33,7 +34,7 @@ class BulkModel:
         self._runs = concurrent.futures.ThreadPoolExecutor(_PARALLEL_BATCHES)
         # Signatures reference variables weakly, so the root object must be kept.
         self._model = tf.saved_model.load(folder)
-        self._signature = self._model.signatures[SIGNATURE]
+        self._signature = self._model.signatures[DEFAULT_SIGNATURE]
         declared = self._signature.structured_outputs
         self.series = frozenset(
             name

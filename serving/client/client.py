@@ -122,7 +122,7 @@ class Client(BaseClient):
             clips: As for `forecast`.
 
         Returns:
-            For each clip the outputs by name, without the batch axis: `forecast`; or `anomaly_score` `(time,)` and
+            For each clip its named outputs, without the batch axis: `forecast`; or `anomaly_score` `(time,)` and
             `clip_anomaly_score` `()`, where 1 and above is an alarm; or `probabilities` `(classes,)` or
             `(time, classes)`; or `value` `()` or `(time,)`. Time is that of the clip, even if the server padded it
             (`pad_variable_length_inputs`).

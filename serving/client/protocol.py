@@ -20,7 +20,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_p
 from framecast.models.export.warmup import predict_request
 from framecast.schemas import features
 from framecast.serving import rpc
-from framecast.serving.client.signatures import SIGNATURE, ModelMetadata, check_clips, read_metadata
+from framecast.serving.client.signatures import ModelMetadata, check_clips, read_metadata
 
 Outputs = dict[str, np.ndarray]
 _T = TypeVar("_T")
@@ -78,7 +78,7 @@ class ClientProtocol:
             return {"frames": frames, "length": np.full(len(batch), frames.shape[1], np.int32)}
 
         try:
-            answers = yield from self._in_batches([clip.shape[:3] for clip in clips], SIGNATURE, inputs)
+            answers = yield from self._in_batches([clip.shape[:3] for clip in clips], rpc.DEFAULT_SIGNATURE, inputs)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 yield from self._check_again(clips, first)
@@ -127,7 +127,7 @@ class ClientProtocol:
 
     def _is_series(self, output: str) -> bool:
         """Checks whether an output has a time axis, which TensorFlow Serving may have padded."""
-        signature = self._metadata.signatures.get(SIGNATURE) if self._metadata else None
+        signature = self._metadata.signatures.get(rpc.DEFAULT_SIGNATURE) if self._metadata else None
         return signature is not None and output in signature.outputs and signature.outputs[output].is_series
 
     def _forecasts(self, answers: list[Outputs]) -> list[np.ndarray]:

@@ -12,7 +12,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
-SIGNATURE = "serving_default"
+from framecast.serving.rpc import DEFAULT_SIGNATURE
+
 _AXES = ("time", "height", "width", "channel")
 _SERIES_RANKS = (2, 3)  # `(batch, time)` and `(batch, time, classes)`: frames have more axes, scalars fewer.
 
@@ -37,7 +38,7 @@ class TensorSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """The declared inputs and outputs of a signature, by name."""
+    """The declared inputs and outputs of a signature, keyed by their names."""
 
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
@@ -45,7 +46,7 @@ class Signature:
 
 @dataclasses.dataclass(frozen=True)
 class ModelMetadata:
-    """The number of a served version, and its signatures by name."""
+    """The number of a served version, and its signatures keyed by their names."""
 
     version: int
     signatures: Mapping[str, Signature]
@@ -77,11 +78,11 @@ def check_clips(clips: Sequence[np.ndarray], model: str, metadata: ModelMetadata
     Raises:
         ValueError: If the model does not take frames, or a clip has the wrong type, dtype or shape.
     """
-    signature = metadata.signatures.get(SIGNATURE)
+    signature = metadata.signatures.get(DEFAULT_SIGNATURE)
     found = sorted(signature.inputs) if signature else "no such signature"
     if signature is None or found != ["frames", "length"]:
         raise ValueError(
-            f"model {model} version {metadata.version}, signature {SIGNATURE}: expected the inputs "
+            f"model {model} version {metadata.version}, signature {DEFAULT_SIGNATURE}: expected the inputs "
             f"['frames', 'length'], received {found}"
         )
     for number, clip in enumerate(clips, first):

@@ -28,7 +28,7 @@ class Admission:
     """Admits requests within a limit on bytes in flight, and starts them within a limit on concurrent runs.
 
     At most one run a core is started, and concurrent runs together take at most `largest_request` bytes of requests,
-    because one request of that size is what memory can bear. With batching, batches limit the runs instead.
+    because memory can bear one request of that size. With batching, batches limit the runs instead.
 
     Args:
         bytes_in_flight: Limit on the total size of admitted requests; a single request may exceed it.

@@ -168,6 +168,11 @@ def output_repeated(alias: str) -> ServingError:
 # Execution and limits.
 
 
+def batch_too_large(size: int, largest: int) -> ServingError:
+    """Reports that a request has more clips than a batch may have."""
+    return _invalid(f"Task size {size} is larger than maximum input batch size {largest}")
+
+
 def graph_failed(error: tf.errors.OpError) -> ServingError:
     """Reports that the graph failed, with the kernel's message but without Python's stack trace around it."""
     wrapped = r"\AGraph execution error:\s+(Detected at .*?\nNode: '[^']*'\n)?"

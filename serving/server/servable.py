@@ -15,11 +15,11 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from framecast.models.export import warmup
+from framecast.serving import rpc
 from framecast.serving.server import errors
 from framecast.serving.server.batching import BatchingParameters
 from framecast.serving.server.signature_runner import SignatureRunner
 
-DEFAULT_SIGNATURE = "serving_default"
 _METHODS = tuple(f"tensorflow/serving/{name}" for name in ("predict", "classify", "regress"))
 _LARGEST_TENSOR = 2**31  # Bytes. A small request can declare a tensor of any size.
 
@@ -37,7 +37,7 @@ class Servable:
         batching: How requests are batched; None for no batching.
 
     Attributes:
-        signature_defs: The signatures as saved, by name.
+        signature_defs: The saved signatures, keyed by their names.
 
     Raises:
         Exception: If the version does not load.
@@ -74,7 +74,7 @@ class Servable:
         Raises:
             ServingError: If the request does not match the signature, the graph fails, or time or memory runs out.
         """
-        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        name = request.model_spec.signature_name or rpc.DEFAULT_SIGNATURE
         if name not in self.signature_defs:
             raise errors.signature_not_found(name)
         signature = self.signature_defs[name]

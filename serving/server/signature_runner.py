@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from framecast.serving.server import errors
 from framecast.serving.server.batching import BatchingParameters
 
 _MOST_SHAPES = 64  # Each batched shape adds operations to the graph, and clients choose the shapes.
@@ -47,13 +48,14 @@ class SignatureRunner:
         self._batched: dict[tuple[tuple[int, ...], ...], tuple[_Tensors, _Tensors]] = {}
 
     def __call__(self, inputs: Mapping[str, np.ndarray], seconds: float | None) -> dict[str, np.ndarray]:
-        """Returns the outputs by name.
+        """Returns the outputs, keyed by their names.
 
         Args:
             inputs: An array for each input.
             seconds: Time limit of the run; None for no limit.
 
         Raises:
+            ServingError: If the arrays have more than `max_batch_size` clips.
             tf.errors.OpError: If the graph refuses the arrays, the queue of batches is full, or the time is over.
         """
         options = tf.compat.v1.RunOptions(timeout_in_ms=max(1, round(1000 * seconds))) if seconds is not None else None
@@ -79,9 +81,7 @@ class SignatureRunner:
             return None
         (size,) = sizes
         if size > batching.max_batch_size:
-            raise tf.errors.InvalidArgumentError(
-                None, None, f"Task size {size} is larger than maximum input batch size {batching.max_batch_size}"
-            )
+            raise errors.batch_too_large(size, batching.max_batch_size)
         shapes = tuple(inputs[name].shape[1:] for name in self._specs)
         with self._lock:
             if shapes not in self._batched and len(self._batched) < _MOST_SHAPES:

@@ -15,7 +15,8 @@ from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
 from framecast.schemas.clip_spec import PixelValue
 from framecast.serving.server.model_config import one_model
-from framecast.serving.server.server import Server, ServerOptions
+from framecast.serving.server.options import ServerOptions
+from framecast.serving.server.server import Server
 
 _HORIZON, _SHORTEST, _VERSION = 2, 3, 4
 
@@ -275,7 +276,7 @@ def test_unusable_sources_are_named(serve, framecast, tmp_path):
     for arguments, message in (
         ([good, array], "expected TFRecords of clips, or videos, images or arrays, received arrays and examples"),
         ([good, "--fps=5"], f"expected videos, images or arrays, received TFRecords: {good}"),
-        ([array], "expected frames with times, or their number a second (--fps), received neither"),
+        ([array], "the frames have no times; set their rate (--fps)"),
         ([tmp_path / "no.npy"], "no.npy: expected files, received none"),
         ([good, "--to=a.mp4"], "a.mp4: expected a file name with extension .gif"),
         (
