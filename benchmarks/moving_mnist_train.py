@@ -44,11 +44,12 @@ def _ours(batches, steps):
 
     from framecast.models.networks.frame_forecaster import FrameForecaster
     from framecast.models.spec import ForecastTask, TrainSpec
-    from framecast.models.training.objectives import make_objective
+    from framecast.models.tasks import define_task
 
     keras.utils.set_random_seed(0)
     model = FrameForecaster(channels=1, filters=(_FILTERS,) * _LAYERS, kernel_size=_KERNEL, patch=_PATCH)
-    objective = make_objective(ForecastTask(horizon=_FORECAST), TrainSpec(steps=steps, sampling="scheduled"))
+    task = define_task(ForecastTask(horizon=_FORECAST))
+    objective = task.make_objective(TrainSpec(steps=steps, sampling="scheduled"))
     # As `framecast.models.training.loop` has it.
     optimizer = keras.optimizers.Adam(_PEAK_RATE, beta_2=0.99, global_clipnorm=1.0)
     optimizer.build(model.trainable_variables)

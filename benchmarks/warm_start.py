@@ -19,13 +19,13 @@ import tensorflow as tf
 from framecast.clips.codec import decode_frames
 from framecast.clips.demo.moving_digits import make_demo
 from framecast.clips.validation import read_clips
-from framecast.models.export import forecast as export_forecast
-from framecast.models.export import module as export
+from framecast.models.export.forecast import ForecastModule, ReferenceConstants
+from framecast.models.export.module import save_module
 from framecast.models.networks import presets
 from framecast.models.preprocessing import preprocess
 from framecast.models.spec import ContextSpec, ForecastTask, TrainSpec
+from framecast.models.tasks import define_task
 from framecast.models.training import loop, warm_start
-from framecast.models.training.objectives import make_objective
 from framecast.schemas.clip_spec import ClipSpec
 
 _FRAMES = 16
@@ -91,7 +91,7 @@ def _fit(model: keras.Model, day: list[np.ndarray], steps: int, rate: float, fol
         model,
         _batches(day[0][order]).repeat(),
         _batches(day[1]),
-        make_objective(_TASK, TrainSpec(steps=steps)),
+        define_task(_TASK).make_objective(TrainSpec(steps=steps)),
         steps=steps,
         learning_rate=rate,
         eval_every=steps,
@@ -102,19 +102,19 @@ def _fit(model: keras.Model, day: list[np.ndarray], steps: int, rate: float, fol
 
 
 def _loss(model: keras.Model, clips: np.ndarray) -> float:
-    objective = make_objective(_TASK, TrainSpec(steps=1))
+    objective = define_task(_TASK).make_objective(TrainSpec(steps=1))
     return float(np.mean([objective(model, batch, tf.zeros([], tf.int64), False) for batch in _batches(clips)]))
 
 
 def _export(model: keras.Model, folder: pathlib.Path) -> None:
-    constants = export_forecast.ReferenceConstants(np.zeros(1, np.float32), [0.0] * _TASK.horizon)
+    constants = ReferenceConstants(np.zeros(1, np.float32), [0.0] * _TASK.horizon)
     boundaries = tf.constant([_FRAMES], tf.int64)
     served = presets.build(_PRESET, channels=1, dtype="float32")
     served.set_weights(model.get_weights())
-    module = export_forecast.ForecastModule(
+    module = ForecastModule(
         served, lambda inputs: preprocess(inputs, _CLIP, boundaries), _CLIP, _TASK, constants
     )
-    export.save(module, str(folder), {})
+    save_module(module, str(folder), {})
 
 
 if __name__ == "__main__":

@@ -33,14 +33,14 @@ def worker(folder: pathlib.Path) -> None:
 
     from framecast.models.networks import presets
     from framecast.models.spec import ForecastTask, TrainSpec
-    from framecast.models.training import loop
-    from framecast.models.training.objectives import make_objective
+    from framecast.models.tasks import define_task
+    from framecast.models.training import loop, training_log
 
     keras.utils.set_random_seed(0)
     frames = tf.random.uniform([BATCH, TIME, SIDE, SIDE, 1])
     batch = {"frames": frames, "known": tf.ones_like(frames, tf.bool), "length": tf.fill([BATCH], TIME)}
     times: dict[int, float] = {}
-    loop._REPORT_SECONDS = 0  # A record after every step.
+    training_log._REPORT_SECONDS = 0  # A record after every step.
     log = logging.getLogger("framecast.train")
     log.setLevel(logging.INFO)
     log.addFilter(lambda record: times.setdefault(record.progress["step"], time.monotonic()) < 0)
@@ -49,7 +49,7 @@ def worker(folder: pathlib.Path) -> None:
             presets.build("convlstm-tiny", channels=1, dtype="float32"),
             tf.data.Dataset.from_tensors(batch).repeat(),
             tf.data.Dataset.from_tensors(batch),
-            make_objective(ForecastTask(horizon=4), TrainSpec(steps=STEPS)),
+            define_task(ForecastTask(horizon=4)).make_objective(TrainSpec(steps=STEPS)),
             steps=STEPS,
             learning_rate=1e-3,
             eval_every=STEPS,

@@ -1,10 +1,19 @@
-"""The `task`, `model`, `train` and `export` sections of the configuration."""
+"""The `task`, `model`, `train` and `export` sections of the configuration. Imports no TensorFlow and no Keras.
+
+    task = parse_task({"kind": "forecast", "horizon": 6, "context": {"min": 4}})
+    task.min_frames, task.min_served_frames  # (10, 4)
+    task.metrics.headline                    # ("mse", "skill")
+
+A task's section holds its settings and the facts that follow from them. `framecast.models.tasks` defines the objective
+and the exported module of each kind of task.
+"""
 
 import itertools
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import pydantic
 
+from framecast.evaluation.metrics.registry import TASKS, TaskMetrics
 from framecast.schemas import features
 from framecast.schemas.clip_spec import LabelSpec
 from framecast.schemas.section import Section
@@ -13,18 +22,82 @@ Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 TrainPrecision = Literal["auto", Precision]
 Augmentation = Literal["flip", "rotate90", "subclip"]
 
-# TensorFlow Serving refuses a model with more than 1000 warm-up requests: one for each of these at each padded length.
-_MOST_BATCH_SIZES = 100
+# TensorFlow Serving rejects a model with more than 1000 warm-up requests: one per batch size and padded length.
+_MAX_BATCH_SIZES = 100
 
 
 class ContextSpec(Section):
-    """How many frames a forecast starts from."""
+    """How many observed frames a forecast needs.
+
+    Args:
+        min: Fewest observed frames.
+    """
 
     min: int = pydantic.Field(default=1, ge=1)
 
 
-class ForecastTask(Section):
-    """The next `horizon` frames after at least `context.min` frames."""
+class BaseTask(Section):
+    """The facts that every kind of task defines."""
+
+    if TYPE_CHECKING:
+        kind: str
+
+    @property
+    def metrics(self) -> TaskMetrics:
+        """Metrics of the task."""
+        return TASKS[self.kind]
+
+    @property
+    def is_forecast(self) -> bool:
+        """Whether the model outputs future frames."""
+        return False
+
+    @property
+    def label(self) -> LabelSpec | None:
+        """The label of a clip or frame; None if the task needs no labels."""
+        return None
+
+    @property
+    def min_frames(self) -> int:
+        """Fewest frames of a clip for training and evaluation."""
+        return 1
+
+    @property
+    def min_served_frames(self) -> int:
+        """Fewest frames of a clip in a serving request."""
+        return self.min_frames
+
+    def is_long_enough(self, frames: Any) -> Any:
+        """Checks whether clips can be used in training and evaluation.
+
+        Args:
+            frames: Number of frames: an int, an array or a tensor.
+        """
+        return frames >= self.min_frames
+
+    @property
+    def builder_arguments(self) -> dict[str, Any]:
+        """Keyword arguments of a builder, in addition to `channels` and `dtype`."""
+        return {}
+
+    @property
+    def preset_arguments(self) -> dict[str, Any]:
+        """Keyword arguments of a preset's model, in addition to `channels` and `dtype`."""
+        return self.builder_arguments
+
+    @property
+    def call_arguments(self) -> dict[str, Any]:
+        """Keyword arguments of a model's call on a clip of `min_frames` frames, in addition to frames and length."""
+        return {"steps": self.min_frames}
+
+
+class ForecastTask(BaseTask):
+    """Forecasts the next `horizon` frames from at least `context.min` frames.
+
+    Args:
+        horizon: Lead times, in frames.
+        context: Observed frames that a forecast needs.
+    """
 
     kind: Literal["forecast"] = "forecast"
     horizon: int = pydantic.Field(ge=1)
@@ -32,52 +105,78 @@ class ForecastTask(Section):
 
     @property
     def min_frames(self) -> int:
-        """The shortest clip that can be trained on and evaluated."""
+        """Fewest frames of a clip for training and evaluation."""
         return self.context.min + self.horizon
 
     @property
-    def label(self) -> LabelSpec | None:
-        """What clips must be labelled with: nothing."""
-        return None
+    def min_served_frames(self) -> int:
+        """Fewest frames of a clip in a serving request: every frame is context."""
+        return self.context.min
+
+    @property
+    def is_forecast(self) -> bool:
+        """True."""
+        return True
 
 
-class AnomalyTask(Section):
-    """A score for each frame after at least `context.min` frames: how far it left the forecast of the model.
+class AnomalyTask(BaseTask):
+    """Scores each frame after the first `context.min` frames by its distance from the model's forecast.
 
     Args:
-        context: Frames that a clip starts with are not scored.
-        false_alarm_rate: Share of the val split's frames, and of its clips, that may be called anomalous. Clips of the
-            train and val splits are taken for normal, whatever their labels.
+        context: Number of leading frames without a score.
+        false_alarm_rate: Share of the val split's frames, and of its clips, above the alarm threshold. Clips of the
+            train and val splits count as normal, even if their labels say otherwise.
     """
 
     kind: Literal["anomaly"]
+    horizon: ClassVar[int] = 0
     context: ContextSpec = ContextSpec(min=2)
     false_alarm_rate: float = pydantic.Field(default=0.01, gt=0, lt=1)
 
     @property
     def min_frames(self) -> int:
-        """The shortest clip that can be trained on and evaluated."""
+        """Fewest frames of a clip for training, evaluation and serving."""
         return self.context.min + 1
 
     @property
     def label(self) -> LabelSpec:
-        """1 for an anomalous frame, else 0; clips without are scored, and left out of what needs labels."""
+        """1 for an anomalous frame, else 0. Unlabelled clips are scored and left out of metrics that need labels."""
         return LabelSpec(name=features.FRAME_LABEL_INDEX, per="frame", classes=2, required=False)
 
 
-class LabelTask(Section):
-    """A label for every clip, or for every frame."""
+class LabelTask(BaseTask):
+    """Labels every clip or every frame.
 
+    Args:
+        per: `clip` or `frame`.
+    """
+
+    horizon: ClassVar[int] = 0
     per: Literal["clip", "frame"] = "clip"
 
     @property
-    def min_frames(self) -> int:
-        """The shortest clip that can be trained on and evaluated."""
-        return 1
+    def builder_arguments(self) -> dict[str, Any]:
+        """`outputs`: the number of classes, or 1 for a number."""
+        assert self.label is not None
+        return {"outputs": self.label.classes or 1}
+
+    @property
+    def preset_arguments(self) -> dict[str, Any]:
+        """`outputs` and `per`."""
+        return {**self.builder_arguments, "per": self.per}
+
+    @property
+    def call_arguments(self) -> dict[str, Any]:
+        """None."""
+        return {}
 
 
 class ClassifyTask(LabelTask):
-    """One of `classes` classes for every clip, or for every frame."""
+    """Assigns one of `classes` classes to every clip or every frame.
+
+    Args:
+        classes: Number of classes.
+    """
 
     kind: Literal["classify"]
     classes: int = pydantic.Field(ge=2)
@@ -90,7 +189,7 @@ class ClassifyTask(LabelTask):
 
 
 class RegressTask(LabelTask):
-    """A number for every clip, or for every frame."""
+    """Estimates a number for every clip or every frame."""
 
     kind: Literal["regress"]
 
@@ -120,20 +219,22 @@ def parse_task(values: dict[str, Any]) -> ForecastTask | AnomalyTask | ClassifyT
 
 
 class ModelSpec(Section):
-    """A preset of `models.networks.presets`, or a builder `package.module:function` or `path/to/file.py:function`.
+    """A preset of `framecast.models.networks.presets`, or a builder.
 
-    For a forecast or anomaly scores a builder is called as `build(channels=int, dtype=keras.DTypePolicy)` and returns a
-    Keras model with the call contract of `framecast.models.networks.frame_forecaster.FrameForecaster`; for labels as
-    `build(channels=int, outputs=int, dtype=keras.DTypePolicy)`, with that of `models.networks.labeller.Labeller`.
+    A builder is `package.module:function` or `path/to/file.py:function`. For forecasts and anomaly scores, it is called
+    as `build(channels=int, dtype=keras.DTypePolicy)` and returns a Keras model with the call contract of
+    `framecast.models.networks.frame_forecaster.FrameForecaster`. For labels, it is called as
+    `build(channels=int, outputs=int, dtype=keras.DTypePolicy)` and returns one with the call contract of
+    `framecast.models.networks.labeller.Labeller`.
 
-    A forecast model that has `Forecaster`'s methods `initial_states` and `forecast_next` as well is exported with the
-    signature `step`, which forecasts a stream frame by frame; see `framecast.models.export.step.Step`.
+    A forecast model that also has the methods `initial_states` and `forecast_next` of `FrameForecaster` is exported
+    with the signature `step`, which forecasts a stream frame by frame; see `framecast.models.export.step.Step`.
 
     Args:
         preset: Name of the preset.
         builder: The builder.
-        arguments: Further keyword arguments: of the builder, or of the preset's model in place of the preset's own,
-            such as `{filters: [64, 64]}`.
+        arguments: Keyword arguments of the builder, or of the preset's model, where they replace the preset's own, such
+            as `{filters: [64, 64]}`.
     """
 
     preset: str | None = None
@@ -141,7 +242,7 @@ class ModelSpec(Section):
     arguments: dict[str, Any] = {}
 
     @pydantic.model_validator(mode="after")
-    def _one(self) -> "ModelSpec":
+    def _check_source(self) -> "ModelSpec":
         if (self.preset is None) == (self.builder is None):
             raise ValueError("expected exactly one of preset and builder")
         return self
@@ -152,25 +253,25 @@ class TrainSpec(Section):
 
     Args:
         steps: Optimizer steps.
-        batch_frames: Frames in a batch, padding included; a batch holds `batch_frames // padded length` clips.
-        crop: Side of the square crops in pixels; whole frames unless given.
-        augment: Random augmentations, each drawn once a clip and applied to all its frames.
-        precision: Keras dtype policy in training; `auto` is `mixed_bfloat16` where the GPUs, or without any the CPU,
-            compute in it, else `float32`.
-        loss: Of forecasts, over all next-frame predictions: `mse`; `mae_mse`, the sum of both; `weighted`, the squared
-            error with a weight that grows with the true intensity, so that rare high values are not smoothed away.
-        sampling: How much of the truth the model sees in training. `none`: all of the context, nothing after.
-            `scheduled` (Bengio et al. 2015): after the context too, with a probability that falls from 1 to 0, as
-            1 - (share of the steps)**2. `reverse` (Wang et al. 2022): in the context with a probability that rises from
-            0.5 to 1, after it with half of that of `scheduled`.
-        warm_start: Start from the weights of the model now serving, where it has the same; otherwise, and by default,
-            from random ones. The schedule is the same: its slow rise matters more, since Adam's averages start anew
-            while the weights are good already, and a peak of a third loses less of them where steps are few
-            (benchmarks/RESULTS.md). A new serving model means training again.
+        batch_frames: Frames per batch, padding included; a batch holds `batch_frames // padded length` clips.
+        crop: Side of the square crops in pixels; whole frames by default.
+        augment: Random augmentations, drawn once per clip and applied to all its frames.
+        precision: Keras dtype policy in training. `auto` is `mixed_bfloat16` if the GPUs, or without GPUs the CPU,
+            support bfloat16, else `float32`.
+        loss: Loss of forecasts over all next-frame predictions: `mse`; `mae_mse`, the sum of both; `weighted`, the
+            squared error with a weight that grows with the true intensity, so that rare high values are not smoothed.
+        sampling: Which true frames the model sees in training. `none`: all of the context, none after it. `scheduled`
+            (Bengio et al. 2015): also frames after the context, with a probability that falls from 1 to 0 as
+            1 - (share of the steps)**2. `reverse` (Wang et al. 2022): frames of the context with a probability that
+            rises from 0.5 to 1, frames after it with half the probability of `scheduled`.
+        warm_start: Start from the weights of the serving model if the architecture is the same; by default, and
+            otherwise, from random weights. The learning rate schedule is the same: its warm-up matters more, because
+            Adam's averages start from zero while the weights are already good, and with few steps a peak of a third
+            loses less (benchmarks/RESULTS.md). A new serving model causes a new training.
         learning_rate: Peak of the one-cycle schedule.
         eval_every: Steps between evaluations on the val split.
         seed: Seed of weights, order, crops and augmentation.
-        deterministic: Bit-identical weights for the same seed, data and machine.
+        deterministic: Whether the same seed, data and machine give bit-identical weights.
     """
 
     steps: int = pydantic.Field(ge=1)
@@ -187,7 +288,7 @@ class TrainSpec(Section):
     deterministic: bool = False
 
     @pydantic.model_validator(mode="after")
-    def _square(self) -> "TrainSpec":
+    def _check_rotation(self) -> "TrainSpec":
         if "rotate90" in self.augment and self.crop is None:
             raise ValueError("augment: rotate90 needs square frames: expected crop to be given")
         return self
@@ -197,9 +298,9 @@ class ExportSpec(Section):
     """What is exported.
 
     Args:
-        precision: Precision of the exported graph, whatever the training precision.
-        batch_sizes: Batches that the model is warmed up for before a version of it serves: those that clients send, or
-            the server's `allowed_batch_sizes` where it batches.
+        precision: Precision of the exported graph, independent of the training precision.
+        batch_sizes: Batch sizes that the model is warmed up for before a version serves: those that clients send, or
+            the server's `allowed_batch_sizes` if it batches.
     """
 
     precision: Precision = "float32"
@@ -207,9 +308,9 @@ class ExportSpec(Section):
 
     @pydantic.field_validator("batch_sizes")
     @classmethod
-    def _ascending(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    def _check_batch_sizes(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
         if not sizes or any(left >= right for left, right in itertools.pairwise((0, *sizes))):
             raise ValueError(f"expected ascending numbers from 1 on, received {', '.join(map(str, sizes)) or 'none'}")
-        if len(sizes) > _MOST_BATCH_SIZES:
-            raise ValueError(f"expected at most {_MOST_BATCH_SIZES} numbers, received {len(sizes)}")
+        if len(sizes) > _MAX_BATCH_SIZES:
+            raise ValueError(f"expected at most {_MAX_BATCH_SIZES} numbers, received {len(sizes)}")
         return sizes

@@ -41,12 +41,12 @@ class ExportedModel:
     @property
     def horizon(self) -> int:
         """Number of lead times of a forecast; 0 for other tasks."""
-        return getattr(self.task, "horizon", 0)
+        return self.task.horizon
 
     @property
     def min_frames(self) -> int:
         """Fewest frames of a clip that the model accepts."""
-        return self.task.context.min if self.task.kind == "forecast" else self.task.min_frames
+        return self.task.min_served_frames
 
     @property
     def version(self) -> int:

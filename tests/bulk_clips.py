@@ -1,17 +1,12 @@
-"""Clips to answer about in bulk, and a model of each task to answer."""
+"""Makes clips for bulk inference, and an untrained model of each task."""
 
-import keras
 import numpy as np
 
 from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
-from framecast.models.export import module as export
-from framecast.models.networks import builders
-from framecast.pipeline.commands import check
-from framecast.pipeline.config import config as configuration
-from framecast.pipeline.dag.contract import contract
+from tests.untrained import export_untrained
 
-START = 1_600_000_000_000_000  # Of every clip; microseconds.
+START = 1_600_000_000_000_000  # Timestamp of the first frame of each clip, microseconds.
 _CONFIG = """
 data: {{train: "clips/*"}}
 clip: {{frames: {{min: 4, max: 12}}, missing: 255, value: {{unit: dBZ, scale: 0.25, offset: -10}}}}
@@ -30,7 +25,7 @@ _SIZES = ((16, 16), (12, 20))
 
 
 def clip(number, name=None, frames=None, broken=False):
-    """A clip of its own length and one of two sizes; a pixel of it is always missing."""
+    """Makes a clip whose length and size depend on `number`; one pixel is always missing."""
     height, width = _SIZES[number % 2]
     pixels = np.random.default_rng(number).integers(0, 255, (frames or 3 + number % 7, height, width, 1), np.uint8)
     pixels[:, 1, 2] = 255
@@ -41,6 +36,7 @@ def clip(number, name=None, frames=None, broken=False):
 
 
 def write(path, clips):
+    """Writes clips to a TFRecord; returns its path."""
     path.parent.mkdir(exist_ok=True)
     write_records(path, [clip.SerializeToString() for clip in clips])
     return path
@@ -53,13 +49,10 @@ def write_two_files(folder):
 
 
 def model(folder, task):
-    """Exports an untrained model of a task as version 3, unless it is there; returns the folder of its versions."""
+    """Exports an untrained model as version 3, once per folder and task; returns the folder of versions."""
     base = folder / task
     if not base.exists():
-        (folder / f"{task}.yaml").write_text(_CONFIG.format(task=_TASKS[task][0], preset=_TASKS[task][1]))
-        config = configuration.load(str(folder / f"{task}.yaml"))
-        keras.utils.set_random_seed(0)
-        built = builders.build(config.model, config.task, config.clip, keras.DTypePolicy("float32"))
-        card = {"contract": contract(config), "frame_rate": 1 / 300}
-        export.save(check.untrained_module(built, config), str(base / "3"), card)
+        config = folder / f"{task}.yaml"
+        config.write_text(_CONFIG.format(task=_TASKS[task][0], preset=_TASKS[task][1]))
+        export_untrained(config, base / "3", frame_rate=1 / 300)
     return base

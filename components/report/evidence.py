@@ -21,9 +21,10 @@ from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.gate.verdict import read_intervals, read_verdict
 from framecast.evaluation.metrics.sums import Sums
 from framecast.evaluation.report.evidence import Evidence
-from framecast.models.spec import ForecastTask
-from framecast.models.training import run_fn, training_log
-from framecast.models.tuning import spec as tune_spec
+from framecast.models.hyperparameters import with_values
+from framecast.models.spec import ForecastTask, parse_task
+from framecast.models.training import summary as training_summary
+from framecast.models.training import training_log
 from framecast.schemas.clip_spec import ClipSpec
 from framecast.serving import versions
 from framecast.serving.predictions import extrapolation_comparison, showcase
@@ -53,9 +54,9 @@ def gather(config: dict[str, Any], record: dict[str, Any], folders: Mapping[str,
         found["validated"] = True
     if folder := folders.get("Tuner"):
         record["trials"] = tuner.read_trials(folder)
-        config = tune_spec.with_values(config, tuner.best_values(record["trials"]))
+        config = with_values(config, tuner.best_values(record["trials"]))
     if folder := folders.get("Trainer"):
-        found["training"] = _read_json(folder, run_fn.SUMMARY)
+        found["training"] = _read_json(folder, training_summary.FILE)
         found["curves"] = training_log.read_curves(folder)
     if folder := folders.get("model"):
         found["card"] = versions.read_card(path_utils.serving_model_path(folder))
@@ -78,10 +79,10 @@ def with_answers(evidence: Evidence, examples: str, model: str) -> Evidence:
         examples: ClipExampleGen's folder.
         model: The exported model's folder.
     """
-    task = evidence.config["task"]["kind"]
+    task = parse_task(evidence.config["task"])
     loaded = tf.saved_model.load(path_utils.serving_model_path(model))
-    if task != "forecast":
-        return dataclasses.replace(evidence, sample=_summed(loaded, examples, task))
+    if not task.is_forecast:
+        return dataclasses.replace(evidence, sample=_summed(loaded, examples, task.kind))
     spec = ClipSpec.model_validate(evidence.config["clip"])
     rate = (evidence.card or {}).get("frame_rate")
     shown, clips = showcase.choose(loaded, lambda: _eval_records(examples), spec, rate)

@@ -1,4 +1,4 @@
-"""What a forecast model answers, and what is summed of it against the reference forecasts."""
+"""Exports a forecast model: its forecast, and the sums of its errors and of the baselines' errors."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,18 +15,18 @@ from framecast.evaluation.metrics import forecast as forecast_metrics
 from framecast.evaluation.metrics import spectrum as spectrum_metrics
 from framecast.evaluation.sums.forecast import forecast_sums
 from framecast.models.export.module import ExportModule
-from framecast.models.export.step import Step
+from framecast.models.export.step import Step, can_stream
 from framecast.models.spec import ForecastTask
-from framecast.models.training.input_pipeline import normalise
+from framecast.models.tensors import normalise
 from framecast.schemas.clip_spec import ClipSpec
 
 
 @dataclasses.dataclass(frozen=True)
 class ReferenceConstants:
-    """What the reference forecasts learned from the train split.
+    """Constants of the baselines, learned from the train split.
 
     Args:
-        climatology: The mean training frame `(height, width, channel)`, or `(channel,)` where sizes differ.
+        climatology: Mean training frame, `(height, width, channel)`, or `(channel,)` if sizes differ.
         blur_sigmas: Gaussian sigma in pixels of the blurred persistence at each lead time.
     """
 
@@ -35,16 +35,16 @@ class ReferenceConstants:
 
 
 class ForecastModule(ExportModule):
-    """The forecaster.
+    """Exports a forecaster.
 
     Args:
-        model: Keras model with the call contract of `frame_forecaster.FrameForecaster`; with its methods
-            `initial_states` and `forecast_next` too, there is a signature `step`.
+        model: Keras model with the call contract of `framecast.models.networks.frame_forecaster.FrameForecaster`. If it
+            also has the methods `initial_states` and `forecast_next`, the signature `step` is exported.
         transform: As for `ExportModule`.
         clip: The clip contract.
         task: Horizon and shortest context.
-        constants: What the reference forecasts learned.
-        events: The events that `evaluate` counts; none unless given.
+        constants: Constants of the baselines.
+        events: The events that `evaluate` counts; none by default.
     """
 
     def __init__(
@@ -56,15 +56,15 @@ class ForecastModule(ExportModule):
         constants: ReferenceConstants,
         events: EventsSpec | None = None,
     ):
-        super().__init__(model, transform, clip, task, shortest=task.context.min)
-        if Step.possible(model):
+        super().__init__(model, transform, clip, task)
+        if can_stream(model):
             self.step = Step(model, clip, task)
         self._constants = constants
         self._thresholds = events.in_pixels(clip) if events else ()
         self._scales = events.scales if events else ()
 
     def signatures(self) -> dict[str, Any]:
-        """Returns those of every task, and `step` where the model can forecast a stream."""
+        """Returns the signatures of every task, and `step` if the model can forecast a stream."""
         signatures = super().signatures()
         if self.step is not None:
             signatures["step"] = self.step.signature()
@@ -76,7 +76,7 @@ class ForecastModule(ExportModule):
         return {"forecast": self._forecast(pixels, length)}
 
     def sums_spec(self) -> dict[str, tf.TensorSpec]:
-        """Returns the spec of `framecast.evaluation.sums.forecast.forecast_sums`, of one clip."""
+        """Returns the specs of `framecast.evaluation.sums.forecast.forecast_sums`, per clip."""
         axes: dict[str, tuple[int, ...]] = dict.fromkeys(forecast_metrics.OUTPUTS, ())
         axes |= spectrum_metrics.outputs()
         if self._thresholds:
@@ -88,7 +88,7 @@ class ForecastModule(ExportModule):
         frames: tf.Tensor,
         length: tf.Tensor,
         counted: tf.Tensor,
-        label: tf.Tensor | None,  # noqa: ARG002 - a forecast has none
+        label: tf.Tensor | None,  # noqa: ARG002 - forecasts have no labels
     ) -> dict[str, tf.Tensor]:
         """Returns the clip's sums over its last `horizon` frames."""
         horizon = self._task.horizon
@@ -110,11 +110,11 @@ class ForecastModule(ExportModule):
 
     def _forecast(self, pixels: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
         horizon = self._task.horizon
-        # Frames past every context are never read: leaving them out saves their steps.
+        # Frames after every context are never read, so their steps are skipped.
         pixels = pixels[:, : tf.reduce_max(context)]
         steps = tf.shape(pixels)[1] + horizon - 1
         predictions = self.call_model(pixels, context, steps=steps)
         lead = context[:, None] - 1 + tf.range(horizon)[None]
         forecast = tf.clip_by_value(tf.gather(predictions, lead, batch_dims=1), 0.0, 1.0)
-        # The horizon in the static shape tells clients, through GetModelMetadata, what to expect.
+        # GetModelMetadata shows the static shape, so clients can read the horizon.
         return tf.ensure_shape(forecast, [None, horizon, None, None, self._clip.channels])

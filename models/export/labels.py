@@ -1,5 +1,6 @@
-"""What a model of labels answers, and what is summed of it against the true labels."""
+"""Exports a model of classes or numbers: its outputs, and the sums of its errors against the labels."""
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -7,19 +8,19 @@ import keras
 import tensorflow as tf
 
 from framecast.models.export.module import ExportModule
-from framecast.models.spec import ClassifyTask, RegressTask
-from framecast.models.training.input_pipeline import normalise
+from framecast.models.spec import LabelTask
+from framecast.models.tensors import normalise
 from framecast.schemas.clip_spec import ClipSpec
 
 
 class LabelModule(ExportModule):
-    """The labeller.
+    """What classification and regression share.
 
     Args:
         model: Keras model with the call contract of `framecast.models.networks.labeller.Labeller`.
         transform: As for `ExportModule`.
         clip: The clip contract.
-        task: What is labelled, and with what.
+        task: A `ClassifyTask` or a `RegressTask`.
     """
 
     def __init__(
@@ -27,31 +28,24 @@ class LabelModule(ExportModule):
         model: keras.Model,
         transform: Callable[[dict[str, Any]], dict[str, tf.Tensor]],
         clip: ClipSpec,
-        task: ClassifyTask | RegressTask,
+        task: LabelTask,
     ):
-        super().__init__(model, transform, clip, task, shortest=1)
+        super().__init__(model, transform, clip, task)
+
+    @abc.abstractmethod
+    def outputs(self, estimates: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the outputs of the model's estimates `(..., outputs)`."""
+
+    @abc.abstractmethod
+    def label_sums(self, estimates: tf.Tensor, label: tf.Tensor, counted: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the sums over time of estimates `(batch, time, outputs)` where `counted` `(batch, time)`."""
 
     def answer(self, frames: tf.Tensor, length: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns float32 `probabilities` `(batch, classes)` or `(batch, time, classes)`, or `value` without classes.
-
-        Past a clip's length they are 0.
-        """
-        estimates = self._estimate(frames, length)
-        if self._task.kind == "classify":
-            outputs = {"probabilities": tf.nn.softmax(estimates)}
-        else:
-            outputs = {"value": estimates[..., 0]}
+        """Returns float32 outputs per clip, or per frame with 0 after the clip's length."""
+        outputs = self.outputs(self._estimate(frames, length))
         if self._task.per == "clip":
             return outputs
         return {name: _masked(value, length) for name, value in outputs.items()}
-
-    def sums_spec(self) -> dict[str, tf.TensorSpec]:
-        """Returns the spec of the outputs in `framecast.evaluation.metrics.labels`, of one clip."""
-        scalar = tf.TensorSpec([], tf.float32)
-        if self._task.kind == "regress":
-            return dict.fromkeys(("labels", "squared_error", "absolute_error", "value", "squared_value"), scalar)
-        square = tf.TensorSpec([self._task.classes, self._task.classes], tf.float32)
-        return {"labels": scalar, "cross_entropy": scalar, "confusion": square}
 
     def sums(
         self, frames: tf.Tensor, length: tf.Tensor, counted: tf.Tensor, label: tf.Tensor | None
@@ -60,33 +54,61 @@ class LabelModule(ExportModule):
         assert label is not None
         estimates = self._estimate(frames, length)
         if self._task.per == "clip":
-            estimates, label, used = estimates[:, None], label[:, None], counted[:, None]
-        else:
-            used = tf.logical_and(tf.sequence_mask(length, tf.shape(label)[1]), counted[:, None])
-        weights = tf.cast(used, tf.float32)
-        if self._task.kind == "regress":
-            label = tf.where(used, label, 0.0)
-            error = tf.where(used, estimates[..., 0] - label, 0.0)
-            terms = {
-                "labels": weights,
-                "squared_error": tf.square(error),
-                "absolute_error": tf.abs(error),
-                "value": label,
-                "squared_value": tf.square(label),
-            }
-            return {name: tf.reduce_sum(value, axis=1) for name, value in terms.items()}
-        true = tf.one_hot(tf.where(used, label, 0), self._task.classes) * weights[..., None]
-        estimated = tf.one_hot(tf.argmax(estimates, -1), self._task.classes)
-        entropy = -tf.reduce_sum(true * tf.nn.log_softmax(estimates), [1, 2])
-        return {
-            "labels": tf.reduce_sum(weights, axis=1),
-            "cross_entropy": entropy,
-            "confusion": tf.einsum("bti,btj->bij", true, estimated),
-        }
+            return self.label_sums(estimates[:, None], label[:, None], counted[:, None])
+        within = tf.sequence_mask(length, tf.shape(label)[1])
+        return self.label_sums(estimates, label, tf.logical_and(within, counted[:, None]))
 
     def _estimate(self, frames: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
         pixels, _ = normalise(frames, length, self._clip)
         return self.call_model(pixels, length)
+
+
+class ClassifyModule(LabelModule):
+    """Exports a classifier. Its output is `probabilities`, `(batch, classes)` or `(batch, time, classes)`."""
+
+    def outputs(self, estimates: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": tf.nn.softmax(estimates)}
+
+    def sums_spec(self) -> dict[str, tf.TensorSpec]:
+        """Returns the specs of `framecast.evaluation.metrics.labels.CLASSIFY_OUTPUTS`, per clip."""
+        scalar = tf.TensorSpec([], tf.float32)
+        square = tf.TensorSpec([self._task.classes, self._task.classes], tf.float32)
+        return {"labels": scalar, "cross_entropy": scalar, "confusion": square}
+
+    def label_sums(self, estimates: tf.Tensor, label: tf.Tensor, counted: tf.Tensor) -> dict[str, tf.Tensor]:
+        weights = tf.cast(counted, tf.float32)
+        true = tf.one_hot(tf.where(counted, label, 0), self._task.classes) * weights[..., None]
+        estimated = tf.one_hot(tf.argmax(estimates, -1), self._task.classes)
+        return {
+            "labels": tf.reduce_sum(weights, axis=1),
+            "cross_entropy": -tf.reduce_sum(true * tf.nn.log_softmax(estimates), [1, 2]),
+            "confusion": tf.einsum("bti,btj->bij", true, estimated),
+        }
+
+
+class RegressModule(LabelModule):
+    """Exports a regressor. Its output is `value`, `(batch,)` or `(batch, time)`."""
+
+    def outputs(self, estimates: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"value": estimates[..., 0]}
+
+    def sums_spec(self) -> dict[str, tf.TensorSpec]:
+        """Returns the specs of `framecast.evaluation.metrics.labels.REGRESS_OUTPUTS`, per clip."""
+        return dict.fromkeys(
+            ("labels", "squared_error", "absolute_error", "value", "squared_value"), tf.TensorSpec([], tf.float32)
+        )
+
+    def label_sums(self, estimates: tf.Tensor, label: tf.Tensor, counted: tf.Tensor) -> dict[str, tf.Tensor]:
+        label = tf.where(counted, label, 0.0)
+        error = tf.where(counted, estimates[..., 0] - label, 0.0)
+        terms = {
+            "labels": tf.cast(counted, tf.float32),
+            "squared_error": tf.square(error),
+            "absolute_error": tf.abs(error),
+            "value": label,
+            "squared_value": tf.square(label),
+        }
+        return {name: tf.reduce_sum(value, axis=1) for name, value in terms.items()}
 
 
 def _masked(values: tf.Tensor, length: tf.Tensor) -> tf.Tensor:

@@ -1,14 +1,14 @@
-"""The signature `step`: forecasts a stream, whose state goes out with each answer and in with the frames that follow.
+"""Forecasts a stream frame by frame: the signature `step`, which takes and returns the state of the stream.
 
-The server keeps nothing between calls: any replica answers any of them. A stream starts with zeros for every state, the
-batch's size for the first axis and 0 for every other free one, which the signature's metadata are enough to make:
+The server keeps no state between calls, so any replica can answer. A stream starts with zeros for every state, shaped
+by the signature's metadata alone: the first axis is the batch, every other free axis is 0.
 
     states = {"frames_seen": np.zeros(1, np.int32), "cell_0_h": np.zeros((1, 0, 0, 96), np.float32), ...}
     answer = step(frames=frames[:, :8], **states)  # forecast, ready, and the new states by the same names
 
-A server that batches can join only streams whose states are of one shape, so not one that starts with one that goes on;
-with `pad_variable_length_inputs` it would pad states, which is wrong. Serve streams without batching, or join them in
-the client: states are concatenated along the batch.
+Server-side batching can join only streams with states of the same shape, so not a new stream with a running one; with
+`pad_variable_length_inputs` it pads states, which gives wrong forecasts. Serve streams without batching, or join them
+in the client by concatenating states along the batch.
 """
 
 from typing import Any
@@ -18,20 +18,25 @@ import tensorflow as tf
 
 from framecast.models.export.tracing import trace
 from framecast.models.spec import ForecastTask
-from framecast.models.training.input_pipeline import normalise
+from framecast.models.tensors import normalise
 from framecast.schemas.clip_spec import ClipSpec
 
 SEEN = "frames_seen"
-_SIDE = 16  # Pixels of the frames whose states are looked at, where their size is free.
+_SIDE = 16  # Pixels; frame size that state shapes are derived from if the clip contract has none.
+
+
+def can_stream(model: keras.Model) -> bool:
+    """Checks whether a model has the methods that `Step` needs."""
+    return hasattr(model, "initial_states") and hasattr(model, "forecast_next")
 
 
 class Step:
-    """One call of the signature.
+    """Runs one call of the signature.
 
     Args:
-        model: Keras model with `initial_states` and `forecast_next` as
-            `models.networks.frame_forecaster.FrameForecaster` has them. Each state has the batch first and its channels
-            last; of five axes the second is time, and free.
+        model: Keras model with `initial_states` and `forecast_next`, as
+            `framecast.models.networks.frame_forecaster.FrameForecaster` has. Every state has the batch as its first
+            axis and channels as its last; in a state of five axes the second is time, of any length.
         clip: The clip contract.
         task: Horizon and shortest context.
     """
@@ -41,18 +46,13 @@ class Step:
         self._clip = clip
         self._task = task
 
-    @staticmethod
-    def possible(model: keras.Model) -> bool:
-        """Whether the model can forecast a stream."""
-        return hasattr(model, "initial_states") and hasattr(model, "forecast_next")
-
     def signature(self) -> Any:
         """Returns the concrete function to export."""
         frames = tf.TensorSpec([None, None, None, None, self._clip.channels], self._clip.dtype, "frames")
         return trace(self.__call__, frames, **self.states_spec())
 
     def states_spec(self) -> dict[str, tf.TensorSpec]:
-        """Returns the states that go in and out, by name: only the number of channels is fixed."""
+        """Returns the specs of the states, by name; only the number of channels is fixed."""
         clip = self._clip
         frames = tf.zeros([1, 1, clip.height or _SIDE, clip.width or _SIDE, clip.channels])
         spec = {SEEN: tf.TensorSpec([None], tf.int32, SEEN)}
@@ -61,7 +61,7 @@ class Step:
         return spec
 
     def start(self, batch: int) -> dict[str, tf.Tensor]:
-        """Returns the states that `batch` streams start with."""
+        """Returns the initial states of `batch` streams."""
         return {
             name: tf.zeros([batch, *(size or 0 for size in spec.shape[1:])], spec.dtype)
             for name, spec in self.states_spec().items()
@@ -72,16 +72,16 @@ class Step:
 
         Args:
             frames: `(batch, time, height, width, channel)` in the clips' dtype, at least one new frame.
-            states: By name, as `states_spec` says; where `frames_seen` is 0 a stream starts, and of the others only the
-                batch counts.
+            states: By name, as in `states_spec`. If `frames_seen` is 0 the streams start, and the values of the other
+                states are ignored.
 
         Returns:
             `forecast`: `(batch, horizon, height, width, channel)` float32 in [0, 1]. `ready`: `(batch,)` bool, whether
-            the stream has had the shortest legal context; `serve` refuses to forecast from less. The new states.
+            the stream has the shortest legal context, which `serve` requires. And the new states.
 
         Raises:
-            tf.errors.InvalidArgumentError: When there is no new frame, streams that start are mixed with others, or a
-                state is that of another batch, height or width than the frames'.
+            tf.errors.InvalidArgumentError: If there is no new frame, new streams are mixed with running ones, or the
+                batch, height or width of a state differ from the frames'.
         """
         spec = self.states_spec()
         seen = states.pop(SEEN)
@@ -97,7 +97,7 @@ class Step:
             ),
             *(self._check(name, state, initial[name], running) for name, state in states.items()),
         ]
-        # Nothing may run before the checks: an index out of range further down would answer with its own words.
+        # The checks run first, else a later index out of range hides their messages.
         with tf.control_dependencies(checks):
             frames = tf.identity(frames)
         batch, time = tf.shape(frames)[0], tf.shape(frames)[1]
@@ -106,7 +106,7 @@ class Step:
         forecast, states = self._model.forecast_next(pixels, states, self._task.horizon)
         seen = seen + time
         return {
-            # The horizon in the static shape tells clients, through GetModelMetadata, what to expect.
+            # GetModelMetadata shows the static shape, so clients can read the horizon.
             "forecast": tf.ensure_shape(
                 tf.clip_by_value(forecast, 0.0, 1.0), [None, self._task.horizon, None, None, self._clip.channels]
             ),

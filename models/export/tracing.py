@@ -1,4 +1,4 @@
-"""How everything that is exported is traced."""
+"""Traces a function for export."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ import tensorflow as tf
 def trace(function: Callable[..., Any], *specs: tf.TensorSpec, **named: Any) -> Any:
     """Returns the concrete function to export.
 
-    Without AutoGraph, as Keras exports: nothing of ours branches in Python on a tensor, and to convert what is called,
-    Transform's layer most of all, takes longer than to trace it.
+    AutoGraph is off, as in Keras' own export, because no exported function branches in Python on a tensor, and
+    conversion, above all of Transform's layer, takes longer than tracing.
     """
     return tf.function(function, autograph=False).get_concrete_function(*specs, **named)

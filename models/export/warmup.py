@@ -1,4 +1,4 @@
-"""The warm-up file of a SavedModel: requests that TensorFlow Serving replays before it lets a version serve.
+"""Reads and writes the warm-up file of a SavedModel: requests that TensorFlow Serving replays before a version serves.
 
 write_warmup("export", [{"inputs": {"frames": frames, "length": length}}])
 """
@@ -12,13 +12,19 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
-MAX_REQUESTS = 1000  # TensorFlow Serving refuses a model with more.
+MAX_REQUESTS = 1000  # TensorFlow Serving rejects a model with more.
 
 
 def predict_request(
     inputs: Mapping[str, Any], *, model: str = "", signature_name: str = "serving_default"
 ) -> predict_pb2.PredictRequest:
-    """Returns the request for `inputs`: arrays by input name, sent as `tensor_content` wherever they are numeric."""
+    """Returns a Predict request.
+
+    Args:
+        inputs: Arrays by input name; numeric ones are sent as `tensor_content`.
+        model: Name of the model.
+        signature_name: The signature to call.
+    """
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
     request.model_spec.signature_name = signature_name
@@ -28,14 +34,14 @@ def predict_request(
 
 
 def write_warmup(model_dir: str, requests: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the warm-up file of the SavedModel in `model_dir`, replacing one that is there.
+    """Writes the warm-up file of the SavedModel in `model_dir`, and replaces an existing one.
 
     Args:
         model_dir: Folder of the SavedModel.
-        requests: Arguments of `predict_request`: `inputs`, and `signature_name` where it is not `serving_default`.
+        requests: Arguments of `predict_request`: `inputs`, and `signature_name` if it is not `serving_default`.
 
     Raises:
-        ValueError: When there are more requests than TensorFlow Serving accepts.
+        ValueError: If there are more requests than TensorFlow Serving accepts.
     """
     if len(requests) > MAX_REQUESTS:
         raise ValueError(f"warm-up of {model_dir}: expected at most {MAX_REQUESTS} requests, received {len(requests)}")
@@ -49,10 +55,10 @@ def write_warmup(model_dir: str, requests: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_warmup(model_dir: str) -> list[predict_pb2.PredictRequest]:
-    """Returns the warm-up requests of the SavedModel in `model_dir`, none when it has no warm-up file.
+    """Returns the warm-up requests of the SavedModel in `model_dir`; empty without a warm-up file.
 
     Raises:
-        ValueError: When the file is damaged, holds too many records or one that is no Predict call.
+        ValueError: If the file is damaged, has too many records, or has a record that is not a Predict call.
     """
     path = os.path.join(model_dir, FILE)
     if not tf.io.gfile.exists(path):

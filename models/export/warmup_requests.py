@@ -1,8 +1,8 @@
-"""Which requests warm a model up: every batch size and length that clients send, and every other signature they call.
+"""Makes the warm-up requests of a model: every batch size and length that clients send, and every other signature.
 
 warmup.write_warmup("export", warmup_requests(module, clips, batch_sizes=(1, 4, 16)))
 
-The first run of a signature is slow, and so is the first of a larger batch: memory is fetched, kernels are chosen.
+The first call of a signature, and of each larger batch, is slow, because memory is allocated and kernels are chosen.
 """
 
 import itertools
@@ -16,8 +16,8 @@ from framecast.clips.codec import encode_clip
 from framecast.models.export.module import ExportModule
 from framecast.models.export.step import Step
 
-# Bytes of frames. More would be copied with every version and, on a CPU, keep it from serving for a minute.
-_LARGEST = 32 * 2**20
+# Bytes of frames. More would be copied with every version and, on a CPU, delay serving by a minute.
+_MAX_BYTES = 32 * 2**20
 
 
 def warmup_requests(
@@ -25,15 +25,15 @@ def warmup_requests(
 ) -> list[dict[str, Any]]:
     """Returns arguments of `predict_request`, the cheapest of a signature first.
 
-    `serving_default` is asked with every batch size at every padded length that a clip to be served may have, and at
-    the shortest legal one. Where that would be more than 32 MiB of frames, batches larger than the smallest are asked
-    for at the longest length only: with that batch warm, the first run at another length takes no longer than any
-    (measured on a CPU), since the loop over time runs the same step, of one batch, height and width.
+    `serving_default` is called with every batch size at every padded length of a legal request, and at the shortest
+    legal length. If that exceeds 32 MiB of frames, batches larger than the smallest are sent at the longest length
+    only: after that, the first call at another length is as fast as any (measured on a CPU), because the loop over time
+    runs the same step of one batch, height and width.
 
     Args:
-        module: What is exported.
-        clips: By padded length a real clip and its own length: frames `(padded time, height, width, channel)` in the
-            clips' dtype.
+        module: The module that is exported.
+        clips: By padded length, a real clip, `(padded time, height, width, channel)` in the clips' dtype, and its
+            number of frames without padding.
         batch_sizes: Ascending; a clip is repeated to fill a batch.
     """
     longest, length = clips[max(clips)]
@@ -41,7 +41,7 @@ def warmup_requests(
     legal = {time: served for time, served in clips.items() if time > module.shortest}
     legal[module.shortest] = (longest[: module.shortest], module.shortest)
     grid = list(itertools.product(batch_sizes, sorted(legal)))
-    if sum(batch * legal[time][0].nbytes for batch, time in grid) > _LARGEST:
+    if sum(batch * legal[time][0].nbytes for batch, time in grid) > _MAX_BYTES:
         grid = [(batch, time) for batch, time in grid if batch == batch_sizes[0] or time == max(legal)]
     return [
         *(_batch(*legal[time], batch, module.shortest) for batch, time in grid),
@@ -61,7 +61,7 @@ def _encoded(clip: np.ndarray) -> dict[str, Any]:
 
 
 def _stream(step: Step, clip: np.ndarray, shortest: int) -> list[dict[str, Any]]:
-    """A stream's first frames, and one more with the state after them."""
+    """Returns two requests: a stream's first frames, and one more frame with the state after them."""
     first = {"frames": tf.constant(clip[None, :shortest]), **step.start(1)}
     answer = step(**first)
     following = {"frames": tf.constant(clip[None, -1:]), **{name: answer[name] for name in step.states_spec()}}

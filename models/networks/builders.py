@@ -28,20 +28,13 @@ def build(spec: ModelSpec, task: Any, clip: ClipSpec, dtype: keras.DTypePolicy) 
     Raises:
         ValueError: If the preset is unknown, the builder cannot be imported, or it rejects `arguments`.
     """
-    outputs = {}
-    if task.kind in ("classify", "regress"):
-        outputs = {"outputs": task.label.classes or 1}
     if spec.preset is not None:
-        per = {"per": task.per} if outputs else {}
-        return presets.build(spec.preset, clip.channels, dtype, spec.arguments, **outputs, **per)
-    model = presets.call(load(spec), spec.arguments, channels=clip.channels, dtype=dtype, **outputs)
+        return presets.build(spec.preset, clip.channels, dtype, spec.arguments, **task.preset_arguments)
+    fixed = {"channels": clip.channels, "dtype": dtype, **task.builder_arguments}
+    model = presets.call(load(spec), spec.arguments, **fixed)
     # A user's model may create its weights only when called.
     frames = keras.ops.zeros((1, task.min_frames, clip.height or _SIDE, clip.width or _SIDE, clip.channels))
-    length = keras.ops.full((1,), task.min_frames, "int32")
-    if outputs:
-        model(frames, length)
-    else:
-        model(frames, length, steps=task.min_frames)
+    model(frames, keras.ops.full((1,), task.min_frames, "int32"), **task.call_arguments)
     return model
 
 

@@ -1,16 +1,21 @@
-"""Transformed clips as batches: bucketed by padded length, cropped, augmented."""
+"""Reads transformed clips as training batches: bucketed by padded length, cropped, augmented.
+
+pipeline = InputPipeline(clip, task, train)
+for batch in pipeline.training(train_files): ...  # Endless; `evaluation` is one pass.
+"""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from framecast.models import tensors
 from framecast.models.spec import TrainSpec
 from framecast.schemas import features
 from framecast.schemas.clip_spec import ClipSpec
 
-_SHUFFLE = 256  # Clips held for shuffling: a bound on memory, not on the data.
+_SHUFFLE = 256  # Clips in the shuffle buffer: bounds memory, not the data.
 _SUBCLIP_STEP = 4  # Frames; padded lengths of sub-clips are multiples of it.
 _FEATURES = {
     features.FRAMES: tf.io.FixedLenFeature([], tf.string),
@@ -19,60 +24,92 @@ _FEATURES = {
 }
 
 
+class SplitFiles(NamedTuple):
+    """Files of transformed clips, sorted.
+
+    Args:
+        train: Of the train split.
+        val: Of the val split.
+    """
+
+    train: list[str]
+    val: list[str]
+
+    @classmethod
+    def match(cls, train: Sequence[str], val: Sequence[str]) -> "SplitFiles":
+        """Lists the files that match the patterns of each split."""
+        return cls(*(sorted(name for pattern in own for name in tf.io.gfile.glob(pattern)) for own in (train, val)))
+
+
 @dataclasses.dataclass(frozen=True)
 class InputPipeline:
-    """Reads what Transform materialised.
+    """Reads the clips that Transform materialised.
 
-    Every dataset yields dicts of `frames` float32 `(batch, time, height, width, channel)` in [0, 1] with 0 for missing
-    and padded pixels, `known` bool of that shape (False where missing or padded), and `length` int32 `(batch,)`; for a
-    task that needs labels `label`, `(batch,)` or `(batch, time)`, int64 or float32, -1 or NaN where padded.
+    Every batch is a dict of `frames`, float32 `(batch, time, height, width, channel)` in [0, 1] with 0 for missing and
+    padded pixels; `known`, bool of that shape, False where missing or padded; `length`, int32 `(batch,)`. Tasks that
+    need labels add `label`, `(batch,)` or `(batch, time)`, int64 or float32, undefined where padded.
+
+    Args:
+        clip: The clip contract.
+        task: A task of `framecast.models.spec.TaskSpec`.
+        train: Batch size, crops, augmentation and seed.
     """
 
     clip: ClipSpec
-    task: Any  # One of the kinds of `TaskSpec`.
+    task: Any
     train: TrainSpec
 
     def training(self, files: Sequence[str]) -> tf.data.Dataset:
-        """Repeats forever: shuffled, cropped and augmented, the same order and draws for the same seed."""
+        """Returns endless batches, shuffled, cropped and augmented; the same seed gives the same batches."""
         seed = self.train.seed
         clips = tf.data.Dataset.from_tensor_slices(sorted(files)).shuffle(len(files), seed=seed)
-        clips = self._clips(clips).shuffle(_SHUFFLE, seed=seed).repeat()
+        clips = self._long_enough(self._clips(clips)).shuffle(_SHUFFLE, seed=seed).repeat()
         clips = clips.enumerate().map(self._augment, tf.data.AUTOTUNE)
         return self._batches(clips)
 
     def evaluation(self, files: Sequence[str]) -> tf.data.Dataset:
-        """One pass, in order, centre crops of the training size: cheap and comparable between evaluations."""
-        clips = self._clips(tf.data.Dataset.from_tensor_slices(sorted(files)))
+        """Returns batches of one pass, in order, with centre crops of the training size, so that losses compare."""
+        clips = self._long_enough(self._clips(tf.data.Dataset.from_tensor_slices(sorted(files))))
         return self._batches(clips.map(lambda clip: self._crop(clip, None), tf.data.AUTOTUNE))
 
     def whole(self, files: Sequence[str]) -> tf.data.Dataset:
-        """One pass of single clips as uint8, uint16 or float32 with their length and frame rate, short ones too."""
-        return self._clips(tf.data.Dataset.from_tensor_slices(sorted(files)), everything=True)
+        """Returns single clips of one pass, in the clips' dtype, with length and frame rate; short clips included."""
+        return self._clips(tf.data.Dataset.from_tensor_slices(sorted(files)))
 
-    def _clips(self, files: tf.data.Dataset, everything: bool = False) -> tf.data.Dataset:
+    def whole_batches(self, files: Sequence[str], short: bool = False) -> Iterator[dict[str, tf.Tensor]]:
+        """Yields batches of one whole clip, without labels.
+
+        Args:
+            files: Transformed clips.
+            short: Whether to include clips that are too short for the task.
+        """
+        clips = self.whole(files)
+        for clip in clips if short else self._long_enough(clips):
+            length = clip["length"][None]
+            frames, known = tensors.normalise(clip["frames"][None], length, self.clip)
+            yield {"frames": frames, "known": known, "length": length}
+
+    def _clips(self, files: tf.data.Dataset) -> tf.data.Dataset:
         records = files.interleave(
             lambda name: tf.data.TFRecordDataset(name, compression_type="GZIP"), cycle_length=4, deterministic=True
         )
-        clips = records.map(self._parse, tf.data.AUTOTUNE)
-        if everything:
-            return clips
-        return clips.filter(lambda clip: clip["length"] >= self.task.min_frames)
+        return records.map(self._parse, tf.data.AUTOTUNE)
+
+    def _long_enough(self, clips: tf.data.Dataset) -> tf.data.Dataset:
+        return clips.filter(lambda clip: self.task.is_long_enough(clip["length"]))
 
     def _parse(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
         label = self.task.label
         labelled = label is not None and label.required
         wanted = {**_FEATURES, **({features.LABEL: tf.io.FixedLenFeature([], tf.string)} if labelled else {})}
         parsed = tf.io.parse_single_example(record, wanted)
-        frames = tf.io.parse_tensor(parsed[features.FRAMES], tf.dtypes.as_dtype(self.clip.dtype))
         clip = {
-            "frames": tf.ensure_shape(frames, [None, None, None, self.clip.channels]),
+            "frames": tensors.parse_frames(parsed[features.FRAMES], self.clip),
             "length": tf.cast(parsed[features.FRAME_COUNT], tf.int32),
             "frame_rate": parsed[features.FRAME_RATE],
         }
         if labelled:
-            dtype = tf.float32 if label.classes is None else tf.int64
-            shape = [] if label.per == "clip" else [None]
-            clip["label"] = tf.ensure_shape(tf.io.parse_tensor(parsed[features.LABEL], dtype), shape)
+            clip["label"] = tensors.parse_label(parsed[features.LABEL], label)
         return clip
 
     def _augment(self, number: tf.Tensor, clip: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -86,27 +123,24 @@ class InputPipeline:
             frames = tf.cond(flips[0], lambda: tf.reverse(frames, [1]), lambda: frames)
             frames = tf.cond(flips[1], lambda: tf.reverse(frames, [2]), lambda: frames)
         if "rotate90" in self.train.augment:
-            # Only square crops keep their shape in a batch.
+            # Crops are square, so rotated crops keep their shape.
             turns = tf.random.stateless_uniform([], seed + tf.constant([2, 0], tf.int64), 0, 4, tf.int32)
             frames = tf.image.rot90(frames, turns)
         return {**clip, "frames": frames}
 
     def _subclip(self, clip: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Cuts a run of frames out, of any length from the shortest that can be trained on."""
+        """Cuts out consecutive frames, of a random length that is long enough for the task."""
         length = clip["length"]
         draws = tf.random.stateless_uniform([2], seed)
-        cut = self.task.min_frames + tf.cast(
-            draws[0] * tf.cast(length - self.task.min_frames + 1, tf.float32), tf.int32
-        )
+        shortest = self.task.min_frames
+        cut = shortest + tf.cast(draws[0] * tf.cast(length - shortest + 1, tf.float32), tf.int32)
         start = tf.cast(draws[1] * tf.cast(length - cut + 1, tf.float32), tf.int32)
-        # Few padded lengths, so that few buckets have to fill up.
+        # Few padded lengths, so that buckets fill up quickly.
         padded = -(-cut // _SUBCLIP_STEP) * _SUBCLIP_STEP
         cut_out = {**clip, "length": cut}
         for name in ("frames", "label"):
             if name in clip and clip[name].shape.rank:
-                values = clip[name][start : start + cut]
-                rest = tf.reshape(tf.stack([0, padded - cut] + [0, 0] * (values.shape.rank - 1)), [-1, 2])
-                cut_out[name] = tf.ensure_shape(tf.pad(values, rest), [None, *values.shape[1:]])
+                cut_out[name] = tensors.pad_time(clip[name][start : start + cut], padded - cut)
         return cut_out
 
     def _crop(self, clip: dict[str, tf.Tensor], seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
@@ -118,7 +152,7 @@ class InputPipeline:
         check = tf.debugging.assert_non_negative(
             space, f"train.crop: expected frames of at least {size} x {size} pixels"
         )
-        with tf.control_dependencies([check]):  # Otherwise the cut itself may fail first, with words of its own.
+        with tf.control_dependencies([check]):  # Else the slice may fail first, with another error.
             frames = tf.identity(frames)
         if seed is None:
             start = space // 2
@@ -139,28 +173,9 @@ class InputPipeline:
             return group.batch(self.train.batch_frames)
 
         def floats(clip):
-            frames, known = normalise(clip["frames"], clip["length"], self.clip)
+            frames, known = tensors.normalise(clip["frames"], clip["length"], self.clip)
             kept = {name: clip[name] for name in ("length", "label") if name in clip}
             return {"frames": frames, "known": known, **kept}
 
         batches = clips.group_by_window(key, batch, window_size_func=size)
         return batches.map(floats, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-
-def normalise(frames: tf.Tensor, length: tf.Tensor, clip: ClipSpec) -> tuple[tf.Tensor, tf.Tensor]:
-    """Maps pixels to [0, 1] and tells which are known.
-
-    Args:
-        frames: `(batch, time, height, width, channel)` in the clips' dtype.
-        length: `(batch,)` int32, true frames.
-        clip: The clip contract.
-
-    Returns:
-        `(frames, known)`: float32 in [0, 1], 0 where missing or past `length`; bool, False there.
-    """
-    known = tf.sequence_mask(length, tf.shape(frames)[1])[:, :, None, None, None]
-    known = tf.broadcast_to(known, tf.shape(frames))
-    if clip.missing is not None:
-        known = tf.logical_and(known, frames != tf.cast(clip.missing, frames.dtype))
-    scaled = tf.cast(frames, tf.float32) / clip.max_pixel
-    return tf.where(known, scaled, tf.zeros_like(scaled)), known

@@ -1,4 +1,4 @@
-"""The training loop: one `tf.function` step through `strategy.run`, with checkpoints that survive a kill.
+"""Trains a model: one `tf.function` step through `strategy.run`, with checkpoints that survive a kill.
 
     with strategy.scope():
         model = presets.build("convlstm-small", channels=1, dtype="mixed_bfloat16")
@@ -6,20 +6,15 @@
                      state_dir=state_dir, log_dir=log_dir)
 
 Batches are dictionaries, as `framecast.models.training.input_pipeline` makes them and the objective takes them.
-
-Progress goes to the logger `framecast.train`, about once a second, as records that carry a dictionary `progress`:
-`step`, `steps`, `loss` (mean since the last record), `gradient_norm` (likewise; None when no step had a finite one),
-`val_loss` (the last one, None before the first) and `learning_rate`.
 """
 
 import contextlib
 import dataclasses
-import logging
 import math
 import os
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,16 +22,16 @@ import tensorflow as tf
 
 from framecast.models.training import distribution
 from framecast.models.training.objectives import Objective
+from framecast.models.training.train_state import TrainState
+from framecast.models.training.training_log import TrainLog
 
-_LOG = logging.getLogger("framecast.train")
-_REPORT_SECONDS = 1.0
-_WARM_UP = 0.1
 _CLIP_NORM = 1.0
+_WARM_UP = 0.1  # Share of the steps.
 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """What training reached: the model holds the weights of `step`, the best on the val split.
+    """The result of a training; the model has the weights of `step`.
 
     Args:
         step: Optimizer steps after which the val loss was lowest.
@@ -48,11 +43,11 @@ class Fitted:
 
 
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to `peak` over the first tenth of the steps, then half a cosine down to 0.
+    """Rises linearly to `peak` over the first tenth of the steps, then falls to 0 along half a cosine.
 
     Args:
         peak: The largest learning rate.
-        steps: Optimizer steps in all.
+        steps: Total optimizer steps.
     """
 
     def __init__(self, peak: float, steps: int):
@@ -85,137 +80,90 @@ def fit(
     draw: Callable[[], Mapping[str, np.ndarray]] | None = None,
     evaluated: Callable[[int, float], None] | None = None,
 ) -> Fitted:
-    """Trains `model` in place, from the last checkpoint in `state_dir` if there is one, and leaves the best weights.
+    """Trains `model` in place, from the last checkpoint in `state_dir` if there is one, and loads the best weights.
 
-    The optimizer is Adam with a one-cycle learning rate and gradients clipped to a global norm of 1.
-    A checkpoint holds weights, optimizer, step, best val loss and the position in `dataset`, and is written at every
-    evaluation.
+    The optimizer is Adam with a one-cycle learning rate and gradients clipped to a global norm of 1. A checkpoint is
+    written at every evaluation and holds weights, optimizer, step, best weights and the position in `dataset`.
 
-    Call it in the scope of the `tf.distribute` strategy in which `model` was built, on every worker alike. Its replicas
-    learn together what one learns from the whole batches. All workers restore the chief's checkpoint; it alone draws,
-    and writes to the folders.
+    Call it on every worker, in the scope of the `tf.distribute` strategy in which `model` was built. All replicas
+    together learn what one replica learns from the whole batches. All workers restore the chief's checkpoint; only the
+    chief draws, and writes to the folders.
 
     Args:
         model: A built model with the call contract that `objective` expects.
-        dataset: Batches for training, without an end; without Python or stateful random operations, so that its
-            position can be saved. The same global batches on every worker.
-        val_dataset: Batches whose mean loss chooses the weights, with an end.
-        objective: The loss of a batch; called with the number of the step in training, and without training for val.
+        dataset: Endless batches for training, the same global batches on every worker; without Python or stateful
+            random operations, so that the position can be saved.
+        val_dataset: Finite batches, whose mean loss chooses the best weights.
+        objective: The loss of a batch, called with the step's number; `training` is False for val batches.
         steps: Optimizer steps.
-        learning_rate: Peak of the schedule; 0 leaves the weights as they are.
-        eval_every: Steps between evaluations; there is one after the last step too.
-        state_dir: Folder of the checkpoints, one that all workers share.
-        log_dir: Folder of the TensorBoard summaries: `loss`, `gradient_norm` (the global norm of a batch's gradients
-            before clipping), `val_loss`, `learning_rate`, and the images of `draw`.
-        draw: Called at every evaluation for images of what the model does by then: `(height, width, 3)` uint8, by tag.
-        evaluated: Called at every evaluation with the step and its val loss, before the checkpoint: a training that is
-            resumed evaluates again what it has told but not saved. What it raises ends the training.
+        learning_rate: Peak of the schedule; 0 leaves the weights unchanged.
+        eval_every: Steps between evaluations; the last step is evaluated too.
+        state_dir: Folder of the checkpoints, shared by all workers.
+        log_dir: Folder of the TensorBoard summaries: `loss`, `gradient_norm` (global norm of a batch's gradients before
+            clipping), `val_loss`, `learning_rate`, and the images of `draw`.
+        draw: Called at every evaluation for images of the model's outputs: `(height, width, 3)` uint8, by tag.
+        evaluated: Called at every evaluation with the step and its val loss, before the checkpoint, so a resumed
+            training calls it again for an unsaved evaluation. An error in it ends the training.
 
     Raises:
-        FloatingPointError: When a loss is not finite; the message names the step.
-        ValueError: When `dataset` ends or `val_dataset` has no batch, or workers find different checkpoints.
-        WorkerLost: When another worker went away; started anew, all go on from the last checkpoint.
+        FloatingPointError: If a loss is not finite; the message names the step.
+        ValueError: If `dataset` ends, `val_dataset` is empty, or workers find different checkpoints.
+        WorkerLost: If another worker died; start all workers again to resume from the last checkpoint.
     """
     strategy = tf.distribute.get_strategy()
     chief = distribution.is_chief(strategy)
     schedule = OneCycle(learning_rate, steps)
-    # Squared gradients are averaged over 100 steps, not 1000: runs have hundreds of steps.
-    optimizer = keras.optimizers.Adam(schedule, beta_2=0.99, global_clipnorm=_CLIP_NORM / strategy.num_replicas_in_sync)
+    optimizer = _make_optimizer(model, schedule, strategy.num_replicas_in_sync)
+    dataset = dataset.with_options(_without_autotuning())
+    train_step = _make_train_step(model, optimizer, objective, strategy, dataset.element_spec)
+    val_step = _make_val_step(model, objective, strategy, val_dataset.element_spec)
+    batches = iter(dataset)
+    state = TrainState(model, optimizer, batches)
+    log = TrainLog(steps)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(distribution.naming_lost_workers(strategy, state.step))
+        # Every worker saves, because TensorFlow may gather a variable from all of them; only the chief's copy is kept.
+        folder = os.fspath(state_dir) if chief else stack.enter_context(tempfile.TemporaryDirectory())
+        checkpoints = state.make_manager(folder)
+        state.restore(strategy, os.fspath(state_dir))
+        stack.enter_context(log.writing(log_dir if chief else None))
+        for step in range(int(state.step.numpy()) + 1, steps + 1):
+            batch = _next_batch(batches, step, steps)
+            rate = float(schedule(step - 1))
+            loss, norm = train_step(batch, tf.constant(step - 1, tf.int64)).numpy().tolist()
+            state.step.assign(step)
+            _check_finite("loss", loss, step)
+            log.add_step(loss, norm)
+            evaluate = step % eval_every == 0 or step == steps
+            if evaluate:
+                val_loss = _evaluate(val_step, val_dataset, step)
+                log.add_evaluation(step, val_loss, draw() if draw and chief else {})
+                state.keep_if_best(val_loss)
+                if evaluated:
+                    evaluated(step, val_loss)
+                checkpoints.save(step)
+            log.report(step, rate, force=evaluate)
+    state.load_best()
+    return Fitted(step=int(state.best_step.numpy()), val_loss=float(state.best.numpy()))
+
+
+def _make_optimizer(model: keras.Model, schedule: OneCycle, replicas: int) -> keras.optimizers.Optimizer:
+    # Squared gradients are averaged over 100 steps, not 1000, because a training has only hundreds of steps.
+    optimizer = keras.optimizers.Adam(schedule, beta_2=0.99, global_clipnorm=_CLIP_NORM / replicas)
     if model.compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
-
-    # TensorFlow's autotuner sleeps up to a minute between two looks, and an iterator that goes away waits for it.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    dataset = dataset.with_options(options)
-    train_step = _train_step(model, optimizer, objective, strategy, dataset.element_spec)
-    val_step = _val_step(model, objective, strategy, val_dataset.element_spec)
-
-    batches = iter(dataset)
-    step = tf.Variable(0, dtype=tf.int64, trainable=False)
-    best = tf.Variable(math.inf, dtype=tf.float64, trainable=False)
-    best_step = tf.Variable(0, dtype=tf.int64, trainable=False)
-    best_weights = [tf.Variable(tf.convert_to_tensor(weight), trainable=False) for weight in model.weights]
-    # By their variables: the tracking of a Keras model misses the layers that it holds in a list. All of it in one
-    # checkpoint, so that a kill between two writes leaves nothing that does not fit together.
-    state = tf.train.Checkpoint(
-        weights=model.weights,
-        optimizer=optimizer.variables,
-        step=step,
-        best=best,
-        best_step=best_step,
-        best_weights=best_weights,
-        batches=batches,
-    )
-
-    val_loss = None
-    losses, norms = [], []
-    reported = time.monotonic()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(distribution.naming_lost_workers(strategy, step))
-        # Every worker saves, because TensorFlow may have to gather a variable from all of them; one copy is kept.
-        folder = os.fspath(state_dir) if chief else stack.enter_context(tempfile.TemporaryDirectory())
-        manager = tf.train.CheckpointManager(state, folder, max_to_keep=2)
-        latest = tf.train.latest_checkpoint(os.fspath(state_dir))
-        distribution.require_one_checkpoint(strategy, latest, os.fspath(state_dir))
-        if latest:
-            state.restore(latest).assert_existing_objects_matched()
-            _LOG.info("resumed from %s", latest)
-
-        writer = tf.summary.create_file_writer(os.fspath(log_dir)) if chief else tf.summary.create_noop_writer()
-        stack.enter_context(writer.as_default())
-        for done in range(int(step.numpy()) + 1, steps + 1):
-            try:
-                batch = next(batches)
-            except StopIteration:
-                raise ValueError(f"dataset: expected {steps} batches, received {done - 1}") from None
-            rate = float(schedule(done - 1))
-            loss, norm = train_step(batch, tf.constant(done - 1, tf.int64)).numpy().tolist()
-            step.assign(done)
-            _check_finite("loss", loss, done)
-            losses.append(loss)
-            # Where float16 overflows, the norm is infinite, and the optimizer skips the step.
-            if math.isfinite(norm):
-                norms.append(norm)
-            evaluate = done % eval_every == 0 or done == steps
-            if evaluate:
-                val_loss = _mean([float(val_step(batch)) for batch in val_dataset])
-                _check_finite("val_loss", val_loss, done)
-                tf.summary.scalar("val_loss", val_loss, done)
-                for tag, image in (draw() if draw and chief else {}).items():
-                    tf.summary.image(tag, image[None], done)
-                if val_loss < best.numpy():
-                    best.assign(val_loss)
-                    best_step.assign(done)
-                    for kept, weight in zip(best_weights, model.weights):
-                        kept.assign(tf.convert_to_tensor(weight))
-                if evaluated:
-                    evaluated(done, val_loss)
-                manager.save(done)
-            if evaluate or time.monotonic() - reported >= _REPORT_SECONDS:
-                progress = {
-                    "step": done,
-                    "steps": steps,
-                    "loss": _mean(losses),
-                    "gradient_norm": _mean(norms) if norms else None,
-                    "val_loss": val_loss,
-                    "learning_rate": rate,
-                }
-                _LOG.info(" ".join(f"{name} {value}" for name, value in progress.items()), extra={"progress": progress})
-                for name in ("loss", "gradient_norm", "learning_rate"):
-                    if progress[name] is not None:
-                        tf.summary.scalar(name, progress[name], done)
-                losses.clear()
-                norms.clear()
-                reported = time.monotonic()
-    writer.close()
-    model.set_weights([kept.numpy() for kept in best_weights])
-    return Fitted(step=int(best_step.numpy()), val_loss=float(best.numpy()))
+    return optimizer
 
 
-def _train_step(model, optimizer, objective, strategy, spec):
-    """Returns the step: from a global batch and the step's number to `[loss, gradient norm]`, float32."""
+def _make_train_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    objective: Objective,
+    strategy: tf.distribute.Strategy,
+    spec: Any,
+) -> Callable[[dict[str, tf.Tensor], tf.Tensor], tf.Tensor]:
+    """Returns the training step: from a global batch and the step's number to `[loss, gradient norm]`, float32."""
     replicas = strategy.num_replicas_in_sync
 
     def replica_step(share, weight, number):
@@ -223,11 +171,11 @@ def _train_step(model, optimizer, objective, strategy, spec):
             value = objective(model, share, number, True) * weight
             scaled = optimizer.scale_loss(value)
         gradients = tape.gradient(scaled, model.trainable_variables)
-        # Keras clips each replica's gradients, and looks there for overflow, before it sums them: hand every replica
-        # its equal part of the sum.
+        # Keras clips each replica's gradients, and checks them for overflow, before it sums them. So every replica
+        # passes an equal part of the sum.
         context = tf.distribute.get_replica_context()
         gradients, value = context.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, value))
-        # The scale is of this step: applying the gradients may change it.
+        # Before the gradients are applied, because that may change the loss scale.
         norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(tf.ones([]))
         parts = [gradient / replicas for gradient in gradients]
         optimizer.apply_gradients(zip(parts, model.trainable_variables))
@@ -241,7 +189,11 @@ def _train_step(model, optimizer, objective, strategy, spec):
     return step
 
 
-def _val_step(model, objective, strategy, spec):
+def _make_val_step(
+    model: keras.Model, objective: Objective, strategy: tf.distribute.Strategy, spec: Any
+) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
+    """Returns the val step: from a global batch to its loss, float32."""
+
     def replica_step(share, weight):
         value = objective(model, share, tf.zeros([], tf.int64), False) * weight
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
@@ -254,10 +206,27 @@ def _val_step(model, objective, strategy, spec):
     return step
 
 
-def _mean(values: list[float]) -> float:
-    if not values:
+def _without_autotuning() -> tf.data.Options:
+    # TensorFlow's autotuner sleeps up to a minute, and deleting an iterator waits for it.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
+
+
+def _next_batch(batches: Iterator, step: int, steps: int) -> dict[str, tf.Tensor]:
+    try:
+        return next(batches)
+    except StopIteration:
+        raise ValueError(f"dataset: expected {steps} batches, received {step - 1}") from None
+
+
+def _evaluate(val_step: Callable, val_dataset: tf.data.Dataset, step: int) -> float:
+    losses = [float(val_step(batch)) for batch in val_dataset]
+    if not losses:
         raise ValueError("val_dataset: expected at least 1 batch, received none")
-    return sum(values) / len(values)
+    val_loss = sum(losses) / len(losses)
+    _check_finite("val_loss", val_loss, step)
+    return val_loss
 
 
 def _check_finite(name: str, value: float, step: int) -> None:

@@ -1,4 +1,4 @@
-"""Losses of the tasks. Imports Keras only."""
+"""Losses of next frames and of labels. Imports Keras only."""
 
 from typing import Literal
 
@@ -6,28 +6,28 @@ from keras import ops
 
 NextFrameLoss = Literal["mse", "mae_mse", "weighted"]
 
-# `weighted`: the weight of a pixel of intensity y is 1 + _GAIN * max(y - _FROM, 0)**2, so that what is rare and strong
-# counts as much as what is common and weak; chosen on the radar clips' training days.
+# `weighted`: a pixel of intensity y weighs 1 + _GAIN * max(y - _FROM, 0)**2, so that rare high values count as much as
+# common low ones. Chosen on the training days of the radar clips.
 _GAIN = 300.0
 _FROM = 0.3
 
 
 def next_frame_loss(frames, predictions, length, known, kind: NextFrameLoss = "mse"):
-    """Mean error over every next frame that a clip has.
+    """Computes the mean error over every next frame of every clip.
 
-    Padding and missing pixels are replaced on both sides before they meet, so that nothing that stands there, NaN
-    included, reaches the loss or a gradient.
+    Padding and missing pixels are replaced in truth and predictions first, so that no value there, not even NaN,
+    reaches the loss or a gradient.
 
     Args:
         frames: `(batch, time, height, width, channel)` float32, the truth, pixels in [0, 1].
         predictions: `(batch, time - 1 or more, height, width, channel)` float32; `[:, t]` predicts frame t + 1.
-        length: `(batch,)` int32, true frames of each clip.
+        length: `(batch,)` int32, frames of each clip without padding.
         known: `(batch, time, height, width, channel)` bool, False where a pixel is missing.
         kind: `mse`: the squared error. `mae_mse`: plus the absolute error. `weighted`: the squared error, weighted by
             the true intensity, after the balanced loss of Shi et al. 2017 (arXiv:1706.03458).
 
     Returns:
-        float32 scalar: the sum of errors over the number of pixels counted; 0 when there are none.
+        float32 scalar: the sum of errors over the number of counted pixels; 0 if no pixel is counted.
     """
     time = ops.shape(frames)[1]
     within = ops.arange(1, time, dtype="int32")[None] < ops.cast(length, "int32")[:, None]
@@ -45,15 +45,15 @@ def next_frame_loss(frames, predictions, length, known, kind: NextFrameLoss = "m
 
 
 def label_loss(labels, estimates, counted):
-    """Mean cross-entropy in nats of classes, or mean squared error of numbers, over what is counted.
+    """Computes the mean cross-entropy of classes in nats, or the mean squared error of numbers.
 
     Args:
-        labels: `(...)` int64 classes or float32 numbers; any value, NaN too, where not counted.
+        labels: `(...)` int64 classes or float32 numbers; any value, even NaN, where not counted.
         estimates: `(..., classes)` float32 logits, or `(..., 1)` numbers; any value where not counted.
         counted: `(...)` bool.
 
     Returns:
-        float32 scalar; 0 when nothing is counted.
+        float32 scalar; 0 if no label is counted.
     """
     estimates = ops.where(counted[..., None], estimates, 0.0)
     labels = ops.where(counted, labels, ops.zeros_like(labels))

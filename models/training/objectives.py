@@ -1,7 +1,10 @@
-"""What training minimises, by task."""
+"""Computes the training loss of a batch: of next frames, or of labels.
+
+objective = NextFrameObjective(task.horizon, train)
+loss = objective(model, batch, step, True)
+"""
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,18 +16,8 @@ from framecast.models.training import losses
 Objective = Callable[[keras.Model, dict[str, tf.Tensor], tf.Tensor, bool], tf.Tensor]
 
 
-def make_objective(task: Any, train: TrainSpec) -> Objective:
-    """Returns the objective of a task, one of the kinds of `TaskSpec`."""
-    if task.kind == "forecast":
-        return Forecasting(task.horizon, train)
-    if task.kind == "anomaly":
-        # Every frame is judged by the forecast from all before it: that is what is trained.
-        return Forecasting(0, train)
-    return _label_objective
-
-
 def count_errors(batch: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Returns how many errors the objective of a batch is the mean of, float32; it may be 0."""
+    """Returns the number of errors that the objective averages over, float32; it may be 0."""
     length = batch["length"]
     if "label" in batch:
         per_frame = batch["label"].shape.rank > 1
@@ -34,23 +27,24 @@ def count_errors(batch: dict[str, tf.Tensor]) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(tf.logical_and(batch["known"][:, 1:], within), tf.float32))
 
 
-def _label_objective(
+def label_objective(
     model: keras.Model,
     batch: dict[str, tf.Tensor],
-    step: tf.Tensor,  # noqa: ARG001 - as every objective is called
+    step: tf.Tensor,  # noqa: ARG001 - every objective takes it
     training: bool,
 ) -> tf.Tensor:
+    """Returns the mean cross-entropy of classes, or the mean squared error of numbers."""
     length, label = batch["length"], batch["label"]
     estimates = model(tf.where(batch["known"], batch["frames"], 0.0), length, training=training)
     counted = tf.ones_like(length, tf.bool) if label.shape.rank == 1 else tf.sequence_mask(length, tf.shape(label)[1])
     return losses.label_loss(label, estimates, counted)
 
 
-class Forecasting:
-    """The error of every next frame, the last `horizon` of them from the model's own predictions.
+class NextFrameObjective:
+    """Computes the error of every next frame; the model predicts the last `horizon` frames from its own predictions.
 
     Args:
-        horizon: Frames at the end of each clip that are forecast.
+        horizon: Number of forecast frames at the end of each clip.
         train: Loss, sampling and seed.
     """
 
@@ -62,24 +56,24 @@ class Forecasting:
         """Returns the loss of a batch."""
         frames, known, length = batch["frames"], batch["known"], batch["length"]
         context = tf.maximum(length - self._horizon, 1)
-        shown = tf.where(known, frames, 0.0)
+        inputs = tf.where(known, frames, 0.0)
         arguments = {}
         if training and self._train.sampling != "none":
             place = batch.get("place", tf.range(tf.shape(length)[0]))
             arguments["observed"] = self._sample(context, tf.shape(frames)[1], step, place)
             context = length
-        predictions = model(shown, context, steps=tf.shape(frames)[1] - 1, **arguments)
+        predictions = model(inputs, context, steps=tf.shape(frames)[1] - 1, **arguments)
         return losses.next_frame_loss(frames, predictions, length, known, self._train.loss)
 
     def _sample(self, context: tf.Tensor, time: tf.Tensor, step: tf.Tensor, clips: tf.Tensor) -> tf.Tensor:
-        """Draws which frames the model sees, `(batch, time)` bool; the first always.
+        """Draws which frames the model observes, `(batch, time)` bool; always the first.
 
-        `clips` is where they stand in the global batch, so that each gets the same draws on whatever replica it is.
+        `clips` holds each clip's index in the global batch, so that a clip gets the same draws on every replica.
         """
         done = tf.cast(step, tf.float32) / self._train.steps
         reverse = self._train.sampling == "reverse"
         in_context = 0.5 + 0.5 * done if reverse else tf.ones([])
-        # Slowly at first: what is far ahead is learned when what is near is known.
+        # Slow at first, because long lead times are learned after short ones.
         after = (1.0 - tf.square(done)) * (0.5 if reverse else 1.0)
         place = tf.range(time)[None]
         share = tf.where(place < context[:, None], in_context, after)

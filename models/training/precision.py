@@ -1,4 +1,4 @@
-"""The precision to train in, where the configuration leaves it to the machine."""
+"""Chooses the Keras dtype policy of training, `auto` by the machine."""
 
 import pathlib
 
@@ -13,15 +13,15 @@ _COMPUTE_CAPABILITY = (8, 0)  # NVIDIA's Ampere, the first with bfloat16.
 def policy(precision: str) -> keras.DTypePolicy:
     """Returns the Keras dtype policy of a `TrainSpec.precision`.
 
-    `auto` is `mixed_bfloat16` where the GPUs, or without any the CPU, compute in it, else `float32`: a CPU that has to
-    emulate it takes many times as long.
+    `auto` is `mixed_bfloat16` if the GPUs, or without GPUs the CPU, support bfloat16, else `float32`, because emulated
+    bfloat16 is many times slower.
     """
     if precision == "auto":
-        precision = "mixed_bfloat16" if _computes_bfloat16() else "float32"
+        precision = "mixed_bfloat16" if _supports_bfloat16() else "float32"
     return keras.DTypePolicy(precision)
 
 
-def _computes_bfloat16() -> bool:
+def _supports_bfloat16() -> bool:
     if gpus := tf.config.list_physical_devices("GPU"):
         details = map(tf.config.experimental.get_device_details, gpus)
         return all(found.get("compute_capability", (0, 0)) >= _COMPUTE_CAPABILITY for found in details)

@@ -1,15 +1,87 @@
-"""Reads back the TensorBoard summaries that `framecast.models.training.loop.fit` wrote."""
+"""Logs the progress of a training, to the logger `framecast.train` and as TensorBoard summaries, and reads them.
 
+About once a second, and at every evaluation, the logger gets a record that carries a dictionary `progress`: `step`,
+`steps`, `loss` (mean since the last record), `gradient_norm` (likewise; None if no step had a finite one), `val_loss`
+(the last, None before the first) and `learning_rate`.
+"""
+
+import contextlib
+import logging
+import math
 import os
+import time
+from collections.abc import Iterator, Mapping
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
+_LOG = logging.getLogger("framecast.train")
+_REPORT_SECONDS = 1.0
+
+
+class TrainLog:
+    """Collects losses and writes records; call it while `writing` is active.
+
+    Args:
+        steps: Total optimizer steps.
+    """
+
+    def __init__(self, steps: int):
+        self._steps = steps
+        self._val_loss: float | None = None
+        self._losses: list[float] = []
+        self._norms: list[float] = []
+        self._reported = time.monotonic()
+
+    @contextlib.contextmanager
+    def writing(self, folder: str | os.PathLike | None) -> Iterator[None]:
+        """Writes TensorBoard summaries to `folder`, or nowhere if None."""
+        writer = tf.summary.create_noop_writer() if folder is None else tf.summary.create_file_writer(os.fspath(folder))
+        with writer.as_default():
+            yield
+        writer.close()
+
+    def add_step(self, loss: float, norm: float) -> None:
+        """Adds the loss and the gradient norm of a step."""
+        self._losses.append(loss)
+        # If float16 overflows, the norm is infinite, and the optimizer skips the step.
+        if math.isfinite(norm):
+            self._norms.append(norm)
+
+    def add_evaluation(self, step: int, val_loss: float, images: Mapping[str, np.ndarray]) -> None:
+        """Writes the val loss and the images, by tag, of an evaluation."""
+        self._val_loss = val_loss
+        tf.summary.scalar("val_loss", val_loss, step)
+        for tag, image in images.items():
+            tf.summary.image(tag, image[None], step)
+
+    def report(self, step: int, learning_rate: float, force: bool) -> None:
+        """Writes a record if the last is a second old, or `force`."""
+        if not force and time.monotonic() - self._reported < _REPORT_SECONDS:
+            return
+        progress = {
+            "step": step,
+            "steps": self._steps,
+            "loss": sum(self._losses) / len(self._losses),
+            "gradient_norm": sum(self._norms) / len(self._norms) if self._norms else None,
+            "val_loss": self._val_loss,
+            "learning_rate": learning_rate,
+        }
+        _LOG.info(" ".join(f"{name} {value}" for name, value in progress.items()), extra={"progress": progress})
+        for name in ("loss", "gradient_norm", "learning_rate"):
+            if progress[name] is not None:
+                tf.summary.scalar(name, progress[name], step)
+        self._losses.clear()
+        self._norms.clear()
+        self._reported = time.monotonic()
+
 
 def read_curves(log_dir: str | os.PathLike[str]) -> dict[str, list[list[float]]]:
-    """Returns every scalar in a folder of TensorBoard logs, by tag: pairs of step and value, by step.
+    """Reads every scalar in a folder of TensorBoard summaries.
 
-    A training that was resumed has logged the steps since its last checkpoint alone.
+    Returns:
+        By tag, pairs of step and value in the order of steps. The log of a resumed training starts at the checkpoint.
     """
     curves: dict[str, dict[int, float]] = {}
     for path in sorted(tf.io.gfile.glob(os.path.join(os.fspath(log_dir), "events.out.tfevents.*"))):

@@ -5,19 +5,15 @@ import tempfile
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from framecast.clips.validation import read_clips
-from framecast.models.export import anomaly as export_anomaly
-from framecast.models.export import forecast as export_forecast
-from framecast.models.export import labels as export_labels
-from framecast.models.export import module as export
+from framecast.models.export.module import ExportModule
 from framecast.models.networks import builders
 from framecast.models.preprocessing import preprocess
+from framecast.models.tasks import define_task
+from framecast.models.tensors import normalise
 from framecast.models.training import loop
-from framecast.models.training.input_pipeline import normalise
-from framecast.models.training.objectives import make_objective
 from framecast.pipeline.config.config import Config, ConfigError, check_builder
 from framecast.pipeline.config.inputs import Inputs
 
@@ -52,7 +48,7 @@ def check(config: Config, inputs: Inputs) -> dict[str, Any]:
     frames, length = module.decode(tf.constant(examples))
     findings["clips read"] = f"{len(examples)}, {int(min(length))}-{int(max(length))} frames of "
     findings["clips read"] += f"{frames.shape[2]}x{frames.shape[3]}x{frames.shape[4]}"
-    long_enough = length >= config.task.min_frames
+    long_enough = config.task.is_long_enough(length)
     if not bool(tf.reduce_any(long_enough)):
         raise ConfigError(
             f"data.train: expected a clip of at least {config.task.min_frames} frames "
@@ -70,7 +66,7 @@ def check(config: Config, inputs: Inputs) -> dict[str, Any]:
             model,
             batches,
             batches,
-            make_objective(config.task, config.train),
+            define_task(config.task).make_objective(config.train),
             steps=1,
             learning_rate=config.train.learning_rate,
             eval_every=1,
@@ -89,7 +85,7 @@ def check(config: Config, inputs: Inputs) -> dict[str, Any]:
     return findings
 
 
-def untrained_module(model: keras.Model, config: Config) -> export.ExportModule:
+def untrained_module(model: keras.Model, config: Config) -> ExportModule:
     """Returns what would be exported of a model, with constants that nothing was learned for."""
     clip, task = config.clip, config.task
     boundaries = tf.constant([clip.frames.max], tf.int64)
@@ -97,10 +93,5 @@ def untrained_module(model: keras.Model, config: Config) -> export.ExportModule:
     def transform(inputs: dict[str, Any]) -> dict[str, Any]:
         return preprocess(inputs, clip, boundaries, task.label)
 
-    if task.kind == "forecast":
-        constants = export_forecast.ReferenceConstants(np.zeros(clip.channels, np.float32), [0.0] * task.horizon)
-        return export_forecast.ForecastModule(model, transform, clip, task, constants, config.evaluate.events)
-    if task.kind == "anomaly":
-        thresholds = export_anomaly.Thresholds(1.0, 1.0)
-        return export_anomaly.AnomalyModule(model, transform, clip, task, thresholds)
-    return export_labels.LabelModule(model, transform, clip, task)
+    definition = define_task(task, config.evaluate.events)
+    return definition.make_module(model, transform, clip, definition.neutral_constants(clip))

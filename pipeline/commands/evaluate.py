@@ -1,7 +1,7 @@
-"""`framecast evaluate`: any exported model on any clips, with the Evaluator's metrics, slices and thresholds.
+"""Implements `framecast evaluate`: metrics, slices and thresholds of an exported model on any clips.
 
-found = evaluate(find_model("work/serving/radar"), ["day3/*.tfrecord.gz"])
-found.verdict.figures["mse/lead_3"]
+evaluation = evaluate(find_model("work/serving/radar"), ["day3/clips.tfrecord.gz"])
+evaluation.verdict.figures["mse/lead_3"]
 """
 
 import dataclasses
@@ -27,11 +27,10 @@ from framecast.evaluation.gate.verdict import Figures, Intervals, Verdict, read_
 from framecast.evaluation.metrics import figures as metric_figures
 from framecast.evaluation.metrics import registry
 from framecast.evaluation.metrics.forecast import REFERENCES
-from framecast.evaluation.metrics.registry import TASKS
 from framecast.evaluation.spec import EvaluateSpec
 from framecast.pipeline.tables import cell, columns
 from framecast.schemas import features
-from framecast.serving.exported_model import Exported
+from framecast.serving.exported_model import ExportedModel
 from framecast.serving.predictions.extrapolation_comparison import ExtrapolationComparison, compare
 
 _COUNTED, _SHORT = "clips", "left_out"
@@ -39,30 +38,30 @@ _COUNTED, _SHORT = "clips", "left_out"
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Args:
         model: The evaluated model.
-        against: The one it was compared with; None without.
-        clips: Clips that were evaluated.
-        left_out: Clips that are too short for the model's task.
-        held: Whether the model was held to thresholds, besides that its error must be a finite number.
-        verdict: Figures, slices and missed thresholds; the other model's figures as those of the serving model.
-        intervals: Of the figures; recordings are told apart by `clip/media_id`.
-        beside: The forecasts beside extrapolation; None for another task, and without pySTEPS.
+        against: The model that it is compared with; None if there is none.
+        clips: Number of evaluated clips.
+        left_out: Number of clips too short for the model's task.
+        gated: Whether thresholds were given; the error must be finite in any case.
+        verdict: Figures, slices and missed thresholds; the figures of `against` are those of the serving model.
+        intervals: Confidence intervals of the figures, over the recordings (`clip/media_id`).
+        extrapolation: Comparison with extrapolation; None for other tasks, and without pySTEPS.
     """
 
-    model: Exported
-    against: Exported | None
+    model: ExportedModel
+    against: ExportedModel | None
     clips: int
     left_out: int
-    held: bool
+    gated: bool
     verdict: Verdict
     intervals: Intervals
-    beside: ExtrapolationComparison | None
+    extrapolation: ExtrapolationComparison | None
 
     def to_json(self) -> dict[str, Any]:
-        """Returns it as values that JSON has."""
+        """Returns the result as JSON values."""
         return {
             "model": self.model.folder,
             "against": self.against and self.against.folder,
@@ -73,38 +72,37 @@ class Evaluation:
             "figures": {"model": self.verdict.figures, "against": self.verdict.serving},
             "slices": self.verdict.slices,
             "intervals": dataclasses.asdict(self.intervals),
-            "extrapolation": self.beside and {"clips": self.beside.clips, "figures": self.beside.figures()},
+            "extrapolation": self.extrapolation
+            and {"clips": self.extrapolation.clips, "figures": self.extrapolation.figures()},
         }
 
     def describe(self) -> str:
-        """Returns it as text for a person: the model beside whatever it is compared with, and slice by slice."""
+        """Formats the result for the terminal."""
         lines = [f"model: {self.model.folder}"]
         if self.against:
             lines.append(f"against: {self.against.folder}")
         lines += [f"{self.clips} clips evaluated, {self.left_out} too short left out", ""]
         figures = {"model": self.verdict.figures} | ({"against": self.verdict.serving} if self.against else {})
-        forecast = self.model.task.kind == "forecast"
+        forecast = self.model.task.is_forecast
         lines.append(columns(self._comparison(figures, REFERENCES if forecast else ())))
         if forecast:
-            lines.append(
-                "skill: against the best reference at each lead time; in a reference's column, against it alone"
-            )
-        lines += ["", columns(self._intervals(names=TASKS[self.model.task.kind].headline))]
+            lines.append("skill: against the best baseline at each lead time; in a baseline's column, against it alone")
+        lines += ["", columns(self._intervals(names=self.model.task.metrics.headline))]
         lines += ["", columns(self._slices())]
-        if self.beside:
-            lines += ["", f"over the pixels that extrapolation reaches, {self.beside.clips} clips:"]
-            lines.append(columns(self._comparison(self.beside.figures())))
+        if self.extrapolation:
+            lines += ["", f"over the pixels that extrapolation reaches, {self.extrapolation.clips} clips:"]
+            lines.append(columns(self._comparison(self.extrapolation.figures())))
         elif forecast:
             lines += ["", extrapolation.MISSING]
-        if self.held or not self.verdict.blessed:
+        if self.gated or not self.verdict.blessed:
             misses = [miss.describe() for miss in self.verdict.misses]
             lines += ["", f"thresholds: {'; '.join(misses) or 'all met'}"]
         return "\n".join(lines)
 
     def _comparison(self, figures: Mapping[str, Figures], references: Sequence[str] = ()) -> list[list[str]]:
-        """A row a metric, and for the main ones a row a lead time; a column a forecaster, the model's first.
+        """Returns the rows of a table: metrics, the main ones also by lead time. Columns: models, then baselines.
 
-        The figures of references are the model's, by names of their own.
+        The model's figures include those of the baselines, under `METRIC_BASELINE`.
         """
         (own, *_) = figures.values()
         names = list(metric_figures.overall(own))
@@ -112,17 +110,17 @@ class Evaluation:
         for name in names:
             if metric_figures.base_metric(name, names):
                 continue
-            main = name in TASKS[self.model.task.kind].headline
+            main = name in self.model.task.metrics.headline
             for lead in (None, *(range(1, self.model.horizon + 1) if main else ())):
                 key = registry.key(name, lead)
                 values = [cell(found[key]) if key in found else "" for found in figures.values()]
                 others = [registry.key(f"{name}_{reference}", lead) for reference in references]
-                beside = [cell(own[other]) if other in own else "" for other in others]
-                rows.append([name if lead is None else f"  lead {lead}", *values, *beside])
+                baselines = [cell(own[other]) if other in own else "" for other in others]
+                rows.append([name if lead is None else f"  lead {lead}", *values, *baselines])
         return rows
 
     def _intervals(self, names: Sequence[str]) -> list[list[str]]:
-        """Of the main figures, and of their differences from the other model."""
+        """Returns a table of the intervals of the main figures, and of their differences from the other model."""
         title = f"95 % interval over {self.intervals.recordings} recordings"
         rows = [[title, "model", *(["model - against"] if self.against else [])]]
         for name in names:
@@ -131,30 +129,30 @@ class Evaluation:
         return rows
 
     def _slices(self) -> list[list[str]]:
-        names = TASKS[self.model.task.kind].headline
+        names = self.model.task.metrics.headline
         slices = self.verdict.slices.items()
         return [["slice", *names], *([name, *(cell(own.get(metric)) for metric in names)] for name, own in slices)]
 
 
 def evaluate(
-    model: Exported,
+    model: ExportedModel,
     files: Sequence[str],
-    against: Exported | None = None,
+    against: ExportedModel | None = None,
     spec: EvaluateSpec | None = None,
     beam_flags: Sequence[str] = (f"--runner={BEAM_RUNNER}",),
 ) -> Evaluation:
-    """Evaluates a model as the pipeline's Evaluator does, one batch of clips in memory at a time.
+    """Evaluates a model as the pipeline's Evaluator does, with one batch of clips in memory at a time.
 
     Args:
         model: The model.
         files: TFRecords of clips, plain or gzip.
-        against: Another model of the same contract, see `exported.check_comparable`.
-        spec: What it must reach, see `exported.read_config`; unless given, that its error is a finite number.
-        beam_flags: Of the Beam pipeline, whose workers must see model, files and the temporary directory under the same
-            names; one process of this machine unless given.
+        against: Another model of the same contract, see `comparable.check_comparable`.
+        spec: Thresholds, see `comparable.read_config`; by default the error must be finite.
+        beam_flags: Flags of the Beam pipeline; by default one local process. Workers must see the model, the files and
+            the temporary directory under the same paths.
 
     Raises:
-        ValueError: When a clip breaks the model's contract or a file is damaged, naming file and record; when no clip
+        ValueError: If a clip breaks the model's contract or a file is damaged, naming file and record; or if no clip
             is long enough.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -165,24 +163,26 @@ def evaluate(
                 f"received {counts[_SHORT]} shorter ones"
             )
         verdict, intervals = read_verdict(folder), read_intervals(folder)
-    forecasts = model.task.kind == "forecast"
-    beside = _beside_extrapolation(model, against, files) if forecasts and extrapolation.available() else None
-    return Evaluation(model, against, counts[_COUNTED], counts[_SHORT], spec is not None, verdict, intervals, beside)
+    forecasts = model.task.is_forecast
+    comparison = _compare_extrapolation(model, against, files) if forecasts and extrapolation.available() else None
+    return Evaluation(
+        model, against, counts[_COUNTED], counts[_SHORT], spec is not None, verdict, intervals, comparison
+    )
 
 
 def _run_tfma(
-    model: Exported,
-    against: Exported | None,
+    model: ExportedModel,
+    against: ExportedModel | None,
     files: Sequence[str],
     spec: EvaluateSpec,
     folder: str,
     beam_flags: Sequence[str],
 ) -> dict[str, int]:
-    """Writes the results to a folder as TFX's Evaluator would, and returns how many clips were counted as what."""
+    """Writes the results to a folder as TFX's Evaluator does; returns the number of clips by counter."""
     config = tfma.utils.update_eval_config_with_defaults(
         build_eval_config(spec, horizon=model.horizon, task=model.task.kind),
         has_baseline=against is not None,
-        rubber_stamp=True,  # Bounds against another model hold where there is one.
+        rubber_stamp=True,  # Thresholds against another model are ignored without one.
     )
     loaded = [
         tfma.default_eval_shared_model(eval_saved_model_path=own.folder, model_name=named.name, eval_config=config)
@@ -210,7 +210,9 @@ def _run_tfma(
     return {counter: _count(result, counter) for counter in (_COUNTED, _SHORT)}
 
 
-def _beside_extrapolation(model: Exported, against: Exported | None, files: Sequence[str]) -> ExtrapolationComparison:
+def _compare_extrapolation(
+    model: ExportedModel, against: ExportedModel | None, files: Sequence[str]
+) -> ExtrapolationComparison:
     exported = {"model": model} | ({"against": against} if against else {})
     return compare(
         {name: tf.saved_model.load(own.folder) for name, own in exported.items()},
@@ -222,19 +224,19 @@ def _beside_extrapolation(model: Exported, against: Exported | None, files: Sequ
 
 
 class _CheckedClips(beam.DoFn):
-    """Reads one file of clips; yields them as the ingest leaves them, with the facts to slice on."""
+    """Yields the validated clips of a file with the facts to slice on, as ClipExampleGen writes them."""
 
-    def __init__(self, model: Exported, sources: Mapping[str, str]):
+    def __init__(self, model: ExportedModel, sources: Mapping[str, str]):
         self._sources = sources
         self._spec = model.clip
         self._label = model.task.label
-        self._min_frames = model.task.min_frames
+        self._task = model.task
 
     def process(self, path: str) -> Iterator[bytes]:
         for example in read_clips(path, self._spec, self._label):
-            long_enough = example.context.feature[features.LENGTH].int64_list.value[0] >= self._min_frames
+            long_enough = self._task.is_long_enough(example.context.feature[features.LENGTH].int64_list.value[0])
             beam.metrics.Metrics.counter(__name__, _COUNTED if long_enough else _SHORT).inc()
-            # A slice of clips that cannot be evaluated would have no figures.
+            # A slice that has only short clips would have no figures.
             if long_enough:
                 (recording,) = example.context.feature[features.MEDIA_ID].bytes_list.value
                 write_origin(example, self._sources[path], recording)

@@ -13,7 +13,7 @@ from framecast.components.outcome import outcome
 from framecast.components.validation_gate import component as validation_gate
 from framecast.components.validation_gate import drift
 from framecast.evaluation.gate.verdict import Verdict, read_verdict
-from framecast.models.training import run_fn
+from framecast.models.training import summary as training_summary
 from framecast.pipeline.runs import formatting
 from framecast.pipeline.runs.result import RunResult
 from framecast.pipeline.runs.runner import NodeRun
@@ -156,7 +156,7 @@ def _search(outputs: dict[str, Any]) -> str:
 
 
 def _training(outputs: dict[str, Any]) -> str:
-    summary = _read_json(outputs["model_run"].uri, run_fn.SUMMARY)
+    summary = _read_json(outputs["model_run"].uri, training_summary.FILE)
     train = summary["train"]
     start = f"{summary['start']}, " if summary["start"] else ""
     return (

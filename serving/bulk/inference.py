@@ -105,7 +105,7 @@ def check_kind(kind: str | None, model: ExportedModel) -> str:
     Raises:
         ValueError: If the extension is unknown, the format does not hold the model's outputs, or a package is missing.
     """
-    forecasts = model.task.kind == "forecast"
+    forecasts = model.task.is_forecast
     kind = kind or ("tfrecord.gz" if forecasts else "parquet")
     name = f"answers.{kind}"
     writers.check_path(name)

@@ -23,7 +23,7 @@ from framecast.evaluation.metrics.forecast import REFERENCES
 from framecast.evaluation.metrics.sums import Sums
 from framecast.evaluation.sums.forecast import forecast_sums
 from framecast.models.spec import ForecastTask
-from framecast.models.training.input_pipeline import normalise
+from framecast.models.tensors import normalise
 from framecast.schemas.clip_spec import ClipSpec
 
 CLIPS = 256  # A sample, because extrapolating a clip costs more than forecasting it.
@@ -90,7 +90,7 @@ def compare(
     clips = 0
     for example in examples:
         frames = decode_frames(example, spec)
-        if len(frames) < task.min_frames:
+        if not task.is_long_enough(len(frames)):
             continue
         forecasts = {name: _forecast(model, frames[: -task.horizon]) for name, model in models.items()}
         pixels, known = (values.numpy() for values in normalise(frames[None], [len(frames)], spec))

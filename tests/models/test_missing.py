@@ -9,12 +9,12 @@ from framecast.clips.codec import encode_clip
 from framecast.evaluation.baselines import in_graph
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.metrics.sums import Sums
-from framecast.models.export import forecast as export_forecast
+from framecast.models.export.forecast import ForecastModule, ReferenceConstants
 from framecast.models.networks import presets
 from framecast.models.preprocessing import preprocess
 from framecast.models.spec import ContextSpec, ForecastTask
+from framecast.models.tensors import normalise
 from framecast.models.training import losses
-from framecast.models.training.input_pipeline import normalise
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
 
 _EVENTS = EventsSpec(thresholds=[0.1, 0.9], scales=[1, 5])
@@ -33,7 +33,7 @@ def _results(missing):
     lengths = np.array([6, 8], np.int32)
     frames, known = normalise(tf.constant(clips), tf.constant(lengths), spec)
     batch = {"frames": frames, "known": known, "length": tf.constant(lengths)}
-    constants = export_forecast.ReferenceConstants(
+    constants = ReferenceConstants(
         in_graph.fit_climatology([batch]), in_graph.fit_blur([batch], 3, 2, (0.0, 1.0, 2.0))
     )
     keras.utils.set_random_seed(0)
@@ -42,7 +42,7 @@ def _results(missing):
         predictions = model(frames, tf.constant(lengths - 3), steps=7)
         loss = losses.next_frame_loss(frames, predictions, tf.constant(lengths), known)
     boundaries = tf.constant([8], tf.int64)
-    module = export_forecast.ForecastModule(
+    module = ForecastModule(
         model, lambda inputs: preprocess(inputs, spec, boundaries), spec, _TASK, constants, _EVENTS
     )
     examples = tf.constant(

@@ -38,7 +38,7 @@ def evaluator(config: Config, examples: Any, trained: Trainer, serving: Any) -> 
         model=trained.outputs["model"],
         baseline_model=serving.outputs["model"],
         eval_config=thresholds.build_eval_config(
-            config.evaluate, horizon=getattr(config.task, "horizon", 0), task=config.task.kind
+            config.evaluate, horizon=config.task.horizon, task=config.task.kind
         ),
         example_splits=["eval"],
         # TFMA imports the metrics' module by the name in the evaluation's configuration.

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.models.export import forecast as export_forecast
-from framecast.models.export import module as export
+from framecast.models.export.forecast import ForecastModule, ReferenceConstants
+from framecast.models.export.module import save_module
 from framecast.models.networks import presets
 from framecast.models.preprocessing import preprocess
 from framecast.models.spec import ContextSpec, ForecastTask
@@ -21,12 +21,10 @@ def loaded(request, tmp_path_factory):
     keras.utils.set_random_seed(0)
     model = presets.build("convlstm-tiny", channels=2, dtype="float32")
     boundaries = tf.constant([8], tf.int64)
-    constants = export_forecast.ReferenceConstants(np.zeros(2, np.float32), [0.0] * 3)
-    module = export_forecast.ForecastModule(
-        model, lambda inputs: preprocess(inputs, spec, boundaries), spec, _TASK, constants
-    )
+    constants = ReferenceConstants(np.zeros(2, np.float32), [0.0] * 3)
+    module = ForecastModule(model, lambda inputs: preprocess(inputs, spec, boundaries), spec, _TASK, constants)
     folder = str(tmp_path_factory.mktemp("export"))
-    export.save(module, folder, {})
+    save_module(module, folder, {})
     return tf.saved_model.load(folder).signatures["serving_default"]
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.models.export import forecast as export_forecast
-from framecast.models.export import module as export
+from framecast.models.export.forecast import ForecastModule, ReferenceConstants
+from framecast.models.export.module import save_module
 from framecast.models.networks.frame_forecaster import FrameForecaster
 from framecast.models.preprocessing import preprocess
 from framecast.models.spec import ContextSpec, ForecastTask
@@ -20,8 +20,8 @@ _TASK = ForecastTask(horizon=3, context=ContextSpec(min=3))
 
 
 def _module(model):
-    constants = export_forecast.ReferenceConstants(np.zeros(2, np.float32), [0.0] * 3)
-    return export_forecast.ForecastModule(
+    constants = ReferenceConstants(np.zeros(2, np.float32), [0.0] * 3)
+    return ForecastModule(
         model, lambda inputs: preprocess(inputs, _SPEC, tf.constant([8], tf.int64)), _SPEC, _TASK, constants
     )
 
@@ -147,7 +147,7 @@ class Repeating(keras.Model):
 
 
 def test_a_model_without_the_methods_has_every_other_signature(tmp_path, frames):
-    export.save(_module(Repeating()), str(tmp_path), {})
+    save_module(_module(Repeating()), str(tmp_path), {})
     signatures = tf.saved_model.load(str(tmp_path)).signatures
     assert sorted(signatures) == ["evaluate", "serve_examples", "serving_default", "transform_features"]
     forecast = signatures["serving_default"](frames=tf.constant(frames), length=[6, 6])["forecast"]

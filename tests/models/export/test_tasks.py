@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from framecast.clips.codec import encode_clip
 from framecast.evaluation.metrics.sums import Sums
-from framecast.models.export import anomaly as export_anomaly
-from framecast.models.export import labels as export_labels
-from framecast.models.export import module as export
+from framecast.models.export.anomaly import calibrate
+from framecast.models.export.module import save_module
 from framecast.models.networks import builders
 from framecast.models.preprocessing import preprocess
 from framecast.models.spec import AnomalyTask, ClassifyTask, ContextSpec, ModelSpec, RegressTask
+from framecast.models.tasks import define_task
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
 
 _SPEC = ClipSpec(frames=FrameRange(min=1, max=8))
@@ -32,12 +32,11 @@ def _model(task):
     return builders.build(ModelSpec(preset=preset), task, _SPEC, keras.DTypePolicy("float32"))
 
 
-def _loaded(task, model, folder, *learned):
+def _loaded(task, model, folder, learned=None):
     def transform(inputs):
         return preprocess(inputs, _SPEC, tf.constant([8], tf.int64), task.label)
 
-    kind = export_anomaly.AnomalyModule if task.kind == "anomaly" else export_labels.LabelModule
-    export.save(kind(model, transform, _SPEC, task, *learned), str(folder), {})
+    save_module(define_task(task).make_module(model, transform, _SPEC, learned), str(folder), {})
     return tf.saved_model.load(str(folder)).signatures
 
 
@@ -83,7 +82,7 @@ def anomaly(tmp_path_factory):
     model = _model(_ANOMALY)
     pixels = tf.constant(_padded() / np.float32(255))
     batch = {"frames": pixels, "known": tf.ones_like(pixels, tf.bool), "length": tf.constant(_LENGTHS)}
-    thresholds = export_anomaly.calibrate(model, [batch], _ANOMALY)
+    thresholds = calibrate(model, [batch], _ANOMALY)
     return _loaded(_ANOMALY, model, tmp_path_factory.mktemp("anomaly"), thresholds), *_errors(model), thresholds
 
 

@@ -8,12 +8,11 @@ import pytest
 import tensorflow as tf
 
 from framecast.models import spec
-from framecast.models.export import forecast as export_forecast
-from framecast.models.export import labels as export_labels
 from framecast.models.export import warmup
 from framecast.models.export.warmup_requests import warmup_requests
 from framecast.models.networks import builders
 from framecast.models.preprocessing import BUCKETS, preprocess
+from framecast.models.tasks import define_task
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
 
 _TASK = spec.ForecastTask(horizon=2, context=spec.ContextSpec(min=3))
@@ -25,10 +24,8 @@ def _module(clip, task=_TASK, preset="convlstm-tiny"):
     def transform(inputs):
         return preprocess(inputs, clip, tf.constant([clip.frames.max], tf.int64), task.label)
 
-    if task.kind != "forecast":
-        return export_labels.LabelModule(model, transform, clip, task)
-    constants = export_forecast.ReferenceConstants(np.zeros(1, np.float32), [0.0] * 2)
-    return export_forecast.ForecastModule(model, transform, clip, task, constants)
+    definition = define_task(task)
+    return definition.make_module(model, transform, clip, definition.neutral_constants(clip))
 
 
 def _clips(lengths, dtype="uint8", side=8):

@@ -19,11 +19,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from framecast.models.networks.frame_forecaster import FrameForecaster
 from framecast.models.spec import ClassifyTask, ForecastTask, RegressTask, TrainSpec
+from framecast.models.tasks import define_task
 from framecast.models.training import distribution
 from framecast.models.training.loop import fit
-from framecast.models.training.objectives import make_objective
 
-FORECAST = make_objective(ForecastTask(horizon=2), TrainSpec(steps=20, sampling="scheduled"))
+FORECAST = define_task(ForecastTask(horizon=2)).make_objective(TrainSpec(steps=20, sampling="scheduled"))
 STEPS, SAVED, KILLED = 20, 10, 13  # The step after which a checkpoint is written, and one at which a worker is killed.
 BOUND = 180  # Seconds that a job may take to notice that a worker is gone; half a minute on an idle machine.
 
@@ -126,7 +126,7 @@ def test_the_weighted_losses_of_the_shares_sum_to_that_of_the_batch(task):
             outputs = dense(frames[..., 0])
             return tf.reduce_mean(outputs, [1, 2] if task.per == "clip" else [2])
 
-    objective = make_objective(task, TrainSpec(steps=20, sampling="scheduled"))
+    objective = define_task(task).make_objective(TrainSpec(steps=20, sampling="scheduled"))
     step = tf.constant(7, tf.int64)
     shares = distribution.share_out(Replicas(3), batch)
     total = sum(float(objective(model, share, step, True) * weight) for share, weight in shares)

@@ -15,14 +15,14 @@ from tensorboard.backend.event_processing.event_accumulator import TENSORS, Even
 
 from framecast.models.networks.frame_forecaster import FrameForecaster
 from framecast.models.spec import ForecastTask, TrainSpec
-from framecast.models.training import loop
+from framecast.models.tasks import define_task
+from framecast.models.training import training_log
 from framecast.models.training.loop import OneCycle, fit
 from framecast.models.training.losses import next_frame_loss
-from framecast.models.training.objectives import make_objective
 from framecast.models.training.training_log import read_curves
 
 HORIZON = 2
-OBJECTIVE = make_objective(ForecastTask(horizon=HORIZON), TrainSpec(steps=1))
+OBJECTIVE = define_task(ForecastTask(horizon=HORIZON)).make_objective(TrainSpec(steps=1))
 SPEC = {
     "frames": tf.TensorSpec([None, None, None, None, 1], tf.float32),
     "known": tf.TensorSpec([None, None, None, None, 1], tf.bool),
@@ -123,7 +123,7 @@ def test_learning_rate_zero_leaves_the_weights(tmp_path):
 
 def test_resumed_training_equals_uninterrupted_training(tmp_path, monkeypatch):
     # The losses that are logged are means since the last report, and reports come by the clock.
-    monkeypatch.setattr(loop, "_REPORT_SECONDS", 1e9)
+    monkeypatch.setattr(training_log, "_REPORT_SECONDS", 1e9)
 
     class Killed(Exception):
         pass
@@ -174,7 +174,7 @@ def train_on_one_and_on_two_devices(folder):
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     data = clips()
-    loop._REPORT_SECONDS = 0
+    training_log._REPORT_SECONDS = 0
     data["length"][:] = 6  # Clips of equal weight, because each replica takes the mean over its own.
     for name, strategy in {
         "one": tf.distribute.get_strategy(),
@@ -280,7 +280,7 @@ def test_progress_and_summaries_tell_the_same(tmp_path, caplog):
 def test_the_gradient_norm_is_that_of_the_whole_batch_before_clipping_and_loss_scaling(
     tmp_path, monkeypatch, dtype, rtol
 ):
-    monkeypatch.setattr(loop, "_REPORT_SECONDS", 0)
+    monkeypatch.setattr(training_log, "_REPORT_SECONDS", 0)
     data = clips()
     train(forecaster(dtype), tmp_path, batches(data).repeat(), steps=2, learning_rate=0.0, objective=clipped)
     expected = []
@@ -296,7 +296,7 @@ def test_the_gradient_norm_is_that_of_the_whole_batch_before_clipping_and_loss_s
 
 
 def test_a_step_whose_gradients_overflow_float16_has_no_norm(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "_REPORT_SECONDS", 0)
+    monkeypatch.setattr(training_log, "_REPORT_SECONDS", 0)
 
     def steep(*arguments):
         return 1e4 * OBJECTIVE(*arguments)

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from framecast.models.networks.frame_forecaster import FrameForecaster
 from framecast.models.spec import AnomalyTask, ClassifyTask, ContextSpec, ForecastTask, TrainSpec
-from framecast.models.training.objectives import make_objective
+from framecast.models.tasks import define_task
 
 STEPS = 100
 LENGTH = np.array([12, 8], "int32")
@@ -31,7 +31,7 @@ def observed_share(batch, sampling, step, place):
     shares = []
     for seed in range(40):
         train = TrainSpec(steps=STEPS, sampling=sampling, seed=seed)
-        make_objective(ForecastTask(horizon=5), train)(recorder, batch, tf.constant(step, tf.int64), True)
+        define_task(ForecastTask(horizon=5)).make_objective(train)(recorder, batch, tf.constant(step, tf.int64), True)
         assert recorder.observed.numpy()[:, 0].all()
         shares.append(recorder.observed.numpy()[0, place].mean())
     return np.mean(shares)
@@ -58,7 +58,7 @@ def test_sampling_shows_the_share_that_its_step_asks_for(batch, sampling, step, 
 
 def test_sampling_is_for_training_only(batch):
     recorder = Recorder()
-    objective = make_objective(ForecastTask(horizon=5), TrainSpec(steps=STEPS, sampling="scheduled"))
+    objective = define_task(ForecastTask(horizon=5)).make_objective(TrainSpec(steps=STEPS, sampling="scheduled"))
     objective(recorder, batch, tf.zeros([], tf.int64), False)
     assert recorder.observed is None
     np.testing.assert_array_equal(recorder.context, LENGTH - 5)
@@ -66,7 +66,7 @@ def test_sampling_is_for_training_only(batch):
 
 def test_an_anomaly_model_sees_every_frame_before_the_next(batch):
     recorder = Recorder()
-    objective = make_objective(AnomalyTask(kind="anomaly", context=ContextSpec(min=2)), TrainSpec(steps=1))
+    objective = define_task(AnomalyTask(kind="anomaly", context=ContextSpec(min=2))).make_objective(TrainSpec(steps=1))
     loss = objective(recorder, batch, tf.zeros([], tf.int64), True)
     np.testing.assert_array_equal(recorder.context, LENGTH)
     squares = [np.square(clip[1:length]) for clip, length in zip(batch["frames"], LENGTH, strict=True)]
@@ -87,7 +87,7 @@ def test_all_frames_sampled_equals_none_left_out(batch):
 def test_labels_of_frames_count_up_to_the_length(batch):
     logits = np.random.default_rng(1).normal(size=(2, 12, 3)).astype("float32")
     labels = np.random.default_rng(2).integers(0, 3, (2, 12))
-    objective = make_objective(ClassifyTask(kind="classify", classes=3, per="frame"), TrainSpec(steps=1))
+    objective = define_task(ClassifyTask(kind="classify", classes=3, per="frame")).make_objective(TrainSpec(steps=1))
     labelled = {name: tf.constant(value) for name, value in {**batch, "label": labels}.items()}
     loss = objective(lambda frames, length, training: logits, labelled, tf.zeros([], tf.int64), True)
     losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True).numpy()

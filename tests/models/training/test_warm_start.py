@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.models.export import forecast as export_forecast
-from framecast.models.export import module as export
+from framecast.models.export.forecast import ForecastModule, ReferenceConstants
+from framecast.models.export.module import save_module
 from framecast.models.networks.frame_forecaster import FrameForecaster
 from framecast.models.preprocessing import preprocess
 from framecast.models.spec import ContextSpec, ForecastTask, TrainSpec
+from framecast.models.tasks import define_task
 from framecast.models.training import loop, warm_start
-from framecast.models.training.objectives import make_objective
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
 
 _SPEC = ClipSpec(frames=FrameRange(min=1, max=8))
@@ -26,8 +26,8 @@ def _forecaster(seed, filters=(6, 4), predict="frame", dtype="float32"):
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory):
     """An artifact of ServingModel, as far as a warm start looks at it: the model in a folder of it."""
-    constants = export_forecast.ReferenceConstants(np.zeros(1, np.float32), [0.0] * 3)
-    module = export_forecast.ForecastModule(
+    constants = ReferenceConstants(np.zeros(1, np.float32), [0.0] * 3)
+    module = ForecastModule(
         _forecaster(seed=1),
         lambda inputs: preprocess(inputs, _SPEC, tf.constant([8], tf.int64)),
         _SPEC,
@@ -35,7 +35,7 @@ def serving(tmp_path_factory):
         constants,
     )
     folder = tmp_path_factory.mktemp("serving")
-    export.save(module, str(folder / "Format-Serving"), {})
+    save_module(module, str(folder / "Format-Serving"), {})
     (folder / warm_start.NOTE).write_text("version 17\n")
     return str(folder / "Format-Serving")
 
@@ -67,7 +67,7 @@ def test_before_its_first_step_a_warm_model_answers_as_the_serving_one(serving, 
         warm,
         dataset.repeat(),
         dataset,
-        make_objective(_TASK, TrainSpec(steps=1)),
+        define_task(_TASK).make_objective(TrainSpec(steps=1)),
         steps=1,
         learning_rate=0,
         eval_every=1,

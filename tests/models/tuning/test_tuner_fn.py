@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.models.training import run_fn
+from framecast.clips import files
+from framecast.models.training import run_fn, survey, train_model
 
 # Nothing out of `tuner` by name: TFX's Tuner loads the module anew, and another test's run may have.
-from framecast.models.tuning import oracle, tuner_fn
+from framecast.models.tuning import trial_progress, tuner_fn
 from framecast.schemas import features
 
 _STEPS = 24
@@ -50,7 +51,7 @@ def fn_args(folder, tune, **train):
     settings = {
         "clip": {"frames": {"min": 4, "max": 6}},
         "task": {"horizon": 2, "context": {"min": 2}},
-        "model": {"builder": f"{pathlib.Path(__file__).with_name('column.py')}:build"},
+        "model": {"builder": f"{pathlib.Path(__file__).parents[1] / 'column.py'}:build"},
         "train": {"steps": _STEPS, "batch_frames": 24, "eval_every": 6, "deterministic": True, **train},
         "tune": tune,
         "state": str(folder / "state"),
@@ -139,7 +140,7 @@ def test_the_trainer_trains_by_what_was_found(folder, monkeypatch):
     arguments.model_run_dir = str(folder / "run")
     # As it goes from the Tuner to the Trainer through the artifact.
     arguments.hyperparameters = json.loads(json.dumps(found.tuner.get_best_hyperparameters()[0].get_config()))
-    monkeypatch.setattr(run_fn, "build_model", catch)
+    monkeypatch.setattr(train_model, "build_model", catch)
     with pytest.raises(Reached) as reached:
         run_fn.run_fn(arguments)
     values = best(found.tuner)["values"]
@@ -230,11 +231,11 @@ def test_a_trial_worse_than_the_median_is_stopped(folder, simulated):
 
 def test_median_rule_against_a_table():
     others = [{5: 1.0, 10: 0.5}, {5: 2.0, 10: 3.0}, {5: 4.0}]
-    tuner_fn.check_median(5, {5: 2.0}, others)  # As good as the median.
-    with pytest.raises(tuner_fn.TrialStopped, match="above 2, the median of 3"):
-        tuner_fn.check_median(5, {5: 2.1}, others)
-    tuner_fn.check_median(10, {5: 9.0, 10: 9.0}, others)  # Two got there.
-    tuner_fn.check_median(10, {5: 1.0, 10: 9.0}, [*others, {5: 9.0, 10: 9.0}])  # What it had reached counts.
+    trial_progress.check_median(5, {5: 2.0}, others)  # As good as the median.
+    with pytest.raises(trial_progress.TrialStopped, match="above 2, the median of 3"):
+        trial_progress.check_median(5, {5: 2.1}, others)
+    trial_progress.check_median(10, {5: 9.0, 10: 9.0}, others)  # Two got there.
+    trial_progress.check_median(10, {5: 1.0, 10: 9.0}, [*others, {5: 9.0, 10: 9.0}])  # What it had reached counts.
 
 
 def test_a_trial_that_diverges_fails_and_the_search_goes_on(folder, simulated):
@@ -291,13 +292,13 @@ def test_clips_that_are_too_short_are_refused_by_name(folder):
 def pause_in_the_second_trial(folder):
     """Runs a search to its second trial's second evaluation, for which there is no checkpoint yet."""
 
-    def write(path, value):
-        if path.endswith("trial_1/progress.json") and len(value["evaluations"]) == 2:
+    def write(path, content):
+        if path.endswith("trial_1/progress.json") and len(json.loads(content)["evaluations"]) == 2:
             (folder / "paused").touch()
             signal.pause()
-        writes(path, value)
+        writes(path, content)
 
-    writes, oracle.replace_file = oracle.replace_file, write
+    writes, files.write_whole = files.write_whole, write
     search(folder, _RANDOM)
 
 
@@ -322,19 +323,19 @@ class Killed(BaseException):
 
 def test_killed_at_any_write_no_trial_is_lost_or_counted_twice(folder, simulated, monkeypatch):
     simulated.loss = lambda values, step: values["train.learning_rate"] + 1 / step
-    writes = oracle.replace_file
+    writes = files.write_whole
     left = math.inf
 
-    def dying(path, value):
+    def dying(path, content):
         nonlocal left
         left -= 1
         if left < 0:
-            pathlib.Path(f"{path}.part").write_text(json.dumps(value)[:20])
+            pathlib.Path(f"{path}.part").write_text(content[:20])
             raise Killed
-        writes(path, value)
+        writes(path, content)
 
-    monkeypatch.setattr(oracle, "replace_file", dying)
-    monkeypatch.setattr(run_fn, "survey", lambda *arguments: None)  # It takes the most time, and writes nothing.
+    monkeypatch.setattr(files, "write_whole", dying)
+    monkeypatch.setattr(survey, "survey_splits", lambda *arguments: None)  # It takes the most time, and writes nothing.
     tune = {**_RANDOM, "trials": 3, "steps": 6, "stop_early": False}
     expected = alike(search(folder, tune).records())
     for written in itertools.count():

@@ -1,0 +1,193 @@
+"""Defines each kind of task once: objective, images in training, and the exported module.
+
+    task = define_task(config.task)
+    task.spec.min_frames, task.metrics.headline
+    objective = task.make_objective(config.train)
+    module = task.make_module(model, transform, clip, task.learn_constants(model, pipeline, files))
+
+The settings, and the facts that need no TensorFlow, are in `framecast.models.spec`; the metrics in
+`framecast.evaluation.metrics.registry`.
+"""
+
+import abc
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from framecast.evaluation.baselines import in_graph
+from framecast.evaluation.events_spec import EventsSpec
+from framecast.evaluation.metrics.registry import TaskMetrics
+from framecast.models.export.anomaly import AnomalyModule, Thresholds, calibrate
+from framecast.models.export.forecast import ForecastModule, ReferenceConstants
+from framecast.models.export.labels import ClassifyModule, RegressModule
+from framecast.models.export.module import ExportModule
+from framecast.models.training.input_pipeline import InputPipeline, SplitFiles
+from framecast.models.training.objectives import NextFrameObjective, Objective, label_objective
+from framecast.models.training.tensorboard_images import ForecastImages
+from framecast.schemas.clip_spec import ClipSpec
+
+Transform = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
+
+# Candidate sigmas in pixels of the blurred persistence baseline.
+_BLURS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+# Clips that the sigmas are fitted on: enough for one number per lead time, even of large data sets.
+_BLUR_CLIPS = 256
+
+
+class TaskDefinition(abc.ABC):
+    """What training and export do for one kind of task.
+
+    Args:
+        spec: The task's section of the configuration, `framecast.models.spec.TaskSpec`.
+        events: The events that `evaluate` counts; only forecasts have any.
+    """
+
+    def __init__(self, spec: Any, events: EventsSpec | None = None):
+        self.spec = spec
+        self._events = events
+
+    @property
+    def metrics(self) -> TaskMetrics:
+        """Metrics of the task."""
+        return self.spec.metrics
+
+    @abc.abstractmethod
+    def make_objective(self, train: Any) -> Objective:
+        """Returns the training loss.
+
+        Args:
+            train: A `framecast.models.spec.TrainSpec`.
+        """
+
+    def make_images(
+        self, model: keras.Model, batches: Iterable[dict[str, tf.Tensor]], clip: ClipSpec
+    ) -> ForecastImages | None:
+        """Returns what draws the model's forecasts for TensorBoard; None if the model forecasts nothing.
+
+        Args:
+            model: The model in training.
+            batches: Batches of the val split.
+            clip: The clip contract.
+        """
+        return ForecastImages(model, batches, self.spec.horizon, clip)
+
+    @abc.abstractmethod
+    def learn_constants(self, model: keras.Model, pipeline: InputPipeline, files: SplitFiles) -> Any:
+        """Learns the constants of the exported module, besides the weights, from the train or val split."""
+
+    @abc.abstractmethod
+    def neutral_constants(self, clip: ClipSpec) -> Any:
+        """Returns constants for a module that is exported without training, such as by `framecast check`."""
+
+    @abc.abstractmethod
+    def make_module(self, model: keras.Model, transform: Transform, clip: ClipSpec, constants: Any) -> ExportModule:
+        """Returns the module to export.
+
+        Args:
+            model: A trained Keras model.
+            transform: See `framecast.models.export.module.ExportModule`.
+            clip: The clip contract.
+            constants: From `learn_constants` or `neutral_constants`.
+        """
+
+    @abc.abstractmethod
+    def describe(self, constants: Any) -> dict[str, Any]:
+        """Returns the task's entries in the exported model's `framecast.json`."""
+
+
+class ForecastDefinition(TaskDefinition):
+    """Forecasts the next frames."""
+
+    def make_objective(self, train: Any) -> Objective:
+        return NextFrameObjective(self.spec.horizon, train)
+
+    def learn_constants(self, model: keras.Model, pipeline: InputPipeline, files: SplitFiles) -> ReferenceConstants:
+        clips = itertools.islice(pipeline.whole_batches(files.train), _BLUR_CLIPS)
+        return ReferenceConstants(
+            climatology=in_graph.fit_climatology(pipeline.whole_batches(files.train, short=True)),
+            blur_sigmas=in_graph.fit_blur(clips, self.spec.horizon, self.spec.context.min, _BLURS),
+        )
+
+    def neutral_constants(self, clip: ClipSpec) -> ReferenceConstants:
+        return ReferenceConstants(np.zeros(clip.channels, np.float32), [0.0] * self.spec.horizon)
+
+    def make_module(
+        self, model: keras.Model, transform: Transform, clip: ClipSpec, constants: ReferenceConstants
+    ) -> ExportModule:
+        return ForecastModule(model, transform, clip, self.spec, constants, self._events)
+
+    def describe(self, constants: ReferenceConstants) -> dict[str, Any]:
+        return {"horizon": self.spec.horizon}
+
+
+class AnomalyDefinition(TaskDefinition):
+    """Scores frames by their distance from the forecast made from all earlier frames, which is what is trained."""
+
+    def make_objective(self, train: Any) -> Objective:
+        return NextFrameObjective(0, train)
+
+    def learn_constants(self, model: keras.Model, pipeline: InputPipeline, files: SplitFiles) -> Thresholds:
+        return calibrate(model, pipeline.whole_batches(files.val), self.spec)
+
+    def neutral_constants(self, clip: ClipSpec) -> Thresholds:
+        return Thresholds(1.0, 1.0)
+
+    def make_module(
+        self, model: keras.Model, transform: Transform, clip: ClipSpec, constants: Thresholds
+    ) -> ExportModule:
+        return AnomalyModule(model, transform, clip, self.spec, constants)
+
+    def describe(self, constants: Thresholds) -> dict[str, Any]:
+        return {"thresholds": dataclasses.asdict(constants)}
+
+
+class _LabelDefinition(TaskDefinition):
+    module: type[ClassifyModule] | type[RegressModule]
+
+    def make_objective(self, train: Any) -> Objective:
+        return label_objective
+
+    def make_images(self, model: keras.Model, batches: Iterable[dict[str, tf.Tensor]], clip: ClipSpec) -> None:
+        return None
+
+    def learn_constants(self, model: keras.Model, pipeline: InputPipeline, files: SplitFiles) -> None:
+        return None
+
+    def neutral_constants(self, clip: ClipSpec) -> None:
+        return None
+
+    def make_module(self, model: keras.Model, transform: Transform, clip: ClipSpec, constants: None) -> ExportModule:
+        return self.module(model, transform, clip, self.spec)
+
+    def describe(self, constants: None) -> dict[str, Any]:
+        return {"label": self.spec.label.model_dump(mode="json")}
+
+
+class ClassifyDefinition(_LabelDefinition):
+    """Assigns a class to every clip or every frame."""
+
+    module = ClassifyModule
+
+
+class RegressDefinition(_LabelDefinition):
+    """Estimates a number for every clip or every frame."""
+
+    module = RegressModule
+
+
+_DEFINITIONS: dict[str, type[TaskDefinition]] = {
+    "forecast": ForecastDefinition,
+    "anomaly": AnomalyDefinition,
+    "classify": ClassifyDefinition,
+    "regress": RegressDefinition,
+}
+
+
+def define_task(spec: Any, events: EventsSpec | None = None) -> TaskDefinition:
+    """Returns the definition of a task of `framecast.models.spec.TaskSpec`; see `TaskDefinition`."""
+    return _DEFINITIONS[spec.kind](spec, events)

@@ -1,0 +1,69 @@
+"""Builds and fits a model by the configuration's `model` and `train` sections, for the Trainer and the Tuner.
+
+model = build_model(strategy, spec, pipeline)
+fitted = fit_model(strategy, model, pipeline, train_files, val_dataset, state_dir=..., log_dir=...)
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from framecast.models.networks import builders
+from framecast.models.spec import ModelSpec
+from framecast.models.tasks import define_task
+from framecast.models.training import loop, precision
+from framecast.models.training.input_pipeline import InputPipeline
+
+
+def build_model(strategy: tf.distribute.Strategy, spec: ModelSpec, pipeline: InputPipeline) -> keras.Model:
+    """Builds a model to be trained by `pipeline.train`; the same seed gives the same weights."""
+    train = pipeline.train
+    keras.utils.set_random_seed(train.seed)
+    if train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    with strategy.scope():
+        return builders.build(spec, pipeline.task, pipeline.clip, precision.policy(train.precision))
+
+
+def fit_model(
+    strategy: tf.distribute.Strategy,
+    model: keras.Model,
+    pipeline: InputPipeline,
+    train_files: Sequence[str],
+    val_dataset: tf.data.Dataset,
+    *,
+    state_dir: str,
+    log_dir: str,
+    draw: Callable[[], Mapping[str, np.ndarray]] | None = None,
+    evaluated: Callable[[int, float], None] | None = None,
+) -> loop.Fitted:
+    """Trains a model by `pipeline.train`.
+
+    Args:
+        strategy: The replicas.
+        model: From `build_model`.
+        pipeline: Clip contract, task and training settings.
+        train_files: Transformed clips of the train split.
+        val_dataset: See `framecast.models.training.loop.fit`, as for the arguments below.
+        state_dir: Folder of the checkpoints.
+        log_dir: Folder of the TensorBoard summaries.
+        draw: Draws the model's forecasts.
+        evaluated: Called at every evaluation.
+    """
+    train = pipeline.train
+    with strategy.scope():
+        return loop.fit(
+            model,
+            pipeline.training(train_files),
+            val_dataset,
+            define_task(pipeline.task).make_objective(train),
+            steps=train.steps,
+            learning_rate=train.learning_rate,
+            eval_every=train.eval_every,
+            state_dir=state_dir,
+            log_dir=log_dir,
+            draw=draw,
+            evaluated=evaluated,
+        )

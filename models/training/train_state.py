@@ -1,0 +1,76 @@
+"""Saves and restores the whole state of a training: weights, optimizer, position in the data, best weights so far."""
+
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from framecast.models.training import distribution
+
+_LOG = logging.getLogger("framecast.train")
+_KEPT = 2  # Checkpoints.
+
+
+class TrainState:
+    """Holds the variables that a resumed training needs besides the model.
+
+    All of it is in one checkpoint, so that a kill between two writes cannot leave parts of different steps.
+
+    Args:
+        model: The model in training.
+        optimizer: A built optimizer.
+        batches: Iterator of the training dataset.
+
+    Attributes:
+        step: Number of finished optimizer steps.
+        best: Lowest val loss.
+        best_step: Its step.
+    """
+
+    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, batches: Iterator[Any]):
+        self._model = model
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.best = tf.Variable(math.inf, dtype=tf.float64, trainable=False)
+        self.best_step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._best_weights = [tf.Variable(tf.convert_to_tensor(weight), trainable=False) for weight in model.weights]
+        # Variables, not the model, because the tracking of a Keras model misses layers that it holds in a list.
+        self._checkpoint = tf.train.Checkpoint(
+            weights=model.weights,
+            optimizer=optimizer.variables,
+            step=self.step,
+            best=self.best,
+            best_step=self.best_step,
+            best_weights=self._best_weights,
+            batches=batches,
+        )
+
+    def restore(self, strategy: tf.distribute.Strategy, folder: str) -> None:
+        """Restores the latest checkpoint in `folder`, if there is one, on all workers.
+
+        Raises:
+            ValueError: If workers find different checkpoints.
+        """
+        latest = tf.train.latest_checkpoint(folder)
+        distribution.require_one_checkpoint(strategy, latest, folder)
+        if latest:
+            self._checkpoint.restore(latest).assert_existing_objects_matched()
+            _LOG.info("resumed from %s", latest)
+
+    def make_manager(self, folder: str) -> tf.train.CheckpointManager:
+        """Returns the manager that saves checkpoints in `folder`."""
+        return tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=_KEPT)
+
+    def keep_if_best(self, val_loss: float) -> None:
+        """Copies the model's weights if `val_loss`, at the current step, is the lowest."""
+        if val_loss < self.best.numpy():
+            self.best.assign(val_loss)
+            self.best_step.assign(self.step)
+            for kept, weight in zip(self._best_weights, self._model.weights):
+                kept.assign(tf.convert_to_tensor(weight))
+
+    def load_best(self) -> None:
+        """Sets the model's weights to the best."""
+        self._model.set_weights([kept.numpy() for kept in self._best_weights])
