@@ -196,11 +196,11 @@ def _read(stream: _Stream, size: int) -> bytes:
     return b"".join(chunks)
 
 
-def _wrong_crc(what: str, data: bytes, received: int) -> str | None:
+def _wrong_crc(part: str, data: bytes, received: int) -> str | None:
     expected = _masked_crc(data)
     if received == expected:
         return None
-    return f"corrupt {what}: expected checksum {expected:#010x}, received {received:#010x}"
+    return f"corrupt {part}: expected checksum {expected:#010x}, received {received:#010x}"
 
 
 def _masked_crc(data: bytes) -> int:

@@ -58,21 +58,21 @@ def read_clips(
         BadFile: If the file is damaged.
     """
 
-    def refuse(error: ValueError, _: bytes = b"") -> None:
+    def reject(error: ValueError, _: bytes = b"") -> None:
         if on_bad is None:
             raise error
         on_bad(error)
 
     try:
-        for index, record in read_records(path, on_corrupt=refuse):
+        for index, record in read_records(path, on_corrupt=reject):
             try:
                 example = check_clip(record, spec, label)
             except BadClip as error:
-                refuse(ValueError(f"{path}, record {index}: {error}"))
+                reject(ValueError(f"{path}, record {index}: {error}"))
                 continue
             yield example
     except BadFile as error:
-        refuse(error)
+        reject(error)
 
 
 def check_clip(serialized: bytes, spec: ClipSpec, label: LabelSpec | None = None) -> tf.train.SequenceExample:
