@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Runs the steps of the Dockerfile in the Debian 13 root, then a command as the image's user: proof without Docker.
+"""Runs the steps of the Dockerfile without Docker, in the Debian 13 root, then a command as the image's user.
 
     kubeflow/image_steps.py -- framecast --help
     kubeflow/image_steps.py --variant gpu
 
-Each stage is an overlay over the root that `requirements/debian13.sh` makes, with pyenv's Python 3.11 at `/usr/local`
-as in the base image; what stages write goes when the command ends. Needs root. What differs from Docker: the base image
-has fewer Debian packages than the root, labels are read and not kept, and RUN sees the network as the host does.
+Each stage is an overlay over the root of `requirements/debian13.sh`, with pyenv's Python 3.11 at `/usr/local` as in the
+base image. Stages are deleted when the command ends. Needs root. Differences from Docker: the base image has fewer
+Debian packages than the root, labels are ignored, and RUN uses the network of the host.
 """
 
 import argparse
@@ -28,14 +28,14 @@ _QUIET = {"LABEL", "CMD", "HEALTHCHECK"}
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One instruction of a Dockerfile, its lines joined, such as `RUN` with `make all`."""
+    """An instruction of a Dockerfile with its lines joined, such as `RUN` and `make all`."""
 
     name: str
     text: str
 
 
 def parse(text: str) -> list[Instruction]:
-    """Returns the instructions of a Dockerfile; comments are left out and continued lines joined."""
+    """Parses a Dockerfile: drops comments and joins continued lines."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     pairs = (line.partition(" ") for line in joined.splitlines() if line.strip())
@@ -43,11 +43,11 @@ def parse(text: str) -> list[Instruction]:
 
 
 def is_ignored(path: str, patterns: Sequence[str]) -> bool:
-    """Returns whether `.dockerignore` keeps a file out of the build: the last pattern that matches it decides.
+    """Checks whether `.dockerignore` excludes a file; the last matching pattern decides.
 
     Args:
         path: Relative to the tree, such as `models/gates.py`.
-        patterns: Lines of the file: `!` takes back, a folder stands for all that is in it, `**/` for any depth.
+        patterns: Lines of `.dockerignore`: `!` includes again, a folder matches its content, `**/` any depth.
     """
     ignored = False
     parts = path.split("/")
@@ -64,15 +64,15 @@ def is_ignored(path: str, patterns: Sequence[str]) -> bool:
 
 
 def script(instructions: Sequence[Instruction], arguments: dict[str, str], command: Sequence[str]) -> str:
-    """Returns the shell script that does the instructions in the Debian 13 root and then runs the command.
+    """Returns a shell script that runs the instructions in the Debian 13 root, then the command.
 
     Args:
-        instructions: Of the whole Dockerfile.
-        arguments: Values of `ARG`, over the defaults in the file.
-        command: Run in the last stage with its environment, user and working directory.
+        instructions: All instructions of the Dockerfile.
+        arguments: Values of `ARG` that replace the defaults.
+        command: Runs in the last stage with its environment, user and working directory.
 
     Raises:
-        ValueError: When an instruction is none that this file carries out.
+        ValueError: If an instruction is not supported.
     """
     lines = ["set -eu"]
     stages: list[str] = []
@@ -102,7 +102,7 @@ def script(instructions: Sequence[Instruction], arguments: dict[str, str], comma
         elif name == "RUN":
             lines.append(_inside(stages[-1], environment, folder, user, ["sh", "-c", text]))
         else:
-            raise ValueError(f"kubeflow/Dockerfile: expected an instruction of its head's list, received {name} {text}")
+            raise ValueError(f"kubeflow/Dockerfile: expected an instruction listed at its top, received {name} {text}")
     lines.append(_inside(stages[-1], environment, folder, user, command))
     return "\n".join(lines) + "\n"
 
@@ -123,13 +123,13 @@ def _inside(stage: str, environment: dict[str, str], folder: str, user: str, com
     variables = [f"{key}={value}" for key, value in environment.items()]
     script = f'cd {shlex.quote(folder)} && exec "$@"'
     words = ["env", "-i", *variables, "sh", "-c", script, "sh", *command]
-    # The lists of packages and uv's cache are the host's business: a network's proxy, a cache's place.
+    # Proxies, package indexes and uv's cache are settings of the host.
     passed = '$(env | grep -iE "^(https?_proxy|no_proxy|UV_|PIP_|SSL_|REQUESTS_CA)" | sed "s/[[:space:]].*//")'
     head, tail = words[:2], words[2:]
     return f'chroot --userspec={user} "$STAGES/{stage}/root" {shlex.join(head)} {passed} {shlex.join(tail)}'
 
 
-# In the mount namespace of debian13.sh: $TREE, $CACHE and $PYTHON are bound there already.
+# Runs in the mount namespace of debian13.sh, where $TREE, $CACHE and $PYTHON are bound already.
 _PRELUDE = """\
 mount --make-rprivate /
 begin() {
@@ -142,9 +142,9 @@ begin() {
     mount -t tmpfs tmpfs "$root/tmp"
     mount --bind "$PYTHON" "$root/usr/local"
     mount -o remount,bind,ro "$root/usr/local"
-    chroot "$root" ldconfig  # The base image's Python finds its library so too.
+    chroot "$root" ldconfig  # Makes Python's library visible, as in the base image.
 }
-copy() {  # As COPY does: of a folder, what is in it.
+copy() {  # Copies the content of a folder, as COPY does.
     goal=$STAGES/$3/root$2
     if [ -d "$1" ]; then mkdir -p "$goal" && cp -a "$1/." "$goal"; else
         case "$2" in */) mkdir -p "$goal" ;; *) mkdir -p "$(dirname "$goal")" ;; esac
@@ -155,7 +155,7 @@ copy() {  # As COPY does: of a folder, what is in it.
 
 
 def _context(patterns: Sequence[str]) -> Iterator[str]:
-    """Yields the files that Docker would be sent: those of git that `.dockerignore` leaves."""
+    """Yields the files of Docker's build context: git's files that `.dockerignore` does not exclude."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=TREE,
@@ -175,7 +175,7 @@ def _python() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the steps; returns the command's exit status, or that of the step that failed."""
+    """Runs the steps; returns the exit status of the command or of the step that failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--variant", choices=("cpu", "gpu"), default="cpu", help="the build argument VARIANT")
     parser.add_argument("command", nargs="*", default=["framecast", "--help"], help="run in the image; after --")
@@ -185,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shutil.rmtree(_KEPT, ignore_errors=True)
     for name in _context(patterns):
         (_KEPT / "context" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(TREE / name, _KEPT / "context" / name)
+        shutil.copy2(TREE / name, _KEPT / "context" / name, follow_symlinks=False)  # src/framecast holds links.
     cache = os.environ.get("UV_CACHE_DIR", str(pathlib.Path.home() / ".cache" / "uv"))
     variables = {
         "CONTEXT": str(_KEPT / "context"),

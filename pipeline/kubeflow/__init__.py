@@ -1,1 +1,1 @@
-"""Compiles the pipeline for Kubeflow Pipelines and submits it."""
+"""Compiles the pipeline for Kubeflow Pipelines (KFP) and submits it."""

@@ -1,7 +1,7 @@
-"""`framecast kubeflow compile`: a pipeline specification for Kubeflow Pipelines, from the DAG of every run.
+"""Compiles the pipeline to a Kubeflow Pipelines (KFP) specification: `framecast kubeflow compile`.
 
-TFX's compiler knows KFP as Google runs it. What open-source KFP, or a user's cluster, needs besides is added here to
-what it made: defaults of parameters, caching by task, resources, retries, and the platform document.
+TFX's compiler targets Google's managed KFP. This module adds to its output what open-source KFP and a cluster need:
+parameter defaults, caching per task, resources, retries and the platform document.
 """
 
 import pathlib
@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from framecast.clips import spans
+from framecast.clips.files import write_whole
 from framecast.pipeline import quiet
 from framecast.pipeline.config.config import Config, ConfigError
 from framecast.pipeline.config.kubeflow import INPUT_FILES, TaskSpec, quantity
@@ -34,17 +35,17 @@ def compile_pipeline(config: Config, name: str, image: str, root: str) -> list[d
     """Compiles the pipeline of a configuration.
 
     Args:
-        config: The run's contract.
-        name: The pipeline's name; letters, digits and hyphens.
-        image: Container image with framecast and all that the configuration names.
-        root: Where artifacts are kept: `gs://`, `s3://` or `minio://`.
+        config: The configuration.
+        name: Pipeline name; letters, digits and hyphens.
+        image: Container image with framecast and the builder that the configuration names.
+        root: URI of the artifacts: `gs://`, `s3://` or `minio://`.
 
     Returns:
-        The pipeline specification and, when a task needs something of Kubernetes, the platform specification: one YAML
+        The pipeline specification and, if a task needs Kubernetes settings, the platform specification: one YAML
         document each.
 
     Raises:
-        ConfigError: When the pipeline could not run on a cluster; the message names the key.
+        ConfigError: If the pipeline cannot run on a cluster; the message names the key.
     """
     _check(config, root)
     with quiet.heavy_imports():
@@ -57,10 +58,10 @@ def compile_pipeline(config: Config, name: str, image: str, root: str) -> list[d
         given = config.kubeflow.task(task_name)
         label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
         container = spec["deploymentSpec"]["executors"][label]["container"]
-        # KFP does not run it, and what it would do InputFiles does.
+        # KFP does not run lifecycle hooks; InputFiles does their work.
         container.pop("lifecycle", None)
-        _give(container, given)
-        _mend_producers(task, spec["root"]["dag"]["tasks"])
+        _set_resources(container, given)
+        _fix_producer_names(task, spec["root"]["dag"]["tasks"])
         if task_name in _never_cached(config):
             task["cachingOptions"] = {}
         if given.retries:
@@ -70,23 +71,20 @@ def compile_pipeline(config: Config, name: str, image: str, root: str) -> list[d
                 "backoffFactor": 2.0,
                 "backoffMaxDuration": "3600s",
             }
-        if of_platform := _platform(given):
-            executors[label] = of_platform
+        if settings := _platform(given):
+            executors[label] = settings
     if not executors:
         return [spec]
     return [spec, {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}]
 
 
 def write(documents: list[dict[str, Any]], path: str) -> None:
-    """Writes the documents as one YAML file, in place of what is there."""
-    file = pathlib.Path(path)
-    beside = file.with_name(f".{file.name}.part")
-    beside.write_text(yaml.safe_dump_all(documents, sort_keys=True))
-    beside.rename(file)
+    """Writes the documents as one YAML file, which replaces an existing one."""
+    write_whole(path, yaml.safe_dump_all(documents, sort_keys=True))
 
 
 def pipeline_name(path: str) -> str:
-    """Returns the name of the pipeline of a configuration file, such as `framecast-radar`."""
+    """Derives the pipeline name from the name of the configuration file, such as `framecast-radar`."""
     return "framecast-" + re.sub("[^a-z0-9]+", "-", pathlib.Path(path).stem.lower()).strip("-")
 
 
@@ -96,31 +94,32 @@ def _check(config: Config, root: str) -> None:
     state = config.kubeflow.state
     if state is None:
         raise ConfigError(
-            "kubeflow.state: expected a folder on a volume where the Trainer's checkpoints outlive pods, received none"
+            "kubeflow.state: expected a folder on a volume, because the Trainer's checkpoints must outlive its pods; "
+            "received none"
         )
-    keeping = {"Trainer": True, "Tuner": config.tune is not None, "ValidationGate": _has_spans(config)}
-    _on_volume(config, "kubeflow.state", state, tuple(name for name, keeps in keeping.items() if keeps))
+    stateful = {"Trainer": True, "Tuner": config.tune is not None, "ValidationGate": _has_spans(config)}
+    _check_volume(config, "kubeflow.state", state, tuple(name for name, used in stateful.items() if used))
     _check_engine(config, root)
     if "://" not in config.push.directory:
-        _on_volume(config, "push.directory", config.push.directory, ("ServingModel", "Pusher"))
+        _check_volume(config, "push.directory", config.push.directory, ("ServingModel", "Pusher"))
     if config.infer is not None:
         for key, path in (("push.directory", config.push.directory), ("infer.to", config.infer.to)):
-            _on_volume(config, key, path, ("BulkInference",))
+            _check_volume(config, key, path, ("BulkInference",))
 
 
 def _check_engine(config: Config, root: str) -> None:
-    """Workers elsewhere must see what the launcher keeps in a task's own folders."""
+    """Checks that the Beam workers can read the artifacts, which the launcher keeps in folders of the task."""
     if config.beam.engine == "dataflow":
         raise ConfigError(
-            "beam.engine: expected local, flink or spark, received dataflow: its workers mount no volume, and tasks on "
-            "Kubeflow keep artifacts in folders"
+            "beam.engine: expected local, flink or spark, received dataflow: its workers cannot mount the volume "
+            "that holds the artifacts"
         )
     if config.beam.engine != "local":
         folder = f"/{FOLDERS[root.partition('://')[0] + '://']}"
-        _on_volume(config, f"beam.engine {config.beam.engine}: --pipeline-root", folder, _BEAM_COMPONENTS)
+        _check_volume(config, f"beam.engine {config.beam.engine}: --pipeline-root", folder, _BEAM_COMPONENTS)
 
 
-def _on_volume(config: Config, key: str, path: str, components: tuple[str, ...]) -> None:
+def _check_volume(config: Config, key: str, path: str, components: tuple[str, ...]) -> None:
     for component in components:
         volumes = config.kubeflow.task(component).volumes
         if not any(volume.holds(path) for volume in volumes):
@@ -132,7 +131,7 @@ def _on_volume(config: Config, key: str, path: str, components: tuple[str, ...])
 
 
 def _compile(config: Config, name: str, image: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns TFX's specification, and the value of each parameter that is not given."""
+    """Returns TFX's specification, and the default of each parameter."""
     try:
         from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as tfx_runner
     except ImportError as error:
@@ -161,7 +160,7 @@ def _compile(config: Config, name: str, image: str) -> tuple[dict[str, Any], dic
 
 
 def _never_cached(config: Config) -> set[str]:
-    """Returns the tasks that look at what their inputs do not tell: files, what serves, statistics kept of spans."""
+    """Returns the tasks that read more than their inputs: files, the serving model, the statistics of earlier spans."""
     return {INPUT_FILES, "ServingModel", "BulkInference"} | ({"ValidationGate"} if _has_spans(config) else set())
 
 
@@ -169,16 +168,16 @@ def _has_spans(config: Config) -> bool:
     return spans.SPAN in config.data.train
 
 
-def _mend_producers(task: dict[str, Any], tasks: dict[str, Any]) -> None:
-    """Names the task that a parameter comes from as it is called; TFX adds `_task`, and KFP would find none."""
+def _fix_producer_names(task: dict[str, Any], tasks: dict[str, Any]) -> None:
+    """Removes `_task`, which TFX appends to the name of a parameter's producer, because KFP finds no such task."""
     for parameter in task.get("inputs", {}).get("parameters", {}).values():
         output = parameter.get("taskOutputParameter")
         if output is not None and output["producerTask"] not in tasks:
             output["producerTask"] = output["producerTask"].removesuffix("_task")
 
 
-def _give(container: dict[str, Any], given: TaskSpec) -> None:
-    """Writes resources and environment, each quantity twice: older releases of KFP read numbers, newer ones text."""
+def _set_resources(container: dict[str, Any], given: TaskSpec) -> None:
+    """Sets resources and environment. Older KFP releases read numbers, newer ones text, so both are written."""
     resources: dict[str, Any] = {}
     for name, text, unit in (
         ("cpuRequest", given.cpu, 1),
@@ -192,7 +191,7 @@ def _give(container: dict[str, Any], given: TaskSpec) -> None:
     if given.gpus:
         resources["accelerator"] = {
             "type": given.accelerator,
-            # As protobuf's JSON writes 64 bits.
+            # Protobuf's JSON writes 64-bit integers as strings.
             "count": str(given.gpus),
             "resourceType": given.accelerator,
             "resourceCount": str(given.gpus),
@@ -204,7 +203,7 @@ def _give(container: dict[str, Any], given: TaskSpec) -> None:
 
 
 def _platform(given: TaskSpec) -> dict[str, Any]:
-    """Returns a task's `KubernetesExecutorConfig`, in the fields that every release of KFP 2 reads."""
+    """Returns the `KubernetesExecutorConfig` of a task, in fields that every KFP 2 release reads."""
     found = {
         "nodeSelector": {"labels": dict(given.node_selector)} if given.node_selector else None,
         "tolerations": [

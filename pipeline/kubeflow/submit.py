@@ -1,4 +1,4 @@
-"""`framecast kubeflow submit`: a compiled pipeline, sent to Kubeflow Pipelines once or on a schedule."""
+"""Submits a compiled pipeline to Kubeflow Pipelines, once or on a schedule: `framecast kubeflow submit`."""
 
 import contextlib
 import dataclasses
@@ -22,17 +22,17 @@ _TYPES: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class Submission:
-    """What is sent.
+    """A run, or a schedule of runs, of a compiled pipeline.
 
     Args:
         file: The compiled pipeline.
-        pipeline: Its name.
-        tasks: Its tasks.
-        name: What the run, or the schedule, is called.
-        experiment: The experiment that it is listed under.
-        namespace: That of the user, where KFP serves several; None where it serves one.
-        cron: When it runs again and again, six fields, seconds first; None for one run now.
-        parameters: Every parameter and its value.
+        pipeline: Pipeline name.
+        tasks: Task names.
+        name: Name of the run or the schedule.
+        experiment: Experiment that lists it.
+        namespace: The user's namespace in a multi-user KFP, else None.
+        cron: Schedule of six fields, seconds first; None for one run now.
+        parameters: Value of every runtime parameter.
     """
 
     file: str
@@ -48,18 +48,18 @@ class Submission:
 def prepare(
     path: str, experiment: str, namespace: str | None = None, cron: str | None = None, given: Sequence[str] = ()
 ) -> Submission:
-    """Reads a compiled pipeline and checks what it is to be run with.
+    """Reads a compiled pipeline and checks the parameters and the schedule.
 
     Args:
-        path: What `framecast kubeflow compile` wrote.
+        path: File written by `framecast kubeflow compile`.
         experiment: Name of the experiment.
         namespace: The user's namespace.
         cron: A cron expression of five fields, or six with seconds first.
-        given: `name=value` of parameters, in place of what was compiled.
+        given: `name=value` of parameters that replace the compiled defaults.
 
     Raises:
-        ConfigError: When it is no compiled pipeline, it has no such parameter, a value is not of its type, or the cron
-            expression has another number of fields.
+        ConfigError: If the file is no compiled pipeline, a parameter is unknown or has a wrong type, or the cron
+            expression has a wrong number of fields.
     """
     spec = _read(path)
     definitions = spec["root"].get("inputDefinitions", {}).get("parameters", {})
@@ -84,18 +84,18 @@ def prepare(
 
 
 def submit(submission: Submission, host: str | None) -> dict[str, str]:
-    """Sends a submission.
+    """Sends a submission to KFP.
 
     Args:
-        submission: What to send.
+        submission: The submission.
         host: Address of the KFP API, such as `http://localhost:8080`; None inside the cluster.
 
     Returns:
-        `run` or `recurring_run`, the identifier that KFP gave it, and `experiment`, that of the experiment.
+        KFP's identifiers: `run` or `recurring_run`, and `experiment`.
 
     Raises:
-        ConfigError: When kfp is not installed.
-        ConnectionError: When KFP does not answer.
+        ConfigError: If kfp is not installed.
+        ConnectionError: If KFP does not answer.
     """
     with quiet.heavy_imports():
         try:
@@ -113,7 +113,7 @@ def submit(submission: Submission, host: str | None) -> dict[str, str]:
 
 
 def _send(client: Any, submission: Submission) -> dict[str, str]:
-    # kfp prints links to what it makes, which a script that reads stdout does not expect there.
+    # kfp prints links to stdout, where scripts expect only our output.
     with contextlib.redirect_stdout(sys.stderr):
         experiment = client.create_experiment(submission.experiment, namespace=submission.namespace).experiment_id
         sent = {
@@ -124,7 +124,7 @@ def _send(client: Any, submission: Submission) -> dict[str, str]:
         }
         if submission.cron is None:
             return {"run": client.run_pipeline(**sent).run_id, "experiment": experiment}
-        # One at a time: two runs would train in the same state folder. And no run for days that have passed.
+        # One run at a time, because runs share the state folder. No catch-up runs for missed days.
         made = client.create_recurring_run(**sent, cron_expression=submission.cron, max_concurrency=1, no_catchup=True)
     return {"recurring_run": made.recurring_run_id, "experiment": experiment}
 
@@ -144,7 +144,7 @@ def _read(path: str) -> dict[str, Any]:
 
 def _default(definition: dict[str, Any]) -> Any:
     value = definition.get("defaultValue")
-    # YAML of another compiler may have 3.0 for an integer.
+    # Other compilers write integers as 3.0.
     return int(value) if definition["parameterType"] == "NUMBER_INTEGER" and value is not None else value
 
 
@@ -152,7 +152,9 @@ def _parse(pair: str, text: str, kind: str) -> Any:
     try:
         return _TYPES[kind](text)
     except KeyError:
-        raise ConfigError(f"--parameter {pair}: expected a parameter of {', '.join(_TYPES)}, this is {kind}") from None
+        raise ConfigError(
+            f"--parameter {pair}: expected a parameter of type {', '.join(_TYPES)}, received {kind}"
+        ) from None
     except ValueError:
         raise ConfigError(f"--parameter {pair}: expected {kind}, received {text}") from None
 
@@ -160,8 +162,7 @@ def _parse(pair: str, text: str, kind: str) -> Any:
 def _cron(expression: str) -> str:
     fields = expression.split()
     if len(fields) == 5:
-        # KFP counts seconds too.
-        fields.insert(0, "0")
+        fields.insert(0, "0")  # KFP's first field is the second.
     if len(fields) != 6:
         raise ConfigError(f"--cron: expected 5 fields, or 6 with seconds first, received {expression}")
     return " ".join(fields)

@@ -4,7 +4,7 @@ with FlinkCluster(folder, task_managers=2) as cluster:
     ...  # beam: cluster.section
 
 It is made of Maven's and PyPI's packages, by the versions and checksums beside this file, and is kept under
-`~/.cache/framecast/flink`. A pool of Python workers stands beside each task manager, as its sidecar does on Kubernetes.
+`~/.cache/framecast/flink`. Each task manager has a pool of Python workers, as a sidecar on Kubernetes.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ _UV = _HERE.parents[1] / ".venv-tools/bin/uv"
 _CACHE = pathlib.Path.home() / ".cache/framecast/flink"
 _PINNED = ("pom.xml", "libraries.txt", "jars.sha256")
 _POOL = "worker-pool"  # What task managers call the pool beside them.
-_SECONDS = 180  # For whatever is waited for while the cluster comes up.
-# What Flink 1.16 reaches into; Java opens it to nobody unless told.
+_SECONDS = 180  # Timeout of each wait while the cluster starts.
+# Packages that Flink 1.16 accesses by reflection; Java opens them only on request.
 _OPENS = ["--add-exports=java.base/sun.net.util=ALL-UNNAMED"] + [
     f"--add-opens=java.base/{package}=ALL-UNNAMED"
     for package in (

@@ -28,7 +28,7 @@ _SETTINGS = [
 
 
 class Run:
-    """A run of the radar pipeline in a process of its own, in a work directory of its own."""
+    """A run of the radar pipeline in a separate process and work directory."""
 
     def __init__(self, folder, beam, to):
         self.folder = folder
@@ -95,7 +95,7 @@ def start(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def local_run(start):
-    """The run of one process that all others are held against."""
+    """The single-process run that others are compared with."""
     run = start("local", {"engine": "local", "parallelism": 1})
     record = run.wait()
     assert record["verdict"] == "pushed", record

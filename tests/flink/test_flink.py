@@ -1,4 +1,4 @@
-"""The pipeline on a real Flink cluster learns and writes what one process does, whatever dies on the way."""
+"""The pipeline on a real Flink cluster equals a single-process run, also when parts of the cluster are killed."""
 
 import math
 

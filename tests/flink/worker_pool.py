@@ -1,7 +1,7 @@
 """Beam's pool of Python workers, on one address, that start WORKER: `python worker_pool.py ADDRESS WORKER`.
 
 Beam's own command listens on every address of a port. Here two task managers share a machine, as no two pods do, and
-each must have a pool of its own.
+each needs a separate pool.
 """
 
 import sys

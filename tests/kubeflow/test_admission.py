@@ -1,4 +1,4 @@
-"""What a cluster would refuse fails `make manifests`, which builds the program that these tests ask."""
+"""`make manifests` rejects what a cluster would reject; it builds the program that these tests call."""
 
 import os
 import pathlib
@@ -133,7 +133,7 @@ _WRONG = {
 
 
 @pytest.mark.parametrize(("folder", "target", "operation", "expected"), _WRONG.values(), ids=_WRONG.keys())
-def test_what_a_cluster_would_refuse_is_refused_by_name(manifests, folder, target, operation, expected):
+def test_invalid_object_is_rejected_with_its_name(manifests, folder, target, operation, expected):
     file = manifests / folder / "kustomization.yaml"
     kustomization = yaml.safe_load(file.read_text())
     kustomization.setdefault("patches", []).append({"target": target, "patch": yaml.safe_dump([operation])})
@@ -141,10 +141,10 @@ def test_what_a_cluster_would_refuse_is_refused_by_name(manifests, folder, targe
     status, output = _validate(manifests / folder)
     assert status == 1
     assert expected in output
-    assert f"{folder}: {target['kind']} " in output  # It names the folder and the object.
+    assert f"{folder}: {target['kind']} " in output  # The message names the folder and the object.
 
 
-def test_a_patch_of_nothing_is_refused(manifests):
+def test_patch_without_target_is_rejected(manifests):
     file = manifests / "serving/overlays/cpu/kustomization.yaml"
     file.write_text(file.read_text() + "components: [../../components/none]\n")
     status, output = _validate(file.parent)
@@ -152,7 +152,7 @@ def test_a_patch_of_nothing_is_refused(manifests):
     assert "components/none" in output
 
 
-def test_a_folder_without_manifests_is_refused(tmp_path):
+def test_folder_without_manifests_is_rejected(tmp_path):
     status, output = _validate(tmp_path)
     assert status == 1
     assert "expected folders with a kustomization.yaml" in output

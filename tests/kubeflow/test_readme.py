@@ -1,4 +1,4 @@
-"""What the page names is there."""
+"""Files, folders and claims that kubeflow/README.md names exist."""
 
 import pathlib
 import re
@@ -9,21 +9,21 @@ _TREE = pathlib.Path(__file__).resolve().parents[2]
 _PAGE = (_TREE / "kubeflow" / "README.md").read_text()
 
 
-def test_every_kustomization_that_is_applied_is_there():
+def test_applied_kustomizations_exist():
     applied = re.findall(r"-k (kubeflow/[\w/-]+)", _PAGE)
     assert applied
     for folder in applied:
         assert (_TREE / folder / "kustomization.yaml").exists(), folder
 
 
-def test_folders_and_files_of_the_page_are_there():
+def test_named_folders_and_files_exist():
     named = re.findall(r"`((?:serving|kserve|storage|shell|training|validate|overlays|components)/[\w./-]*)`", _PAGE)
     assert named
     for name in named:
         assert any((_TREE / "kubeflow" / base / name).exists() for base in ("", "serving")), name
 
 
-def test_claims_of_the_configuration_are_those_of_the_manifests():
+def test_volume_claims_match_the_manifests():
     config = yaml.safe_load(re.search(r"```yaml\n(.*?)```", _PAGE, re.DOTALL)[1])
     claims = {
         claim["metadata"]["name"]

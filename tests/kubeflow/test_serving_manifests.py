@@ -1,4 +1,4 @@
-"""The servers on a cluster are started as the generated configuration beside the versions starts them."""
+"""Servers on a cluster start with the generated configuration that is stored beside the versions."""
 
 import pathlib
 import re
@@ -32,16 +32,16 @@ def _operations(component):
     return yaml.safe_load(_load(f"serving/components/{component}/kustomization.yaml")["patches"][0]["patch"])
 
 
-def test_the_deployment_has_the_generated_command_line():
+def test_deployment_uses_the_generated_command_line():
     assert _pod()["containers"][0]["args"] == _flags(batching=False)
 
 
-def test_the_batching_component_adds_the_flags_of_batching():
+def test_batching_component_adds_its_flags():
     added = [operation["value"] for operation in _operations("batching")]
     assert _flags(batching=False) + added == _flags(batching=True)
 
 
-def test_all_containers_mount_the_folder_of_versions_where_its_configuration_says():
+def test_containers_mount_versions_at_the_configured_path():
     config = tf_serving_config.parse_models_config(tf_serving_config.models_config({"stable": 1}))
     base_path = config.model_config_list.config[0].base_path
     pod = _pod()
@@ -51,7 +51,7 @@ def test_all_containers_mount_the_folder_of_versions_where_its_configuration_say
     assert f"{base_path}/{tf_serving_config.FOLDER}/{tf_serving_config.MODELS}" in pod["initContainers"][0]["args"][0]
 
 
-def test_images_are_those_of_the_tensorflow_that_exports():
+def test_serving_images_match_the_exporting_tensorflow():
     image = f"tensorflow/serving:{_release()}"
     pod = _pod()
     assert {container["image"] for container in pod["initContainers"] + pod["containers"]} == {image}
@@ -60,7 +60,7 @@ def test_images_are_those_of_the_tensorflow_that_exports():
     assert _load("kserve/base/runtime.yaml")["spec"]["containers"][0]["image"] == f"{image}-gpu"
 
 
-def test_ports_probes_and_services_agree():
+def test_ports_of_probes_and_services_agree():
     server = _pod()["containers"][0]
     ports = {port["name"]: port["containerPort"] for port in server["ports"]}
     assert f"--port={ports['grpc']}" in server["args"]
@@ -74,7 +74,7 @@ def test_ports_probes_and_services_agree():
     assert f'path: "{endpoint["path"]}"' in tf_serving_config.monitoring_config()
 
 
-def test_kserve_runs_the_same_server_over_one_version():
+def test_kserve_runs_the_same_server():
     runtime = _load("kserve/base/runtime.yaml")["spec"]
     container = runtime["containers"][0]
     script, name, *flags = container["args"]
@@ -92,7 +92,7 @@ def test_kserve_runs_the_same_server_over_one_version():
 
 
 @pytest.mark.parametrize("folder", ["base", "canary"])
-def test_kserve_gives_the_version_its_own_number(folder):
+def test_kserve_keeps_the_version_number(folder):
     if folder == "base":
         model = _load("kserve/base/service.yaml")["spec"]["predictor"]["model"]
         uri, number = model["storageUri"], model["env"][0]["value"]
@@ -102,7 +102,7 @@ def test_kserve_gives_the_version_its_own_number(folder):
     assert uri == f"pvc://framecast-models/{number}"
 
 
-def test_containers_have_no_more_rights_than_they_need():
+def test_containers_run_without_privileges():
     pod = _pod()
     assert pod["securityContext"]["runAsNonRoot"]
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}

@@ -1,4 +1,4 @@
-"""The TFJob starts the Trainer by the command line that it has."""
+"""The TFJob starts the Trainer with valid flags."""
 
 import pathlib
 
@@ -17,7 +17,7 @@ def _container(replica):
 
 
 @pytest.mark.parametrize("replica", ["Chief", "Worker"])
-def test_the_job_gives_every_flag_that_the_trainer_needs_and_no_other(replica):
+def test_job_passes_exactly_the_required_flags(replica):
     container = _container(replica)
     assert container["command"] == ["python", "-m", train_job.__name__]
     given = [argument.partition("=")[0] for argument in container["args"]]
@@ -25,7 +25,7 @@ def test_the_job_gives_every_flag_that_the_trainer_needs_and_no_other(replica):
     assert sorted(given) == sorted(needed)
 
 
-def test_what_the_job_gives_lies_on_its_volume():
+def test_job_paths_are_on_its_volume():
     container = _container("Chief")
     (mount,) = container["volumeMounts"]
     given = [argument.partition("=")[2] for argument in container["args"]]

@@ -1,7 +1,7 @@
-"""The key under which KFP caches a task: a digest of what goes in, what is to come out, the image and the command.
+"""Computes KFP's cache key of a task: a digest of its inputs, output types, image and command.
 
-As `backend/src/v2/cacheutils/cache.go` and `backend/src/v2/driver/cache.go` of github.com/kubeflow/pipelines compute
-it, to the letter: the digest is of JSON as Go's encoder writes it.
+The key equals that of `backend/src/v2/cacheutils/cache.go` and `backend/src/v2/driver/cache.go` in
+github.com/kubeflow/pipelines, which digest JSON as Go's encoder writes it.
 """
 
 import decimal
@@ -13,22 +13,19 @@ from google.protobuf import json_format
 
 from framecast.pipeline.kubeflow.local.spec import Task, type_name
 
-# What Go's encoder escapes for the sake of HTML and JavaScript.
+# Go's encoder escapes these for HTML and JavaScript.
 _ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
 def fingerprint(task: Task, executor_input: Any) -> str:
-    """Returns the key of a task under which its outputs are cached.
+    """Returns the cache key of a task, 64 hexadecimal digits.
 
-    Neither the content nor the place of artifacts is in it, but the inputs' names, which are numbers that ML Metadata
-    gives each artifact once; nor are environment and resources.
+    Input artifacts enter by name, which is the unique number that ML Metadata gave them, not by content or URI.
+    Environment and resources do not enter.
 
     Args:
         task: The task, with a container.
         executor_input: Its resolved inputs and its outputs (`ExecutorInput`).
-
-    Returns:
-        64 hexadecimal digits.
     """
     inputs, outputs, container = executor_input.inputs, executor_input.outputs, task.executor.container
     types = task.component.output_definitions.parameters
@@ -53,7 +50,7 @@ def fingerprint(task: Task, executor_input: Any) -> str:
 
 
 def digest(key: dict[str, Any]) -> str:
-    """Returns the SHA-256 of a `CacheKey` in its JSON form; what is empty at its two upper levels is left out."""
+    """Returns the SHA-256 of a `CacheKey` as JSON, without empty values at the two upper levels."""
     key["containerSpec"] = {name: value for name, value in key["containerSpec"].items() if value}
     filled = {name: value for name, value in key.items() if value or name == "containerSpec"}
     return hashlib.sha256(_go_json(filled).encode()).hexdigest()
@@ -77,7 +74,7 @@ def _go_json(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """Returns a number as Go's JSON encoder writes it: without an exponent from 1e-6 to 1e21."""
+    """Formats a number as Go's JSON encoder does: no exponent between 1e-6 and 1e21."""
     if value == 0 or 1e-6 <= abs(value) < 1e21:
         text = format(decimal.Decimal(repr(value)), "f")
         return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,6 +1,6 @@
-"""What KFP's driver does before a task: resolves its inputs, and names the places of its outputs.
+"""Resolves the inputs of a task and assigns URIs to its outputs, as KFP's driver does.
 
-As `backend/src/v2/driver` of github.com/kubeflow/pipelines does.
+Reference: `backend/src/v2/driver` in github.com/kubeflow/pipelines.
 """
 
 import copy
@@ -32,14 +32,14 @@ def runtime_parameters(pipeline: Pipeline, given: list[str]) -> dict[str, Any]:
     """Returns the value of each runtime parameter.
 
     Args:
-        pipeline: Says which there are, their types and their defaults.
-        given: `NAME=VALUE`, each value as text; lists and structs as JSON.
+        pipeline: Declares the parameters, their types and defaults.
+        given: `NAME=VALUE`, lists and structs as JSON.
 
     Returns:
-        `google.protobuf.Value` by name; optional ones without a value are left out.
+        `google.protobuf.Value` by name, without optional parameters that have no value.
 
     Raises:
-        ConfigError: When one is unknown, has no value, or another type.
+        ConfigError: If a parameter is unknown, has no value, or has a wrong type.
     """
     values = {name: spec.default_value for name, spec in pipeline.parameters.items() if spec.HasField("default_value")}
     for setting in given:
@@ -58,10 +58,10 @@ def runtime_parameters(pipeline: Pipeline, given: list[str]) -> dict[str, Any]:
 
 
 def parse(text: str, kind: str) -> Any:
-    """Returns the `google.protobuf.Value` of a type that a text says.
+    """Parses text as a `google.protobuf.Value` of a KFP type.
 
     Raises:
-        ValueError: When the text is of another type.
+        ValueError: If the text has another type.
     """
     if kind == "STRING":
         return struct_pb2.Value(string_value=text)
@@ -80,7 +80,7 @@ def parse(text: str, kind: str) -> Any:
 
 
 def text_of(value: Any) -> str:
-    """Returns a `google.protobuf.Value` as the text that stands for it in a command."""
+    """Formats a `google.protobuf.Value` for a command line."""
     kind = value.WhichOneof("kind")
     if kind == "string_value":
         return value.string_value
@@ -105,13 +105,13 @@ def executor_input(
     Args:
         task: The task.
         parameters: The pipeline's runtime parameters.
-        done: What earlier tasks put out.
-        names: What placeholders such as `{{$.pipeline_job_uuid}}` stand for.
-        task_root: URI under which the task's outputs go.
-        pod: Folder that stands for the root of the task's file system.
+        done: Outputs of earlier tasks.
+        names: Values of placeholders such as `{{$.pipeline_job_uuid}}`.
+        task_root: Parent URI of the task's outputs.
+        pod: Folder that simulates the root of the task's file system.
 
     Raises:
-        ValueError: When an input has no value or another type.
+        ValueError: If an input has no value or a wrong type.
     """
     resolved = pb.ExecutorInput()
     for name, given in task.spec.inputs.parameters.items():
@@ -132,7 +132,7 @@ def executor_input(
 
 
 def with_defaults(task: Task, given: Any) -> Any:
-    """Returns an `ExecutorInput` in which parameters without a value have the component's default."""
+    """Fills parameters that have no value with the component's defaults."""
     filled = copy.deepcopy(given)
     for name, spec in task.component.input_definitions.parameters.items():
         if spec.HasField("default_value") and name not in filled.inputs.parameter_values:
@@ -141,10 +141,10 @@ def with_defaults(task: Task, given: Any) -> Any:
 
 
 def imported(task: Task, parameters: Mapping[str, Any], names: Mapping[str, str]) -> Any:
-    """Returns what an importer imports, as a `RuntimeArtifact` with URI, type and metadata.
+    """Returns the artifact of an importer, a `RuntimeArtifact` with URI, type and metadata.
 
     Raises:
-        ValueError: When its input has no value.
+        ValueError: If its input has no value.
     """
     importer = task.executor.importer
     uri = _import_uri(task, importer.artifact_uri, parameters, names)
@@ -169,7 +169,7 @@ def _parameter(
     done: Mapping[str, Outputs],
     names: Mapping[str, str],
 ) -> Any:
-    """Returns a value; None when an optional input has none."""
+    """Returns the value of an input; None if it is optional and has none."""
     kind = given.WhichOneof("kind")
     if kind == "runtime_value":
         constant = given.runtime_value.constant
@@ -187,7 +187,7 @@ def _parameter(
 
 
 def _check_type(name: str, spec: Any, value: Any) -> None:
-    """Turns a value into a text where a text is asked for; everything else must have its type."""
+    """Checks the type of a value; a value for a STRING input is formatted as text."""
     kind, found = type_name(spec), value.WhichOneof("kind")
     if kind == "STRING" and found != "string_value":
         value.string_value = text_of(value)

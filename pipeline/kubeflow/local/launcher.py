@@ -1,7 +1,7 @@
-"""What KFP's launcher does in a task's pod: downloads inputs, runs the command, uploads outputs.
+"""Runs a task as KFP's launcher does in its pod: downloads inputs, runs the command, uploads outputs.
 
-As `backend/src/v2/component/launcher_v2.go` of github.com/kubeflow/pipelines does, in a folder that stands for the root
-of the pod's file system.
+A folder simulates the root of the pod's file system. Reference: `backend/src/v2/component/launcher_v2.go` in
+github.com/kubeflow/pipelines.
 """
 
 import os
@@ -20,12 +20,12 @@ from framecast.pipeline.kubeflow.local.metadata import ClusterMetadata, Outputs
 from framecast.pipeline.kubeflow.local.spec import PLACEHOLDER, Task, type_name
 from framecast.pipeline.kubeflow.local.store import Store, local_path
 
-# Where `pipeline.kubeflow.entrypoint` looks for /minio, /s3 and /gcs; a cluster's launcher knows the root only.
+# Tells `pipeline.kubeflow.entrypoint` the parent of /minio, /s3 and /gcs, which is / on a cluster.
 LAUNCHER_ROOT = "FRAMECAST_LAUNCHER_ROOT"
 
 
 class TaskError(RuntimeError):
-    """A task's command ended with another code than 0, or put out what KFP does not take."""
+    """The command of a task failed, or its outputs are invalid."""
 
 
 def execute(
@@ -34,18 +34,18 @@ def execute(
     """Runs a task in its own process.
 
     Args:
-        task: The task, with a container. Its image is left out: its command runs in this machine's environment.
+        task: The task, with a container. The command runs in this environment, not in its image.
         executor_input: Its resolved `ExecutorInput`.
-        store: Where inputs come from and outputs go.
+        store: Holds inputs and outputs.
         metadata: Numbers the outputs.
-        pod: An empty folder, which stands for the root of the task's file system and is its working directory.
-        log: Gets what the command writes.
+        pod: An empty folder that simulates the root of the task's file system; the working directory.
+        log: Receives the output of the command.
 
     Returns:
-        What it put out, and the outputs of which it left no file.
+        The outputs, and the names of output artifacts without files.
 
     Raises:
-        TaskError: When it failed.
+        TaskError: If the task failed.
     """
     _download(executor_input, store, pod, log)
     _prepare_folders(executor_input, pod)
@@ -63,13 +63,13 @@ def _download(executor_input: Any, store: Store, pod: pathlib.Path, log: IO[str]
         for artifact in given.artifacts:
             to = local_path(pod, artifact.uri)
             if to is None:
-                print(f"launcher: input {name}: {artifact.uri} is in no object store: not downloaded", file=log)
+                print(f"launcher: input {name}: {artifact.uri} is not in an object store, not downloaded", file=log)
             else:
                 store.download(artifact.uri, to)
 
 
 def _prepare_folders(executor_input: Any, pod: pathlib.Path) -> None:
-    """Makes the folders that outputs are written into, not the folders that outputs are."""
+    """Creates the parent folders of the outputs."""
     outputs = executor_input.outputs
     paths = [pathlib.Path(parameter.output_file) for parameter in outputs.parameters.values()]
     paths += [_existing(local_path(pod, made.artifacts[0].uri)) for made in outputs.artifacts.values()]
@@ -78,7 +78,7 @@ def _prepare_folders(executor_input: Any, pod: pathlib.Path) -> None:
 
 
 def _command(task: Task, executor_input: Any, pod: pathlib.Path) -> list[str]:
-    """Returns the task's command and arguments with their placeholders filled in."""
+    """Returns command and arguments with their placeholders replaced."""
     whole = json_format.MessageToJson(executor_input, indent=None)
 
     def filled(found: re.Match[str]) -> str:
@@ -105,7 +105,7 @@ def _filled(placeholder: str, body: str, executor_input: Any, pod: pathlib.Path)
 
 
 def _environment(task: Task, pod: pathlib.Path) -> dict[str, str]:
-    """Returns this process's environment and the task's own; `python` is the interpreter that runs this."""
+    """Returns this process's environment plus the task's, with `python` as the running interpreter."""
     found = os.environ.get("PATH", os.defpath)
     return {
         **os.environ,
@@ -116,10 +116,10 @@ def _environment(task: Task, pod: pathlib.Path) -> dict[str, str]:
 
 
 def _run(command: list[str], environment: dict[str, str], pod: pathlib.Path, log: IO[str]) -> None:
-    """Runs a command, and ends all that it started when this process is told to end.
+    """Runs a command; kills its process group if this process is interrupted.
 
     Raises:
-        TaskError: When it cannot start, or ends with another code than 0.
+        TaskError: If the command cannot start, or fails.
     """
     try:
         process = subprocess.Popen(
@@ -147,19 +147,19 @@ def _run(command: list[str], environment: dict[str, str], pod: pathlib.Path, log
 def _collect(
     task: Task, executor_input: Any, store: Store, metadata: ClusterMetadata, pod: pathlib.Path, log: IO[str]
 ) -> tuple[Outputs, list[str]]:
-    """Uploads what the command left, and returns it with the outputs of which there is no file."""
-    told = _told(pathlib.Path(executor_input.outputs.output_file))
-    parameters = _parameters(task, executor_input, told)
+    """Uploads the outputs; returns them, and the names of those without files."""
+    reported = _read_reported(pathlib.Path(executor_input.outputs.output_file))
+    parameters = _parameters(task, executor_input, reported)
     artifacts, missing = {}, []
     for name, provisioned in sorted(executor_input.outputs.artifacts.items()):
         artifact = provisioned.artifacts[0]
-        if name in told.artifacts and told.artifacts[name].artifacts:
-            own = told.artifacts[name].artifacts[0]
-            artifact.uri = own.uri or artifact.uri
-            artifact.metadata.update(own.metadata)
+        if name in reported.artifacts and reported.artifacts[name].artifacts:
+            changed = reported.artifacts[name].artifacts[0]
+            artifact.uri = changed.uri or artifact.uri
+            artifact.metadata.update(changed.metadata)
         source = local_path(pod, artifact.uri)
         if source is None:
-            print(f"launcher: output {name}: {artifact.uri} is in no object store: not uploaded", file=log)
+            print(f"launcher: output {name}: {artifact.uri} is not in an object store, not uploaded", file=log)
         else:
             store.upload(source, artifact.uri)
         if source is None or not _existing(store.path(artifact.uri)).exists():
@@ -168,25 +168,25 @@ def _collect(
     return Outputs(artifacts, parameters), missing
 
 
-def _told(path: pathlib.Path) -> Any:
-    """Returns what the command says of its outputs (`ExecutorOutput`), in JSON, where it does."""
-    told = pb.ExecutorOutput()
+def _read_reported(path: pathlib.Path) -> Any:
+    """Reads the `ExecutorOutput` that the command wrote as JSON; empty if it wrote none."""
+    reported = pb.ExecutorOutput()
     if path.exists():
         try:
-            json_format.Parse(path.read_text(encoding="utf-8"), told)
+            json_format.Parse(path.read_text(encoding="utf-8"), reported)
         except json_format.ParseError as error:
             raise ValueError(f"{path.name}: expected an ExecutorOutput: {error}") from error
-    return told
+    return reported
 
 
-def _parameters(task: Task, executor_input: Any, told: Any) -> dict[str, Any]:
-    values = dict(told.parameter_values)
+def _parameters(task: Task, executor_input: Any, reported: Any) -> dict[str, Any]:
+    values = dict(reported.parameter_values)
     for name, parameter in executor_input.outputs.parameters.items():
         if name in values:
             continue
         path = pathlib.Path(parameter.output_file)
         if not path.exists():
-            raise ValueError(f"output parameter {name}: expected a value in {path}, found no such file")
+            raise ValueError(f"output parameter {name}: expected a value in {path}, which does not exist")
         try:
             kind = type_name(task.component.output_definitions.parameters[name])
             values[name] = parse(path.read_text(encoding="utf-8"), kind)

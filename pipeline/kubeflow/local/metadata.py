@@ -1,4 +1,4 @@
-"""What a cluster's ML Metadata and cache keep between runs, in one JSON file: artifacts' numbers, cached tasks."""
+"""Simulates a cluster's ML Metadata and task cache in one JSON file: artifact numbers and cached outputs."""
 
 import dataclasses
 import json
@@ -8,15 +8,17 @@ from typing import Any
 from google.protobuf import json_format, struct_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
+from framecast.clips.files import write_whole
+
 _SESSION = json.dumps({"Provider": "minio", "Params": {"fromEnv": "true"}}, separators=(",", ":"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Outputs:
-    """What a task put out.
+    """The outputs of a task.
 
     Args:
-        artifacts: `RuntimeArtifact` by output, with the number that ML Metadata gave it as its name.
+        artifacts: `RuntimeArtifact` by output; its name is the number that ML Metadata gave it.
         parameters: `google.protobuf.Value` by output.
     """
 
@@ -24,7 +26,7 @@ class Outputs:
     parameters: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns a form that `from_json` reads."""
+        """Returns the outputs as JSON."""
         return {
             "artifacts": {name: json_format.MessageToDict(made) for name, made in self.artifacts.items()},
             "parameters": {name: json_format.MessageToDict(value) for name, value in self.parameters.items()},
@@ -32,7 +34,7 @@ class Outputs:
 
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> "Outputs":
-        """Returns what `to_json` was called on."""
+        """Reads the result of `to_json`."""
         return cls(
             {name: json_format.ParseDict(made, pb.RuntimeArtifact()) for name, made in kept["artifacts"].items()},
             {name: json_format.ParseDict(value, struct_pb2.Value()) for name, value in kept["parameters"].items()},
@@ -40,10 +42,10 @@ class Outputs:
 
 
 class ClusterMetadata:
-    """The artifacts of all runs of a work directory, numbered, and the tasks that can be taken from the cache.
+    """Artifact numbers and cached tasks of all runs in a work directory.
 
     Args:
-        path: Its file; a missing one is empty.
+        path: The JSON file; need not exist.
     """
 
     def __init__(self, path: pathlib.Path):
@@ -53,17 +55,17 @@ class ClusterMetadata:
             self._kept = json.loads(path.read_text())
 
     def record(self, output: str, artifact: Any) -> Any:
-        """Numbers an artifact that a task made.
+        """Numbers an output artifact.
 
         Args:
             output: The task's output.
             artifact: Its `RuntimeArtifact`: URI and metadata.
 
         Returns:
-            The `RuntimeArtifact` that a task which reads it gets. Its type is empty, as it is on a cluster.
+            The `RuntimeArtifact` for tasks that read it. Its type is empty, as on a cluster.
 
         Raises:
-            ValueError: When its metadata has a value that ML Metadata does not hold.
+            ValueError: If its metadata has a value that ML Metadata cannot store.
         """
         recorded = self._numbered(output, artifact)
         if "display_name" not in recorded.metadata:
@@ -71,29 +73,29 @@ class ClusterMetadata:
         self._save()
         return recorded
 
-    def find_or_record_import(self, pipeline: str, output: str, artifact: Any, anew: bool) -> Any:
-        """Returns an imported artifact: the one of an earlier run where URI, type and metadata are the same.
+    def find_or_record_import(self, pipeline: str, output: str, artifact: Any, reimport: bool) -> Any:
+        """Returns an imported artifact; that of an earlier run if URI, type and metadata are equal.
 
         Args:
             pipeline: Name of the pipeline.
             output: The importer's output.
             artifact: Its `RuntimeArtifact`: URI, type and metadata.
-            anew: Whether it gets a number of its own all the same (`reimport`).
+            reimport: Give the artifact a new number even if an earlier run imported it.
         """
         key = f"{pipeline} {json.dumps(json_format.MessageToDict(artifact), sort_keys=True)}"
         imported = self._kept["imported"]
-        if anew or key not in imported:
+        if reimport or key not in imported:
             imported[key] = json_format.MessageToDict(self._numbered(output, artifact))
             self._save()
         return json_format.ParseDict(imported[key], pb.RuntimeArtifact())
 
     def cached(self, pipeline: str, fingerprint: str) -> Outputs | None:
-        """Returns what a task of this key put out; None when none did."""
+        """Returns the cached outputs of a task; None if there are none."""
         kept = self._kept["cached"].get(f"{pipeline}/{fingerprint}")
         return Outputs.from_json(kept) if kept else None
 
     def cache(self, pipeline: str, fingerprint: str, outputs: Outputs) -> None:
-        """Keeps what a task put out, under its key."""
+        """Caches the outputs of a task."""
         self._kept["cached"][f"{pipeline}/{fingerprint}"] = outputs.to_json()
         self._save()
 
@@ -110,13 +112,11 @@ class ClusterMetadata:
         return numbered
 
     def _save(self) -> None:
-        part = self._path.with_suffix(".part")
-        part.write_text(json.dumps(self._kept, indent=1))
-        part.rename(self._path)
+        write_whole(self._path, json.dumps(self._kept, indent=1))
 
 
 def _through_properties(output: str, name: str, value: Any) -> Any:
-    """Returns what becomes of a value that was a property in ML Metadata: numbers and structs are all that it knows."""
+    """Converts a value as ML Metadata's properties do, which hold only numbers, strings and structs."""
     if value is None:
         raise ValueError(f"output {output}: metadata {name}: expected a value, found null, which KFP does not record")
     if isinstance(value, bool):

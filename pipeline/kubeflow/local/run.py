@@ -1,7 +1,7 @@
-"""`framecast kubeflow run-local`: executes a compiled KFP v2 pipeline on this machine, without a cluster.
+"""Runs a compiled KFP v2 pipeline on this machine, without a cluster: `framecast kubeflow run-local`.
 
-The spec runs as it is, in the roles of KFP's driver and launcher: task after task, each in a process of its own, in a
-folder of its own that holds nothing but its inputs.
+Plays the roles of KFP's driver and launcher. Tasks run one after the other, each as a separate process in a separate
+folder that holds only its inputs.
 """
 
 import contextlib
@@ -27,24 +27,24 @@ from framecast.pipeline.kubeflow.local.store import Store, local_path
 from framecast.pipeline.runs.lock import exclusive
 from framecast.pipeline.runs.screen import Screen
 
-_TAIL = 20
+_TAIL = 20  # Lines of a log in an error message.
 
 
 @dataclasses.dataclass
 class TaskRun:
-    """What became of a task.
+    """The record of a task.
 
     Args:
-        task: Its name.
+        task: Task name.
         state: `done`, `cached` or `failed`.
         seconds: Wall time of all attempts.
-        attempts: How often its command was started.
-        fingerprint: The key of its cache; empty when it has none.
+        attempts: Number of times that its command was started.
+        fingerprint: Cache key; empty if the task is not cached.
         artifacts: URI of each output.
         parameters: Value of each output parameter.
-        without_files: Outputs of which it left no file.
-        not_enforced: What it asks of a cluster, and does not get here.
-        log: What it wrote; empty when it started no process.
+        without_files: Outputs without files.
+        not_enforced: Settings that only a cluster applies.
+        log: Log file; empty if no process was started.
     """
 
     task: str
@@ -64,12 +64,12 @@ class CompiledRunResult:
     """The outcome of a run, written as `run.json`.
 
     Args:
-        pipeline: Its name.
-        run: The run's name.
-        parameters: The value of each runtime parameter.
+        pipeline: Pipeline name.
+        run: Run name.
+        parameters: Value of each runtime parameter.
         state: `succeeded` or `failed`.
-        why: Why it failed; the end of the task's log too.
-        tasks: What became of each task that was begun, in order.
+        why: Reason of a failure, with the end of the task's log.
+        tasks: Records of the started tasks, in order.
         seconds: Wall time.
     """
 
@@ -96,19 +96,19 @@ def run_local(
     cache: bool = False,
     quiet: bool = False,
 ) -> CompiledRunResult:
-    """Executes a pipeline, and stops at the first task that fails.
+    """Runs a pipeline until its end, or until a task fails.
 
     Args:
         path: The compiled pipeline, YAML.
-        workdir: Keeps `store` (the buckets), `metadata.json` (artifacts' numbers, cached tasks) and `runs`.
+        workdir: Holds `store` (the buckets), `metadata.json` (artifact numbers, cached tasks) and `runs`.
         parameters: `NAME=VALUE` for the pipeline's runtime parameters.
-        root: URI under which artifacts go; the pipeline's own unless given.
-        cache: Take what KFP would take from its cache.
+        root: Parent URI of the artifacts; default: the pipeline's.
+        cache: Use cached outputs where KFP would.
         quiet: Print nothing.
 
     Raises:
-        ConfigError: When the pipeline asks for what is not executed, or a parameter is wrong; before any task.
-        WorkdirBusyError: When another run is in this work directory.
+        ConfigError: If the pipeline uses an unsupported feature or a parameter is wrong; before any task starts.
+        WorkdirBusyError: If another run uses this work directory.
     """
     pipeline = kfp_spec.read(path)
     values = driver.runtime_parameters(pipeline, parameters or [])
@@ -179,10 +179,10 @@ class _Run:
         part.rename(self._folder / "run.json")
 
     def _run_task(self, task: kfp_spec.Task) -> None:
-        """Runs a task, or takes what it puts out from the cache.
+        """Runs a task, or takes its outputs from the cache.
 
         Raises:
-            TaskError: When it failed, with its name and the end of its log.
+            TaskError: If it failed, with its name and the end of its log.
         """
         run = TaskRun(task.name, not_enforced=_not_enforced(task))
         self._result.tasks.append(run)
@@ -223,7 +223,7 @@ class _Run:
         return outputs
 
     def _attempts(self, task: kfp_spec.Task, given: Any, pod: pathlib.Path, run: TaskRun) -> Outputs:
-        """Starts a task as often as its retry policy says, each time in an empty folder, without waiting between."""
+        """Runs a task until it succeeds or its retries are used up, each time in an empty folder, without backoff."""
         while True:
             run.attempts += 1
             pod.mkdir()
@@ -234,7 +234,7 @@ class _Run:
                     )
                 except launcher.TaskError as error:
                     if run.attempts > task.spec.retry_policy.max_retry_count:
-                        raise  # The pod stays, to be looked into.
+                        raise  # The pod folder is kept for inspection.
                     print(f"launcher: attempt {run.attempts}: {error}", file=log)
                     outputs = None
             shutil.rmtree(pod)
@@ -244,18 +244,20 @@ class _Run:
     def _import(self, task: kfp_spec.Task, names: dict[str, str]) -> Outputs:
         artifact = driver.imported(task, self._parameters, names)
         path = self._store.path(artifact.uri)
-        if path is None or not path.exists():
-            where = f" in {path}, found nothing there" if path else " in an object store (minio://, s3:// or gs://)"
-            raise ValueError(f"import of {artifact.uri}: expected it{where}")
+        if path is None:
+            raise ValueError(f"import of {artifact.uri}: expected a URI in an object store (minio://, s3:// or gs://)")
+        if not path.exists():
+            raise ValueError(f"import of {artifact.uri}: expected an object in {path}, which does not exist")
         (output,) = task.component.output_definitions.artifacts
         self._result.tasks[-1].artifacts = {output: artifact.uri}
-        anew = task.executor.importer.reimport
-        return Outputs({output: self._metadata.find_or_record_import(self._pipeline.name, output, artifact, anew)}, {})
+        reimport = task.executor.importer.reimport
+        found = self._metadata.find_or_record_import(self._pipeline.name, output, artifact, reimport)
+        return Outputs({output: found}, {})
 
 
 @contextlib.contextmanager
 def _ending_on_sigterm() -> Iterator[None]:
-    """Lets SIGTERM end this process as an exception would, so that what a task started is ended too."""
+    """Turns SIGTERM into SystemExit, so that the processes of the current task are killed too."""
 
     def end(number: int, _: object) -> None:
         raise SystemExit(128 + number)
@@ -278,14 +280,14 @@ def _not_enforced(task: kfp_spec.Task) -> dict[str, Any]:
 
 
 def _describe_not_enforced(tasks: list[kfp_spec.Task]) -> list[str]:
-    """Returns a line for each thing that is asked of a cluster, with the tasks that ask for it."""
-    asking: dict[str, list[str]] = {}
+    """Returns a line for each setting that only a cluster applies, with its tasks."""
+    tasks_by_setting: dict[str, list[str]] = {}
     for task in tasks:
         for name, value in _not_enforced(task).items():
-            asking.setdefault(f"{name} {_brief(value)}", []).append(task.name)
+            tasks_by_setting.setdefault(f"{name} {_brief(value)}", []).append(task.name)
     return [
-        f"not enforced: {what} ({'every task' if len(names) == len(tasks) else ', '.join(names)})"
-        for what, names in asking.items()
+        f"not enforced: {setting} ({'every task' if len(names) == len(tasks) else ', '.join(names)})"
+        for setting, names in tasks_by_setting.items()
     ]
 
 
@@ -305,7 +307,7 @@ def _note(run: TaskRun) -> str:
 
 
 def _tail(log: str) -> str:
-    """Returns the end of a log, to follow a sentence; empty when there is none."""
+    """Returns the last lines of a log, indented, and its path; empty if there is no log."""
     if not log or not pathlib.Path(log).exists():
         return ""
     lines = pathlib.Path(log).read_text(errors="replace").splitlines()[-_TAIL:]

@@ -1,7 +1,7 @@
-"""Reads a compiled KFP v2 pipeline for `framecast kubeflow run-local`, and refuses by name what is not executed there.
+"""Reads a compiled KFP v2 pipeline for `framecast kubeflow run-local`, and rejects unsupported features.
 
-What a spec means is read from KFP's own backend (github.com/kubeflow/pipelines, `backend/src/v2`, 2026-08): where the
-API server, the driver or the launcher of a cluster would refuse, this refuses too.
+The meaning of a spec follows KFP's backend (github.com/kubeflow/pipelines, `backend/src/v2`, 2026-08): what its API
+server, driver or launcher rejects is rejected here too.
 """
 
 import dataclasses
@@ -32,15 +32,15 @@ _CONTAINER_TYPES = ("TASK_FINAL_STATUS", "TASK_CONFIG")
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One task of the pipeline.
+    """A task of the pipeline.
 
     Args:
-        name: Its name in the pipeline.
-        spec: Where its inputs come from (`PipelineTaskSpec`).
-        component: Its inputs and outputs by name and type (`ComponentSpec`).
-        executor: What runs (`ExecutorSpec`): a container or an importer.
-        resources: What it asks of a node, as it stands in the spec.
-        platform: What the platform document asks of Kubernetes for it, such as volumes and node selectors.
+        name: Task name.
+        spec: Sources of its inputs (`PipelineTaskSpec`).
+        component: Names and types of its inputs and outputs (`ComponentSpec`).
+        executor: A container or an importer (`ExecutorSpec`).
+        resources: Resources of its container, as in the spec.
+        platform: Kubernetes settings from the platform document, such as volumes and node selectors.
     """
 
     name: str
@@ -52,19 +52,19 @@ class Task:
 
     @property
     def claims(self) -> list[str]:
-        """Names of the persistent volume claims that it mounts, in order, each once."""
+        """Returns the names of the persistent volume claims that it mounts, sorted and unique."""
         return sorted({mount["constant"] for mount in self.platform.get("pvcMount", ()) if "constant" in mount})
 
 
 @dataclasses.dataclass(frozen=True)
 class Pipeline:
-    """A pipeline that can be executed.
+    """A pipeline that `run-local` can run.
 
     Args:
-        name: Its name.
-        root: URI under which artifacts are written, unless a run says otherwise.
-        parameters: Its runtime parameters (`ComponentInputsSpec.ParameterSpec`) by name.
-        tasks: Its tasks in the order in which they run.
+        name: Pipeline name.
+        root: Default parent URI of the artifacts.
+        parameters: Runtime parameters (`ComponentInputsSpec.ParameterSpec`) by name.
+        tasks: Tasks in the order of execution.
     """
 
     name: str
@@ -74,11 +74,11 @@ class Pipeline:
 
 
 def read(path: str) -> Pipeline:
-    """Reads a pipeline: one YAML document, or two with the platform's.
+    """Reads a pipeline file: one YAML document, or two with the platform document.
 
     Raises:
-        ConfigError: When the file is no pipeline, or asks for what is not executed here; names every such thing.
-        OSError: When the file cannot be read.
+        ConfigError: If the file is no pipeline, or uses unsupported features; names each of them.
+        OSError: If the file cannot be read.
     """
     spec, platform = _documents(path)
     try:
@@ -95,7 +95,7 @@ def read(path: str) -> Pipeline:
     ]
     refused = [*_refused_of_pipeline(pipeline), *(f"{task.name}: {why}" for task in tasks for why in _refused(task))]
     if refused:
-        raise ConfigError("\n".join(f"{path}: {why}; run-local does not execute that" for why in refused))
+        raise ConfigError("\n".join(f"{path}: {why}; run-local does not support this" for why in refused))
     _check_references(path, pipeline, tasks)
     return Pipeline(
         name=pipeline.pipeline_info.name,
@@ -106,7 +106,7 @@ def read(path: str) -> Pipeline:
 
 
 def producers(task: Task) -> set[str]:
-    """Returns the tasks that must end before this one begins."""
+    """Returns the names of the tasks that must end before this task starts."""
     inputs = task.spec.inputs
     artifacts = {artifact.task_output_artifact.producer_task for artifact in inputs.artifacts.values()}
     parameters = {
@@ -125,20 +125,21 @@ def _documents(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
             raise ConfigError(f"{path}: {error}") from error
     if not 1 <= len(documents) <= 2 or not all(isinstance(document, dict) for document in documents):
         raise ConfigError(
-            f"{path}: expected a pipeline and perhaps a platform document, found {len(documents)} documents"
+            f"{path}: expected a pipeline document and optionally a platform document, "
+            f"received {len(documents)} documents"
         )
     return documents[0], documents[1] if len(documents) == 2 else {}
 
 
 def _kubernetes(path: str, document: dict[str, Any]) -> dict[str, Any]:
-    """Returns what the platform document asks for, by executor."""
+    """Returns the Kubernetes settings of the platform document, by executor."""
     unknown = set(document) - {"platforms"} or set(document.get("platforms", {})) - {"kubernetes"}
     if unknown:
-        raise ConfigError(f"{path}: platform document: expected platforms.kubernetes alone, found {sorted(unknown)}")
+        raise ConfigError(f"{path}: platform document: expected only platforms.kubernetes, received {sorted(unknown)}")
     own = document.get("platforms", {}).get("kubernetes", {})
     extra = sorted(set(own) - {"deploymentSpec"})
     if extra:
-        raise ConfigError(f"{path}: platforms.kubernetes: {', '.join(extra)}; run-local does not execute that")
+        raise ConfigError(f"{path}: platforms.kubernetes: {', '.join(extra)}; run-local does not support this")
     return own.get("deploymentSpec", {}).get("executors", {})
 
 
@@ -150,7 +151,7 @@ def _task(
         raise ConfigError(f"{path}: {name}: expected a component {task.component_ref.name!r}, found none")
     label = component.executor_label
     raw = json.loads(json.dumps(executors.get(label, {})))
-    # Older protos lack some of the fields of a resource, and none of them matters here.
+    # Older protos lack some resource fields; resources are not enforced here.
     resources = raw.get("container", {}).pop("resources", {})
     try:
         executor = json_format.ParseDict(raw, pb.PipelineDeploymentConfig.ExecutorSpec())
@@ -170,7 +171,7 @@ def _refused_of_pipeline(pipeline: Any) -> Iterator[str]:
 
 
 def _refused(task: Task) -> Iterator[str]:
-    """Yields what of a task is not executed."""
+    """Yields the unsupported features of a task."""
     yield from _refused_of_flow(task.spec)
     yield from _refused_of_inputs(task.spec.inputs)
     if task.component.WhichOneof("implementation") == "dag":
@@ -198,7 +199,7 @@ def _refused_of_flow(spec: Any) -> Iterator[str]:
     if iterator:
         yield f"a loop ({iterator})"
     if getattr(spec.caching_options, "cache_key", ""):
-        yield f"a cache key of its own ({spec.caching_options.cache_key})"
+        yield f"a custom cache key ({spec.caching_options.cache_key})"
 
 
 def _refused_of_inputs(inputs: Any) -> Iterator[str]:
@@ -207,16 +208,16 @@ def _refused_of_inputs(inputs: Any) -> Iterator[str]:
         if kind == "runtime_value":
             value = parameter.runtime_value.WhichOneof("value")
             if value != "constant":
-                yield f"parameter {name}: a value of the kind {value}"
+                yield f"parameter {name}: a value of kind {value}"
             elif "{{$.workspace_path}}" in parameter.runtime_value.constant.string_value:
                 yield f"parameter {name}: a workspace"
         elif kind not in ("component_input_parameter", "task_output_parameter"):
-            yield f"parameter {name}: an input of the kind {kind}"
+            yield f"parameter {name}: an input of kind {kind}"
         if parameter.parameter_expression_selector:
             yield f"parameter {name}: an expression ({parameter.parameter_expression_selector})"
     for name, artifact in inputs.artifacts.items():
         if artifact.WhichOneof("kind") != "task_output_artifact":
-            yield f"artifact {name}: an input of the kind {artifact.WhichOneof('kind')}"
+            yield f"artifact {name}: an input of kind {artifact.WhichOneof('kind')}"
 
 
 def _refused_of_types(component: Any) -> Iterator[str]:
@@ -227,30 +228,30 @@ def _refused_of_types(component: Any) -> Iterator[str]:
         for name, parameter in definitions.parameters.items():
             kind = type_name(parameter)
             if kind in _CONTAINER_TYPES or kind == "PARAMETER_TYPE_ENUM_UNSPECIFIED":
-                yield f"{way} {name}: a parameter of the type {kind}"
+                yield f"{way} {name}: a parameter of type {kind}"
 
 
 def _refused_of_container(container: Any) -> Iterator[str]:
     if container.image in _KUBERNETES_OPERATIONS:
-        yield f"an operation on Kubernetes ({container.image})"
+        yield f"a Kubernetes operation ({container.image})"
     for text in [*container.command, *container.args]:
         if text.strip().startswith(('{"IfPresent":', '{"Concat":')):
-            yield f"an argument that is put together at run time ({text.strip()})"
+            yield f"an argument composed at run time ({text.strip()})"
         for found in PLACEHOLDER.finditer(text):
             if not _EXECUTED.fullmatch(found[1]):
                 yield f"the placeholder {found[0]}"
     if not container.command and not container.args:
-        yield "a container without a command, which would be its image's"
+        yield "a container without a command, which would run the image's"
 
 
 def _refused_of_importer(importer: Any) -> Iterator[str]:
     kind = importer.artifact_uri.WhichOneof("value")
     if kind not in ("constant", "runtime_parameter"):
-        yield f"an importer of the kind {kind}"
+        yield f"an importer of kind {kind}"
     if importer.properties or importer.custom_properties:
-        yield "an importer with properties, which KFP leaves out; metadata is what it takes"
+        yield "an importer with properties, which KFP ignores; use metadata"
     if getattr(importer, "download_to_workspace", False):
-        yield "an importer into a workspace"
+        yield "an importer that downloads to a workspace"
 
 
 def type_name(parameter: Any) -> str:
@@ -259,22 +260,22 @@ def type_name(parameter: Any) -> str:
 
 
 def _check_references(path: str, pipeline: Any, tasks: list[Task]) -> None:
-    """Raises when a task reads what nothing makes."""
+    """Checks that every input has a producer."""
     by_name = {task.name: task for task in tasks}
     for task in tasks:
         for producer in sorted(producers(task)):
             if producer not in by_name:
-                raise ConfigError(f"{path}: {task.name}: expected a task {producer!r} before it, found none")
+                raise ConfigError(f"{path}: {task.name}: depends on task {producer!r}, which does not exist")
         for name in task.component.input_definitions.artifacts:
             optional = task.component.input_definitions.artifacts[name].is_optional
             if name not in task.spec.inputs.artifacts and not optional:
-                raise ConfigError(f"{path}: {task.name}: input {name}: expected an artifact of some task, found none")
+                raise ConfigError(f"{path}: {task.name}: input {name}: expected an artifact of a task, received none")
         for name, artifact in task.spec.inputs.artifacts.items():
             made = artifact.task_output_artifact
             if made.output_artifact_key not in by_name[made.producer_task].component.output_definitions.artifacts:
                 raise ConfigError(
-                    f"{path}: {task.name}: input {name}: expected an output {made.output_artifact_key!r} of "
-                    f"{made.producer_task}, found none"
+                    f"{path}: {task.name}: input {name}: reads output {made.output_artifact_key!r} of "
+                    f"{made.producer_task}, which does not exist"
                 )
         for name, parameter in task.spec.inputs.parameters.items():
             _check_parameter(path, task.name, name, parameter, pipeline, by_name)
@@ -292,17 +293,17 @@ def _check_parameter(path: str, task: str, name: str, parameter: Any, pipeline: 
     else:
         return
     if wanted not in found:
-        raise ConfigError(f"{path}: {task}: input {name}: expected {where} parameter {wanted!r}, found none")
+        raise ConfigError(f"{path}: {task}: input {name}: reads {where} parameter {wanted!r}, which does not exist")
 
 
 def _ordered(path: str, tasks: list[Task]) -> list[Task]:
-    """Returns the tasks so that each comes after what it reads; of those that could come next, the first by name."""
+    """Sorts the tasks topologically, by name where the order is free."""
     by_name = {task.name: task for task in tasks}
     sorter = graphlib.TopologicalSorter({task.name: producers(task) for task in tasks})
     try:
         sorter.prepare()
     except graphlib.CycleError as error:
-        raise ConfigError(f"{path}: tasks wait for each other: {' <- '.join(error.args[1])}") from error
+        raise ConfigError(f"{path}: tasks form a cycle: {' <- '.join(error.args[1])}") from error
     ordered, ready = [], sorted(sorter.get_ready())
     while ready:
         name = ready.pop(0)

@@ -1,4 +1,4 @@
-"""Folders that stand for the buckets of object stores, and the launcher's local paths of what lies in them."""
+"""Simulates object stores by folders, and maps object URIs to the launcher's local paths."""
 
 import pathlib
 import shutil
@@ -7,44 +7,44 @@ _FOLDERS = {"minio": "minio", "s3": "s3", "gs": "gcs"}
 
 
 def local_path(root: pathlib.Path, uri: str) -> pathlib.Path | None:
-    """Returns where KFP's launcher has the object of a URI: `minio://b/k` in `root/minio/b/k`, `gs://` in `root/gcs`.
+    """Returns the path of an object in KFP's launcher: `root/minio/b/k` for `minio://b/k`, `root/gcs/...` for `gs://`.
 
     Returns:
-        The path; None when the URI is of no object store.
+        The path; None if the URI is not in an object store.
 
     Raises:
-        ValueError: When the URI leads out of the folder.
+        ValueError: If the URI contains `..`.
     """
     scheme, separator, key = uri.partition("://")
     if not separator or scheme not in _FOLDERS:
         return None
     if ".." in pathlib.PurePosixPath(key).parts:
-        raise ValueError(f"{uri}: expected an object's URI, which has no '..'")
+        raise ValueError(f"{uri}: expected an object URI without '..'")
     return root / _FOLDERS[scheme] / key
 
 
 class Store:
-    """Object stores on this machine. As in the real ones there are objects only: an empty folder is nothing.
+    """Object stores in a folder. As in real object stores, an empty folder does not exist.
 
     Args:
-        folder: Has a folder for each kind of store (`minio`, `s3`, `gcs`), with a folder for each bucket.
+        folder: Contains a folder per store (`minio`, `s3`, `gcs`), each with a folder per bucket.
     """
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
 
     def path(self, uri: str) -> pathlib.Path | None:
-        """Returns where the object, or everything under the prefix, lies; None when the URI is of no object store."""
+        """Returns the path of an object or prefix; None if the URI is not in an object store."""
         return local_path(self.folder, uri)
 
     def download(self, uri: str, to: pathlib.Path) -> None:
-        """Copies an object, or everything under a prefix; what does not exist leaves nothing behind."""
+        """Copies an object, or all objects under a prefix; a missing one copies nothing."""
         source = self.path(uri)
         assert source is not None
         _copy(source, to)
 
     def upload(self, source: pathlib.Path, uri: str) -> None:
-        """Copies a file, or every file of a folder."""
+        """Copies a file, or every file below a folder."""
         to = self.path(uri)
         assert to is not None
         _copy(source, to)

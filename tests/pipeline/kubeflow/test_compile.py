@@ -1,4 +1,4 @@
-"""The compiled pipeline: read strictly by kfp's own protos and loader, and what matters in it."""
+"""Compiled pipelines, parsed strictly by kfp's protos and loader."""
 
 import json
 import re
@@ -41,7 +41,7 @@ kubeflow:
       node_selector: {cloud.google.com/gke-accelerator: nvidia-l4}
       tolerations: [{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule, toleration_seconds: 60}]
 """
-# Fields that newer backends read besides, which kfp 2.5, that of stack A, has no names for.
+# Fields that newer backends also read; the protos of kfp 2.5 (stack A) lack them.
 _NEWER = {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"}
 _NEWER |= {"resourceType", "resourceCount"}
 
@@ -77,7 +77,7 @@ def _strict(message, document):
     return json_format.ParseDict(document, message)
 
 
-def test_kfps_protos_know_every_field(documents):
+def test_every_field_is_known_to_kfp(documents):
     spec, platform = documents
     pipeline = _strict(pipeline_spec_pb2.PipelineSpec(), spec)
     assert (pipeline.schema_version, pipeline.default_pipeline_root) == ("2.1.0", _ROOT)
@@ -94,7 +94,7 @@ def _without_newer(part):
     return {key: value for key, value in part.items() if key not in _NEWER}
 
 
-def test_kfps_loader_takes_the_file(documents, tmp_path):
+def test_kfp_loads_the_file(documents, tmp_path):
     write(documents, str(tmp_path / "pipeline.yaml"))
     loaded = components.load_component_from_text((tmp_path / "pipeline.yaml").read_text())
     assert (loaded.name, set(loaded.component_spec.inputs)) == (
@@ -104,7 +104,7 @@ def test_kfps_loader_takes_the_file(documents, tmp_path):
     assert json_format.MessageToDict(loaded.platform_spec) == documents[1]
 
 
-def test_a_search_is_a_task_of_its_own_whose_best_settings_the_trainer_takes(folder):
+def test_tuner_is_a_task_before_the_trainer(folder):
     tune = "tune={space: {train: {learning_rate: {min: 0.001, max: 0.1, sampling: log}}}, trials: 3}"
     spec, platform = _compile(folder, tune, "kubeflow.components.Tuner.gpus=1")
     tasks = spec["root"]["dag"]["tasks"]
@@ -119,7 +119,7 @@ def test_a_search_is_a_task_of_its_own_whose_best_settings_the_trainer_takes(fol
         _compile(folder, tune, "kubeflow.components.Tuner.volumes=[]")
 
 
-def test_every_task_is_a_container_of_the_image_that_starts_through_our_entry(containers):
+def test_every_task_runs_the_entrypoint_in_the_image(containers):
     assert set(containers) == {*COMPONENTS, "InputFiles"}
     for container in containers.values():
         assert (container["image"], container["command"]) == (_IMAGE, list(ENTRY))
@@ -127,7 +127,7 @@ def test_every_task_is_a_container_of_the_image_that_starts_through_our_entry(co
         assert "lifecycle" not in container
 
 
-def test_each_task_waits_for_what_it_reads_and_for_the_gate(tasks):
+def test_tasks_depend_on_inputs_and_gate(tasks):
     assert {name: task.get("dependentTasks", []) for name, task in tasks.items()} == {
         "InputFiles": [],
         "ClipExampleGen": ["InputFiles"],
@@ -148,19 +148,19 @@ def test_each_task_waits_for_what_it_reads_and_for_the_gate(tasks):
     }  # fmt: skip
 
 
-def test_files_and_what_serves_are_never_cached(tasks):
+def test_input_files_and_serving_model_are_never_cached(tasks):
     uncached = {name for name, task in tasks.items() if not task["cachingOptions"].get("enableCache")}
     assert uncached == {"InputFiles", "ServingModel"}
 
 
-def test_the_ingest_is_keyed_on_the_files_that_were_found(tasks, documents):
+def test_ingest_cache_key_contains_the_found_files(tasks, documents):
     files = tasks["ClipExampleGen"]["inputs"]["parameters"]["files"]["taskOutputParameter"]
     assert files == {"producerTask": "InputFiles", "outputParameterKey": "files"}
     outputs = documents[0]["components"]["InputFiles"]["outputDefinitions"]["parameters"]
     assert outputs["files"] == {"parameterType": "STRING"}
 
 
-def test_what_a_run_may_be_given_has_the_configurations_values_as_defaults(documents, tasks):
+def test_runtime_parameters_default_to_the_configuration(documents, tasks):
     definitions = documents[0]["root"]["inputDefinitions"]["parameters"]
     assert {name: (own["parameterType"], own["defaultValue"]) for name, own in definitions.items()} == {
         "train_data": ("STRING", "/mnt/framecast/clips/train/*"),
@@ -183,7 +183,7 @@ def test_what_a_run_may_be_given_has_the_configurations_values_as_defaults(docum
     }
 
 
-def test_resources_are_what_kfps_compiler_writes_for_them(containers, tmp_path):
+def test_resources_equal_those_of_kfps_compiler(containers, tmp_path):
     @dsl.container_component
     def train():
         return dsl.ContainerSpec(image="image", command=["true"])
@@ -203,7 +203,7 @@ def test_resources_are_what_kfps_compiler_writes_for_them(containers, tmp_path):
     assert received == expected
 
 
-def test_newer_and_older_backends_find_the_accelerators(containers):
+def test_old_and_new_backends_read_the_accelerators(containers):
     assert containers["Trainer"]["resources"]["accelerator"] == {
         "type": "nvidia.com/gpu", "count": "2", "resourceType": "nvidia.com/gpu", "resourceCount": "2"
     }  # fmt: skip
@@ -212,8 +212,8 @@ def test_newer_and_older_backends_find_the_accelerators(containers):
     }  # fmt: skip
 
 
-def test_what_the_trainer_is_given_stands_in_the_documents_where_kfp_looks_for_it(documents, containers, tasks):
-    """Field names as in kubernetes_executor_config.proto of kubeflow/pipelines."""
+def test_kubernetes_settings_are_in_kfps_fields(documents, containers, tasks):
+    """Field names are those of kubernetes_executor_config.proto in kubeflow/pipelines."""
     executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     everywhere = {
         "pvcMount": [{"constant": "framecast", "mountPath": "/mnt/framecast"}],
@@ -235,7 +235,7 @@ def test_what_the_trainer_is_given_stands_in_the_documents_where_kfp_looks_for_i
     assert "retryPolicy" not in tasks["Transform"]
 
 
-def test_spans_are_found_on_the_cluster(folder):
+def test_spans_are_resolved_on_the_cluster(folder):
     (spec, _) = _compile(folder, "data.train=/mnt/framecast/day{SPAN}/*", "data.spans=7")
     tasks = spec["root"]["dag"]["tasks"]
     given = tasks["InputFiles"]["inputs"]["parameters"]
@@ -245,10 +245,10 @@ def test_spans_are_found_on_the_cluster(folder):
     gate = tasks["ValidationGate"]
     assert gate["inputs"]["parameters"]["spans"]["taskOutputParameter"]["producerTask"] == "InputFiles"
     assert gate["inputs"]["parameters"]["kept"]["runtimeValue"]["constant"].startswith("/mnt/framecast/state/")
-    assert not gate["cachingOptions"].get("enableCache")  # What is kept of earlier spans, no input tells.
+    assert not gate["cachingOptions"].get("enableCache")  # It reads statistics of earlier spans, which are no input.
 
 
-def test_the_marker_of_a_whole_span_is_looked_for_on_the_cluster(folder):
+def test_span_marker_is_checked_on_the_cluster(folder):
     settings = ["data.train=/mnt/framecast/day{SPAN}/*.gz", "data.span_done=_SUCCESS", "data.newest_span=7"]
     (spec, _) = _compile(folder, *settings)
     given = spec["root"]["dag"]["tasks"]["InputFiles"]["inputs"]["parameters"]
@@ -256,7 +256,7 @@ def test_the_marker_of_a_whole_span_is_looked_for_on_the_cluster(folder):
     assert spec["root"]["inputDefinitions"]["parameters"]["span"]["defaultValue"] == 7
 
 
-def test_a_warm_start_waits_for_what_serves(folder):
+def test_warm_start_depends_on_the_serving_model(folder):
     (spec, _) = _compile(folder, "train.warm_start=true")
     trainer = spec["root"]["dag"]["tasks"]["Trainer"]
     assert trainer["dependentTasks"] == ["ServingModel", "Transform"]
@@ -264,7 +264,7 @@ def test_a_warm_start_waits_for_what_serves(folder):
     assert base == {"producerTask": "ServingModel", "outputArtifactKey": "model"}
 
 
-def test_a_pipeline_compiles_to_the_same_file_again(folder, documents, tmp_path):
+def test_compiling_twice_gives_equal_files(folder, documents, tmp_path):
     for name, own in (("a", documents), ("b", _compile(folder))):
         write(own, str(tmp_path / name))
     assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text()
@@ -286,8 +286,16 @@ def test_a_pipeline_compiles_to_the_same_file_again(folder, documents, tmp_path)
             ["kubeflow.state=s3://b/state"],
             r"kubeflow.state: expected a folder on a volume, received s3://b/state",
         ),
-        (_ROOT, ["push.directory=minio://b/m"], r"push.directory: .*, s3:// or gs://, received minio://b/m \(MinIO is"),
-        (_ROOT, ["data.train=minio://b/*"], r"data.train: .*, s3:// or gs://, received minio://b/\* \(MinIO is"),
+        (
+            _ROOT,
+            ["push.directory=minio://b/m"],
+            r"push.directory: .*, s3:// or gs://, received minio://b/m \(for MinIO, use s3:",
+        ),
+        (
+            _ROOT,
+            ["data.train=minio://b/*"],
+            r"data.train: .*, s3:// or gs://, received minio://b/\* \(for MinIO, use s3:",
+        ),
         (_ROOT, ["push.directory=/serving"], r"push.directory: .*volume of ServingModel .*received /serving"),
         (_ROOT, ["kubeflow.components.Pusher={volumes: []}"], r"push.directory: .*volume of Pusher "),
         (
@@ -302,7 +310,7 @@ def test_a_pipeline_compiles_to_the_same_file_again(folder, documents, tmp_path)
         ),
     ],
 )
-def test_what_cannot_run_on_a_cluster_is_refused(framecast, folder, root, overrides, message):
+def test_configuration_unfit_for_a_cluster_is_rejected(framecast, folder, root, overrides, message):
     settings = [part for override in overrides for part in ("--set", override)]
     answer = framecast(
         "kubeflow", "compile", folder / "radar.yaml", "--image", _IMAGE, "--pipeline-root", root, *settings
@@ -312,7 +320,7 @@ def test_what_cannot_run_on_a_cluster_is_refused(framecast, folder, root, overri
     assert re.search(message, answer.text)
 
 
-def test_clips_and_models_in_an_object_store_need_no_volume(folder):
+def test_object_store_paths_need_no_volume(folder):
     given = {
         "train_data": "s3://clips/day{SPAN}/*",
         "eval_data": "s3://clips/eval/*",
@@ -331,12 +339,12 @@ def test_clips_and_models_in_an_object_store_need_no_volume(folder):
     assert {name: parameters[name]["defaultValue"] for name in given} == given
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for name in ("InputFiles", "ClipExampleGen", "ServingModel", "Pusher"):
-        # Where its credentials come from.
+        # Its credentials.
         assert executors[f"{name}_executor"]["secretAsEnv"][0]["keyToEnv"][0]["envVar"] == "AWS_ACCESS_KEY_ID"
         assert "pvcMount" not in executors[f"{name}_executor"]
 
 
-def test_the_command_writes_the_file_and_says_what_a_run_may_be_given(framecast, folder, documents):
+def test_command_writes_file_and_prints_parameters(framecast, folder, documents):
     output = folder / "radar.pipeline.yaml"
     arguments = ["--image", _IMAGE, "--pipeline-root", _ROOT, "--output", output, "--json"]
     answer = framecast("kubeflow", "compile", folder / "radar.yaml", *arguments)
@@ -345,11 +353,11 @@ def test_the_command_writes_the_file_and_says_what_a_run_may_be_given(framecast,
     assert list(yaml.safe_load_all(output.read_text())) == documents
 
 
-def test_names_are_such_as_kfp_takes():
+def test_pipeline_names_are_valid_in_kfp():
     assert pipeline_name("configs/KNMI radar_2.yaml") == "framecast-knmi-radar-2"
 
 
-def test_bulk_inference_follows_the_push_and_is_never_cached(folder):
+def test_bulk_inference_follows_push_and_is_never_cached(folder):
     infer = "infer={data: /mnt/framecast/clips/day/*, to: /mnt/framecast/answers}"
     root = _compile(folder, infer)[0]["root"]["dag"]["tasks"]
     task = root["BulkInference"]

@@ -1,4 +1,4 @@
-"""How a task starts: addresses become local paths, and what TFX puts out has addresses again."""
+"""Start of a compiled task: URIs become local paths for TFX, and its outputs get URIs again."""
 
 import json
 import subprocess
@@ -20,8 +20,8 @@ from framecast.pipeline.kubeflow.entrypoint import add_types, local_path, locali
         ({"uri": "s3://bucket/run/model", "customPath": "/tmp/model"}, "/tmp/model"),
     ],
 )
-def test_a_local_path_is_the_launchers(artifact, path):
-    """And that of KFP's own SDK, where it knows the scheme."""
+def test_local_path_equals_the_launchers(artifact, path):
+    """The path also equals that of KFP's SDK, for schemes that it supports."""
     assert local_path(artifact) == path
     if "customPath" not in artifact and "://" in artifact["uri"]:
         assert types.artifact_types.Artifact(uri=artifact["uri"]).path == path
@@ -46,9 +46,9 @@ def _invocation():
     }
 
 
-def test_artifacts_are_local_and_parameters_as_they_were_given():
+def test_artifacts_become_local_and_parameters_stay():
     invocation = _invocation()
-    addresses = localise(invocation, "/root")
+    uris = localise(invocation, "/root")
     inputs = invocation["inputs"]
     assert inputs["artifacts"]["model"] == {"artifacts": [{"uri": "/root/minio/b/run/model", "name": "projects/1"}]}
     # TFX's Evaluator fails on a model without a name.
@@ -57,15 +57,15 @@ def test_artifacts_are_local_and_parameters_as_they_were_given():
     }
     assert inputs["parameterValues"] == {"directory": "s3://bucket/serving"}
     assert invocation["outputs"]["artifacts"] == {"blessing": {"artifacts": [{"uri": "/root/minio/b/run/blessing"}]}}
-    assert addresses == {
+    assert uris == {
         "/root/minio/b/run/model": "minio://b/run/model",
         "/root/s3/b/run/examples": "s3://b/run/examples",
         "/root/minio/b/run/blessing": "minio://b/run/blessing",
     }
 
 
-def test_inputs_have_the_types_that_were_compiled():
-    """What KFP tells of an input's type is an empty schema, which TFX finds no class for."""
+def test_inputs_get_their_compiled_types():
+    """KFP passes an empty schema as the type of an input, for which TFX finds no class."""
     model = {"instanceSchema": "title: tfx.Model\ntype: object\n"}
     invocation = _invocation()
     invocation["inputs"]["artifacts"]["model"]["artifacts"][0]["type"] = {"instanceSchema": ""}
@@ -73,8 +73,8 @@ def test_inputs_have_the_types_that_were_compiled():
     assert invocation["inputs"]["artifacts"]["model"]["artifacts"][0]["type"] == model
 
 
-def test_addresses_come_back_wherever_a_local_path_was_written():
-    addresses = localise(_invocation())
+def test_uris_replace_local_paths_in_outputs():
+    uris = localise(_invocation())
     output = {
         "artifacts": {
             "blessing": {
@@ -91,7 +91,7 @@ def test_addresses_come_back_wherever_a_local_path_was_written():
             }
         }
     }
-    (artifact,) = restore(output, addresses)["artifacts"]["blessing"]["artifacts"]
+    (artifact,) = restore(output, uris)["artifacts"]["blessing"]["artifacts"]
     assert artifact == {
         "uri": "minio://b/run/blessing",
         "metadata": {
@@ -103,8 +103,8 @@ def test_addresses_come_back_wherever_a_local_path_was_written():
 
 
 @pytest.mark.parametrize(("text", "code"), [("feature { name: 'a' }", 0), (None, 1)])
-def test_a_task_runs_on_local_paths_and_puts_out_addresses(tmp_path, text, code):
-    """In a process of its own, as on a cluster: TFX's command parses flags once and ends the process."""
+def test_task_runs_locally_and_returns_uris(tmp_path, text, code):
+    """Runs in a separate process, as on a cluster, because TFX's command parses flags once and exits."""
     invocation = {
         "inputs": {"parameterValues": {"text": text} if text else {}},
         "outputs": {

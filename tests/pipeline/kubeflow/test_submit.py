@@ -1,4 +1,4 @@
-"""`framecast kubeflow submit`: what KFP's own client sends, to a server that stands in for the KFP API."""
+"""`framecast kubeflow submit` through KFP's client, against a fake KFP API server."""
 
 import http.server
 import json
@@ -83,7 +83,7 @@ def _submit(framecast, pipeline, *arguments):
     return framecast("kubeflow", "submit", pipeline, "--experiment", "radar", *arguments)
 
 
-def test_a_run_is_sent_with_both_documents_and_its_parameters(framecast, pipeline, kfp_api):
+def test_run_is_sent_with_documents_and_parameters(framecast, pipeline, kfp_api):
     address, posted = kfp_api
     answer = _submit(framecast, pipeline, "--host", address, "--parameter", "train_steps=7", "--json")
     assert answer.code == 0, answer.text
@@ -97,7 +97,7 @@ def test_a_run_is_sent_with_both_documents_and_its_parameters(framecast, pipelin
     assert run["pipeline_spec"]["pipeline_spec"]["components"] == _SPEC["components"]
 
 
-def test_a_schedule_is_sent_with_seconds(framecast, pipeline, kfp_api):
+def test_schedule_is_sent_with_seconds(framecast, pipeline, kfp_api):
     address, posted = kfp_api
     answer = _submit(framecast, pipeline, "--host", address, "--cron", "0 6 * * *")
     assert answer.code == 0, answer.text
@@ -107,7 +107,7 @@ def test_a_schedule_is_sent_with_seconds(framecast, pipeline, kfp_api):
     assert (int(schedule["max_concurrency"]), schedule["no_catchup"]) == (1, True)
 
 
-def test_a_dry_run_prints_what_would_be_sent_and_needs_no_server(framecast, pipeline):
+def test_dry_run_prints_submission_without_server(framecast, pipeline):
     arguments = ["--host", "http://127.0.0.1:1", "--namespace", "team", "--parameter", "train_data=/mnt/day2/*"]
     answer = _submit(framecast, pipeline, *arguments, "--cron", "0 30 6 * * *", "--dry-run", "--json")
     sent = json.loads(answer.out)
@@ -132,7 +132,7 @@ def test_a_dry_run_prints_what_would_be_sent_and_needs_no_server(framecast, pipe
         (["--cron", "6 * * *"], "--cron: expected 5 fields, or 6 with seconds first, received 6 * * *"),
     ],
 )
-def test_what_is_wrong_is_named(framecast, pipeline, arguments, message):
+def test_wrong_argument_is_named(framecast, pipeline, arguments, message):
     answer = _submit(framecast, pipeline, *arguments, "--dry-run")
     assert answer.code == 2
     assert message in answer.text
@@ -142,7 +142,7 @@ def test_what_is_wrong_is_named(framecast, pipeline, arguments, message):
     ("text", "message"),
     [("a: [", "expected YAML"), ("train: {steps: 1}", "expected a compiled pipeline"), (None, "No such file")],
 )
-def test_what_is_no_pipeline_is_refused(framecast, tmp_path, text, message):
+def test_file_without_pipeline_is_rejected(framecast, tmp_path, text, message):
     file = tmp_path / "radar.yaml"
     if text:
         file.write_text(text)
@@ -151,7 +151,7 @@ def test_what_is_no_pipeline_is_refused(framecast, tmp_path, text, message):
     assert message in answer.text
 
 
-def test_a_server_that_does_not_answer_is_named(framecast, pipeline):
+def test_unreachable_server_is_named(framecast, pipeline):
     answer = _submit(framecast, pipeline, "--host", "http://127.0.0.1:1")
     assert answer.code == 1
     assert "--host http://127.0.0.1:1: expected the API of Kubeflow Pipelines" in answer.text

@@ -66,17 +66,17 @@ def importer(uri, **more):
 
 
 def constant(value):
-    """Where a parameter comes from: the spec itself."""
+    """Returns a parameter source: a constant."""
     return {"runtimeValue": {"constant": value}}
 
 
 def parameter(name):
-    """Where a parameter comes from: the pipeline's parameter of that name."""
+    """Returns a parameter source: the pipeline's parameter of that name."""
     return {"componentInputParameter": name}
 
 
 def output(producer, key):
-    """Where a parameter comes from: another task."""
+    """Returns a parameter source: an output of another task."""
     return {"taskOutputParameter": {"producerTask": producer, "outputParameterKey": key}}
 
 

@@ -1,4 +1,4 @@
-"""The cache key against what KFP's own tests and Go's JSON encoder give."""
+"""Cache keys against the expected values of KFP's tests and of Go's JSON encoder."""
 
 import pytest
 
@@ -31,7 +31,7 @@ _KEYS = {
 
 
 @pytest.mark.parametrize("fingerprint", _KEYS)
-def test_the_digest_is_that_of_kfps_own_tests(fingerprint):
+def test_digest_equals_that_of_kfps_tests(fingerprint):
     assert cache.digest(_KEYS[fingerprint]) == fingerprint
 
 
@@ -48,7 +48,7 @@ def test_the_digest_is_that_of_kfps_own_tests(fingerprint):
         (1e21, "1e+21"),
     ],
 )
-def test_numbers_are_written_as_by_go(value, text):  # As `json.Marshal` documents: ES6's number to string.
+def test_numbers_are_formatted_as_by_go(value, text):  # As `json.Marshal` documents: ES6's number to string.
     assert cache.number(value) == text
 
 

@@ -1,4 +1,4 @@
-"""`framecast kubeflow run-local`: tiny pipelines whose tasks are lines of Python."""
+"""`framecast kubeflow run-local` on tiny pipelines whose tasks are lines of Python."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ def _out(name):
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs the tasks in a work directory of their own."""
+    """Runs tasks in a fresh work directory."""
 
     def run(tasks, *given, cache=False, pipeline=None, platform=None):
         path = kfp.write(tmp_path / "pipeline.yaml", tasks, pipeline, platform)
@@ -52,7 +52,7 @@ def _states(result):
     return {run.task: run.state for run in result.tasks}
 
 
-def test_artifacts_go_up_to_the_store_and_come_down_from_it(run, tmp_path):
+def test_artifacts_are_uploaded_and_downloaded(run, tmp_path):
     tasks = {
         "write": kfp.task(_WRITE, _out("x"), "hello", makes=["x"]),
         "read": kfp.task(_READ, _in("x"), reads=["write.x"]),
@@ -63,18 +63,18 @@ def test_artifacts_go_up_to_the_store_and_come_down_from_it(run, tmp_path):
     assert uri == f"minio://mlpipeline/v2/artifacts/tiny/{result.run}/write/x"
     assert (tmp_path / "work/store/minio" / uri.removeprefix("minio://")).read_text() == "hello"
     assert _log(result, "read") == "hello\n"
-    assert not list((tmp_path / "work/runs").rglob("pod"))  # What a task had is gone.
+    assert not list((tmp_path / "work/runs").rglob("pod"))  # The files of a task are deleted.
 
 
-def test_a_task_is_given_its_executor_input_and_tells_what_it_put_out(run):
+def test_task_gets_executor_input_and_returns_executor_output(run):
     code = (
         "import json, os, sys\n"
         "given = json.loads(sys.argv[1])\n"
         "made = given['outputs']['artifacts']['x']['artifacts'][0]\n"
         "made['metadata'] = {'count': 3, 'yes': True, 'list': [1], 'struct': {'a': 1}}\n"
-        "told = {'artifacts': {'x': {'artifacts': [made]}}, 'parameterValues': {'n': 7}}\n"
+        "output = {'artifacts': {'x': {'artifacts': [made]}}, 'parameterValues': {'n': 7}}\n"
         "os.makedirs(os.path.dirname(given['outputs']['outputFile']), exist_ok=True)\n"
-        "open(given['outputs']['outputFile'], 'w').write(json.dumps(told))\n"
+        "open(given['outputs']['outputFile'], 'w').write(json.dumps(output))\n"
     )
     tasks = {
         "make": kfp.task(code, "{{$}}", makes=["x"], returns={"n": "NUMBER_INTEGER"}),
@@ -105,7 +105,7 @@ def test_a_task_is_given_its_executor_input_and_tells_what_it_put_out(run):
     assert result.tasks[0].without_files == ["x"]
 
 
-def test_a_pipeline_of_kfps_compiler_runs(tmp_path):
+def test_pipeline_of_kfps_compiler_runs(tmp_path):
     @dsl.container_component
     def count(text: str, made: dsl.Output[dsl.Artifact], letters: dsl.OutputPath(int)):
         code = "import sys; [open(p, 'w').write(str(len(sys.argv[1]))) for p in sys.argv[2:]]"
@@ -131,7 +131,7 @@ def test_a_pipeline_of_kfps_compiler_runs(tmp_path):
     assert (_log(result, "show"), _log(result, "show-2")) == ("5 5 0.25\n", "5 5 0.5\n")
 
 
-def test_a_failure_stops_the_run_and_is_shown_with_the_end_of_its_log(run):
+def test_failure_stops_run_and_shows_log_tail(run):
     tasks = {
         "a": kfp.task(),
         "b": kfp.task("print('what went wrong'); exit(3)", after=["a"]),
@@ -143,7 +143,7 @@ def test_a_failure_stops_the_run_and_is_shown_with_the_end_of_its_log(run):
     assert result.why.startswith("b: python: exit code 3\n  what went wrong\nlog ")
 
 
-def test_a_task_sees_its_own_inputs_alone(run):
+def test_task_sees_only_its_inputs(run):
     tasks = {
         "a": kfp.task(_WRITE, _out("x"), "1", makes=["x"]),
         "b": kfp.task(_WRITE, _out("y"), "1", makes=["y"]),
@@ -154,7 +154,7 @@ def test_a_task_sees_its_own_inputs_alone(run):
     assert _log(run(tasks), "c") == "['x']\n"
 
 
-def test_an_empty_folder_is_nothing_in_an_object_store(run):
+def test_empty_folder_is_not_stored(run):
     tasks = {
         "a": kfp.task("import os, sys; os.mkdir(sys.argv[1])", _out("x"), makes=["x"]),
         "b": kfp.task("import os, sys; print(os.path.exists(sys.argv[1]))", _in("x"), reads=["a.x"]),
@@ -164,7 +164,7 @@ def test_an_empty_folder_is_nothing_in_an_object_store(run):
     assert _log(result, "b") == "False\n"
 
 
-def test_the_environment_and_the_retries_of_a_task_are_its_specs(run, tmp_path):
+def test_environment_and_retries_follow_the_spec(run, tmp_path):
     counter = tmp_path / "counter"
     code = (
         f"import os; open({str(counter)!r}, 'a').write(os.environ['WORD']); exit(os.path.getsize({str(counter)!r}) < 3)"
@@ -175,19 +175,17 @@ def test_the_environment_and_the_retries_of_a_task_are_its_specs(run, tmp_path):
     assert (result.state, result.tasks[0].attempts, counter.read_text()) == ("succeeded", 3, "xxx")
 
 
-def test_retries_end(run):
+def test_retries_are_limited(run):
     result = run({"a": kfp.task("exit(1)", retryPolicy={"maxRetryCount": 1})})
     assert (result.state, result.tasks[0].attempts) == ("failed", 2)
 
 
-def test_the_entry_module_is_told_where_the_launchers_paths_begin(run):
-    code = (
-        f"import os, sys; print(os.path.join(os.environ[{runs.kfp_launcher.LAUNCHER_ROOT!r}], 'minio') in sys.argv[1])"
-    )
+def test_entrypoint_receives_the_launcher_root(run):
+    code = f"import os, sys; print(os.path.join(os.environ[{runs.launcher.LAUNCHER_ROOT!r}], 'minio') in sys.argv[1])"
     assert _log(run({"a": kfp.task(code, _out("x"), makes=["x"])}), "a") == "True\n"
 
 
-def test_resources_are_told_and_not_enforced(run):
+def test_resources_are_reported_but_not_enforced(run):
     asking = kfp.task()
     asking["executor"]["container"]["resources"] = {
         "cpuLimit": 4.0,
@@ -209,7 +207,7 @@ def test_resources_are_told_and_not_enforced(run):
         ("STRUCT", '{"a": 1}', {"a": 1}),
     ],
 )
-def test_runtime_parameters_have_their_types(run, kind, text, value):
+def test_runtime_parameters_are_typed(run, kind, text, value):
     tasks = {"a": kfp.task("import sys; print(sys.argv[1])", _PARAMETER, parameters={"p": (kind, kfp.parameter("q"))})}
     result = run(tasks, f"q={text}", pipeline={"q": {"parameterType": kind}})
     assert result.parameters == {"q": value}
@@ -225,41 +223,41 @@ def test_runtime_parameters_have_their_types(run, kind, text, value):
         ([], r"expected --parameter q=VALUE \(NUMBER_INTEGER\), which has no default"),
     ],
 )
-def test_wrong_runtime_parameters_are_refused_before_any_task(run, tmp_path, given, message):
+def test_wrong_runtime_parameters_are_rejected_before_any_task(run, tmp_path, given, message):
     with pytest.raises(ConfigError, match=message):
         run({"a": kfp.task()}, *given, pipeline={"q": {"parameterType": "NUMBER_INTEGER"}})
     assert not (tmp_path / "work").exists()
 
 
-def test_an_input_of_another_type_fails_the_task(run):
+def test_input_of_wrong_type_fails_the_task(run):
     result = run({"a": kfp.task(parameters={"p": ("NUMBER_INTEGER", kfp.constant("x"))})})
     assert result.why == "a: input p: expected NUMBER_INTEGER, received 'x'"
 
 
-def test_names_of_the_run_stand_for_themselves(run):
+def test_run_placeholders_are_replaced(run):
     source = kfp.constant("{{$.pipeline_task_name}}")
     tasks = {"a": kfp.task("import sys; print(sys.argv[1])", _PARAMETER, parameters={"p": ("STRING", source)})}
     assert _log(run(tasks), "a") == "a\n"
 
 
-def test_metadata_that_ml_metadata_cannot_hold_fails_the_task(run):
+def test_invalid_metadata_fails_the_task(run):
     code = (
         "import json, os, sys\n"
         "outputs = json.loads(sys.argv[1])['outputs']\n"
         "os.makedirs(os.path.dirname(outputs['outputFile']), exist_ok=True)\n"
-        "told = {'artifacts': {'x': {'artifacts': [{'metadata': {'k': None}}]}}}\n"
-        "open(outputs['outputFile'], 'w').write(json.dumps(told))\n"
+        "output = {'artifacts': {'x': {'artifacts': [{'metadata': {'k': None}}]}}}\n"
+        "open(outputs['outputFile'], 'w').write(json.dumps(output))\n"
     )
     result = run({"a": kfp.task(code, "{{$}}", makes=["x"])})
     assert "a: output x: metadata k: expected a value, found null" in result.why
 
 
-def test_an_output_parameter_that_was_not_written_fails_the_task(run):
+def test_missing_output_parameter_fails_the_task(run):
     result = run({"a": kfp.task(returns={"n": "NUMBER_INTEGER"})})
     assert "a: output parameter n: expected a value in" in result.why
 
 
-def test_an_importer_gives_what_lies_in_the_store(run, tmp_path):
+def test_importer_reads_from_the_store(run, tmp_path):
     variables = tmp_path / "work/store/s3/bucket/model/variables"
     variables.mkdir(parents=True)
     (variables / "weights").write_text("w")
@@ -275,17 +273,17 @@ def test_an_importer_gives_what_lies_in_the_store(run, tmp_path):
     first = run(tasks)
     assert _log(first, "read").startswith("['weights']")
     assert '"kind": "tiny"' in _log(first, "read")
-    # Found again, not recorded anew: tasks that read it can be taken from the cache.
+    # The earlier artifact is used again, so that tasks that read it can be cached.
     assert '"name": "1"' in _log(run(tasks), "read")
     assert '"name": "1"' not in _log(run({**tasks, "bring": kfp.importer("s3://bucket/model", reimport=True)}), "read")
 
 
 @pytest.mark.parametrize(
-    ("uri", "expected"), [("minio://b/none", "found nothing there"), ("/tmp", "in an object store")]
+    ("uri", "expected"), [("minio://b/none", "which does not exist"), ("/tmp", "in an object store")]
 )
-def test_an_importer_of_nothing_fails(run, uri, expected):
+def test_importer_of_missing_object_fails(run, uri, expected):
     result = run({"bring": kfp.importer(uri)})
-    assert result.why.startswith(f"bring: import of {uri}: expected it")
+    assert result.why.startswith(f"bring: import of {uri}: expected ")
     assert expected in result.why
 
 
@@ -300,7 +298,7 @@ def _chain(**changes):
 _Q = {"q": {"parameterType": "STRING"}}
 
 
-def test_the_second_run_is_served_from_the_cache_by_its_keys_alone(run):
+def test_second_run_is_cached_only_with_cache_flag(run):
     first = run(_chain(), "q=1", pipeline=_Q, cache=True)
     second = run(_chain(), "q=1", pipeline=_Q, cache=True)
     assert _states(first) == {"a": "done", "b": "done"}
@@ -321,7 +319,7 @@ def test_the_second_run_is_served_from_the_cache_by_its_keys_alone(run):
         ({"cache": False}, "q=1"),
     ],
 )
-def test_each_ingredient_of_the_key_makes_the_task_run_again_and_those_that_read_it(run, changes, given):
+def test_changed_key_reruns_task_and_its_readers(run, changes, given):
     run(_chain(), "q=1", pipeline=_Q, cache=True)
     chain = _chain(**changes)
     if "returns" in changes:
@@ -332,7 +330,7 @@ def test_each_ingredient_of_the_key_makes_the_task_run_again_and_those_that_read
     assert _states(run(chain, given, pipeline=_Q, cache=True)) == {"a": "done", "b": "done"}
 
 
-def test_a_mounted_volume_is_part_of_the_key_and_resources_are_not(run):
+def test_volumes_change_the_key_resources_do_not(run):
     run({"a": kfp.task()}, cache=True)
     asking = kfp.task()
     asking["executor"]["container"]["resources"] = {"cpuLimit": 2.0}
@@ -342,7 +340,7 @@ def test_a_mounted_volume_is_part_of_the_key_and_resources_are_not(run):
     assert _states(run({"a": kfp.task()}, cache=True, platform={"a": mount})) == {"a": "done"}
 
 
-def test_a_failed_task_is_not_cached(run, tmp_path):
+def test_failed_task_is_not_cached(run, tmp_path):
     code = f"import os; exit(not os.path.exists({str(tmp_path / 'now')!r}))"
     assert _states(run({"a": kfp.task(code)}, cache=True)) == {"a": "failed"}
     (tmp_path / "now").touch()
@@ -355,43 +353,43 @@ def _invoke(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_the_command_prints_tasks_and_ends_with_their_outcome(tmp_path):
+def test_command_prints_tasks_and_exit_code(tmp_path):
     path = kfp.write(tmp_path / "pipeline.yaml", {"a": kfp.task(), "b": kfp.task("exit(1)", after=["a"])})
-    told = _invoke(path, "--workdir", tmp_path / "work")
-    assert told.exit_code == 1
-    assert [line[:36].split() for line in told.stdout.splitlines()[2:4]] == [["+", "a", "done"], ["x", "b", "failed"]]
-    assert "failed: b: python: exit code 1" in told.stdout
+    answer = _invoke(path, "--workdir", tmp_path / "work")
+    assert answer.exit_code == 1
+    assert [line[:36].split() for line in answer.stdout.splitlines()[2:4]] == [["+", "a", "done"], ["x", "b", "failed"]]
+    assert "failed: b: python: exit code 1" in answer.stdout
     as_json = json.loads(_invoke(path, "--workdir", tmp_path / "work", "--json").stdout)
     assert [task["state"] for task in as_json["tasks"]] == ["done", "failed"]
     record = json.loads((tmp_path / "work/runs" / as_json["run"] / "run.json").read_text())
     assert record == as_json
 
 
-def test_what_is_not_enforced_is_printed_once_with_the_tasks_that_ask_for_it(tmp_path):
+def test_settings_not_enforced_are_printed_once(tmp_path):
     mount = {"pvcMount": [{"constant": "models", "mountPath": "/models"}]}
     tasks = {"a": kfp.task(), "b": kfp.task()}
     tasks["b"]["executor"]["container"]["resources"] = {"accelerator": {"type": "nvidia.com/gpu", "count": "1"}}
     path = kfp.write(tmp_path / "pipeline.yaml", tasks, platform={"a": mount, "b": mount})
-    told = _invoke(path, "--workdir", tmp_path / "work").stdout.splitlines()
-    assert told[1:4] == [
+    answer = _invoke(path, "--workdir", tmp_path / "work").stdout.splitlines()
+    assert answer[1:4] == [
         "not enforced: image image:1 (every task)",
         "not enforced: pvcMount constant models mountPath /models (every task)",
         "not enforced: accelerator count 1 type nvidia.com/gpu (b)",
     ]
 
 
-def test_a_root_outside_object_stores_is_refused(tmp_path):
+def test_root_outside_object_store_is_rejected(tmp_path):
     path = kfp.write(tmp_path / "pipeline.yaml", {"a": kfp.task()})
-    told = _invoke(path, "--workdir", tmp_path / "work", "--pipeline-root", "/tmp")
-    assert isinstance(told.exception, ConfigError)
+    answer = _invoke(path, "--workdir", tmp_path / "work", "--pipeline-root", "/tmp")
+    assert isinstance(answer.exception, ConfigError)
 
 
-def test_whoever_ends_the_run_ends_what_its_task_started(tmp_path):
+def test_ending_the_run_kills_its_task(tmp_path):
     ready = tmp_path / "ready"
     os.mkfifo(ready)  # Opening it waits for the task.
     code = "import os, signal, sys; open(sys.argv[1], 'w').write(str(os.getpid())); signal.pause()"
     path = kfp.write(tmp_path / "pipeline.yaml", {"a": kfp.task(code, str(ready))})
-    call = "import sys; from framecast.pipeline import run_local; run_local.run_local(*sys.argv[1:], quiet=True)"
+    call = "import sys; from framecast.pipeline.kubeflow.local import run; run.run_local(*sys.argv[1:], quiet=True)"
     with subprocess.Popen([sys.executable, "-W", "ignore", "-c", call, path, str(tmp_path / "work")]) as process:
         task = int(ready.read_text())
         process.send_signal(signal.SIGTERM)
@@ -399,7 +397,7 @@ def test_whoever_ends_the_run_ends_what_its_task_started(tmp_path):
             assert process.wait(timeout=60) == 128 + signal.SIGTERM
             with pytest.raises(ProcessLookupError):
                 os.kill(task, 0)
-        finally:  # Where the run did not end its task.
+        finally:  # If the run did not kill its task.
             process.kill()
             with contextlib.suppress(ProcessLookupError):
                 os.kill(task, signal.SIGKILL)

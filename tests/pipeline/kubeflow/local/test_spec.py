@@ -1,4 +1,4 @@
-"""Compiled pipelines: the order of tasks, and what is refused by name; kfp's own compiler writes what it can."""
+"""Compiled pipelines: order of tasks, and unsupported features; written by kfp's compiler where it can."""
 
 import pytest
 import yaml
@@ -81,18 +81,18 @@ def outputs() -> dsl.Artifact:
         (loop, "a loop (parameter_iterator)"),
         (nested, "inner: a nested DAG"),
         (exit_handler, "echo: an exit handler (trigger strategy ALL_UPSTREAM_TASKS_COMPLETED)"),
-        (if_present, "optional: an argument that is put together at run time"),
-        (concat, "joined: an argument that is put together at run time"),
+        (if_present, "optional: an argument composed at run time"),
+        (concat, "joined: an argument composed at run time"),
         (outputs, "root: outputs of the pipeline (Output)"),
     ],
 )
-def test_what_is_not_executed_is_refused_by_name(tmp_path, pipeline, refused):
+def test_unsupported_feature_is_named(tmp_path, pipeline, refused):
     path = str(tmp_path / "pipeline.yaml")
     compiler.Compiler().compile(pipeline, path)
     with pytest.raises(ConfigError) as caught:
         kfp_spec.read(path)
     assert refused in str(caught.value)
-    assert "run-local does not execute that" in str(caught.value)
+    assert "run-local does not support this" in str(caught.value)
 
 
 def _changed(change):
@@ -106,7 +106,7 @@ def _changed(change):
     [
         (lambda a: a.update(executor={"resolver": {}}), "a: a resolver executor"),
         (lambda a: a.update(executor={"customJob": {}}), "a: a custom_job executor"),
-        (lambda a: a["executor"]["container"].update(image="argostub/createpvc"), "a: an operation on Kubernetes"),
+        (lambda a: a["executor"]["container"].update(image="argostub/createpvc"), "a: a Kubernetes operation"),
         (
             lambda a: a["executor"]["container"]["args"].append("{{$.inputs.artifacts['x'].value}}"),
             "a: the placeholder",
@@ -118,11 +118,11 @@ def _changed(change):
         ),
         (
             lambda a: a["task"]["inputs"]["parameters"].update(p={"runtimeValue": {"runtimeParameter": "q"}}),
-            "a: parameter p: a value of the kind runtime_parameter",
+            "a: parameter p: a value of kind runtime_parameter",
         ),
         (
             lambda a: a["task"]["inputs"]["parameters"].update(p={"taskFinalStatus": {"producerTask": "b"}}),
-            "a: parameter p: an input of the kind task_final_status",
+            "a: parameter p: an input of kind task_final_status",
         ),
         (
             lambda a: a["component"]["outputDefinitions"]["artifacts"]["x"].update(isArtifactList=True),
@@ -130,15 +130,15 @@ def _changed(change):
         ),
         (lambda a: a["executor"]["container"].update(sidecar="b"), "sidecar"),
         (lambda a: a["task"].update(noSuchField=1), "noSuchField"),
-        (lambda a: a["task"].update(dependentTasks=["b"]), "a: expected a task 'b' before it, found none"),
-        (lambda a: a["task"].update(dependentTasks=["a"]), "tasks wait for each other: a <- a"),
+        (lambda a: a["task"].update(dependentTasks=["b"]), "a: depends on task 'b', which does not exist"),
+        (lambda a: a["task"].update(dependentTasks=["a"]), "tasks form a cycle: a <- a"),
         (
             lambda a: a["task"]["inputs"]["parameters"].update(p=kfp.parameter("q")),
-            "a: input p: expected the pipeline's parameter 'q', found none",
+            "a: input p: reads the pipeline's parameter 'q', which does not exist",
         ),
     ],
 )
-def test_each_other_feature_or_fault_is_named(tmp_path, change, refused):
+def test_invalid_spec_is_named(tmp_path, change, refused):
     path = kfp.write(tmp_path / "pipeline.yaml", _changed(change))
     with pytest.raises(ConfigError) as caught:
         kfp_spec.read(path)
@@ -146,7 +146,7 @@ def test_each_other_feature_or_fault_is_named(tmp_path, change, refused):
     assert path in str(caught.value)
 
 
-def test_another_schema_version_is_refused_as_kfp_does(tmp_path):
+def test_other_schema_version_is_rejected(tmp_path):
     path = kfp.write(tmp_path / "pipeline.yaml", {"a": kfp.task()})
     spec = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())
     (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump({**spec, "schemaVersion": "2.0.0"}))
@@ -154,7 +154,7 @@ def test_another_schema_version_is_refused_as_kfp_does(tmp_path):
         kfp_spec.read(path)
 
 
-def test_tasks_come_after_what_they_wait_for_and_what_they_read(tmp_path):
+def test_tasks_are_sorted_topologically(tmp_path):
     tasks = {
         "a": kfp.task(reads=["d.x"]),
         "b": kfp.task(after=["a"]),
@@ -166,7 +166,7 @@ def test_tasks_come_after_what_they_wait_for_and_what_they_read(tmp_path):
     assert [task.name for task in ordered] == ["c", "e", "d", "a", "b"]
 
 
-def test_what_the_platform_document_asks_belongs_to_its_task(tmp_path):
+def test_platform_settings_belong_to_their_task(tmp_path):
     mounts = [{"constant": "models", "mountPath": "/models"}, {"constant": "data", "mountPath": "/data"}]
     path = kfp.write(
         tmp_path / "pipeline.yaml", {"a": kfp.task(), "b": kfp.task()}, platform={"b": {"pvcMount": mounts}}
