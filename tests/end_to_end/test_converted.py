@@ -1,4 +1,4 @@
-"""Converted clips through the components that touch their pixels: what the trainer reads is what was converted."""
+"""Pixels of converted clips reach the Trainer unchanged, through ingest and Transform."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ push: {{directory: {folder}/serving}}
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "channels"), [("uint16", 1), ("float32", 6)])
-def test_pixels_of_16_bits_and_of_6_float_channels_reach_the_trainer_exactly(tmp_path, dtype, channels):
+def test_converted_pixels_reach_the_trainer_exactly(tmp_path, dtype, channels):
     shape = (24, 8, 9, 11, channels)
     rng = np.random.default_rng(0)
     frames = rng.random(shape).astype(dtype) if dtype == "float32" else rng.integers(0, 65536, shape).astype(dtype)
@@ -42,4 +42,4 @@ def test_pixels_of_16_bits_and_of_6_float_channels_reach_the_trainer_exactly(tmp
         clip = tf.io.parse_tensor(feature["frames"].bytes_list.value[0], dtype).numpy()
         assert clip.tobytes() in sources
         seen += 1
-    assert 0 < seen < 24  # Train and val; eval is read raw.
+    assert 0 < seen < 24  # Train and val; the Evaluator reads eval before Transform.

@@ -1,4 +1,4 @@
-"""Day after day: three spans one after the other, one of them broken at first, and what is left after a clean-up."""
+"""Three daily spans in succession, one of them broken at first, and garbage collection after them."""
 
 import json
 import pathlib
@@ -21,7 +21,7 @@ push: {directory: serving}
 
 
 class Daily:
-    """A folder in which clips arrive every day, and the command that cron would run."""
+    """A folder that receives clips every day, and the command that cron would run."""
 
     def __init__(self, folder, framecast):
         self.folder = folder
@@ -32,17 +32,17 @@ class Daily:
         make_demo(self.folder / f"day{day}", clips=84, seed=day, size=32, frames=(8, 12))
 
     def run(self, *arguments):
-        """Returns exit code and result of `framecast run --span latest`, or with other arguments."""
+        """Returns exit code and result of `framecast run --span latest`, or of other arguments."""
         arguments = arguments or ("--span", "latest")
         answer = self._framecast("run", "config.yaml", "--workdir", "work", "--json", *arguments)
         return answer.code, json.loads(answer.out)
 
     def records(self):
-        """What `run.json` of every run says, the oldest first."""
+        """Returns `run.json` of every run, oldest first."""
         return [json.loads((run / "run.json").read_text()) for run in sorted((self.folder / "work" / "runs").iterdir())]
 
     def serving(self):
-        """Labels and bytes of what serves, by version."""
+        """Returns labels and modification time of the serving versions, by number."""
         return {
             version.number: (version.labels, (self.folder / "serving" / str(version.number)).stat().st_mtime_ns)
             for version in version_folder.read_versions(str(self.folder / "serving"))
@@ -61,7 +61,7 @@ def _note(record, component):
 
 
 @pytest.mark.slow
-def test_three_days_are_three_runs_and_a_broken_one_disturbs_nothing(framecast, tmp_path, monkeypatch):
+def test_each_day_runs_once_despite_a_broken_day(framecast, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     daily = Daily(tmp_path, framecast)
     daily.arrive(1)
@@ -78,7 +78,7 @@ def test_three_days_are_three_runs_and_a_broken_one_disturbs_nothing(framecast, 
     path = next((tmp_path / "day2" / "train").iterdir())
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    for failures in (1, 2):  # A run that failed does not count as done.
+    for failures in (1, 2):  # A failed run is tried again.
         code, result = daily.run()
         assert (code, result["verdict"]) == (1, "failed")
         assert str(path) in result["why"]
@@ -102,7 +102,7 @@ def test_three_days_are_three_runs_and_a_broken_one_disturbs_nothing(framecast, 
         run = runs[records.index(record)]
         examples, base = _artifact(record, "ClipExampleGen", "examples"), _artifact(record, "ServingModel", "model")
         assert examples["run"] == run
-        # Of what served then; a run that failed on this span may have copied it.
+        # The copy of the model that served at that time; an earlier failed run of this span may have made it.
         serving = f"version {versions[number - 1]}" if number else "nothing is serving"
         assert (pathlib.Path(base["uri"]) / "serving.txt").read_text() == f"{serving}\n"
         (trainer,) = (part for part in record["lineage"] if part["component"] == "Trainer")
@@ -121,9 +121,9 @@ def test_three_days_are_three_runs_and_a_broken_one_disturbs_nothing(framecast, 
     newest = max(path.name for path in (tmp_path / "work" / "runs").iterdir())
     answer = framecast("runs", "gc", "work", "--keep", "1", "--versions", "1", "--yes", "--json")
     assert answer.code == 0, answer.text
-    # The newest, which is also the newest that ended, and that which pushed what is stable.
+    # Kept: the newest run, and the run that pushed the stable version.
     assert sorted(json.loads(answer.out)["kept"]) == [runs[-1], newest]
-    # Servers load the newest two.
+    # Servers load the newest two versions.
     assert sorted(daily.serving()) == versions[1:]
     assert daily.run()[1]["why"].endswith("ended with: rejected")
     kept = daily.records()[0]
@@ -132,6 +132,6 @@ def test_three_days_are_three_runs_and_a_broken_one_disturbs_nothing(framecast, 
             assert pathlib.Path(artifact["uri"]).exists()
     assert not pathlib.Path(_artifact(ended[0], "Trainer", "model")["uri"]).exists()
     shutil.rmtree("day1")
-    code, result = daily.run("--span", "2")  # Back: from what is left, the rest made anew.
+    code, result = daily.run("--span", "2")  # An earlier span again: deleted artifacts are recomputed.
     assert (code, result["verdict"]) == (0, "pushed"), result["why"]
     assert result["spans"] == [2]

@@ -129,7 +129,7 @@ def test_transformed_records_are_serialized_deterministically(chain):
 
 
 def test_exported_model_holds_no_keras_layer(pushed):
-    # It would bring traced functions of its own, written by every export and read by every server that starts.
+    # Its traced functions would slow down every export and every start of a server.
     saved = saved_model_pb2.SavedModel.FromString((pushed / "saved_model.pb").read_bytes())
     nodes = saved.meta_graphs[0].object_graph_def.nodes
     kinds = {node.user_object.identifier for node in nodes if node.HasField("user_object")}

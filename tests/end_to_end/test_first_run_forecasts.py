@@ -14,7 +14,7 @@ from framecast.evaluation.gate.verdict import read_verdict
 from framecast.evaluation.metrics import registry
 from framecast.schemas import features
 from framecast.serving.client.client import Client
-from framecast.serving.server.model_manager import one_model
+from framecast.serving.server.model_config import one_model
 from framecast.serving.server.server import Server
 from tests.end_to_end.conftest import HORIZON
 
@@ -42,7 +42,7 @@ def test_padding_never_changes_the_forecast(model):
 
 
 def test_frames_of_any_size_are_forecast(model):
-    """Convolutions see the same neighbourhood wherever it lies: far from the borders, a crop is forecast alike."""
+    """A convolution is local: far from the borders, the forecast of a crop equals that of the whole frame."""
     frames = np.random.default_rng(0).integers(0, 256, (1, 4, 97, 131, 1), np.uint8)
     serve = model.signatures["serving_default"]
     whole = serve(frames=tf.constant(frames), length=tf.constant([4]))["forecast"].numpy()

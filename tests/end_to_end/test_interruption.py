@@ -1,4 +1,4 @@
-"""Kills, Ctrl-C and two runs at once: what is finished stays finished, and nothing half-written is pushed or served."""
+"""Kills, Ctrl-C and concurrent runs: finished components stay finished, and nothing half-written is pushed."""
 
 import contextlib
 import json
@@ -25,17 +25,17 @@ model: {{preset: convlstm-tiny}}
 train: {{steps: 60, batch_frames: 96, learning_rate: 0.01, eval_every: 10, deterministic: true}}
 push: {{directory: {folder}/serving}}
 """
-_KILLS = (7, 7, 6)  # In one chain after another.
-# What no push changes the inputs of: once done, never run again.
+_KILLS = (7, 6)  # Per chain: one kill for each component.
+# Components whose inputs no push changes: once finished, they never run again.
 _LASTING = {
     "ClipExampleGen", "StatisticsGen", "SchemaGen", "ImportSchemaGen", "ExampleValidator", "ValidationGate",
     "Transform", "Trainer", "SavedModelInfraValidator",
 }  # fmt: skip
-_PATIENCE = 300  # Seconds until a test gives up on something that a loaded machine may be slow to do.
+_PATIENCE = 300  # Timeout in seconds, long enough for a loaded machine.
 
 
 class Zygote:
-    """Runs commands in forks of a process that has imported everything."""
+    """Runs commands in forks of a process that has imported all modules."""
 
     def __init__(self):
         command = [sys.executable, "-W", "ignore", str(pathlib.Path(__file__).parent / "zygote.py")]
@@ -45,21 +45,21 @@ class Zygote:
         while (line := self._process.stdout.readline()) != b"ready\n":
             assert line, "the zygote ended before it was ready"
 
-    def start(self, folder, *arguments) -> "Run":
+    def start(self, folder, *arguments) -> "Command":
         output = str(folder / "output.txt")
         pathlib.Path(output).write_text("")
         command = {"arguments": ["run", str(folder / "config.yaml"), "--workdir", str(folder / "work"), *arguments]}
         self._process.stdin.write(json.dumps({**command, "output": output}).encode() + b"\n")
         self._process.stdin.flush()
-        return Run(int(self._process.stdout.readline()), self._process.stdout, output)
+        return Command(int(self._process.stdout.readline()), self._process.stdout, output)
 
     def close(self):
         self._process.stdin.close()
         assert self._process.wait() == 0
 
 
-class Run:
-    """One command."""
+class Command:
+    """A running command."""
 
     def __init__(self, pid, answers, output):
         self.pid = pid
@@ -68,7 +68,7 @@ class Run:
         self.code: int | None = None
 
     def wait(self, seconds) -> int | None:
-        """Returns the exit code, or None when the command still runs after so many seconds."""
+        """Returns the exit code, or None if the command still runs after the timeout."""
         if self.code is None and select.select([self._answers], [], [], seconds)[0]:
             self.code = int(self._answers.readline())
         return self.code
@@ -83,15 +83,15 @@ class Run:
         return pathlib.Path(self._output).read_text()
 
     def lines(self) -> list[str]:
-        """The lines of components that ran or were taken from the cache."""
+        """Returns the lines of components that ran or were cached."""
         return [line for line in self.text().splitlines() if line.startswith(("+ ", "= "))]
 
     def finished(self) -> set[str]:
-        """Components whose line says that they ran and are done."""
+        """Returns the components that ran and finished."""
         return {line.split()[1] for line in self.lines() if line.startswith("+ ")}
 
     def descendants(self) -> list[str]:
-        """Command lines of the other processes in the command's session."""
+        """Returns the command lines of the other processes in the command's session."""
         found = []
         for folder in pathlib.Path("/proc").iterdir():
             with contextlib.suppress(OSError, ValueError):
@@ -101,7 +101,7 @@ class Run:
         return found
 
     def wait_for(self, condition) -> bool:
-        """Waits until `condition()` holds, or the command has ended; returns whether it still runs."""
+        """Waits until `condition()` is true or the command ends; returns whether it still runs."""
         deadline = time.monotonic() + _PATIENCE
         while not condition():
             assert time.monotonic() < deadline, self.text()
@@ -136,7 +136,7 @@ def _prepare(folder, clips):
 
 
 def _pushed(folder):
-    """The forecasts of every version that a server would load, all of them whole."""
+    """Returns the forecasts of every version that a server would load."""
     forecasts = []
     frames = tf.constant(np.random.default_rng(0).integers(0, 256, (1, 4, 32, 32, 1), np.uint8))
     for path in sorted((folder / "serving").glob("[0-9]*")):
@@ -150,12 +150,12 @@ def _log(folder):
 
 
 def _checkpointed(folder):
-    # TensorFlow writes a checkpoint first and the file that names the newest one last.
+    # TensorFlow writes this file last, after the checkpoint that it names.
     return any((folder / "work").glob("state/*/checkpoint"))
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_by_name_and_the_next_run_resumes_training(zygote, folder):
+def test_ctrl_c_is_recorded_and_training_resumes(zygote, folder):
     run = zygote.start(folder)
     assert run.wait_for(lambda: _checkpointed(folder))
     pressed = time.monotonic()
@@ -174,7 +174,7 @@ def test_ctrl_c_ends_by_name_and_the_next_run_resumes_training(zygote, folder):
 
 
 @pytest.mark.slow
-def test_the_validators_server_ends_with_a_run_that_is_killed(zygote, folder):
+def test_killed_run_takes_its_validation_server_along(zygote, folder):
     run = zygote.start(folder, "--set", "train.steps=1")
     assert run.wait_for(lambda: any("framecast.serving.server.child" in command for command in run.descendants()))
     run.end(signal.SIGKILL)
@@ -183,7 +183,7 @@ def test_the_validators_server_ends_with_a_run_that_is_killed(zygote, folder):
         assert time.monotonic() < deadline, run.descendants()
 
 
-def test_a_second_run_in_a_work_directory_is_refused_by_name(zygote, folder):
+def test_second_run_in_work_directory_is_rejected(zygote, folder):
     run = zygote.start(folder)
     assert run.wait_for(lambda: (folder / "work" / "runs").exists())
     command = [sys.executable, "-m", "framecast.pipeline.cli.main", "run", str(folder / "config.yaml")]
@@ -195,7 +195,7 @@ def test_a_second_run_in_a_work_directory_is_refused_by_name(zygote, folder):
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_the_same_command_ends_with_the_same_model(zygote, tmp_path, clips):
+def test_killed_anywhere_the_command_resumes_to_equal_model(zygote, tmp_path, clips):
     untouched = _prepare(tmp_path / "untouched", clips)
     run = zygote.start(untouched)
     assert run.wait(_PATIENCE) == 0, run.text()
@@ -203,9 +203,9 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_model(zygote, 
     (record,) = (untouched / "work" / "runs").glob("*/run.json")
     seconds = [component["seconds"] for component in json.loads(record.read_text())["components"]]
 
-    # A random moment of each component in turn; of the whole time, nearly all would be of Transform and Trainer.
+    # A random moment of each component: random moments of the whole run would nearly all hit Transform and Trainer.
     moments = random.Random(0)
-    places = [place for _ in range(2) for place in moments.sample(range(len(seconds)), len(seconds))]
+    places = moments.sample(range(len(seconds)), len(seconds))
     killed_in = set()
     for number, kills in enumerate(_KILLS):
         folder = _prepare(tmp_path / f"chain-{number}", clips)
@@ -217,7 +217,7 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_model(zygote, 
             run = zygote.start(folder)
             if kill < kills:
                 place = chain[kill]
-                run.wait_for(lambda: len(run.lines()) >= place)  # noqa: B023 - called here and now
+                run.wait_for(lambda: len(run.lines()) >= place)  # noqa: B023 - called at once
                 run.wait(moments.uniform(0, seconds[place]))
                 code = run.end(signal.SIGKILL)
                 killed_in.add(len(run.lines()))
@@ -233,5 +233,5 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_model(zygote, 
         assert code == 0, where
         assert len(_pushed(folder)) == 1
         assert not list((folder / "serving").glob(".*"))
-    # Kills hit every part of the chain, not one component again and again.
+    # The kills are spread over the components.
     assert len(killed_in) >= len(seconds) // 2, killed_in

@@ -1,4 +1,4 @@
-"""A run that searches settings first: the Trainer takes the best ones, and the records tell of every trial."""
+"""Hyperparameter search in a run: the Trainer uses the best trial, and the record lists all trials."""
 
 import json
 import pathlib
@@ -14,7 +14,7 @@ _TUNE = f"tune={{space: {_SPACE}, trials: 3, steps: 10, algorithm: random}}"
 
 
 @pytest.mark.slow
-def test_the_best_settings_of_a_search_train_the_model(tmp_path):
+def test_trainer_uses_the_best_trial(tmp_path):
     chain = Chain(tmp_path)
     result = chain.run(_TUNE, "train.learning_rate=0.5", "train.steps=20")
     assert result.verdict == "pushed", result.why

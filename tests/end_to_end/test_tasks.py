@@ -1,4 +1,4 @@
-"""The tasks besides forecasts through the whole chain, one of them with a model of the user's own."""
+"""Anomaly scores and classification through the whole pipeline, the latter with a user's builder."""
 
 import json
 import pathlib
@@ -20,7 +20,7 @@ import keras
 
 
 class Foreign(keras.Model):
-    '''Stock Keras layers: the mean over the frames that a clip has, flattened, dense.'''
+    '''Mean over the frames of a clip, then a dense layer.'''
 
     def __init__(self, outputs, dtype):
         super().__init__(dtype=dtype)
@@ -79,7 +79,7 @@ def _card(folder):
 
 
 @pytest.mark.slow
-def test_a_foreign_model_classifies(tmp_path):
+def test_users_model_classifies(tmp_path):
     (tmp_path / "builder.py").write_text(_BUILDER)
     result = _run(tmp_path, _CLASSIFY, task_demos.make_motion)
     assert result.verdict == "pushed", result.why
@@ -98,7 +98,7 @@ def test_a_foreign_model_classifies(tmp_path):
 
 
 @pytest.mark.slow
-def test_anomalies_are_scored_against_the_calibrated_threshold(tmp_path):
+def test_anomaly_scores_use_the_calibrated_threshold(tmp_path):
     result = _run(tmp_path, _ANOMALY, task_demos.make_anomaly)
     assert result.verdict == "pushed", result.why
     card, model = _card(tmp_path)
@@ -113,7 +113,7 @@ def test_anomalies_are_scored_against_the_calibrated_threshold(tmp_path):
     assert re.search(r"digits-eval-00000: (normal|anomalous), score \d", describe(asked))
 
 
-def test_a_threshold_of_another_task_is_refused_by_name(tmp_path):
+def test_threshold_of_another_task_is_rejected(tmp_path):
     (tmp_path / "config.yaml").write_text(_ANOMALY)
     with pytest.raises(configuration.ConfigError, match=r"evaluate.thresholds: expected one of .*, received skill"):
         configuration.load(str(tmp_path / "config.yaml"), ["evaluate={thresholds: {skill: {min: 0}}}"])

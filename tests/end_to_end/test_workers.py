@@ -1,4 +1,4 @@
-"""The Trainer as a job of two workers, on loopback, beside the Trainer of a pipeline."""
+"""A training job of two workers on loopback equals the Trainer of a pipeline."""
 
 import json
 import os
@@ -26,7 +26,7 @@ push: {{directory: {folder}/serving}}
 
 
 def trainers_parameter(workdir):
-    """The `custom_config` that the pipeline's Trainer was given."""
+    """Returns the `custom_config` of the pipeline's Trainer."""
     connection = metadata.sqlite_metadata_connection_config(str(workdir / "metadata.sqlite"))
     with metadata.Metadata(connection) as handle:
         (execution,) = handle.store.get_executions_by_type("tfx.components.trainer.component.Trainer")
@@ -34,7 +34,7 @@ def trainers_parameter(workdir):
 
 
 @pytest.mark.slow
-def test_a_job_of_two_workers_exports_what_the_trainer_does(tmp_path):
+def test_two_workers_export_the_trainers_model(tmp_path):
     make_demo(tmp_path / "clips", clips=42, seed=3, size=32)
     (tmp_path / "config.yaml").write_text(_CONFIG.format(folder=tmp_path))
     workdir = tmp_path / "work"

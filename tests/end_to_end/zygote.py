@@ -1,7 +1,7 @@
-"""Starts `framecast` commands from one process that has imported everything: each begins at once, and can be killed.
+"""Forks `framecast` commands from a process that has imported all modules, so that they start without delay.
 
-Reads `{"arguments": [...], "output": "file"}` a line; answers the process id, and when the process has ended its exit
-code (of one that a signal ended, the signal's negative number). Each process leads a session of its own.
+Reads one `{"arguments": [...], "output": "file"}` per line. Prints the process id, and after the end of the process its
+exit code (for a signal, its negative number). Each process leads a new session.
 """
 
 import json
