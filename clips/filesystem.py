@@ -147,7 +147,7 @@ def total_size(files: Iterable[str]) -> int:
     paths = list(files)
     size = sum(os.path.getsize(path) for path in paths if not is_remote(path) and os.path.exists(path))
     remote = [path for path in paths if is_remote(path)]
-    # One listing per folder, because Beam makes a new client (0.2 s) for each.
+    # One listing per folder, because Beam creates a client for each listing, which is slow.
     listings = [_match(f"{folder}/*", hidden=True) for folder in {os.path.dirname(path) for path in remote}]
     sizes = {file.path: file.size for listing in listings for file in listing}
     return size + sum(sizes.get(path, 0) for path in remote)
@@ -232,7 +232,7 @@ def _check_bucket(pattern: str) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _s3_client(environment: tuple[tuple[str, str], ...], options: Any) -> Any:  # noqa: ARG001 - part of the key
-    """Returns the boto3 client that Beam would use, cached, because a new one takes 0.2 s."""
+    """Returns the boto3 client that Beam would use, cached, because creating one is slow."""
     from apache_beam.io.aws.clients.s3 import boto3_client
 
     return boto3_client.Client(options=options).client
