@@ -15,11 +15,11 @@ from collections.abc import Iterator
 import framecast
 
 PACKAGE = "framecast"
-# `parent`, not `resolve()`: src/framecast links to the folders at the top of the repository.
+# Not resolved, because src/framecast links to the folders at the top of the repository.
 _ROOT = pathlib.Path(framecast.__file__).parent
 _SUFFIXES = {".py", ".pyi", ".pbtxt", ".jinja"}
 _INSTALLED = {"site-packages", "dist-packages"}
-_OUR_MODULE = re.compile(rf"{PACKAGE}(\.\w+)+")
+_DOTTED_NAME = re.compile(rf"{PACKAGE}(\.\w+)+")
 _DATA_FILE = re.compile(r"[\w-][\w./-]*\.\w+")
 
 
@@ -28,7 +28,7 @@ def closure(*modules: str, builder: str | None = None) -> dict[str, pathlib.Path
 
     Follows Framecast's modules and, with `builder`, the user's modules that are not installed packages. Counts imports
     at the top and inside functions, names that lazy packages export by their stub, and the dotted name of a Framecast
-    module in a string, such as `python -m` is given. Leaves out imports for type checkers.
+    module in a string, such as an argument of `python -m`. Leaves out imports for type checkers.
 
     Args:
         modules: Dotted names of Framecast modules.
@@ -53,7 +53,7 @@ def closure(*modules: str, builder: str | None = None) -> dict[str, pathlib.Path
 
 def all_files() -> dict[str, pathlib.Path]:
     """Returns Framecast's source and data files by path below the package."""
-    # `rglob` follows no links below the folder that it starts from, and src/framecast holds links.
+    # One `rglob` per folder, because it does not follow links and src/framecast consists of links.
     paths = [path for folder in _ROOT.iterdir() if folder.is_dir() for path in folder.rglob("*")]
     return {str(path.relative_to(_ROOT)): path for path in paths if path.suffix in _SUFFIXES}
 
@@ -91,19 +91,25 @@ class _Import:
 
 
 class _Walk:
+    """Collects the files of a closure.
+
+    Attributes:
+        files: The files found so far, as `closure` returns them.
+    """
+
     def __init__(self, builder: str | None):
         self.files: dict[str, pathlib.Path] = {}
         self._modules: dict[str, _Module | None] = {}
         self._waiting: list[str] = []
-        self._users = builder is not None
-        self._own_top = "" if builder is None else builder.partition(".")[0]
-        self._beside: tuple[pathlib.Path, ...] = ()
+        self._follows_users = builder is not None
+        self._users_package = "" if builder is None else builder.partition(".")[0]
+        self._builder_folders: tuple[pathlib.Path, ...] = ()
 
     def import_builder(self, builder: str) -> None:
         """Adds the builder's module; one given as a file may import the modules in its folder."""
         if builder.endswith(".py"):
             path = pathlib.Path(builder)
-            self._own_top, self._beside = path.stem, (path.parent,)
+            self._users_package, self._builder_folders = path.stem, (path.parent,)
             self._modules[path.stem] = _Module(path)
             self._add(path.stem)
         else:
@@ -143,22 +149,28 @@ class _Walk:
         return self._modules[name]
 
     def _find_top(self, name: str) -> _Module | None:
+        """Finds a top-level module or package, which `find_spec` does not import."""
         if name == PACKAGE:
             return _find_below((_ROOT.parent,), PACKAGE)
-        if not self._users or name in sys.stdlib_module_names:
+        if not self._follows_users or name in sys.stdlib_module_names:
             return None
         try:
             spec = importlib.util.find_spec(name)
         except (ImportError, ValueError):
             spec = None
         if spec is None:
-            return _find_below(self._beside, name)
+            return _find_below(self._builder_folders, name)
         folders = tuple(pathlib.Path(folder) for folder in spec.submodule_search_locations or ())
         file = pathlib.Path(spec.origin) if spec.has_location and spec.origin else None
         installed = any(_INSTALLED.intersection(path.parts) for path in (file, *folders) if path is not None)
-        return None if installed and name != self._own_top else _Module(file, folders)
+        if (installed and name != self._users_package) or (
+            file is not None and not file.is_file()
+        ):  # Or in a zip file.
+            return None
+        return _Module(file, folders)
 
     def _add(self, name: str) -> bool:
+        """Adds a module and the packages around it; returns False if it is not followed."""
         if self.find(name) is None:
             return False
         parts = name.split(".")
@@ -171,6 +183,7 @@ class _Walk:
         return True
 
     def _import_name(self, module: str, name: str) -> None:
+        """Adds what `from module import name` runs."""
         if not self._add(module) or self._import_stub(module, name):
             return
         if self.find(f"{module}.{name}") is not None:
@@ -192,7 +205,8 @@ class _Walk:
         return bool(matches)
 
     def _follow_string(self, importer: str, module: _Module, text: str) -> None:
-        if _OUR_MODULE.fullmatch(text):
+        """Adds the Framecast module or the data file that a string names."""
+        if _DOTTED_NAME.fullmatch(text):
             # "package.module" or "package.module.function".
             for name in (text, text.rpartition(".")[0]):
                 if name != PACKAGE and self.find(name) is not None:
@@ -240,7 +254,17 @@ def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
     while waiting:
         node = waiting.pop()
         yield node
-        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        if isinstance(node, ast.If) and _is_type_checking(node.test):
             waiting += node.orelse
-        else:
-            waiting += ast.iter_child_nodes(node)
+            continue
+        for value in node.__dict__.values():  # In place of ast.iter_child_nodes, which takes twice the time.
+            if isinstance(value, list):
+                waiting += [child for child in value if isinstance(child, ast.AST)]
+            elif isinstance(value, ast.AST):
+                waiting.append(value)
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    """Returns whether a condition is `TYPE_CHECKING` or `typing.TYPE_CHECKING`."""
+    name = test.attr if isinstance(test, ast.Attribute) else test.id if isinstance(test, ast.Name) else ""
+    return name == "TYPE_CHECKING"

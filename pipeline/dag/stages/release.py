@@ -37,9 +37,7 @@ def evaluator(config: Config, examples: Any, trained: Trainer, serving: Any) -> 
         examples=examples.outputs["examples"],
         model=trained.outputs["model"],
         baseline_model=serving.outputs["model"],
-        eval_config=thresholds.build_eval_config(
-            config.evaluate, horizon=config.task.horizon, task=config.task.kind
-        ),
+        eval_config=thresholds.build_eval_config(config.evaluate, horizon=config.task.horizon, task=config.task.kind),
         example_splits=["eval"],
         # TFMA imports the metrics' module by the name in the evaluation's configuration.
         code=code_digest("framecast.components.evaluator", "framecast.evaluation.gate.tfma_metrics"),
