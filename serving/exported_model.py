@@ -44,7 +44,7 @@ class ExportedModel:
         return self.task.horizon
 
     @property
-    def min_frames(self) -> int:
+    def min_served_frames(self) -> int:
         """Fewest frames of a clip that the model accepts."""
         return self.task.min_served_frames
 

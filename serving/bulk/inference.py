@@ -87,7 +87,7 @@ def infer(
     manifest = _manifest(model, digest, survey, progress) | {"plan": plan}
     if not manifest["clips"]:
         raise ValueError(
-            f"{', '.join(files)}: expected a clip of at least {model.min_frames} frames, received "
+            f"{', '.join(files)}: expected a clip of at least {model.min_served_frames} frames, received "
             f"{manifest['left_out']} shorter ones and {len(manifest['bad'])} bad clips or files"
         )
     check_each_clip_once(folder, progress, survey, make_pipeline)

@@ -118,7 +118,7 @@ class PredictFile(beam.DoFn):
                     raise ValueError(message) from error
                 progress.bad.append(message)
                 continue
-            if len(clip.context) < self._exported.min_frames:
+            if len(clip.context) < self._exported.min_served_frames:
                 progress.left_out += 1
                 continue
             part.append(clip)

@@ -35,7 +35,7 @@ def model(tmp_path_factory):
 
 
 def ask(loaded, *arrays):
-    """Sends all arrays concurrently; returns the outputs by name, or the error, of each."""
+    """Sends all arrays concurrently; returns the named outputs, or the error, of each."""
 
     def predict(x):
         try:
