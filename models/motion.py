@@ -15,6 +15,7 @@ from keras import ops
 
 PAIRS = 3  # Pairs of frames averaged for one motion: fewer are noisier, more react later to a change of motion.
 _MAX_SHIFT = 6  # Pixels at half resolution.
+_SHIFTS = range(-_MAX_SHIFT, _MAX_SHIFT + 1)
 _BLOCK = 17  # Side of the averaging window at half resolution.
 _STRIDE = 4  # Distance between block centres at half resolution.
 _SHARPNESS = 10.0  # Of the soft minimum over shifts; tuned on the training days of the radar clips.
@@ -118,21 +119,12 @@ def _match(frames):
     half = _half_resolution(ops.reshape(frames, (batch * time, height, width, 1)))
     _, rows, columns, _ = ops.shape(half)
     half = ops.reshape(half, (batch, time, rows, columns))
-    edge = [_MAX_SHIFT, _MAX_SHIFT]
-    past = ops.pad(half[:, :-1], [[0, 0], [0, 0], edge, edge])
-    inside = ops.pad(ops.ones((1, 1, rows, columns)), [[0, 0], [0, 0], edge, edge])
-    shifts = list(itertools.product(range(-_MAX_SHIFT, _MAX_SHIFT + 1), repeat=2))
-    costs, inside_shifts = [], []
-    for down, right in shifts:
-        window = (
-            ...,
-            slice(_MAX_SHIFT - down, _MAX_SHIFT - down + rows),
-            slice(_MAX_SHIFT - right, _MAX_SHIFT - right + columns),
-        )
-        costs.append(ops.square(half[:, 1:] - past[window]) * inside[window])
-        inside_shifts.append(inside[window])
-    costs = ops.reshape(ops.stack(costs, axis=-1), (batch * (time - 1), rows, columns, len(shifts)))
-    coverage = ops.reshape(ops.stack(inside_shifts, axis=-1), (1, rows, columns, len(shifts)))
+    shifts = list(itertools.product(_SHIFTS, repeat=2))
+    now, past = half[:, 1:, ..., None], _shift(half[:, :-1])
+    inside = _shift(ops.ones((1, 1, rows, columns)))
+    costs = [ops.square(now - shifted) * mask for shifted, mask in zip(past, inside, strict=True)]
+    costs = ops.reshape(ops.concatenate(costs, axis=-1), (batch * (time - 1), rows, columns, len(shifts)))
+    coverage = ops.reshape(ops.concatenate(inside, axis=-1), (1, rows, columns, len(shifts)))
     cost = _box(costs, _BLOCK, _STRIDE) / (_box(coverage, _BLOCK, _STRIDE) + 1e-3)
     _, rows, columns, _ = ops.shape(cost)
     cost = ops.reshape(cost, (batch, time - 1, rows, columns, len(shifts)))
@@ -144,6 +136,17 @@ def _match(frames):
     motion = ops.repeat(ops.repeat(motion, 2 * _STRIDE, axis=2), 2 * _STRIDE, axis=3)[:, :, :height, :width]
     smooth = _box(ops.reshape(motion, (batch * time, height, width, 2)), 2 * _BLOCK - 1)
     return ops.reshape(smooth, (batch, time, height, width, 2))
+
+
+def _shift(frames):
+    """Returns `(batch, time, rows, columns, shift right)` for each shift down; pixels from outside are 0."""
+    rows, columns = ops.shape(frames)[2:]
+    edge = [_MAX_SHIFT, _MAX_SHIFT]
+    frames = ops.pad(frames, [[0, 0], [0, 0], edge, edge])
+    # All shifts right first, because 13 + 13 slices make a much smaller graph than 13 * 13.
+    right = [frames[..., _MAX_SHIFT - shift : _MAX_SHIFT - shift + columns] for shift in _SHIFTS]
+    frames = ops.stack(right, axis=-1)
+    return [frames[:, :, _MAX_SHIFT - shift : _MAX_SHIFT - shift + rows] for shift in _SHIFTS]
 
 
 def _refine(frames, motion):

@@ -1,3 +1,4 @@
+import functools
 import itertools
 
 import keras
@@ -20,6 +21,30 @@ def frames():
 def forecaster(predict="frame", dtype="float32"):
     keras.utils.set_random_seed(0)
     return FrameForecaster(channels=2, filters=(5, 3), kernel_size=3, patch=4, predict=predict, dtype=dtype)
+
+
+@pytest.fixture(scope="module")
+def traced_forecaster():
+    make = functools.cache(trace_forecaster)
+    yield make
+    make.cache_clear()  # TensorFlow prints errors for graphs that are deleted when Python exits.
+
+
+def trace_forecaster(predict, dtype):
+    """Returns a model, and its call and `forecast_next` (3 frames ahead) as one graph each for all shapes."""
+    model = forecaster(predict, dtype)
+    frames = tf.TensorSpec([None, None, None, None, 2])
+    call = tf.function(
+        lambda x, context, steps: model(x, context, steps=steps),
+        input_signature=[frames, tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)],
+    )
+    states = model.initial_states(np.zeros((3, 1, 10, 7, 2), "float32"))
+    specs = {
+        name: tf.TensorSpec([None] * (value.ndim - 1) + [value.shape[-1]], value.dtype)
+        for name, value in states.items()
+    }
+    forecast_next = tf.function(lambda x, states: model.forecast_next(x, states, 3), input_signature=[frames, specs])
+    return model, call, forecast_next
 
 
 def patches_of(frames, patch):
@@ -89,9 +114,9 @@ def test_nan_padding_changes_no_output_or_gradient(frames, predict, dtype):
 
 
 @pytest.mark.parametrize("predict", ["frame", "advected"])
-def test_more_steps_keep_earlier_predictions(frames, predict):
-    model = forecaster(predict)
-    np.testing.assert_array_equal(model(frames, CONTEXT, steps=9)[:, :5], model(frames, CONTEXT, steps=5))
+def test_more_steps_keep_earlier_predictions(frames, traced_forecaster, predict):
+    _, call, _ = traced_forecaster(predict, "float32")
+    np.testing.assert_array_equal(call(frames, CONTEXT, 9)[:, :5], call(frames, CONTEXT, 5))
 
 
 def test_predictions_are_fed_back(frames):
@@ -116,18 +141,12 @@ def test_change_is_added_to_previous_frame(frames):
 
 
 @pytest.mark.parametrize("predict", ["frame", "advected"])
-def test_one_trace_serves_any_shape_and_steps(frames, predict):
-    model = forecaster(predict)
-    signature = [
-        tf.TensorSpec([None, None, None, None, 2]),
-        tf.TensorSpec([None], tf.int32),
-        tf.TensorSpec([], tf.int32),
-    ]
-    function = tf.function(lambda x, context, steps: model(x, context, steps=steps), input_signature=signature)
+def test_one_trace_serves_any_shape_and_steps(frames, traced_forecaster, predict):
+    model, call, _ = traced_forecaster(predict, "float32")
     for x, steps in ((frames, 7), (frames[:, :3, :, :5], 2)):
-        np.testing.assert_allclose(function(x, CONTEXT, steps), model(x, CONTEXT, steps=steps), atol=1e-6)
-    assert function.experimental_get_tracing_count() == 1
-    loops = [op for op in function.get_concrete_function().graph.get_operations() if "While" in op.type]
+        np.testing.assert_allclose(call(x, CONTEXT, steps), model(x, CONTEXT, steps=steps), atol=1e-6)
+    assert call.experimental_get_tracing_count() == 1
+    loops = [op for op in call.get_concrete_function().graph.get_operations() if "While" in op.type]
     assert len(loops) == 1
 
 
@@ -166,11 +185,11 @@ def test_advected_forecasts_from_a_single_frame(frames):
     assert np.isfinite(forecast).all()
 
 
-def pushed(model, frames, chunks, horizon):
+def pushed(forecast_next, states, frames, chunks):
     """Returns the forecasts after each chunk of a stream and the states at its end."""
-    states, forecasts, start = model.initial_states(frames), [], 0
+    forecasts, start = [], 0
     for size in chunks:
-        forecast, states = model.forecast_next(frames[:, start : start + size], states, horizon)
+        forecast, states = forecast_next(frames[:, start : start + size], states)
         forecasts.append(np.array(forecast))
         start += size
     return forecasts, states
@@ -179,27 +198,30 @@ def pushed(model, frames, chunks, horizon):
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("chunks", [(1, 1, 1, 1, 1, 1), (2, 3, 1), (6,)])
 @pytest.mark.parametrize("predict", ["frame", "change", "advected"])
-def test_stream_forecast_equals_whole_sequence_forecast(frames, predict, chunks, dtype):
-    model = forecaster(predict, dtype)
-    forecasts, states = pushed(model, frames, chunks, horizon=3)
+def test_stream_forecast_equals_whole_sequence_forecast(frames, traced_forecaster, predict, chunks, dtype):
+    model, call, forecast_next = traced_forecaster(predict, dtype)
+    initial = model.initial_states(frames)
+    forecasts, states = pushed(forecast_next, initial, frames, chunks)
     for seen, forecast in zip(itertools.accumulate(chunks), forecasts, strict=True):
-        whole = model(frames[:, :seen], np.full(3, seen, "int32"), steps=seen + 2)[:, seen - 1 :]
+        whole = call(frames[:, :seen], np.full(3, seen, "int32"), seen + 2)[:, seen - 1 :]
         assert forecast.shape == (3, 3, 10, 7, 2)
         np.testing.assert_allclose(forecast, whole, atol=1e-5)
-    assert sorted(states) == sorted(model.initial_states(frames))
+    assert sorted(states) == sorted(initial)
 
 
 @pytest.mark.parametrize("predict", ["frame", "advected"])
 def test_stream_forecasts_one_frame_ahead(frames, predict):
     model = forecaster(predict)
-    (*_, forecast), _ = pushed(model, frames, (5, 1), horizon=1)
+    forecast_next = functools.partial(model.forecast_next, horizon=1)
+    (*_, forecast), _ = pushed(forecast_next, model.initial_states(frames), frames, (5, 1))
     np.testing.assert_allclose(forecast, model(frames, np.full(3, 6, "int32"), steps=6)[:, 5:], atol=1e-5)
 
 
-def test_stream_states_have_constant_size(frames):
-    model = forecaster("advected")
+def test_stream_states_have_constant_size(frames, traced_forecaster):
+    model, _, forecast_next = traced_forecaster("advected", "float32")
     start = model.initial_states(frames)
-    shapes = [{name: value.shape for name, value in pushed(model, frames, (n,), 1)[1].items()} for n in (3, 6)]
+    ends = [pushed(forecast_next, start, frames, (length,))[1] for length in (3, 6)]
+    shapes = [{name: value.shape for name, value in states.items()} for states in ends]
     assert start["past_frames"].shape == (3, 0, 10, 7, 2)
     assert shapes[0] == shapes[1]
     assert shapes[0] == {
