@@ -1,4 +1,4 @@
-"""`framecast check`: a configuration tried on a few clips, in seconds and without TFX."""
+"""Tries a configuration on a few clips, in seconds and without TFX: `framecast check`."""
 
 import itertools
 import tempfile
@@ -23,57 +23,32 @@ _CLIPS = 4
 def check(config: Config, inputs: Inputs) -> dict[str, Any]:
     """Reads a few clips, preprocesses them, takes one training step and calls every signature.
 
+    Args:
+        config: The configuration.
+        inputs: Its input files.
+
     Returns:
-        What was found, by step, in the order tried.
+        The findings of each step: file counts, bad clips, clips read, training loss, and dtype and shape of each output
+        by signature.
 
     Raises:
-        ConfigError: When the builder cannot be imported, or no clip is long enough.
-        ValueError: When a clip breaks the contract, naming file, record and clip.
+        ConfigError: If the builder cannot be imported, or no clip is good and long enough.
+        ValueError: If a clip breaks the clip contract; the message names file, record and clip.
     """
     check_builder(config)
-    files = inputs.files
-    findings: dict[str, Any] = {"files": {split: len(names) for split, names in files.items()}}
-    bad: list[str] = []
-    on_bad = None if config.data.on_bad_clip == "fail" else lambda error: bad.append(str(error))
-    clips = (clip for path in files["train"] for clip in read_clips(path, config.clip, config.task.label, on_bad))
-    examples = [clip.SerializeToString() for clip in itertools.islice(clips, _CLIPS)]
+    findings: dict[str, Any] = {"files": {split: len(names) for split, names in inputs.files.items()}}
+    examples, bad = _read_examples(config, inputs.files["train"])
     if bad:
         findings["bad clips before them"] = bad
-    if not examples:
-        raise ConfigError(
-            f"data.train: expected good clips, received none in {len(files['train'])} files. {'; '.join(bad[:3])}"
-        )
     model = builders.build(config.model, config.task, config.clip, keras.DTypePolicy("float32"))
     module = untrained_module(model, config)
     frames, length = module.decode(tf.constant(examples))
-    findings["clips read"] = f"{len(examples)}, {int(min(length))}-{int(max(length))} frames of "
-    findings["clips read"] += f"{frames.shape[2]}x{frames.shape[3]}x{frames.shape[4]}"
-    long_enough = config.task.is_long_enough(length)
-    if not bool(tf.reduce_any(long_enough)):
-        raise ConfigError(
-            f"data.train: expected a clip of at least {config.task.min_frames} frames "
-            f"among the first {len(examples)}, received lengths {length.numpy().tolist()}"
-        )
-    side = config.train.crop or None
-    pixels, known = normalise(frames[:, :, :side, :side], length, config.clip)
-    batch = {"frames": pixels, "known": known, "length": length}
+    shape = "x".join(str(size) for size in frames.shape[2:])
+    findings["clips read"] = f"{len(examples)}, {int(min(length))}-{int(max(length))} frames of {shape}"
+    label = None
     if config.task.label is not None and config.task.label.required:
-        batch["label"] = module.labels(tf.constant(examples))
-    batch = {name: tf.boolean_mask(value, long_enough) for name, value in batch.items()}
-    batches = tf.data.Dataset.from_tensors(batch)
-    with tempfile.TemporaryDirectory() as folder:
-        fitted = loop.fit(
-            model,
-            batches,
-            batches,
-            define_task(config.task).make_objective(config.train),
-            steps=1,
-            learning_rate=config.train.learning_rate,
-            eval_every=1,
-            state_dir=folder,
-            log_dir=folder,
-        )
-    findings["training step"] = f"loss {fitted.val_loss:.5f}"
+        label = module.labels(tf.constant(examples))
+    findings["training step"] = f"loss {_take_step(model, config, frames, length, label):.5f}"
     for name, signature in module.signatures().items():
         arguments = {"examples": tf.constant(examples)}
         if name == "serving_default":
@@ -86,7 +61,7 @@ def check(config: Config, inputs: Inputs) -> dict[str, Any]:
 
 
 def untrained_module(model: keras.Model, config: Config) -> ExportModule:
-    """Returns what would be exported of a model, with constants that nothing was learned for."""
+    """Returns the module that an untrained model exports, with neutral constants."""
     clip, task = config.clip, config.task
     boundaries = tf.constant([clip.frames.max], tf.int64)
 
@@ -95,3 +70,59 @@ def untrained_module(model: keras.Model, config: Config) -> ExportModule:
 
     definition = define_task(task, config.evaluate.events)
     return definition.make_module(model, transform, clip, definition.neutral_constants(clip))
+
+
+def _read_examples(config: Config, paths: list[str]) -> tuple[list[bytes], list[str]]:
+    """Reads the first good clips, serialized, and the errors of the bad clips before them.
+
+    Raises:
+        ConfigError: If there is no good clip.
+        ValueError: If a clip is bad and `data.on_bad_clip` is `fail`.
+    """
+    bad: list[str] = []
+    on_bad = None if config.data.on_bad_clip == "fail" else lambda error: bad.append(str(error))
+    clips = (clip for path in paths for clip in read_clips(path, config.clip, config.task.label, on_bad))
+    examples = [clip.SerializeToString() for clip in itertools.islice(clips, _CLIPS)]
+    if not examples:
+        raise ConfigError(f"data.train: expected good clips, received none in {len(paths)} files. {'; '.join(bad[:3])}")
+    return examples, bad
+
+
+def _take_step(
+    model: keras.Model, config: Config, frames: tf.Tensor, length: tf.Tensor, label: tf.Tensor | None
+) -> float:
+    """Takes one training step on the clips that are long enough and returns their loss.
+
+    Args:
+        model: The model, changed.
+        config: The configuration.
+        frames: `(batch, time, height, width, channel)` in the clips' dtype.
+        length: `(batch,)`.
+        label: Labels of the clips; None if the task needs none.
+
+    Raises:
+        ConfigError: If no clip is long enough.
+    """
+    long_enough = config.task.is_long_enough(length)
+    if not bool(tf.reduce_any(long_enough)):
+        raise ConfigError(
+            f"data.train: expected a clip of at least {config.task.min_frames} frames "
+            f"among the first {len(length)}, received lengths {length.numpy().tolist()}"
+        )
+    side = config.train.crop or None
+    pixels, known = normalise(frames[:, :, :side, :side], length, config.clip)
+    batch = {"frames": pixels, "known": known, "length": length, **({} if label is None else {"label": label})}
+    batches = tf.data.Dataset.from_tensors({name: tf.boolean_mask(value, long_enough) for name, value in batch.items()})
+    with tempfile.TemporaryDirectory() as folder:
+        fitted = loop.fit(
+            model,
+            batches,
+            batches,
+            define_task(config.task).make_objective(config.train),
+            steps=1,
+            learning_rate=config.train.learning_rate,
+            eval_every=1,
+            state_dir=folder,
+            log_dir=folder,
+        )
+    return fitted.val_loss
