@@ -1,4 +1,4 @@
-"""Sets and serialises settings that a Tuner searches, named by their key in the configuration.
+"""Sets and serialises the settings that a Tuner searches; a setting is a key in the configuration.
 
     with_values({"train": {"steps": 100}}, {"train.steps": 200})  # {"train": {"steps": 200}}
 
@@ -31,7 +31,7 @@ def as_choices(values: tuple[Any, ...]) -> list[Any]:
 
 
 def read_values(hyperparameters: dict[str, Any]) -> dict[str, Any]:
-    """Returns the values of settings, by name, from the configuration of KerasTuner's `HyperParameters`."""
+    """Returns the value of each setting from the configuration of KerasTuner's `HyperParameters`."""
     return {
         name: json.loads(value) if isinstance(value, str) else value
         for name, value in hyperparameters["values"].items()

@@ -1,7 +1,7 @@
-"""Transform's preprocessing: decodes a clip, learns length buckets, pads, and emits compact bytes.
+"""Preprocesses clips in Transform: decodes frames, learns length buckets, pads, and outputs compact bytes.
 
-The same graph runs in Transform and in the exported model, so training and serving see the same bytes. What is
-learned are exact integer counts: every Beam engine learns the same.
+The same graph runs in Transform and in the exported model, so training and serving see the same bytes. Only exact
+integer counts are learned, so every Beam engine learns the same.
 """
 
 import math
@@ -13,25 +13,25 @@ import tensorflow_transform as tft
 from framecast.schemas import features
 from framecast.schemas.clip_spec import MAX_FRAME_PIXELS, ClipSpec, LabelSpec
 
-# How many padded lengths there are at most: more pad less and batch worse.
+# Most padded lengths: more of them pad less, but fill batches worse.
 BUCKETS = 8
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
-# Channels by PNG colour type: gray, -, RGB, palette (no pixel values, refused), gray + alpha, -, RGBA.
+# Channels by PNG colour type: gray, -, RGB, palette (rejected: it has no pixel values), gray + alpha, -, RGBA.
 _PNG_CHANNELS = (1, 0, 3, 0, 2, 0, 4)
 
 
-# Nothing here branches in Python on a tensor; TFX would convert it and all that it calls, which takes longer than
-# tracing it does.
+# Nothing here branches in Python on a tensor, and AutoGraph's conversion of all called functions takes longer than
+# tracing.
 @tf.autograph.experimental.do_not_convert
 def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, tf.Tensor]:
-    """What Transform runs: learns the bucket boundaries from the train split, then `preprocess`.
+    """Learns the bucket boundaries from the train split and calls `preprocess`: Transform's `preprocessing_fn`.
 
     Args:
         inputs: The features of the curated schema's representation group; `image/encoded` is ragged
             `(batch, time, 1)` bytes.
-        custom_config: `clip`, the configuration's clip section, and `label`, what the task wants labelled, or None.
+        custom_config: `clip`, the configuration's clip section, and `label`, the task's `LabelSpec` as a dict or None.
     """
     label = LabelSpec.model_validate(custom_config["label"]) if custom_config["label"] else None
     spec = ClipSpec.model_validate(custom_config["clip"])
@@ -49,18 +49,18 @@ def preprocess(
         inputs: As `preprocessing_fn`.
         spec: The clip contract.
         boundaries: `(buckets,)` int64, ascending padded lengths.
-        label: What the task wants labelled.
+        label: The label that the task needs.
 
     Returns:
-        `frames`: `(batch,)` string, each a serialized tensor `(padded time, height, width, channel)` in the clips'
-        dtype; `length`: `(batch,)` int64, true frames; `image/frame_rate`: `(batch,)` float32, 0 when unknown. With a
-        label, `label`: `(batch,)` string, each a serialized tensor, `()` or `(padded time,)`, int64 or float32; -1 or
-        NaN where there is none.
+        `frames`: `(batch,)` string, serialized tensors `(padded time, height, width, channel)` in the clips' dtype;
+        `length`: `(batch,)` int64, frames without padding; `image/frame_rate`: `(batch,)` float32, 0 if unknown. With
+        `label` also `label`: `(batch,)` string, serialized tensors `()` or `(padded time,)`, int64 or float32; -1 or
+        NaN where unlabelled.
     """
     encoded = inputs[features.ENCODED]
     length = encoded.row_lengths()
     boundary = tf.gather(boundaries, tf.searchsorted(boundaries, tf.minimum(length, boundaries[-1])))
-    # A served clip may be longer than any legal training clip: it keeps its own length.
+    # A served clip that is longer than the last boundary is not padded.
     padded = tf.maximum(tf.cast(boundary, tf.int64), length)
 
     def clip_bytes(args):
@@ -99,20 +99,20 @@ def _serialized_labels(labels: Any, label: LabelSpec, padded: tf.Tensor) -> tf.T
 
 
 def bucket_boundaries(counts: tf.Tensor, buckets: int) -> tf.Tensor:
-    """Chooses the bucket boundaries that pad the fewest frames, by dynamic programming over the lengths.
+    """Chooses the bucket boundaries with the fewest padded frames, by dynamic programming over the lengths.
 
     Args:
-        counts: `(max length + 1,)` int64, how many clips have each length.
-        buckets: Largest number of buckets.
+        counts: `(max length + 1,)` int64, number of clips of each length.
+        buckets: Most buckets.
 
     Returns:
-        `(buckets,)` int64, ascending; equal neighbours where fewer suffice. The last is the longest legal length.
+        `(buckets,)` int64, ascending, with equal neighbours if fewer suffice. The last is the longest legal length.
     """
     size = counts.shape[0]
     lengths = tf.range(size, dtype=tf.int64)
     clips = tf.cumsum(counts)
     frames = tf.cumsum(counts * lengths)
-    # cost[i, j]: frames padded when lengths i + 1 .. j share the boundary j.
+    # cost[i, j]: padded frames if lengths i + 1 .. j share the boundary j.
     cost = lengths[None] * (clips[None] - clips[:, None]) - (frames[None] - frames[:, None])
     infinite = tf.constant(2**60, tf.int64)
     cost = tf.where(lengths[:, None] <= lengths[None], cost, infinite)
@@ -131,7 +131,7 @@ def bucket_boundaries(counts: tf.Tensor, buckets: int) -> tf.Tensor:
 
 
 def decode_frames(encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor, spec: ClipSpec) -> tf.Tensor:
-    """Decodes the frames of one clip, and refuses what the contract does not allow, inside the graph.
+    """Decodes the frames of one clip and checks them against the clip contract, inside the graph.
 
     Args:
         encoded: `(time,)` string.
@@ -143,8 +143,7 @@ def decode_frames(encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor, spec:
         `(time, height, width, channel)` in the clips' dtype.
 
     Raises:
-        tf.errors.InvalidArgumentError: When a frame is not what `spec` says; the message names the frame's fault,
-            what was expected and what came.
+        tf.errors.InvalidArgumentError: If a frame breaks the contract; the message says what was expected and received.
     """
     tf.debugging.assert_positive(tf.size(encoded), "image/encoded: expected at least 1 frame, received an empty clip")
     dtype = tf.dtypes.as_dtype(spec.dtype)
@@ -167,7 +166,7 @@ def decode_frames(encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor, spec:
         tf.debugging.assert_equal(
             _image_size(frame, spec), size, "image/encoded: expected every frame in the size of the first"
         )
-        # decode_png cannot be asked for 2 channels, only for the image's own.
+        # decode_png has no option for 2 channels; 0 keeps the channels of the image.
         channels = 0 if spec.channels == 2 else spec.channels
         pixels = tf.io.decode_png(frame, channels=channels, dtype=dtype)
         return tf.ensure_shape(pixels, [spec.height, spec.width, spec.channels])
@@ -189,7 +188,7 @@ def _check_size(size: tf.Tensor, spec: ClipSpec) -> None:
 
 
 def _image_size(encoded: tf.Tensor, spec: ClipSpec) -> tf.Tensor:
-    """Reads `(height, width)`, int64, from the header; `decode_png` alone accepts and converts nearly anything."""
+    """Reads `(height, width)`, int64, from the header, and checks it, because `decode_png` converts most mismatches."""
     depth = 8 * tf.dtypes.as_dtype(spec.dtype).size
     is_png = tf.logical_and(
         tf.strings.length(encoded) > 33, tf.equal(tf.strings.substr(encoded, 0, len(_PNG_MAGIC)), _PNG_MAGIC)
@@ -204,7 +203,7 @@ def _image_size(encoded: tf.Tensor, spec: ClipSpec) -> tf.Tensor:
         return tf.stack([tf.reduce_sum(header[4:8] * place), tf.reduce_sum(header[0:4] * place)])
 
     def jpeg():
-        # A JPEG has 8 bits. Both in one assertion: one on constants alone would already fail when the graph is built.
+        # A JPEG has 8 bits. One assertion for both, because one on constants alone fails when the graph is built.
         is_jpeg = tf.equal(tf.strings.substr(encoded, 0, len(_JPEG_MAGIC)), _JPEG_MAGIC)
         legal = "a PNG or JPEG image" if depth == 8 else f"a PNG of {depth} bits"
         tf.debugging.assert_equal(tf.logical_and(is_jpeg, depth == 8), True, f"image/encoded: expected {legal}")

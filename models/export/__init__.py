@@ -1,1 +1,1 @@
-"""The exported SavedModel and its signatures."""
+"""Exports models as SavedModels with signatures and warm-up requests."""

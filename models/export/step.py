@@ -52,7 +52,7 @@ class Step:
         return trace(self.__call__, frames, **self.states_spec())
 
     def states_spec(self) -> dict[str, tf.TensorSpec]:
-        """Returns the specs of the states, by name; only the number of channels is fixed."""
+        """Returns the spec of each state; only the number of channels is fixed."""
         clip = self._clip
         frames = tf.zeros([1, 1, clip.height or _SIDE, clip.width or _SIDE, clip.channels])
         spec = {SEEN: tf.TensorSpec([None], tf.int32, SEEN)}
@@ -72,7 +72,7 @@ class Step:
 
         Args:
             frames: `(batch, time, height, width, channel)` in the clips' dtype, at least one new frame.
-            states: By name, as in `states_spec`. If `frames_seen` is 0 the streams start, and the values of the other
+            states: As in `states_spec`. If `frames_seen` is 0 the streams start, and the values of the other
                 states are ignored.
 
         Returns:

@@ -1,1 +1,1 @@
-"""The Trainer: input pipeline, loop, losses, checkpoints."""
+"""Trains models: the Trainer's `run_fn`, input pipeline, losses, loop and checkpoints."""

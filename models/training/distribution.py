@@ -1,4 +1,4 @@
-"""Training on several GPUs and on several machines: which strategy, whose clips, and what becomes of a lost worker.
+"""Distributes training over GPUs and machines: the strategy, the split of batches, and the loss of a worker.
 
     strategy = from_environment()
     with strategy.scope():
@@ -7,10 +7,10 @@
     if is_chief(strategy):
         ...  # export
 
-Every worker reads the same global batches in the same order, and each replica computes its share of their clips. So no
-clip is lost or seen twice however clips fall into batches, all take the same number of steps, the sum over the replicas
-is what one device computes of the whole batch, and a checkpoint of one number of workers is one of any other number.
-The price is that each worker reads, crops and augments every clip, which costs little beside a step of a ConvLSTM.
+Every worker reads the same global batches in the same order, and each replica computes its share of the clips. So every
+clip counts once, all workers take the same number of steps, the sum over replicas equals the result of one device on
+the whole batch, and a checkpoint works with any number of workers. The cost is that each worker reads, crops and
+augments every clip, which is small compared with a step of a ConvLSTM.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ import tensorflow as tf
 
 from framecast.models.training.objectives import count_errors
 
-# Seconds that a worker waits for the others in one step: far longer than the chief takes to draw and to save.
+# Seconds that a worker waits for the others in one step: far longer than the chief needs to draw and save.
 _STEP_TIMEOUT = 600
-# Seconds that the others wait for the chief to export.
+# Seconds that the other workers wait for the chief to export.
 _EXPORT_TIMEOUT = 24 * 3600
 _LOST = (
     tf.errors.AbortedError,
@@ -37,17 +37,17 @@ _LOST = (
 
 
 class WorkerLost(RuntimeError):
-    """Another worker went away or does not answer: start all workers again."""
+    """Another worker died or does not respond; start all workers again."""
 
 
 def from_environment() -> tf.distribute.Strategy:
-    """Returns the strategy that the machine and `TF_CONFIG` ask for; call it before any other TensorFlow operation.
+    """Returns the strategy for the machine and `TF_CONFIG`; call it before any other TensorFlow operation.
 
-    With several workers in `TF_CONFIG`, as Kubeflow's TFJob sets it, MultiWorkerMirroredStrategy over all their GPUs;
-    else with several GPUs MirroredStrategy; else the default strategy.
+    With several workers in `TF_CONFIG`, which Kubeflow's TFJob sets, this is MultiWorkerMirroredStrategy over all their
+    GPUs; else with several GPUs MirroredStrategy; else the default strategy.
 
     Raises:
-        ValueError: When `TF_CONFIG` gives this process or others a part that is none of `chief` and `worker`.
+        ValueError: If `TF_CONFIG` names a task other than `chief` and `worker`.
     """
     config = json.loads(os.environ.get("TF_CONFIG") or "{}")
     cluster = {job: tasks for job, tasks in config.get("cluster", {}).items() if tasks}
@@ -63,7 +63,7 @@ def from_environment() -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes checkpoints and logs, and exports."""
+    """Checks whether this process writes checkpoints and logs, and exports."""
     resolver = strategy.cluster_resolver
     if resolver is None:
         return True
@@ -74,17 +74,17 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 def share_out(
     strategy: tf.distribute.Strategy, batch: dict[str, tf.Tensor]
 ) -> tuple[dict[str, tf.distribute.DistributedValues], tf.distribute.DistributedValues]:
-    """Gives each replica its share of a global batch, in a graph.
+    """Splits a global batch over the replicas, in a graph.
 
     Args:
-        strategy: Its replicas take consecutive clips, as many each as the others or one less.
-        batch: As `framecast.models.training.input_pipeline` makes them.
+        strategy: Its replicas take consecutive clips; their counts differ by at most one.
+        batch: See `framecast.models.training.input_pipeline.InputPipeline`.
 
     Returns:
-        `(share, weight)`, for `strategy.run`. The objective of the shares times their weights sums to the objective of
-        the batch. Each share has `place`, int32 `(batch,)`: where its clips stand in the global batch. Of a batch with
-        fewer clips than replicas, some replicas get its first clip with weight 0, since an empty one is a special case
-        for every layer. With one replica, the batch as it is.
+        `(share, weight)`, for `strategy.run`. The objectives of the shares times their weights sum to the objective of
+        the batch. Each share has `place`, int32 `(batch,)`: the index of its clips in the global batch. If a batch has
+        fewer clips than replicas, some replicas get its first clip with weight 0, because empty batches are a special
+        case in every layer. With one replica, the share is the batch itself.
     """
     replicas = strategy.num_replicas_in_sync
     clips = tf.shape(batch["length"])[0]
@@ -101,7 +101,7 @@ def share_out(
         weight = tf.where(empty, 0.0, count_errors(share) / errors)
         return {**share, "place": tf.range(first, end)}, weight
 
-    with tf.device("CPU:0"):  # So that only its share travels to each GPU.
+    with tf.device("CPU:0"):  # So that each GPU receives only its share.
         return strategy.experimental_distribute_values_from_function(take)
 
 
@@ -109,12 +109,12 @@ def require_one_checkpoint(strategy: tf.distribute.Strategy, latest: str | None,
     """Checks that all workers start from one checkpoint.
 
     Args:
-        strategy: Of all workers.
-        latest: The checkpoint that this worker found, `.../ckpt-STEP`; None for none.
-        folder: Where it looked.
+        strategy: The strategy of all workers.
+        latest: The checkpoint that this worker found, `.../ckpt-STEP`, or None.
+        folder: Folder of the checkpoints.
 
     Raises:
-        ValueError: When they do not, as where each has a `folder` of its own.
+        ValueError: If workers found different checkpoints, such as in folders that are not shared.
     """
     if strategy.cluster_resolver is None:
         return
@@ -133,7 +133,7 @@ def require_one_checkpoint(strategy: tf.distribute.Strategy, latest: str | None,
 
 
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:
-    """Returns when every worker is here: a worker that ends before the chief has exported counts as lost."""
+    """Waits until every worker calls it, because a worker that ends before the chief has exported counts as lost."""
     if strategy.cluster_resolver is None:
         return
     options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=_EXPORT_TIMEOUT)
@@ -148,10 +148,10 @@ def wait_for_all(strategy: tf.distribute.Strategy) -> None:
 
 @contextlib.contextmanager
 def naming_lost_workers(strategy: tf.distribute.Strategy, step: tf.Variable) -> Iterator[None]:
-    """Turns what TensorFlow raises when a worker is lost into `WorkerLost`, which says what to do.
+    """Raises `WorkerLost`, which says what to do, in place of TensorFlow's errors after the loss of a worker.
 
-    TensorFlow notices a process that died by its connection or its missing heartbeat, within seconds, and a worker that
-    hangs after ten minutes.
+    TensorFlow detects a dead process by its connection or heartbeat within seconds, and a worker that hangs after ten
+    minutes.
     """
     try:
         yield
@@ -159,8 +159,7 @@ def naming_lost_workers(strategy: tf.distribute.Strategy, step: tf.Variable) -> 
         if strategy.cluster_resolver is None:
             raise
         raise WorkerLost(
-            f"after step {int(step.numpy())}: expected an answer of every worker in "
+            f"after step {int(step.numpy())}: expected a response from every worker in "
             f"{json.dumps(strategy.cluster_resolver.cluster_spec().as_dict())}, received "
-            f"{type(error).__name__}: {error.message}. Start all workers again: "
-            "training goes on from the last checkpoint"
+            f"{type(error).__name__}: {error.message}. Start all workers again to resume from the last checkpoint"
         ) from error

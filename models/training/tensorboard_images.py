@@ -1,10 +1,10 @@
-"""Pictures of what a forecaster does in training, for TensorBoard.
+"""Draws a model's forecasts during training, for TensorBoard.
 
     draw = ForecastImages(model, pipeline.evaluation(val_files), task.horizon, clip)
     draw()["forecast/0"]  # (height, width, 3) uint8
 
-A picture is one clip, time from left to right: above what was observed, below it the model's forecast, and the error of
-that, blue where the forecast is too low and orange where it is too high. Where both are empty there is context.
+An image shows one clip, time from left to right, in three rows: observed frames, the model's forecast, and its error,
+blue where the forecast is too low and orange where it is too high. The lower rows are empty for context frames.
 """
 
 import heapq
@@ -18,28 +18,27 @@ from framecast.clips.palette import error_colours, frame_colours
 from framecast.schemas.clip_spec import ClipSpec
 
 _SHOWN = 3  # Clips.
-_FROM = 32  # Clips that they are chosen from.
-_FRAMES = 16  # Of a clip, counted from its end.
-_SIDE = 64  # Smallest height and width of a drawn frame in pixels; up to twice that, larger frames are thinned out.
+_CANDIDATES = 32  # Clips that they are chosen from.
+_FRAMES = 16  # The last frames of a clip.
+_SIDE = 64  # Fewest pixels of a drawn frame's height and width; frames of twice that or more are subsampled.
 _GAP = 2
 _BACKGROUND = 24
-_ABSENT = -1.0  # In place of a missing pixel: below every value.
+_ABSENT = -1.0  # Marks missing pixels; below every pixel value.
 
 
 class ForecastImages:
-    """Draws the same few clips at every call: of the first of a split, those in which most changes.
-
-    Where hardly anything moves there is nothing to see.
+    """Draws the same few clips at every call: of the first clips of a split, those with the most change.
 
     Args:
-        model: A model with the call contract of `frame_forecaster.FrameForecaster`, as it is when called.
-        batches: Of the val split, as `framecast.models.training.input_pipeline` makes them.
-        horizon: Frames at the end of each clip that are forecast; 0: each is forecast from all those before it.
+        model: A model with the call contract of `framecast.models.networks.frame_forecaster.FrameForecaster`; each call
+            draws with its current weights.
+        batches: Batches of the val split, see `framecast.models.training.input_pipeline.InputPipeline`.
+        horizon: Forecast frames at the end of each clip; with 0, each frame is forecast from all before it.
         clip: The clip contract.
     """
 
     def __init__(self, model: keras.Model, batches: Iterable[dict[str, tf.Tensor]], horizon: int, clip: ClipSpec):
-        # One graph for clips of every length and size: without one a roll-out takes three times as long.
+        # One graph for clips of every length and size, because an eager rollout takes three times as long.
         self._predict = tf.function(
             lambda frames, context, steps: model(frames, context, steps=steps),
             input_signature=[
@@ -53,14 +52,14 @@ class ForecastImages:
         self._clips = heapq.nlargest(_SHOWN, _first_clips(batches), key=self._change)
 
     def __call__(self) -> dict[str, np.ndarray]:
-        """Returns `(height, width, 3)` uint8 by tag, `forecast/0` the clip in which most changes."""
+        """Returns images `(height, width, 3)` uint8 by tag; `forecast/0` is the clip with the most change."""
         return {f"forecast/{place}": self._draw(observed) for place, observed in enumerate(self._clips)}
 
     def _context(self, observed: np.ndarray) -> int:
         return len(observed) - self._horizon if self._horizon else 1
 
     def _change(self, observed: np.ndarray) -> float:
-        """Returns the squared error of the context's last frame held still, a pixel."""
+        """Returns the mean squared error of persistence, the last frame of the context."""
         last, truth = observed[self._context(observed) - 1], observed[self._context(observed) :]
         known = (last != _ABSENT) & (truth != _ABSENT)
         return float(np.mean(np.square(truth - last), where=known)) if known.any() else 0.0
@@ -86,7 +85,7 @@ class ForecastImages:
 
 def _first_clips(batches: Iterable[dict[str, tf.Tensor]]) -> Iterator[np.ndarray]:
     """Yields `(time, height, width, channel)` float32 without padding, `_ABSENT` where a pixel is missing."""
-    left = _FROM
+    left = _CANDIDATES
     for batch in batches:
         length = batch["length"].numpy()[:left]
         for place, time in enumerate(length):
@@ -98,7 +97,7 @@ def _first_clips(batches: Iterable[dict[str, tf.Tensor]]) -> Iterator[np.ndarray
 
 
 def _sized(panel: np.ndarray) -> np.ndarray:
-    """Enlarges a small panel, and thins a large one out."""
+    """Enlarges a small panel and subsamples a large one."""
     side = min(panel.shape[:2])
     factor, stride = -(-_SIDE // side), max(1, side // _SIDE)
     return panel[::stride, ::stride].repeat(factor, axis=0).repeat(factor, axis=1).astype(np.uint8)

@@ -1,10 +1,10 @@
-"""Warm start: training goes on from the weights of an exported model, where the new one has the same.
+"""Starts training from the weights of an exported model, if the new model has the same architecture.
 
     start = begin(model, "artifacts/ServingModel/model/7/Format-Serving")
     start.note  # warm start from version 1795526739
 
-An exported model is a plain `tf.Module` without our code. Its checkpoint has the values in the order of
-`keras.Model.weights`, its object graph the names.
+An exported model is a plain `tf.Module` without Keras objects. Its checkpoint has the values in the order of
+`keras.Model.weights`; its object graph has the names.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-NOTE = "serving.txt"  # Beside a copy of what is serving: its version, or why there is none.
-VARIABLES = "_variables"  # Attribute of an exported module: the variables of `keras.Model.weights`.
+NOTE = "serving.txt"  # Beside the copy of the serving model: its version, or why there is none.
+VARIABLES = "_variables"  # Attribute of the exported module with the variables of `keras.Model.weights`.
 
 _COUNTER = re.compile(r"_\d+$")
 
@@ -29,8 +29,8 @@ class Weight:
     """A weight of an exported model.
 
     Args:
-        path: Keras' path of it, without the numbers by which a process tells two layers of a kind apart.
-        value: Its value.
+        path: Keras' path, without the counters that make layer names unique in a process.
+        value: The value.
     """
 
     path: str
@@ -39,11 +39,11 @@ class Weight:
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What training starts from.
+    """The weights that training starts from.
 
     Args:
-        note: For people: `warm start from ...`, or `cold start: ...` and why; empty when no warm start was asked for.
-        digest: Of the weights that were given to the model; None for a cold start.
+        note: `warm start from ...`, or `cold start: ...` with the reason; empty if no warm start was requested.
+        digest: Digest of the loaded weights; None for a cold start.
     """
 
     note: str = ""
@@ -51,14 +51,11 @@ class Start:
 
 
 def begin(model: keras.Model, exported: str | None) -> Start:
-    """Gives a model the weights of an exported one, if it has the same.
+    """Loads the weights of an exported model into `model`, if the architecture is the same.
 
     Args:
         model: A built model.
-        exported: Folder of a SavedModel, such as that in an artifact of ServingModel; nothing need be there.
-
-    Returns:
-        What the model starts from.
+        exported: Folder of a SavedModel, such as in an artifact of ServingModel; it may be None or missing.
     """
     name = _name(exported)
     if exported is None or not tf.io.gfile.exists(os.path.join(exported, "saved_model.pb")):
@@ -68,7 +65,7 @@ def begin(model: keras.Model, exported: str | None) -> Start:
     except ValueError as error:
         return Start(f"cold start: {error}")
     if difference := describe_difference(model, weights):
-        return Start(f"cold start: {name} is of another architecture: {difference}")
+        return Start(f"cold start: {name} has another architecture: {difference}")
     model.set_weights([weight.value for weight in weights])
     total = hashlib.sha256()
     for weight in weights:
@@ -80,7 +77,7 @@ def read_weights(exported: str) -> list[Weight]:
     """Reads the weights of an exported model, in the order of `keras.Model.weights`.
 
     Raises:
-        ValueError: When the SavedModel was not exported by framecast.
+        ValueError: If the SavedModel was not exported by Framecast.
     """
     saved = saved_model_pb2.SavedModel()
     with tf.io.gfile.GFile(os.path.join(exported, "saved_model.pb"), "rb") as file:
@@ -88,7 +85,7 @@ def read_weights(exported: str) -> list[Weight]:
     nodes = saved.meta_graphs[0].object_graph_def.nodes
     lists = [child.node_id for child in nodes[0].children if child.local_name == VARIABLES] if nodes else []
     if not lists:
-        raise ValueError(f"{exported}: expected a model that framecast exported, found no {VARIABLES} in it")
+        raise ValueError(f"{exported}: expected a model exported by Framecast, received one without {VARIABLES}")
     names = {child.local_name: nodes[child.node_id].variable.name for child in nodes[lists[0]].children}
     checkpoint = tf.train.load_checkpoint(os.path.join(exported, "variables", "variables"))
     return [
@@ -101,9 +98,9 @@ def read_weights(exported: str) -> list[Weight]:
 
 
 def describe_difference(model: keras.Model, weights: Sequence[Weight]) -> str:
-    """Returns the first weight in which a model differs from others, what is expected there and what came.
+    """Returns the first weight whose name or shape differs, as expected and received; empty if none differs.
 
-    Names count as shapes do: two layers may hold weights of the same shapes. Empty when none differs.
+    Names are compared too, because two layers may have weights of the same shapes.
     """
     own = [(_without_counters(weight.path), tuple(weight.shape)) for weight in model.weights]
     others = [(weight.path, weight.value.shape) for weight in weights]
@@ -116,7 +113,7 @@ def describe_difference(model: keras.Model, weights: Sequence[Weight]) -> str:
 
 
 def _name(exported: str | None) -> str:
-    """Returns what an exported model is called, or why there is none."""
+    """Returns the name of an exported model, or why there is none."""
     if exported is None:
         return "no serving model was given"
     note = os.path.join(os.path.dirname(exported), NOTE)
@@ -127,10 +124,7 @@ def _name(exported: str | None) -> str:
 
 
 def _without_counters(path: str) -> str:
-    """Returns a path such as `rnn/conv_lstm_cell/kernel` of `rnn_3/conv_lstm_cell_4/kernel`.
-
-    Keras counts by process: a model built second is called otherwise.
-    """
+    """Returns `rnn/conv_lstm_cell/kernel` for `rnn_3/conv_lstm_cell_4/kernel`, because Keras counts per process."""
     return "/".join(_COUNTER.sub("", part) for part in path.partition(":")[0].split("/"))
 
 

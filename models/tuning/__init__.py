@@ -1,1 +1,1 @@
-"""The Tuner: hyperparameter search."""
+"""Searches settings with KerasTuner: the Tuner's `tuner_fn`."""

@@ -94,7 +94,7 @@ class SpaceSpec(Section):
 
     @property
     def choices(self) -> dict[str, Choice]:
-        """The settings by name, such as `train.learning_rate` and `model.arguments.filters`."""
+        """The choices by setting, such as `train.learning_rate` and `model.arguments.filters`."""
         found = {f"train.{key}": getattr(self.train, key) for key in TrainSpace.model_fields}
         found["model.preset"] = self.model.preset
         found.update({f"model.arguments.{key}": choice for key, choice in self.model.arguments.items()})

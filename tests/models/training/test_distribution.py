@@ -241,7 +241,7 @@ def test_where_a_worker_is_killed_the_other_says_so_and_both_go_on_from_the_chec
     assert end(lost)[0] == -signal.SIGKILL
     code, text = end(chief)
     assert code not in (0, -signal.SIGKILL)
-    assert f"WorkerLost: after step {KILLED - 1}: expected an answer of every worker in" in text
+    assert f"WorkerLost: after step {KILLED - 1}: expected a response from every worker in" in text
     assert tf.train.latest_checkpoint(tmp_path / "state").endswith(f"-{SAVED}")
     assert not list(tmp_path.glob("weights-*"))
     for worker in start_workers(tmp_path):

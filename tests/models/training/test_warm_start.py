@@ -118,7 +118,7 @@ def test_another_architecture_starts_cold_by_name_of_what_differs(serving, chang
     before = model.get_weights()
     start = warm_start.begin(model, serving)
     cell = "rnn/rollout_cell"
-    expected = f"cold start: version 17 is of another architecture: expected {cell}/{difference.format(cell)}"
+    expected = f"cold start: version 17 has another architecture: expected {cell}/{difference.format(cell)}"
     assert (start.note, start.digest) == (expected, None)
     for kept, weight in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(kept, weight)
@@ -145,4 +145,5 @@ def test_a_model_of_others_starts_cold(tmp_path):
     foreign.weight = tf.Variable(1.0)
     tf.saved_model.save(foreign, str(tmp_path))
     start = warm_start.begin(_forecaster(seed=2), str(tmp_path))
-    assert start.note == f"cold start: {tmp_path}: expected a model that framecast exported, found no _variables in it"
+    expected = "expected a model exported by Framecast, received one without _variables"
+    assert start.note == f"cold start: {tmp_path}: {expected}"

@@ -1,0 +1,17 @@
+from .convlstm import RNN as RNN
+from .convlstm import ConvGRU as ConvGRU
+from .convlstm import ConvGRUCell as ConvGRUCell
+from .convlstm import ConvLSTM as ConvLSTM
+from .convlstm import ConvLSTMCell as ConvLSTMCell
+from .networks.frame_forecaster import FrameForecaster as FrameForecaster
+from .networks.labeller import Labeller as Labeller
+from .spec import AnomalyTask as AnomalyTask
+from .spec import ClassifyTask as ClassifyTask
+from .spec import ContextSpec as ContextSpec
+from .spec import ExportSpec as ExportSpec
+from .spec import ForecastTask as ForecastTask
+from .spec import ModelSpec as ModelSpec
+from .spec import RegressTask as RegressTask
+from .spec import TrainSpec as TrainSpec
+from .tasks import define_task as define_task
+from .training.loop import fit as fit
