@@ -1,6 +1,6 @@
 """Chooses the limits on requests: the size of one request, the bytes in flight, and how many run at the same time.
 
-admission = Admission(bytes_in_flight=2**30, largest_request=largest_request())
+admission = Admission(BYTES_IN_FLIGHT, largest_request=largest_request())
 with admission.admit(request.ByteSize(), seconds=60):
     response = servable.predict(request)
 """
@@ -14,9 +14,10 @@ import psutil
 
 from framecast.serving.server import errors
 
+BYTES_IN_FLIGHT = 2**30  # Default limit on the total bytes of admitted requests.
 # Bytes of memory that a run takes for each byte of frames: 450 for the most expensive preset, 32 for the cheapest.
 _MEMORY_PER_REQUEST_BYTE = 512
-_SMALLEST_LIMIT = 2**24  # Bytes.
+_SMALLEST_LIMIT = 2**24  # Bytes, on a machine without free memory.
 
 
 def largest_request() -> int:
@@ -27,7 +28,7 @@ def largest_request() -> int:
 class Admission:
     """Admits requests within a limit on bytes in flight, and starts them within a limit on concurrent runs.
 
-    At most one run a core is started, and concurrent runs together take at most `largest_request` bytes of requests,
+    At most one run per core is started, and concurrent runs together take at most `largest_request` bytes of requests,
     because memory can bear one request of that size. With batching, batches limit the runs instead.
 
     Args:

@@ -12,11 +12,11 @@ from framecast.serving.server.batching import BatchingParameters
 
 @dataclasses.dataclass(frozen=True)
 class ServerOptions:
-    """Options of the server; names and defaults are those of TensorFlow Serving's flags where it has the flag.
+    """Options of the server; names and defaults are those of TensorFlow Serving's flags, if it has the flag.
 
     Args:
         batching: How requests are batched; None for no batching.
-        file_system_poll_wait_seconds: Pause between looks at the models' folders.
+        file_system_poll_wait_seconds: Pause between polls of the models' folders.
         model_config_file: Configuration to read again every `model_config_file_poll_wait_seconds`.
         model_config_file_poll_wait_seconds: 0 to never read the configuration again.
         allow_version_labels_for_unavailable_models: Whether a new label may be given to a version that is not loaded.
@@ -38,7 +38,7 @@ class ServerOptions:
     grpc_max_threads: int = 256
     grpc_channel_arguments: tuple[tuple[str, int | str], ...] = ()
     queue: int = 1024
-    bytes_in_flight: int = 2**30
+    bytes_in_flight: int = admission.BYTES_IN_FLIGHT
     stop_seconds: float = 60.0
 
 
