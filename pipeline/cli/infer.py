@@ -1,4 +1,4 @@
-"""`framecast infer`: what an exported model answers about many clips, without a server."""
+"""Defines `framecast infer`: predictions of an exported model for many clips, without a server."""
 
 import json
 from typing import Annotated
@@ -13,26 +13,26 @@ from framecast.serving.bulk.spec import BATCH, KINDS
 
 def infer(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="An exported model, or a folder of versions, of which the newest.")
+        str, typer.Argument(metavar="MODEL", help="An exported model, or a folder of versions (newest version).")
     ],
     clips: Annotated[
         list[str], typer.Argument(metavar="CLIPS...", help="TFRecords of clips, plain or gzip, folders or patterns.")
     ],
-    to: Annotated[str, typer.Option(metavar="DIR", help="A new folder, or that of the same inference, stopped.")],
+    to: Annotated[str, typer.Option(metavar="DIR", help="A new folder, or the folder of an inference to resume.")],
     kind: Annotated[
         str | None,
         typer.Option(
             "--format",
-            help=f"{', '.join(KINDS)}; unless given, tfrecord.gz for forecasts, parquet for scores and labels.",
+            help=f"{', '.join(KINDS)}; by default tfrecord.gz for forecasts, parquet for scores and labels.",
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Most clips of a batch; two batches run at once.")] = BATCH,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad clips out, named in the manifest.")] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Largest batch; two batches run in parallel.")] = BATCH,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip bad clips and list them in the manifest.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Answer about every clip, each once: forecasts, scores or labels, written in files to a folder.
+    """Write forecasts, scores or labels for every clip to files in a folder, each clip once.
 
-    The same command goes on with an inference that was stopped. DIR/manifest.json says what came of it.
+    The same command resumes an interrupted inference. The result is in DIR/manifest.json.
     """
     from framecast.clips import filesystem
     from framecast.clips.records import find_files

@@ -1,4 +1,4 @@
-"""`framecast models`: what is pushed, and which of it production is answered by."""
+"""Defines `framecast models`: list pushed versions, promote one, roll back."""
 
 import contextlib
 import dataclasses
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     from framecast.serving.releases.releases import ServerSync
     from framecast.serving.releases.version_folder import PushedVersion
 
-models = typer.Typer(no_args_is_help=True, help="Look at pushed versions, release one, or go back to the one before.")
+models = typer.Typer(no_args_is_help=True, help="List pushed versions, promote one, or roll back.")
 
-Directory = Annotated[str, typer.Argument(metavar="DIR", help="Folder of numbered versions: push.directory.")]
+Directory = Annotated[str, typer.Argument(metavar="DIR", help="Folder of numbered versions (push.directory).")]
 Addresses = Annotated[
     list[str] | None,
     typer.Option(
         "--address",
         metavar="HOST:PORT",
-        help="A server of this folder, and of nothing else, to be asked and waited for; may be repeated.",
+        help="A server of this folder to ask and wait for; may be repeated.",
     ),
 ]
 
 
 @models.command("list")
 def list_models(directory: Directory, address: Addresses = None, as_json: AsJson = False) -> None:
-    """List the versions, the newest first: what servers see, what each is labelled, and what its figures are."""
+    """List the versions, newest first, with state, labels and figures."""
     from framecast.serving.releases import version_folder
 
     found = version_folder.read_versions(directory)
     live: dict[str, Any] = {}
     if address:
-        with _asked(address) as servers:
+        with _connect(address) as servers:
             live = servers.states()
     if as_json:
         print(json.dumps([{**dataclasses.asdict(version), "servers": _live(live, version)} for version in found]))
@@ -48,30 +48,30 @@ def list_models(directory: Directory, address: Addresses = None, as_json: AsJson
 @models.command()
 def promote(
     directory: Directory,
-    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="The canary unless given.")] = None,
+    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="By default the canary.")] = None,
     address: Addresses = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version stable, a withdrawn one too; those above it are withdrawn.
+    """Make a version stable, also a withdrawn one, and withdraw the versions above it.
 
-    One that was killed is finished by the same command.
+    The same command finishes a promote that was killed.
     """
     from framecast.serving.releases import releases
 
     with _servers(address) as servers:
-        _tell(releases.promote(directory, version, servers), as_json)
+        _print(releases.promote(directory, version, servers), as_json)
 
 
 @models.command()
 def rollback(directory: Directory, address: Addresses = None, as_json: AsJson = False) -> None:
-    """Make the version stable that was so before; those above it are withdrawn.
+    """Make the previous stable version stable again, and withdraw the versions above it.
 
-    One that was killed is finished by the same command.
+    The same command finishes a rollback that was killed.
     """
     from framecast.serving.releases import releases
 
     with _servers(address) as servers:
-        _tell(releases.rollback(directory, servers), as_json)
+        _print(releases.rollback(directory, servers), as_json)
 
 
 @contextlib.contextmanager
@@ -79,35 +79,35 @@ def _servers(addresses: Sequence[str] | None) -> Iterator["ServerSync"]:
     from framecast.serving.releases import releases
 
     if addresses:
-        with _asked(addresses) as servers:
+        with _connect(addresses) as servers:
             yield servers
     else:
         yield releases.FixedWait(lambda text: print(text, file=sys.stderr, flush=True))
 
 
-def _asked(addresses: Sequence[str]) -> Any:
+def _connect(addresses: Sequence[str]) -> Any:
     with quiet.heavy_imports():
         from framecast.serving.releases.server_sync import ModelServers
     return ModelServers(addresses)
 
 
-def _tell(record: dict[str, Any], as_json: bool) -> None:
+def _print(entry: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(record))
+        print(json.dumps(entry))
         return
-    withdrawn = ", ".join(map(str, record["withdrawn"]))
+    withdrawn = ", ".join(map(str, entry["withdrawn"]))
     print(
-        f"{record['action']}: version {record['version']} is stable" + (f"; withdrawn: {withdrawn}" * bool(withdrawn))
+        f"{entry['action']}: version {entry['version']} is stable" + (f"; withdrawn: {withdrawn}" if withdrawn else "")
     )
 
 
 def _live(live: dict[str, Any], version: "PushedVersion") -> dict[str, str]:
-    """Returns what each server says of a version."""
-    said = {}
+    """Returns the state of a version on each server."""
+    by_address = {}
     for address, states in live.items():
         state, error = states.get(version.number, ("not seen", ""))
-        said[address] = f"{state}: {error}" if error else state
-    return said
+        by_address[address] = f"{state}: {error}" if error else state
+    return by_address
 
 
 def _listing(found: "Sequence[PushedVersion]", live: dict[str, Any]) -> str:

@@ -1,14 +1,14 @@
-"""What an exported model is held against: another one of the same contract, and the thresholds of a configuration."""
+"""Checks which models and thresholds an exported model can be compared with."""
 
 from framecast.pipeline.config.config import Config, ConfigError, load
-from framecast.serving.exported_model import Exported
+from framecast.serving.exported_model import ExportedModel
 
 
-def check_comparable(model: Exported, other: Exported) -> None:
-    """Refuses to compare two models of which each was made under another contract.
+def check_comparable(model: ExportedModel, other: ExportedModel) -> None:
+    """Checks that two models have the same contract.
 
     Raises:
-        ConfigError: Naming what differs.
+        ConfigError: If they differ, naming the differences.
     """
     differing = [
         f"{key}: expected {model.contract[key]}, received {other.contract[key]}"
@@ -19,11 +19,11 @@ def check_comparable(model: Exported, other: Exported) -> None:
         raise ConfigError(f"--against {other.folder}: expected the contract of {model.folder}: {'; '.join(differing)}")
 
 
-def read_config(path: str, model: Exported) -> Config:
-    """Returns a configuration file that a model can be held to.
+def read_config(path: str, model: ExportedModel) -> Config:
+    """Reads a configuration whose thresholds apply to a model.
 
     Raises:
-        ConfigError: When the file is refused, or is of another task or other events than the model.
+        ConfigError: If the file is invalid, or its task or events differ from the model's.
     """
     config = load(path)
     for key, expected, received in (
@@ -31,5 +31,5 @@ def read_config(path: str, model: Exported) -> Config:
         ("evaluate.events", model.events, config.evaluate.events),
     ):
         if received != expected:
-            raise ConfigError(f"{path}: {key}: expected that of {model.folder}, {expected!r}, received {received!r}")
+            raise ConfigError(f"{path}: {key}: expected {expected!r} as in {model.folder}, received {received!r}")
     return config

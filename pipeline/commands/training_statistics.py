@@ -1,6 +1,6 @@
-"""What the newest run learned from: the statistics of its train split, and the contract of its clips.
+"""Reads the statistics of the newest run's train split, and the contract of its clips.
 
-Read from ML Metadata alone, without TFX: a command answers in seconds.
+Reads ML Metadata only and does not run TFX, so that a command answers in seconds.
 """
 
 import dataclasses
@@ -20,12 +20,12 @@ _FINISHED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution
 
 @dataclasses.dataclass(frozen=True)
 class TrainingStatistics:
-    """The train split of a run.
+    """Statistics of a run's train split.
 
     Args:
-        path: The file of the statistics.
-        statistics: What StatisticsGen found in the train split.
-        clip: The contract that its clips were held to.
+        path: File of the statistics.
+        statistics: StatisticsGen's output for the train split.
+        clip: Contract of the clips.
     """
 
     path: str
@@ -34,10 +34,10 @@ class TrainingStatistics:
 
 
 def read_training_statistics(workdir: str) -> TrainingStatistics:
-    """Reads the newest run in `workdir` whose StatisticsGen finished.
+    """Reads the statistics of the newest run in `workdir` with a finished StatisticsGen.
 
     Raises:
-        FileNotFoundError: When there is no such run, or its statistics are gone.
+        FileNotFoundError: If there is no such run, or its statistics were deleted.
     """
     database = os.path.join(workdir, "metadata.sqlite")
     if not os.path.isfile(database):
@@ -59,7 +59,7 @@ def read_training_statistics(workdir: str) -> TrainingStatistics:
 
 
 def _contract(store: metadata_store.MetadataStore, examples: int) -> ClipSpec:
-    """Returns the contract as the run that ingested the examples recorded it: configurations may have changed since."""
+    """Returns the contract that was recorded at ingest, because the configuration may have changed since."""
     (ingest, *_) = (
         event.execution_id
         for event in store.get_events_by_artifact_ids([examples])

@@ -1,5 +1,6 @@
-"""`framecast infer`: each clip answered once, as the model answers about it alone, in files that others read."""
+"""`framecast infer`: output files of each format and task, and refused input."""
 
+import functools
 import json
 
 import numpy as np
@@ -17,31 +18,32 @@ from tests import bulk_clips
 
 @pytest.fixture(scope="module")
 def alone(bulk_folder):
-    """What the signature answers about each clip alone, by clip."""
+    """Returns the outputs of the signature for each clip alone, by clip name."""
 
-    def ask(task):
+    @functools.cache
+    def predict(task):
         base = bulk_clips.model(bulk_folder, task)
         model = tf.saved_model.load(str(base / "3"))
         spec = find_model(str(base)).clip.model_copy(update={"frames": ANY_LENGTH})
-        answers = {}
+        expected = {}
         for number in range(12):
             frames = decode_frames(bulk_clips.clip(number), spec)
             outputs = model.signatures["serving_default"](frames=frames[None], length=[len(frames)])
-            answers[f"clip-{number}"] = {name: value.numpy()[0] for name, value in outputs.items()}
-        return answers
+            expected[f"clip-{number}"] = {name: value.numpy()[0] for name, value in outputs.items()}
+        return expected
 
-    return ask
+    return lambda task: dict(predict(task))
 
 
 def _records(folder):
-    """Context and feature lists of each clip in a folder, as TensorFlow reads them."""
+    """Reads the clips of all TFRecords in a folder, with TensorFlow."""
     for path in sorted(folder.glob("answers-*")):
         compression = "GZIP" if path.name.endswith(".gz") else ""
         for record in tf.data.TFRecordDataset(str(path), compression).as_numpy_iterator():
             yield tf.train.SequenceExample.FromString(record)
 
 
-def test_forecasts_are_clips_of_what_the_model_answers_about_each_alone(infer, alone, tmp_path):
+def test_forecast_clips_equal_single_predictions(infer, alone, tmp_path):
     code, found = infer("forecast")
     assert code == 0, found
     assert (found["clips"], found["left_out"], found["bad"], found["model"]["version"]) == (12, 0, [], 3)
@@ -66,7 +68,7 @@ def test_forecasts_are_clips_of_what_the_model_answers_about_each_alone(infer, a
 
 
 @pytest.mark.parametrize("task", ["anomaly", "classify", "frames"])
-def test_scores_and_labels_are_a_table_of_what_the_model_answers_about_each_alone(infer, alone, tmp_path, task):
+def test_parquet_rows_equal_single_predictions(infer, alone, tmp_path, task):
     code, found = infer(task, "--batch=4")
     assert code == 0, found
     table = pyarrow.parquet.read_table(sorted((tmp_path / "out").glob("*.parquet")))
@@ -81,7 +83,7 @@ def test_scores_and_labels_are_a_table_of_what_the_model_answers_about_each_alon
     assert not expected
 
 
-def test_netcdf_has_values_at_valid_times_a_file_a_size(infer, alone, tmp_path):
+def test_netcdf_has_one_file_per_size_with_valid_times(infer, alone, tmp_path):
     code, found = infer("forecast", "--format=nc")
     assert code == 0, found
     assert sorted(found["files"].values()) == [2, 3, 3, 4]
@@ -98,7 +100,7 @@ def test_netcdf_has_values_at_valid_times_a_file_a_size(infer, alone, tmp_path):
     assert not expected
 
 
-def test_npz_has_each_output_as_it_is(infer, alone, tmp_path):
+def test_npz_has_the_unchanged_outputs(infer, alone, tmp_path):
     infer("forecast", "--format=npz")
     expected = alone("forecast")
     for path in (tmp_path / "out").glob("*.npz"):
@@ -109,7 +111,7 @@ def test_npz_has_each_output_as_it_is(infer, alone, tmp_path):
     assert not expected
 
 
-def test_a_folder_of_other_answers_is_refused(infer, bulk_folder, tmp_path):
+def test_folder_of_another_inference_is_refused(infer, bulk_folder, tmp_path):
     clips = bulk_folder / "clips"
     infer("forecast", clips=[clips / "a.tfrecord.gz"])
     other = bulk_clips.write(tmp_path / "clips" / "c.tfrecord", [bulk_clips.clip(90)])
@@ -119,20 +121,23 @@ def test_a_folder_of_other_answers_is_refused(infer, bulk_folder, tmp_path):
     ):
         code, text = infer(*arguments, clips=[clips / "a.tfrecord.gz"])
         assert code == 1
-        assert f"{tmp_path}/out: expected to go on with the answers there, {message}" in text
-    for given, message in (([clips], f"{clips}/b.tfrecord, too"), ([other], f"no {clips}/a.tfrecord.gz")):
+        assert f"{tmp_path}/out: expected to resume the predictions there, {message}" in text
+    for given, message in (([clips], f"also {clips}/b.tfrecord"), ([other], f"no {clips}/a.tfrecord.gz")):
         code, text = infer("forecast", clips=given)
         assert code == 1
-        assert f"about 1 files, received {message}" in text
+        assert f"for 1 files, received {message}" in text
     infer("forecast", clips=[other], to=tmp_path / "changed")
     bulk_clips.write(other, [bulk_clips.clip(91)])
     assert f"received other clips in {other}" in infer("forecast", clips=[other], to=tmp_path / "changed")[1]
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "thesis.txt").touch()
-    assert "expected a new or empty folder, received one that holds files" in infer("forecast", to=tmp_path / "used")[1]
+    assert (
+        "expected a new or empty folder, received a folder with other files"
+        in infer("forecast", to=tmp_path / "used")[1]
+    )
 
 
-def test_bad_clips_end_it_by_name_or_are_left_out_and_named(infer, tmp_path):
+def test_bad_clip_ends_inference_or_is_skipped(infer, tmp_path):
     source = bulk_clips.write(
         tmp_path / "clips" / "c.tfrecord",
         [bulk_clips.clip(0), bulk_clips.clip(1, frames=5, broken=True), bulk_clips.clip(2, frames=2)],
@@ -143,24 +148,24 @@ def test_bad_clips_end_it_by_name_or_are_left_out_and_named(infer, tmp_path):
     assert text.startswith(f"framecast: {bad}")
     assert "received 400000000 us" in text
     assert "while running" not in text
-    code, found = infer("forecast", "--skip-bad", clips=[source])  # The same folder: what was done is kept.
+    code, found = infer("forecast", "--skip-bad", clips=[source])  # Resumes in the same folder.
     assert (code, found["clips"], found["left_out"], len(found["bad"])) == (0, 1, 1, 1)
     assert found["bad"][0].startswith(bad)
 
 
-def test_names_that_are_there_twice_end_it_before_anything_is_answered(infer, tmp_path):
+def test_duplicate_clip_names_end_inference_or_are_skipped(infer, tmp_path):
     one = bulk_clips.write(tmp_path / "clips" / "c.tfrecord", [bulk_clips.clip(0), bulk_clips.clip(1)])
     other = bulk_clips.write(tmp_path / "clips" / "d.tfrecord", [bulk_clips.clip(2, name="clip-1"), bulk_clips.clip(3)])
     code, text = infer("forecast", clips=[one.parent])
     assert code == 1
-    twice = f"{other}, record 0: clip clip-1: expected an example/id of its own, received that of {one}, record 1"
+    twice = f"{other}, record 0: clip clip-1: expected a unique example/id, also used by {one}, record 1"
     assert twice in text
     assert not list((tmp_path / "out").glob("answers-*"))
     code, found = infer("forecast", "--skip-bad", clips=[one.parent])
     assert (code, found["clips"], found["bad"]) == (0, 3, [twice])
 
 
-def test_a_damaged_file_ends_it_or_is_answered_as_far_as_it_goes(infer, tmp_path):
+def test_damaged_file_ends_inference_or_is_read_partly(infer, tmp_path):
     source = bulk_clips.write(tmp_path / "clips" / "c.tfrecord", [bulk_clips.clip(0), bulk_clips.clip(1)])
     source.write_bytes(source.read_bytes()[:-10])
     code, text = infer("forecast", clips=[source])
@@ -170,22 +175,25 @@ def test_a_damaged_file_ends_it_or_is_answered_as_far_as_it_goes(infer, tmp_path
     assert (code, found["clips"], len(found["bad"])) == (0, 1, 1)
 
 
-def test_clips_that_are_all_too_short_are_an_error(infer, tmp_path):
+def test_only_short_clips_are_an_error(infer, tmp_path):
     source = bulk_clips.write(tmp_path / "clips" / "c.tfrecord", [bulk_clips.clip(2, frames=2)])
     code, text = infer("forecast", clips=[source])
     assert code == 1
     assert f"{source}: expected a clip of at least 3 frames, received 1 shorter ones and 0 bad" in text
 
 
-def test_a_format_that_does_not_hold_the_answers_is_refused(infer):
+def test_format_that_does_not_fit_the_task_is_refused(infer):
     assert infer("forecast", "--format=gif")[0] == 2
     code, text = infer("forecast", "--format=parquet")
     assert code == 1
-    assert "format parquet: expected a model of scores or labels, received one of forecasts" in text
-    assert "format nc: expected a model of forecasts, received one of anomaly" in infer("anomaly", "--format=nc")[1]
+    assert "format parquet: expected a model of scores or labels, received a model of forecasts" in text
+    assert (
+        "format nc: expected a model of forecasts, received a model of task anomaly"
+        in infer("anomaly", "--format=nc")[1]
+    )
 
 
-def test_answers_are_clips_that_can_be_read_again(infer, framecast, tmp_path):
+def test_output_clips_can_be_inspected(infer, framecast, tmp_path):
     infer("anomaly", "--format=tfrecord.gz")
     for clip in _records(tmp_path / "out"):
         scores = clip.feature_lists.feature_list["anomaly_score"].feature

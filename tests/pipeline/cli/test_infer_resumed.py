@@ -1,4 +1,4 @@
-"""Parts of `framecast infer`: under way at once, and however it ends, kept by the run that goes on, each clip once."""
+"""`framecast infer` in parts: overlapping steps, and resuming after kills and errors with each clip once."""
 
 import collections
 import errno
@@ -14,43 +14,45 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from framecast.pipeline.config.beam import BeamSpec
 from framecast.serving.bulk import inference as bulk_inference
+from framecast.serving.bulk import predict_file, verification
+from framecast.serving.bulk.model import BulkModel
 from framecast.serving.exported_model import find_model
 from framecast.serving.predictions import writers
 from framecast.serving.predictions.example_ids import read_example_ids
 from tests import bulk_clips
 
 
-def test_a_file_is_answered_in_parts_of_bounded_size(infer, tmp_path, monkeypatch):
-    monkeypatch.setattr(bulk_inference, "_PART_CLIPS", 3)
+def test_parts_have_bounded_size(infer, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict_file, "_PART_CLIPS", 3)
     _, found = infer("forecast")
     assert list(found["files"].values()) == [3, 3, 1, 3, 2]
-    monkeypatch.setattr(bulk_inference, "_PART_CLIPS", 1000)
-    monkeypatch.setattr(bulk_inference, "_PART_BYTES", 8000)  # Frames are of 256 bytes, forecasts of 2048.
+    monkeypatch.setattr(predict_file, "_PART_CLIPS", 1000)
+    monkeypatch.setattr(predict_file, "_PART_BYTES", 8000)  # A frame has 256 bytes, a forecast 2048.
     _, found = infer("forecast", to=tmp_path / "small")
     assert list(found["files"].values()) == [2, 2, 2, 1, 2, 2, 1]
 
 
 _KILLED = """
 import os, signal, sys
-from framecast.pipeline import cli
-from framecast.serving import bulk_folder, bulk_inference
+from framecast.pipeline.cli import main as cli
+from framecast.serving.bulk import folder, predict_file
 
-bulk_inference._PART_CLIPS = 2
-record, calls = bulk_folder.BulkFolder.write, []
+predict_file._PART_CLIPS = 2
+record, calls = folder.BulkFolder.write, []
 
 def write(self, number, progress):
     calls.append(number)
-    if len(calls) == 3:  # Answers have their names, and nobody has recorded it.
+    if len(calls) == 3:  # The output file is published, the progress not written.
         os.kill(os.getpid(), signal.SIGKILL)
     record(self, number, progress)
 
-bulk_folder.BulkFolder.write = write
+folder.BulkFolder.write = write
 sys.argv = ["framecast", "infer", *sys.argv[1:]]
 cli.main()
 """
 
 
-def test_a_run_that_was_killed_goes_on_and_answers_each_clip_once(infer, bulk_folder, tmp_path, monkeypatch):
+def test_killed_inference_resumes_with_each_clip_once(infer, bulk_folder, tmp_path, monkeypatch):
     to = tmp_path / "out"
     arguments = [bulk_clips.model(bulk_folder, "forecast"), bulk_folder / "clips", "--to", to]
     command = [sys.executable, "-W", "ignore", "-c", _KILLED, *map(str, arguments)]
@@ -59,7 +61,7 @@ def test_a_run_that_was_killed_goes_on_and_answers_each_clip_once(infer, bulk_fo
     before = {path.name: path.stat().st_mtime_ns for path in to.glob("answers-*")}
     assert len(before) == 3
     assert not (to / "manifest.json").exists()
-    monkeypatch.setattr(bulk_inference, "_PART_CLIPS", 2)
+    monkeypatch.setattr(predict_file, "_PART_CLIPS", 2)
     code, found = infer("forecast")
     assert code == 0, found
     kept = [name for name, written in before.items() if (to / name).stat().st_mtime_ns == written]
@@ -67,42 +69,42 @@ def test_a_run_that_was_killed_goes_on_and_answers_each_clip_once(infer, bulk_fo
     assert sorted(os.listdir(to)) == [*sorted(found["files"]), "manifest.json"]
     counts = collections.Counter(name for name in found["files"] for name in read_example_ids(str(to / name)))
     assert counts == {f"clip-{number}": 1 for number in range(12)}
-    # Once more: nothing is left to do.
+    # A third run has nothing to do.
     written = {path.name: path.stat().st_mtime_ns for path in to.iterdir()}
     code, again = infer("forecast")
     assert (code, again) == (0, found)
     assert {path.name: path.stat().st_mtime_ns for path in to.iterdir()} == written
 
 
-def test_a_part_is_written_while_the_model_answers_the_next(infer, monkeypatch):
+def test_part_is_written_during_prediction_of_next(infer, monkeypatch):
     next_began, write = threading.Event(), writers.write_predictions
     calls = []
 
-    class Watched(bulk_inference.BulkModel):
-        def ask(self, clips):
+    class Watched(BulkModel):
+        def submit(self, clips):
             calls.append(clips)
             if len(calls) == 2:
                 next_began.set()
-            return super().ask(clips)
+            return super().submit(clips)
 
     def late(*arguments, **keywords):
         assert next_began.wait(60)
         write(*arguments, **keywords)
 
-    monkeypatch.setattr(bulk_inference, "_PART_CLIPS", 2)
-    monkeypatch.setattr(bulk_inference, "BulkModel", Watched)
+    monkeypatch.setattr(predict_file, "_PART_CLIPS", 2)
+    monkeypatch.setattr(predict_file, "BulkModel", Watched)
     monkeypatch.setattr(writers, "write_predictions", late)
     code, found = infer("forecast")
     assert (code, found["clips"]) == (0, 12)
 
 
-def test_a_part_is_read_while_the_model_answers_the_one_before(infer, monkeypatch):
-    next_was_read, read = threading.Event(), bulk_inference.read_frames
+def test_part_is_read_during_prediction_of_previous(infer, monkeypatch):
+    next_was_read, read = threading.Event(), predict_file.read_frames
     clips = []
 
-    class Watched(bulk_inference.BulkModel):
-        def ask(self, clips):
-            outputs = super().ask(clips)
+    class Watched(BulkModel):
+        def submit(self, clips):
+            outputs = super().submit(clips)
             return lambda: next_was_read.wait(60) and outputs()
 
     def watched(record, spec):
@@ -111,19 +113,19 @@ def test_a_part_is_read_while_the_model_answers_the_one_before(infer, monkeypatc
             next_was_read.set()
         return read(record, spec)
 
-    monkeypatch.setattr(bulk_inference, "_PART_CLIPS", 2)
-    monkeypatch.setattr(bulk_inference, "BulkModel", Watched)
-    monkeypatch.setattr(bulk_inference, "read_frames", watched)
+    monkeypatch.setattr(predict_file, "_PART_CLIPS", 2)
+    monkeypatch.setattr(predict_file, "BulkModel", Watched)
+    monkeypatch.setattr(predict_file, "read_frames", watched)
     code, found = infer("forecast")
     assert (code, found["clips"]) == (0, 12)
 
 
-def test_what_was_read_before_a_bad_clip_is_answered_and_kept(infer, tmp_path, monkeypatch):
+def test_parts_before_a_bad_clip_are_kept(infer, tmp_path, monkeypatch):
     source = bulk_clips.write(
         tmp_path / "clips" / "c.tfrecord",
         [*map(bulk_clips.clip, range(4)), bulk_clips.clip(5, broken=True), bulk_clips.clip(6)],
     )
-    monkeypatch.setattr(bulk_inference, "_PART_CLIPS", 2)
+    monkeypatch.setattr(predict_file, "_PART_CLIPS", 2)
     code, text = infer("forecast", clips=[source])
     assert code == 1
     assert f"{source}, record 4: clip clip-5" in text
@@ -134,8 +136,8 @@ def test_what_was_read_before_a_bad_clip_is_answered_and_kept(infer, tmp_path, m
     assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in kept} == kept
 
 
-@pytest.mark.parametrize("failing", [2, 7])  # While the next part is answered, and after the last one.
-def test_answers_that_cannot_be_written_end_it_and_are_written_by_the_next_run(infer, tmp_path, monkeypatch, failing):
+@pytest.mark.parametrize("failing", [2, 7])  # During the prediction of the next part, and after the last part.
+def test_failed_write_ends_inference_and_is_resumed(infer, tmp_path, monkeypatch, failing):
     write, calls = writers.write_predictions, []
 
     def full(*arguments, **keywords):
@@ -144,7 +146,7 @@ def test_answers_that_cannot_be_written_end_it_and_are_written_by_the_next_run(i
             raise OSError(errno.ENOSPC, "No space left on device")
         write(*arguments, **keywords)
 
-    monkeypatch.setattr(bulk_inference, "_PART_CLIPS", 2)
+    monkeypatch.setattr(predict_file, "_PART_CLIPS", 2)
     monkeypatch.setattr(writers, "write_predictions", full)
     code, text = infer("forecast")
     assert code == 1
@@ -153,26 +155,26 @@ def test_answers_that_cannot_be_written_end_it_and_are_written_by_the_next_run(i
     code, found = infer("forecast")
     assert code == 0
     assert len(found["files"]) == 7
-    assert len(calls) == 8  # What had been written was not written again.
+    assert len(calls) == 8  # Written parts are not written again.
     counts = collections.Counter(
         name for path in found["files"] for name in read_example_ids(str(tmp_path / "out" / path))
     )
     assert counts == {f"clip-{number}": 1 for number in range(12)}
 
 
-def test_workers_of_one_process_open_the_model_once_between_them(bulk_folder, tmp_path, monkeypatch):
-    opened, threads = [], set()
+def test_threads_of_one_process_load_the_model_once(bulk_folder, tmp_path, monkeypatch):
+    loaded, threads = [], set()
 
-    class Watched(bulk_inference.BulkModel):
+    class Watched(BulkModel):
         def __init__(self, *arguments):
-            opened.append(arguments)
+            loaded.append(arguments)
             super().__init__(*arguments)
 
-        def ask(self, clips):
+        def submit(self, clips):
             threads.add(threading.get_ident())
-            return super().ask(clips)
+            return super().submit(clips)
 
-    monkeypatch.setattr(bulk_inference, "BulkModel", Watched)
+    monkeypatch.setattr(predict_file, "BulkModel", Watched)
     files = [
         str(bulk_clips.write(tmp_path / "clips" / f"{number}.tfrecord", [bulk_clips.clip(number)]))
         for number in range(12)
@@ -186,10 +188,10 @@ def test_workers_of_one_process_open_the_model_once_between_them(bulk_folder, tm
     )
     assert found["clips"] == 12
     assert len(threads) > 1
-    assert len(opened) == 1
+    assert len(loaded) == 1
 
 
-def test_an_answer_that_is_there_twice_is_noticed(infer, monkeypatch):
-    monkeypatch.setattr(bulk_inference, "read_example_ids", lambda path: [*read_example_ids(path), "clip-1"])
-    with pytest.raises(RuntimeError, match="12 clips answered once each, received 14 answers"):
+def test_duplicate_prediction_is_an_error(infer, monkeypatch):
+    monkeypatch.setattr(verification, "read_example_ids", lambda path: [*read_example_ids(path), "clip-1"])
+    with pytest.raises(RuntimeError, match="one prediction for each of 12 clips, received 14 predictions"):
         infer("forecast")

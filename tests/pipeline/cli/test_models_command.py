@@ -1,4 +1,4 @@
-"""`framecast models`: what is pushed, and what production is answered by."""
+"""`framecast models`: list, promote and rollback."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from framecast.serving.releases import releases, version_folder
 
 @pytest.fixture
 def base(tmp_path, monkeypatch):
-    """Version 1, pushed before anything was recorded; 2, stable; 3, a canary."""
+    """A folder with version 1 (without a log entry), 2 (stable) and 3 (canary)."""
     monkeypatch.setattr(releases.time, "sleep", lambda seconds: None)
     base = tmp_path / "serving"
     _model(base / "1")
@@ -32,7 +32,7 @@ def _model(folder):
     (folder / "saved_model.pb").write_bytes(b"x" * 2**19)
 
 
-def test_versions_are_listed_the_newest_first(framecast, base):
+def test_list_is_newest_first(framecast, base):
     lines = framecast("models", "list", base).text.splitlines()
     assert lines[0].split() == ["version", "pushed", "state", "labels", "figures", "MiB", "by"]
     words = [[word for word in line.split() if ":" not in word and "-" not in word] for line in lines[1:]]
@@ -46,7 +46,7 @@ def test_versions_are_listed_the_newest_first(framecast, base):
     assert (listed[0]["labels"], listed[0]["figures"]) == (["canary"], {"mse": 0.375, "skill": None})
 
 
-def test_the_canary_is_promoted_and_rolled_back(framecast, base):
+def test_canary_is_promoted_and_rolled_back(framecast, base):
     answer = framecast("models", "promote", base)
     assert (answer.code, answer.text) == (0, "promote: version 3 is stable\n")
     answer = framecast("models", "rollback", base)
@@ -70,13 +70,13 @@ def test_the_canary_is_promoted_and_rolled_back(framecast, base):
         (["rollback", "s3://bucket/radar"], "s3://bucket/radar: expected a local folder"),
     ],
 )
-def test_what_cannot_be_done_is_said(framecast, base, arguments, message):
+def test_impossible_release_is_an_error(framecast, base, arguments, message):
     answer = framecast("models", *(argument.format(base=base) for argument in arguments))
     assert answer.code == 1
     assert message in answer.text
 
 
-def test_a_server_says_which_versions_it_has(framecast, base):
+def test_list_shows_the_states_of_a_server(framecast, base):
     from concurrent import futures
 
     import grpc
@@ -105,10 +105,10 @@ def test_a_server_says_which_versions_it_has(framecast, base):
     assert [line.rsplit("  ", 1)[1] for line in lines[1:]] == ["AVAILABLE", "END: no memory", "not seen"]
 
 
-def test_nothing_heavy_is_imported(base):
+def test_list_imports_nothing_heavy(base):
     code = (
         "import sys\n"
-        "from framecast.pipeline import cli\n"
+        "from framecast.pipeline.cli import main as cli\n"
         f"sys.argv = ['framecast', 'models', 'list', {str(base)!r}]\n"
         "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "loaded = [name for name in ('tensorflow', 'tfx', 'apache_beam', 'keras', 'grpc') if name in sys.modules]\n"

@@ -177,7 +177,7 @@ def test_model_without_card_is_refused(evaluate, folder):
     (folder / "foreign" / "saved_model.pb").touch()
     code, text = evaluate("foreign")
     assert code == 1
-    assert "assets.extra/framecast.json: expected the contract of a model exported by framecast" in text
+    assert "assets.extra/framecast.json: expected the contract of a model exported by Framecast" in text
 
 
 def test_classifier_has_classification_metrics(framecast, tmp_path):

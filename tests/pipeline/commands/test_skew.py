@@ -1,4 +1,4 @@
-"""`framecast data skew`: requests like the training clips pass, others are named by what differs."""
+"""`framecast data skew`: exit codes and features with skew, for similar and for different requests."""
 
 import json
 import re
@@ -31,7 +31,7 @@ push: {directory: serving}
 
 
 def _movies(folder, seed, clips):
-    """Dim frames of clips, every third of them black: many share one value, as where it rarely rains."""
+    """Makes dim clips, every third of them black, so that many clips share a value, as in dry radar data."""
     make_demo(folder, clips=clips, seed=seed, size=32, frames=(8, 16))
     clips = [decode_frames(clip, _SPEC) for path in find_files([str(folder)]) for clip in read_clips(path, _SPEC)]
     return [frames // 2 * np.uint8(number % 3 > 0) for number, frames in enumerate(clips)]
@@ -42,7 +42,7 @@ def _brighter(movies):
 
 
 class Project:
-    """Runs of two training sets, and requests."""
+    """Two training sets with their configurations, and requests."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -71,7 +71,7 @@ def project(tmp_path_factory):
 
 @pytest.fixture
 def log(tmp_path):
-    """Writes requests as a client's log does, and returns the folder."""
+    """Writes requests with a client's request log; returns the folder."""
 
     def write(clips):
         folder = tmp_path / "requests"
@@ -86,11 +86,11 @@ def log(tmp_path):
 
 @pytest.fixture
 def skew(framecast, project):
-    """Compares, and returns the exit code and the answer."""
+    """Runs `framecast data skew`; returns the exit code and the JSON."""
 
     def compare(*arguments):
-        answer = framecast("data", "skew", project.folder / "work", *arguments, "--json")
-        return answer.code, json.loads(answer.out)
+        done = framecast("data", "skew", project.folder / "work", *arguments, "--json")
+        return done.code, json.loads(done.out)
 
     return compare
 
@@ -104,20 +104,20 @@ def test_requests_like_the_training_clips_pass(project, skew, log):
     assert (code, found["logged_clips"], found["bad_clips"]) == (0, 210, 0)
 
 
-def test_brighter_requests_are_named_by_what_differs(project, skew, log):
+def test_brighter_requests_have_skew_in_brightness(project, skew, log):
     code, found = skew(log(_brighter(project.requests)))
     assert code == 3
-    # What is zero stays zero, however bright.
+    # Black pixels stay black, so empty share and content do not change.
     assert _skewed(found) == ["clip/mean", "clip/deviation", "clip/motion"]
 
 
-def test_requests_that_are_mostly_black_differ_in_content(project, skew, log):
+def test_mostly_black_requests_have_skew_in_content(project, skew, log):
     code, found = skew(log([frames * np.uint8(number % 8 == 1) for number, frames in enumerate(project.requests)]))
     assert code == 3
     assert {"clip/empty_share", "clip/content"} <= set(_skewed(found))
 
 
-def test_the_divergence_is_scipys_over_the_tenths_of_the_training_clips(project, skew, log):
+def test_divergence_over_training_tenths_equals_scipy(project, skew, log):
     _, found = skew(log(_brighter(project.requests)))
     with open(found["statistics"], "rb") as file:
         (statistics,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read()).datasets
@@ -135,7 +135,7 @@ def test_the_divergence_is_scipys_over_the_tenths_of_the_training_clips(project,
     assert entry["divergence"] == pytest.approx(jensenshannon(*counts, base=2) ** 2, abs=2e-3)
 
 
-def test_requests_that_break_the_contract_are_counted_and_named(project, skew, log):
+def test_bad_requests_are_counted_and_named(project, skew, log):
     broken = [np.repeat(frames, 3, axis=-1) for frames in project.requests]
     folder = log(project.requests[5:] + broken[:5])
     code, found = skew(folder)
@@ -148,12 +148,12 @@ def test_requests_that_break_the_contract_are_counted_and_named(project, skew, l
     assert (code, _skewed(found)) == (3, ["clip contract"])
 
 
-def test_a_threshold_that_is_given_is_what_counts(project, skew, log):
+def test_given_threshold_replaces_the_default(project, skew, log):
     assert skew(log(project.requests), "--threshold", 0)[0] == 3
     assert skew(log(_brighter(project.requests)), "--threshold", 1)[0] == 0
 
 
-def test_the_table_says_what_differs_to_a_person(framecast, project, log):
+def test_table_marks_features_with_skew(framecast, project, log):
     answer = framecast("data", "skew", project.folder / "work", log(_brighter(project.requests)))
     rows = [re.split(r" {2,}", line) for line in answer.text.splitlines()]
     verdicts = {row[0]: row[-1] == "skew" for row in rows if len(row) == 4}
@@ -167,7 +167,7 @@ def test_the_table_says_what_differs_to_a_person(framecast, project, log):
     }
 
 
-def test_a_workdir_whose_runs_stopped_before_the_statistics_is_named(framecast, project, tmp_path, log):
+def test_workdir_without_statistics_is_named(framecast, project, tmp_path, log):
     settings = config.load(str(project.folder / "dim.yaml"))
     run.run(settings, str(tmp_path / "work"), None, "ClipExampleGen", quiet=True)
     answer = framecast("data", "skew", tmp_path / "work", log(project.requests[:1]))
@@ -175,7 +175,7 @@ def test_a_workdir_whose_runs_stopped_before_the_statistics_is_named(framecast, 
     assert f"{tmp_path / 'work'}: expected a run whose StatisticsGen finished, received none" in answer.text
 
 
-def test_bad_usage_and_failures_have_codes_of_their_own(framecast, project, tmp_path, log):
+def test_usage_errors_and_failures_have_different_codes(framecast, project, tmp_path, log):
     requests = log(project.requests[:1])
     answer = framecast("data", "skew", tmp_path, requests)
     assert answer.code == 1
@@ -187,7 +187,7 @@ def test_bad_usage_and_failures_have_codes_of_their_own(framecast, project, tmp_
     assert framecast("data", "skew", project.folder / "work", requests, "--threshold", 2).code == 2
 
 
-def test_the_newest_run_is_compared_with_cached_or_not(project, skew, log):
+def test_newest_run_is_compared_also_if_cached(project, skew, log):
     bright = log(_brighter(project.requests))
     project.run("bright")
     assert skew(bright)[0] == 0
