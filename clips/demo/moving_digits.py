@@ -8,6 +8,7 @@ from scikit-learn's `load_digits` or from an MNIST file; train and eval use diff
 """
 
 import argparse
+import functools
 import gzip
 import math
 import os
@@ -160,6 +161,7 @@ def _path(rng: np.random.Generator, length: int) -> np.ndarray:
     return path
 
 
+@functools.cache
 def _sklearn_digits() -> np.ndarray:
     """Returns scikit-learn's 8x8 digits as `(digit, 28, 28)` uint8, enlarged and sharpened to resemble MNIST."""
     from PIL import Image
@@ -170,7 +172,9 @@ def _sklearn_digits() -> np.ndarray:
         margin = np.pad(image / 16, 1).astype(np.float32)
         large = np.asarray(Image.fromarray(margin).resize((_DIGIT, _DIGIT), Image.Resampling.BICUBIC))
         enlarged.append(np.clip(2 * large - 0.5, 0, 1))
-    return np.rint(255 * np.stack(enlarged)).astype(np.uint8)
+    digits = np.rint(255 * np.stack(enlarged)).astype(np.uint8)
+    digits.setflags(write=False)  # Cached, so callers must not change it.
+    return digits
 
 
 def _idx_images(path: pathlib.Path) -> np.ndarray:

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 
+import boto3
 import pytest
 
 from framecast.clips import filesystem
@@ -10,15 +11,35 @@ from framecast.clips import filesystem
 _KEYS = ("day1/a.gz", "day1/b.gz", "day1/.c.gz", "day1/deep/d.gz", "day2/a.gz", "day10/a.txt", ".day3/a.gz")
 
 
-@pytest.fixture
-def both(bucket, tmp_path):
-    """The same files in a bucket and in a folder."""
+def _fill(client, name, folder):
+    """Writes the same files to a bucket and to a folder; returns both addresses."""
     for key in _KEYS:
-        bucket.put(key, key.encode())
-        (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / key).write_bytes(key.encode())
-    bucket.put("day1/")  # Consoles create such objects to show a folder.
-    return bucket.uri, str(tmp_path)
+        client.put_object(Bucket=name, Key=key, Body=key.encode())
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (folder / key).write_bytes(key.encode())
+    client.put_object(Bucket=name, Key="day1/")  # Consoles create such objects to show a folder.
+    return f"s3://{name}", str(folder)
+
+
+@pytest.fixture
+def filled(bucket, tmp_path):
+    """The same files in a bucket and in a folder."""
+    return _fill(bucket.client, bucket.name, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_files(s3_address, tmp_path_factory):
+    """As `filled`, for tests that only read; made once."""
+    keys = {"aws_access_key_id": "framecast", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=s3_address, **keys)
+    client.create_bucket(Bucket="framecast-shared-files")
+    return _fill(client, "framecast-shared-files", tmp_path_factory.mktemp("files"))
+
+
+@pytest.fixture
+def both(shared_files, bucket):
+    """The shared files, with the credentials of `bucket` in the environment."""
+    return shared_files
 
 
 @pytest.mark.parametrize(
@@ -66,8 +87,8 @@ def test_copy_to_and_from_bucket(bucket, tmp_path):
     assert bucket.list() == []
 
 
-def test_fingerprint_changes_only_with_matching_files(both, bucket):
-    remote, _ = both
+def test_fingerprint_changes_only_with_matching_files(filled, bucket):
+    remote, _ = filled
     first = filesystem.fingerprint(f"{remote}/day1/*.gz")
     bucket.put("day1/a.txt")
     bucket.put("day2/b.gz")
@@ -80,8 +101,8 @@ def test_fingerprint_changes_only_with_matching_files(both, bucket):
         filesystem.fingerprint(f"{remote}/none")
 
 
-def test_deleted_file_is_named(both, bucket):
-    path = f"{both[0]}/day1/a.gz"
+def test_deleted_file_is_named(filled, bucket):
+    path = f"{filled[0]}/day1/a.gz"
     with filesystem.open_path(path, "rb") as file:
         bucket.client.delete_object(Bucket=bucket.name, Key="day1/a.gz")
         with pytest.raises(OSError, match=f"{path}: .*does not exist"):
