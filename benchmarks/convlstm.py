@@ -1,12 +1,12 @@
-"""Speed and memory of the ConvLSTM layer beside Keras' own, PyTorch's and the bare convolutions: all in one run.
+"""Compares speed and memory of the ConvLSTM layer with Keras' layer, PyTorch and bare convolutions.
 
-    .venv/bin/python benchmarks/convlstm.py          # needs .venv-peers too: make peers
+    .venv/bin/python benchmarks/convlstm.py  # also needs .venv-peers: make peers
     .venv/bin/python benchmarks/convlstm.py --shape 64x64 --rounds 5
 
-Every contestant lives in a process of its own. They take turns, round after round, so that what the machine does beside
-falls on all alike; figures are medians over the rounds. A training step is forward and backward of a stack and
-the sum of its outputs' squares, without an optimizer. The bare convolutions are the limit: one call a step for the
-forward pass and one for the input gradient, one over all steps for the weight gradient, nothing else.
+Each contestant runs in a separate process. Contestants take turns, so that other load on the machine slows all alike;
+figures are medians over the rounds. A training step is the forward and backward pass of a stack of layers, with the sum
+of squared outputs as loss and no optimizer. The bare convolutions are the lower limit: per step one call for the
+forward pass and one for the input gradient, and one call over all steps for the weight gradient.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-# (layers, filters, kernel, height, width, channels, batch, steps): OpenSTL's ConvLSTM-S after patches of 4, and 64
+# (layers, filters, kernel, height, width, channels, batch, steps) of OpenSTL's ConvLSTM-S after patches of 4, and of 64
 # channels on 64x64 pixels.
 SHAPES = {"openstl-s": (4, 128, 5, 16, 16, 16, 2, 19), "64x64": (1, 64, 3, 64, 64, 64, 2, 10)}
 CONTESTANTS = (
@@ -38,14 +38,14 @@ CONTESTANTS = (
     "bare float32",
     "bare bfloat16",
 )
-_REPEATS = 2  # Steps timed together in a round.
+_REPEATS = 2  # Steps per round, timed together.
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    """Prints a table a shape: seconds a training step and a forward pass, ratios to ours, peak memory."""
+    """Prints a table per shape: seconds per training step and forward pass, peak memory, ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", choices=SHAPES, action="append", help="all of them unless given")
+    parser.add_argument("--shape", choices=SHAPES, action="append", help="default: all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -55,7 +55,7 @@ def main() -> None:
         return
     for shape in shapes:
         with contextlib.ExitStack() as stack:
-            turns = {name: stack.enter_context(_in_its_own_process(name, shape)) for name in CONTESTANTS}
+            turns = {name: stack.enter_context(_contestant(name, shape)) for name in CONTESTANTS}
             found = {name: [] for name in CONTESTANTS}
             for _ in range(arguments.rounds):
                 for name, turn in turns.items():
@@ -64,8 +64,8 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def _in_its_own_process(name: str, shape: str) -> Iterator[Callable[[], dict[str, float]]]:
-    """Starts a contestant, warms it up and yields a function that gives it a turn."""
+def _contestant(name: str, shape: str) -> Iterator[Callable[[], dict[str, float]]]:
+    """Starts a contestant's process, warms it up and yields a function that runs one turn."""
     environment = ".venv-peers" if name.startswith("torch") else ".venv"
     command = [str(_ROOT / environment / "bin" / "python"), "-W", "ignore", __file__]
     process = subprocess.Popen(
@@ -82,7 +82,7 @@ def _in_its_own_process(name: str, shape: str) -> Iterator[Callable[[], dict[str
         for line in process.stdout:
             if line.startswith("{"):
                 return json.loads(line)
-        raise RuntimeError(f"{name}, {shape}: ended with {process.wait()}")
+        raise RuntimeError(f"{name}, {shape}: the process exited with code {process.wait()}")
 
     try:
         turn()
@@ -96,7 +96,7 @@ def _take_turns(name: str, shape: tuple[int, ...]) -> None:
     kind, precision, *form = name.split()
     make = {"ours": _ours, "keras": _keras, "torch": _torch, "bare": _bare}[kind]
     train, forward = make(shape, precision, *form)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # The imports, and what is computed with.
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # With imports and inputs.
     for _ in sys.stdin:
         figures = {"forward": _seconds(forward), "train": _seconds(train)}
         memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
@@ -208,32 +208,23 @@ def _bare(shape, precision):
 
     @tf.function
     def run(backward):
-        # One number of each result, so that none is left out.
+        # One number of each result, so that TensorFlow removes no call.
         return [tf.reshape(result, [-1])[0] for result in calls(backward)]
 
     return lambda: [one.numpy() for one in run(True)], lambda: [one.numpy() for one in run(False)]
 
 
 def _torch(shape, precision, form=""):
-    """OpenSTL's form of the cell: one convolution of the input, one of `h`, their sum split into gates."""
+    """Runs OpenSTL's cell: one convolution of the input, one of `h`, and their sum split into gates."""
     import torch
+    from openstl_cell import OpenSTLCell
 
     torch.manual_seed(0)
     layers, filters, kernel, height, width, channels, batch, steps = shape
     memory = torch.channels_last if form == "channels_last" else torch.contiguous_format
 
-    class Cell(torch.nn.Module):
-        def __init__(self, inputs):
-            super().__init__()
-            self.of_input = torch.nn.Conv2d(inputs, 4 * filters, kernel, padding=kernel // 2, bias=False)
-            self.of_h = torch.nn.Conv2d(filters, 4 * filters, kernel, padding=kernel // 2, bias=False)
-
-        def forward(self, x, h, c):
-            i, f, g, o = torch.split(self.of_input(x) + self.of_h(h), filters, dim=1)
-            c = torch.sigmoid(f + 1) * c + torch.sigmoid(i) * torch.tanh(g)
-            return torch.sigmoid(o) * torch.tanh(c), c
-
-    cells = [Cell(channels if number == 0 else filters).to(memory_format=memory) for number in range(layers)]
+    inputs = [channels if number == 0 else filters for number in range(layers)]
+    cells = [OpenSTLCell(count, filters, kernel).to(memory_format=memory) for count in inputs]
     if form == "compile":
         cells = [torch.compile(cell) for cell in cells]
     parameters = [parameter for cell in cells for parameter in cell.parameters()]

@@ -1,9 +1,9 @@
-"""Time and memory of every Beam component on each engine: `python benchmarks/engines.py`.
+"""Measures time and memory of every Beam component on each engine: `python benchmarks/engines.py`.
 
-Makes moving digits of 128x128, as many frames as asked for each data set, and runs `ClipExampleGen`, `StatisticsGen`,
-`Transform` and the Evaluator's executor, a process each, in one and in two processes of this machine and on a Flink
-cluster of one and of two task managers (that of `tests/flink`: Java 17 and Maven). The smallest data set shows what a
-job costs however little it has to do; the peak is what all processes of a job held together, Flink's Java included.
+Makes data sets of moving digits of 128x128 and runs `ClipExampleGen`, `StatisticsGen`, `Transform` and the Evaluator's
+executor on them, each in a separate process: in one and two local processes, and on a Flink cluster of one and two task
+managers (from `tests/flink`, needs Java 17 and Maven). The smallest data set shows the fixed cost of a job. The peak is
+the memory of all processes of a job together, Flink's Java included.
 """
 
 import argparse
@@ -39,20 +39,22 @@ push: {{directory: "{folder}/serving"}}
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """What a component took on an engine; the peak in bytes, of all processes of the job."""
+    """Seconds of a component on an engine, and peak memory in bytes of all processes of the job."""
 
     seconds: float
     peak: int
 
     def cell(self) -> str:
-        """Returns it as the table has it."""
+        """Formats the measure for the table."""
         return f"{self.seconds:>8.0f} s{mib(self.peak):>7} MiB"
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, nargs="+", default=[400, 10_000, 100_000], help="about as many frames")
+    parser.add_argument(
+        "--frames", type=int, nargs="+", default=[400, 10_000, 100_000], help="frames per data set, about"
+    )
     parser.add_argument("--size", type=int, default=128, help="side of a frame in pixels")
     parser.add_argument("--engines", nargs="+", default=_ENGINES, choices=_ENGINES)
     parser.add_argument("--measure", nargs=3, metavar=("FOLDER", "COMPONENT", "BEAM"), help=argparse.SUPPRESS)
@@ -77,7 +79,7 @@ def main() -> None:
 
 
 def _prepare(folder: pathlib.Path, size: int) -> int:
-    """Makes a data set of as many frames as the folder is called and a model for it; returns how many there are."""
+    """Makes a data set, whose number of frames is the folder's name, and a model; returns the actual number."""
     return int(run_step(str(folder), "prepare", json.dumps(size)))
 
 
@@ -107,7 +109,7 @@ def _make(folder: pathlib.Path, size: int) -> int:
 
 @contextlib.contextmanager
 def _running(engine: str, folder: pathlib.Path) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Yields the `beam` section of an engine, and the cluster if it is one."""
+    """Yields the `beam` section of an engine, and its cluster or None."""
     name, count = engine.split()
     if name == "local":
         yield {"engine": "local", "parallelism": int(count)}, None
@@ -120,12 +122,12 @@ def _running(engine: str, folder: pathlib.Path) -> Iterator[tuple[dict[str, Any]
 
 
 def _run(folder: pathlib.Path, component: str, beam: dict[str, Any], cluster: Any) -> Measure:
-    """Measures a component in a process of its own; on a cluster, the memory of its processes is added."""
-    over, largest = threading.Event(), 0
+    """Measures a component in a separate process; adds the memory of the cluster's processes."""
+    done, largest = threading.Event(), 0
 
     def watch() -> None:
         nonlocal largest
-        while not over.wait(0.5):
+        while not done.wait(0.5):
             largest = max(largest, cluster.memory())
 
     thread = threading.Thread(target=watch)
@@ -134,7 +136,7 @@ def _run(folder: pathlib.Path, component: str, beam: dict[str, Any], cluster: An
     try:
         found = run_step(str(folder), component, json.dumps(beam))
     finally:
-        over.set()
+        done.set()
         if cluster:
             thread.join()
     return Measure(found["seconds"], found["peak"] + largest)
@@ -157,8 +159,8 @@ def _measure(folder: pathlib.Path, component: str, beam: Any) -> Any:
 
 
 def _evaluate(folder: pathlib.Path, beam: dict[str, Any]) -> dict[str, Any]:
-    """Runs the Evaluator's executor on what ClipExampleGen wrote and the model that was not trained."""
-    from framecast.components import evaluator  # noqa: F401 - with the imports, not with what is measured
+    """Runs the Evaluator's executor on the outputs of ClipExampleGen and the untrained model."""
+    from framecast.components import evaluator  # noqa: F401 - imported before measuring starts
     from framecast.pipeline.config import config
     from framecast.pipeline.config.beam import BeamSpec
     from framecast.pipeline.runs.peak_memory import PeakMemory

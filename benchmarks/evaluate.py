@@ -1,10 +1,10 @@
-"""Memory and speed of the Evaluator against the number of clips: `python benchmarks/evaluate.py`.
+"""Measures memory and speed of the Evaluator by number of clips: `python benchmarks/evaluate.py`.
 
-Evaluates a model, exported as it was initialised, on moving digits by the Evaluator's own executor: TFMA with every
-metric and slice of `configs/demo.yaml`. The peak above the imports should not move with the number of clips. Beside it
-the bare model: `serving_default` asked for the same forecasts in batches, clips read and decoded by `tf.data`. Whole
-times include what an evaluation costs however few its clips are, tracing the graphs most of all; steady ones, from few
-clips to many, do not. CPU seconds are given too: what else the machine does hardly changes them.
+The Evaluator's executor evaluates an untrained model on moving digits: TFMA with every metric and slice of
+`configs/demo.yaml`. Its peak memory above the imports should not grow with the number of clips. The bare model runs
+`serving_default` for the same forecasts in batches, on clips read and decoded by `tf.data`. Total times include the
+fixed cost of an evaluation, most of it graph tracing; steady times, the difference between many and few clips, do not.
+CPU seconds depend less on other load on the machine.
 """
 
 import argparse
@@ -24,7 +24,7 @@ _CONFIG = pathlib.Path(__file__).resolve().parent.parent / "configs/demo.yaml"
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """What was measured of a number of clips; memory in bytes."""
+    """Times and peak memory in bytes for a number of clips."""
 
     clips: int
     seconds: float
@@ -33,7 +33,7 @@ class Measure:
     peak: int
 
     def row(self, name: str) -> str:
-        """Returns a line of the table."""
+        """Formats a row of the table."""
         times = f"{self.seconds:>9.1f}{self.cpu:>13.1f}"
         return f"{name:<12}{self.clips:>7}{times}{mib(self.peak):>10}{mib(self.above):>15}"
 
@@ -47,34 +47,34 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, nargs=2, default=[500, 5000], help="few and many clips")
-    parser.add_argument("--preset", default="convlstm-coarse", help="the model (default: %(default)s)")
+    parser.add_argument("--preset", default="convlstm-coarse", help="model preset (default: %(default)s)")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     quiet.set_log_levels()
     if arguments.measure:
-        what, folder, *rest = arguments.measure
-        print(json.dumps(_STEPS[what](pathlib.Path(folder), *rest)))
+        step, folder, *rest = arguments.measure
+        print(json.dumps(_STEPS[step](pathlib.Path(folder), *rest)))
         return
     measures: dict[str, list[Measure]] = {name: [] for name in _MEASURED}
     print(f"{'':<12}{'clips':>7}{'seconds':>9}{'CPU seconds':>13}{'peak MiB':>10}{'above imports':>15}")
     for clips in arguments.clips:
         with tempfile.TemporaryDirectory() as folder:
             run_step("prepare", folder, str(clips), arguments.preset)
-            for what, found in measures.items():
-                found.append(Measure(clips, **run_step(what, folder)))
-                print(found[-1].row(what), flush=True)
+            for name, found in measures.items():
+                found.append(Measure(clips, **run_step(name, folder)))
+                print(found[-1].row(name), flush=True)
     steady = {name: _steady(*found) for name, found in measures.items()}
     few, many = measures["Evaluator"]
     for name, (seconds, cpu) in steady.items():
-        print(f"{name}, steady: {1000 * seconds:.1f} ms a clip, {1000 * cpu:.1f} ms of CPU")
+        print(f"{name}, steady: {1000 * seconds:.1f} ms per clip, {1000 * cpu:.1f} ms of CPU")
     ratios = (a / b for a, b in zip(steady["Evaluator"], steady["bare model"]))
     print("the Evaluator to the bare model: x {:.2f}, of CPU x {:.2f}".format(*ratios))
     growth = (many.above - few.above) / (many.clips - few.clips)
-    print(f"the Evaluator's memory: x {many.above / few.above:.2f}, {growth:.0f} bytes a clip")
+    print(f"the Evaluator's memory: x {many.above / few.above:.2f}, {growth:.0f} bytes per clip")
 
 
 def _prepare(folder: pathlib.Path, clips: str, preset: str) -> None:
-    """Writes the artifacts that an Evaluator reads: ingested clips and an exported model."""
+    """Writes the Evaluator's inputs: ingested clips and an exported model."""
     import keras
 
     from framecast.clips.demo.moving_digits import make_demo
@@ -98,8 +98,8 @@ def _prepare(folder: pathlib.Path, clips: str, preset: str) -> None:
 
 
 def _evaluator(folder: pathlib.Path) -> dict[str, Any]:
-    """Runs the component's executor on artifacts made by hand."""
-    from framecast.components import evaluator  # noqa: F401 - with the imports, not with what is measured
+    """Runs the Evaluator's executor on the prepared artifacts."""
+    from framecast.components import evaluator  # noqa: F401 - imported before measuring starts
     from framecast.evaluation.gate.verdict import read_verdict
     from framecast.pipeline.config import config
 
@@ -111,7 +111,7 @@ def _evaluator(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _bare_model(folder: pathlib.Path) -> dict[str, Any]:
-    """Asks for the forecasts that the Evaluator judges, and nothing else."""
+    """Computes the forecasts that the Evaluator evaluates, and nothing else."""
     import tensorflow as tf
 
     horizon = json.loads((folder / "config.json").read_text())["task"]["horizon"]
@@ -136,7 +136,7 @@ _STEPS = {"prepare": _prepare, **_MEASURED}
 
 
 def _steady(few: Measure, many: Measure) -> tuple[float, float]:
-    """Returns seconds and CPU seconds a clip, without what an evaluation of any size takes."""
+    """Returns seconds and CPU seconds per clip without the fixed cost of an evaluation."""
     clips = many.clips - few.clips
     return (many.seconds - few.seconds) / clips, (many.cpu - few.cpu) / clips
 

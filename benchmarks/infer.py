@@ -1,12 +1,11 @@
-"""Speed and memory of bulk inference: `python benchmarks/infer.py`.
+"""Measures speed and memory of bulk inference: `python benchmarks/infer.py`.
 
-Forecasts moving digits with the demo's model, exported as it was initialised, as `framecast infer` does: files are
-surveyed, clips checked, forecasts written as clips, names read back. Beside it, each in a process of its own, the bare
-model: `serving_default` in a loop at the batch size that is best for it, over frames that are in memory. It runs before
-and after, because the machine may have become busier. For few clips there are, too, the bare model over clips read and
-decoded by `tf.data` (`bare, reading`), and Beam's `RunInference` on clips read, checked and batched as `infer` does it.
-None of these writes anything. Last, a run over many clips is killed (SIGKILL) when half of the files of answers are
-there, and started again.
+`framecast infer` forecasts moving digits with the demo's untrained model: it surveys files, checks clips, writes
+forecasts as clips and reads their ids back. It is compared, each in a separate process, with the bare model:
+`serving_default` in a loop over frames in memory, at its best batch size. The bare model runs before and after, because
+other load on the machine may change. For few clips there are two more comparisons: the bare model over clips read and
+decoded by `tf.data` (`bare, reading`), and Beam's `RunInference` on clips read, checked and batched as by `infer`.
+These write nothing. Finally, a run over many clips is killed (SIGKILL) after half of its output files, and restarted.
 """
 
 import argparse
@@ -39,13 +38,13 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, nargs=2, default=[500, 5000], help="few and many clips")
-    parser.add_argument("--preset", default="convlstm-coarse", help="the model (default: %(default)s)")
+    parser.add_argument("--preset", default="convlstm-coarse", help="model preset (default: %(default)s)")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     quiet.set_log_levels()
     if arguments.measure:
-        what, folder, *rest = arguments.measure
-        print(json.dumps(_STEPS[what](pathlib.Path(folder), *rest)))
+        step, folder, *rest = arguments.measure
+        print(json.dumps(_STEPS[step](pathlib.Path(folder), *rest)))
         return
     print(f"{'':<16}{'clips':>7}{'batch':>7}{'seconds':>9}{'CPU seconds':>13}{'clips/s':>9}{'MiB above imports':>19}")
     above = []
@@ -60,37 +59,37 @@ def main() -> None:
 
 
 def _compare(folder: str, clips: int, steps: Sequence[str]) -> int:
-    """Prints what each takes, and how `infer` compares; returns its peak memory above the imports."""
+    """Prints the measures of each step and its speed relative to the bare model; returns the peak memory of `infer`."""
     batch = str(run_step("choose", folder))
     speed: dict[str, list[float]] = collections.defaultdict(list)
-    for what in steps:
-        found = run_step(what, folder, batch)
-        speed[what].append(clips / found["seconds"])
+    for step in steps:
+        found = run_step(step, folder, batch)
+        speed[step].append(clips / found["seconds"])
         size = found["peak"] - found["imports"]
         print(
-            f"{what:<16}{clips:>7}{batch:>7}{found['seconds']:>9.1f}{found['cpu']:>13.1f}{speed[what][-1]:>9.1f}"
+            f"{step:<16}{clips:>7}{batch:>7}{found['seconds']:>9.1f}{found['cpu']:>13.1f}{speed[step][-1]:>9.1f}"
             f"{mib(size):>19}",
             flush=True,
         )
-        if what == "infer":
+        if step == "infer":
             peak = size
-    for what in speed.keys() - {_BARE}:
-        print(f"{what}: x {np.mean(speed[what]) / np.mean(speed[_BARE]):.2f} of the clips/s of the {_BARE}")
+    for step in speed.keys() - {_BARE}:
+        print(f"{step}: x {np.mean(speed[step]) / np.mean(speed[_BARE]):.2f} of the clips/s of the {_BARE}")
     return peak
 
 
 def _kill(folder: pathlib.Path, clips: int) -> None:
-    """Kills `framecast infer` half-way, starts it again, and prints what came of it."""
+    """Kills `framecast infer` half-way, restarts it, and prints how many files and clips it kept or repeated."""
     from framecast.serving.predictions.example_ids import read_example_ids
 
     to = folder / "killed"
     command = [sys.executable, "-W", "ignore", "-m", "framecast.pipeline.cli.main", "infer", str(folder / "model/1")]
     command += [str(folder / "clips"), "--to", str(to), "--json"]
-    answers = lambda: sorted(to.glob("answers-*"))  # noqa: E731 - asked again and again
+    answers = lambda: sorted(to.glob("answers-*"))  # noqa: E731
     every = len(list((folder / "clips").glob("*/*")))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
         while len(answers()) < every // 2:
-            assert first.poll() is None, "it ended before it was killed"
+            assert first.poll() is None, "infer finished before it was killed"
             time.sleep(0.01)
         first.send_signal(signal.SIGKILL)
     before = {path: path.stat().st_mtime_ns for path in answers()}
@@ -98,7 +97,7 @@ def _kill(folder: pathlib.Path, clips: int) -> None:
     kept = sum(path.stat().st_mtime_ns == written for path, written in before.items())
     counts = collections.Counter(name for path in answers() for name in read_example_ids(str(path)))
     print(
-        f"killed when {len(before)} of {every} files were there, started again: {kept} of them kept, "
+        f"killed after {len(before)} of {every} files, restarted: {kept} of them kept, "
         f"{len(counts)} of {clips} clips answered, {sum(count > 1 for count in counts.values())} more than once"
     )
 
@@ -236,7 +235,7 @@ def _batches(folder: pathlib.Path, size: int) -> Any:
     def frames(example: tf.Tensor) -> tf.Tensor:
         spec = {"image/encoded": tf.io.FixedLenSequenceFeature([], tf.string)}
         _, lists = tf.io.parse_single_sequence_example(example, sequence_features=spec)
-        decode = lambda image: tf.io.decode_png(image, channels=1)  # noqa: E731 - a name for the line's sake
+        decode = lambda image: tf.io.decode_png(image, channels=1)  # noqa: E731
         return tf.map_fn(decode, lists["image/encoded"], fn_output_signature=tf.uint8)
 
     files = sorted(map(str, (folder / "clips").glob("*/*")))

@@ -1,10 +1,9 @@
-"""Memory and speed of ingest, statistics and Transform against the size of the data: `python benchmarks/ingest.py`.
+"""Measures memory and speed of ingest, statistics and Transform by data size: `python benchmarks/ingest.py`.
 
-Makes moving digits, as many frames as asked for each data set, and runs `ClipExampleGen`, `StatisticsGen` and
-`Transform` on each, a process a component. Nothing of ours holds a split's frames: the peak above the imports should
-hardly move, and grow by far less than a frame takes encoded. Beside them a bare `tf.data` pipeline reads, parses and
-decodes the same files. Whole rates include what a component costs however few its frames are; steady ones, from the
-smallest to the largest data set, do not.
+Makes data sets of moving digits and runs `ClipExampleGen`, `StatisticsGen` and `Transform` on each, one process per
+component. No component holds the frames of a split, so the peak memory above the imports should grow by far less than
+the encoded size of a frame. For comparison, a bare `tf.data` pipeline reads, parses and decodes the same files. Total
+rates include the fixed cost of a component; steady rates, between the smallest and the largest data set, do not.
 """
 
 import argparse
@@ -19,7 +18,7 @@ from measuring import mib, peak, run_step
 
 from framecast.pipeline import quiet
 
-_COMPONENTS = {  # And the splits that they read.
+_COMPONENTS = {  # With the splits that each reads.
     "ClipExampleGen": ("train", "val", "eval"),
     "StatisticsGen": ("train", "val", "eval"),
     "Transform": ("train", "val"),
@@ -37,7 +36,7 @@ push: {{directory: "{folder}/serving"}}
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """What a component, or `tf.data`, took for a number of frames; memory in bytes, peaks of its process."""
+    """Seconds and peak memory in bytes of a component, or of `tf.data`, for a number of frames."""
 
     name: str
     frames: int
@@ -51,7 +50,7 @@ class Measure:
         return self.peak - self.imports
 
     def row(self, bare: "Measure") -> str:
-        """Returns a line of the table."""
+        """Formats a row of the table."""
         rate = self.frames / self.seconds
         line = (
             f"{self.name:<16}{self.frames:>8}{self.seconds:>9.1f}{rate:>10.0f}{rate * bare.seconds / bare.frames:>9.2f}"
@@ -62,7 +61,7 @@ class Measure:
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, nargs="+", default=[10_000, 100_000], help="about as many frames")
+    parser.add_argument("--frames", type=int, nargs="+", default=[10_000, 100_000], help="frames per data set, about")
     parser.add_argument("--size", type=int, default=128, help="side of a frame in pixels")
     parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "COMPONENT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -81,7 +80,7 @@ def main() -> None:
     (bare, *components) = measures.values()
     if len(bare) > 1:
         steady_bare = _steady(bare)
-        print(f"\n{'steady':<16}{'frames/s':>10}{'of bare':>9}{'above imports':>15}{'grows by bytes a frame':>24}")
+        print(f"\n{'steady':<16}{'frames/s':>10}{'of bare':>9}{'above imports':>15}{'growth, bytes per frame':>24}")
         print(f"{bare[0].name:<16}{steady_bare:>10.0f}{1:>9.2f}")
         for small, *_, large in components:
             steady = _steady([small, large])
@@ -93,8 +92,8 @@ def main() -> None:
 
 
 def _measure(folder: pathlib.Path, frames: int, size: int) -> list[Measure]:
-    """Makes a data set, and returns what `tf.data` and each component took for it."""
-    from framecast.clips.demo.moving_digits import make_demo  # TensorFlow comes with it: after `settle`.
+    """Makes a data set and measures `tf.data` and each component on it."""
+    from framecast.clips.demo.moving_digits import make_demo  # Imports TensorFlow, so after `quiet`.
 
     started = time.monotonic()
     clips = frames * 2 // sum(_LENGTHS)
@@ -115,11 +114,11 @@ def _measure(folder: pathlib.Path, frames: int, size: int) -> list[Measure]:
 
 
 def _run_component(folder: str, name: str) -> dict[str, Any]:
-    """Runs one component, those before it from the cache; or reads the clips with `tf.data`."""
+    """Runs one component, with the earlier ones from the cache, or reads the clips with `tf.data`."""
     if name == "tf.data":
         return _read_clips(sorted(str(file) for file in pathlib.Path(folder).glob("clips/*/*")))
     from framecast.pipeline.config import config
-    from framecast.pipeline.dag import dag  # noqa: F401 - all that a run imports
+    from framecast.pipeline.dag import dag  # noqa: F401 - imports of a run
     from framecast.pipeline.runs import progress, run, runner  # noqa: F401
 
     imports = peak()
@@ -147,7 +146,7 @@ def _read_clips(files: list[str]) -> dict[str, Any]:
 
 
 def _steady(measures: list[Measure]) -> float:
-    """Returns frames a second between the smallest and the largest data set."""
+    """Returns the frames per second between the smallest and the largest data set."""
     first, *_, last = measures
     return (last.frames - first.frames) / (last.seconds - first.seconds)
 

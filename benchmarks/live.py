@@ -1,8 +1,8 @@
-"""What a frame of a stream costs a served model: its next forecast by `step`, or by all of the last 24 frames anew.
+"""Compares the latency of a stream's next forecast by `step` and by `serving_default` on its last 24 frames.
 
-python benchmarks/live.py    # 1 minute on 2 cores
+python benchmarks/live.py  # 1 minute on 2 cores
 
-Weights are random and requests travel over gRPC to an embedded server in this process.
+Weights are random; requests go over gRPC to an embedded server in this process.
 """
 
 import pathlib
@@ -21,12 +21,12 @@ from framecast.serving.client import Client, LiveForecast
 from framecast.serving.server.server import Server
 
 CONTEXT = 24
-FRAMES, WARM_UP = 20, 3  # Frames that are timed, and those before them.
+FRAMES, WARM_UP = 20, 3  # Timed frames, and frames before them.
 MODELS = (("convlstm-coarse", 64, 5), ("convlstm-advected", 128, 6))  # Preset, side in pixels, horizon.
 
 
 def export(preset: str, horizon: int, folder: str) -> None:
-    """Writes a SavedModel of random weights with the two signatures."""
+    """Writes a SavedModel with random weights and the two signatures."""
     clip = ClipSpec(frames=FrameRange(min=1, max=CONTEXT))
     model = presets.build(preset, channels=1, dtype="float32")
     constants = ReferenceConstants(np.zeros(1, np.float32), [0.0] * horizon)
@@ -39,15 +39,15 @@ def export(preset: str, horizon: int, folder: str) -> None:
     tf.saved_model.save(module, folder, signatures=signatures)
 
 
-def milliseconds(ask: Callable[[], object]) -> float:
-    """Returns how long `ask` took."""
+def milliseconds(request: Callable[[], object]) -> float:
+    """Returns the duration of `request`."""
     started = time.perf_counter()
-    ask()
+    request()
     return 1000 * (time.perf_counter() - started)
 
 
 def compare(preset: str, side: int, horizon: int) -> str:
-    """Returns a row of the table: medians of both, asked in turn, so that a busy machine slows them alike."""
+    """Returns a row of the table: medians of both, measured in turn, so that other load slows both alike."""
     frames = np.random.default_rng(0).integers(0, 256, (CONTEXT + WARM_UP + FRAMES, side, side, 1), np.uint8)
     steps, wholes = [], []
     with tempfile.TemporaryDirectory() as folder:

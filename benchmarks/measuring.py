@@ -1,29 +1,30 @@
-"""What the benchmarks share: steps in processes of their own, and what each takes."""
+"""Runs and measures steps of the benchmarks in separate processes, and holds the set-up that they share."""
 
+import contextlib
 import json
 import pathlib
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
 def run_step(*step: str) -> Any:
-    """Runs this benchmark again with `--measure STEP`, in a process of its own, and returns what it prints as JSON.
+    """Runs this benchmark with `--measure STEP` in a separate process and returns the JSON that the process prints.
 
-    The process inherits the peak of this one, which has to stay small.
+    The process inherits the peak memory of this one, which must stay small.
     """
     command = [sys.executable, "-W", "ignore", sys.argv[0], "--measure", *step]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(step)} ended with {done.returncode}:\n{done.stderr}")
+        raise RuntimeError(f"step '{' '.join(step)}' exited with code {done.returncode}:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def measuring() -> Callable[[], dict[str, Any]]:
-    """Starts measuring; what is returned tells what was measured since: seconds, and bytes of memory."""
+    """Starts measuring; the function returned gives seconds, CPU seconds, and memory in bytes since then."""
     imports, cpu, started = peak(), time.process_time(), time.monotonic()
     return lambda: {
         "seconds": time.monotonic() - started,
@@ -43,15 +44,28 @@ def mib(size: int) -> int:
     return round(size / 2**20)
 
 
+@contextlib.contextmanager
+def serving(base: pathlib.Path, *flags: str) -> Iterator[tuple[str, int]]:
+    """Runs `framecast serve BASE` with `flags`; yields its address and process id."""
+    command = [sys.executable, "-W", "ignore", "-m", "framecast.pipeline.cli.main", "serve", str(base)]
+    command += ["--port=0", "--json", *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield f"127.0.0.1:{json.loads(server.stdout.readline())['port']}", server.pid
+        finally:
+            server.terminate()
+
+
 def run_evaluator(folder: pathlib.Path, examples: pathlib.Path, model: pathlib.Path, config: Any, beam: Any) -> None:
     """Runs the Evaluator's executor on artifacts that no run has recorded.
 
     Args:
-        folder: Where it writes, as `evaluation` and `blessing`.
-        examples: Artifact of ingested clips, with an eval split.
+        folder: Folder for the outputs `evaluation` and `blessing`.
+        examples: Artifact of ingested clips with an eval split.
         model: Artifact of an exported model.
         config: The `framecast.pipeline.config.config.Config`.
-        beam: The `framecast.pipeline.config.beam.BeamSpec` that it runs by.
+        beam: The `framecast.pipeline.config.beam.BeamSpec` of the engine.
     """
     from google.protobuf import json_format
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor

@@ -1,18 +1,17 @@
-"""Moving MNIST, 10 frames in, 10 out, at an equal budget: our forecaster beside OpenSTL's ConvLSTM in PyTorch.
+"""Compares the forecaster with OpenSTL's ConvLSTM in PyTorch on Moving MNIST, 10 frames in and 10 out.
 
-    .venv/bin/python benchmarks/moving_mnist.py --mnist t10k-images-idx3-ubyte   # needs .venv-peers too: make peers
+    .venv/bin/python benchmarks/moving_mnist.py --mnist t10k-images-idx3-ubyte  # also needs .venv-peers: make peers
 
-Both see the same batches in the same order, have the same cells (number, filters, kernel, patch) and the same number of
-optimizer steps with Adam on the same one-cycle learning rate; both are shown less and less of the truth, and forecast
-the same held-out sequences, of other digits. Ours is trained as the pipeline trains, with `train.sampling: scheduled`,
-whose share of the truth falls from 1 to 0 as 1 - (share of the steps)**2.
-The other side is OpenSTL's model and training as its paper and documentation describe them (one convolution of the
-input and one of the state a cell, loss over all next frames, scheduled sampling linearly from 1 down to 0), its
-sampling brought to 0 within the budget: at its own pace of 50,000 steps it would be shown the truth nearly all the time
-here.
+Both train on the same batches in the same order, with the same cells (number, filters, kernel, patch) and the same
+number of optimizer steps, with Adam and the same one-cycle learning rate. Both forecast the same held-out sequences of
+other digits. `ours` trains as the pipeline does with `train.sampling: scheduled`, which shows the truth with a
+probability of 1 - (fraction of the steps)**2. `openstl` is OpenSTL's model and training as its paper and documentation
+describe them: per cell one convolution of the input and one of the state, loss over all next frames, scheduled sampling
+linearly from 1 to 0. Its sampling reaches 0 within the budget, because OpenSTL's 50,000 steps would show the truth
+nearly all the time here.
 
-MSE and MAE are sums over a frame's pixels, before clipping; SSIM and PSNR are of clipped frames; see
-`evaluation.metrics.registry`. `ssim` has a data range of 1, `ssim_openstl` of 2, which is what OpenSTL prints.
+MSE and MAE are sums over a frame's pixels before clipping; SSIM and PSNR are of clipped frames; see
+`evaluation.metrics.registry`. `ssim` has a data range of 1, `ssim_openstl` a data range of 2, as OpenSTL prints it.
 """
 
 import argparse
@@ -32,9 +31,9 @@ _TRAIN = pathlib.Path(__file__).with_name("moving_mnist_train.py")
 
 
 def main() -> None:
-    """Trains both, one after the other, and prints their table."""
+    """Trains both, one after the other, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mnist", help="an MNIST idx file of images; scikit-learn's digits unless given")
+    parser.add_argument("--mnist", help="MNIST idx file of images (default: scikit-learn's digits)")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -55,7 +54,7 @@ def main() -> None:
 
 
 def _write_data(folder: pathlib.Path, mnist: str | None, steps: int, seed: int) -> None:
-    """Writes every batch that both will see, and the validation sequences: other digits, another seed."""
+    """Writes all training batches, and validation sequences of other digits and another seed."""
     from framecast.clips.demo import moving_digits
 
     digits = moving_digits.source_digits(mnist)

@@ -1,6 +1,6 @@
-"""One contestant of `moving_mnist.py`: trains on the batches in a folder, and writes its forecasts there.
+"""Trains one contestant of `moving_mnist.py` on the batches in a folder and writes its forecasts there.
 
-`python benchmarks/moving_mnist_train.py ours FOLDER STEPS`; `ours` needs .venv, `openstl` .venv-peers.
+Usage: `python benchmarks/moving_mnist_train.py ours FOLDER STEPS`; `ours` needs .venv, `openstl` needs .venv-peers.
 """
 
 import math
@@ -17,7 +17,7 @@ _FORECAST_BATCH = 20
 
 
 def main() -> None:
-    """Trains, forecasts, writes."""
+    """Trains the contestant and writes its forecasts of the validation sequences."""
     contestant, name, steps = sys.argv[1:]
     folder = pathlib.Path(name)
     batches = np.load(folder / "train.npy", mmap_mode="r")
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _rate(step: int, steps: int) -> float:
-    """One cycle: up over the first tenth, then half a cosine down."""
+    """Returns the one-cycle learning rate: linear up over the first tenth, then half a cosine down."""
     warm_up = max(1.0, _WARM_UP * steps)
     if step < warm_up:
         return _PEAK_RATE * (step + 1) / warm_up
@@ -50,7 +50,7 @@ def _ours(batches, steps):
     model = FrameForecaster(channels=1, filters=(_FILTERS,) * _LAYERS, kernel_size=_KERNEL, patch=_PATCH)
     task = define_task(ForecastTask(horizon=_FORECAST))
     objective = task.make_objective(TrainSpec(steps=steps, sampling="scheduled"))
-    # As `framecast.models.training.loop` has it.
+    # The optimizer of `framecast.models.training.loop`.
     optimizer = keras.optimizers.Adam(_PEAK_RATE, beta_2=0.99, global_clipnorm=1.0)
     optimizer.build(model.trainable_variables)
 
@@ -76,30 +76,21 @@ def _ours(batches, steps):
 
 def _openstl(batches, steps):
     import torch
+    from openstl_cell import OpenSTLCell
 
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     pixels = _PATCH * _PATCH
 
-    class Cell(torch.nn.Module):
-        def __init__(self, inputs):
-            super().__init__()
-            self.of_input = torch.nn.Conv2d(inputs, 4 * _FILTERS, _KERNEL, padding=_KERNEL // 2, bias=False)
-            self.of_h = torch.nn.Conv2d(_FILTERS, 4 * _FILTERS, _KERNEL, padding=_KERNEL // 2, bias=False)
-
-        def forward(self, x, h, c):
-            i, f, g, o = torch.split(self.of_input(x) + self.of_h(h), _FILTERS, dim=1)
-            c = torch.sigmoid(f + 1) * c + torch.sigmoid(i) * torch.tanh(g)
-            return torch.sigmoid(o) * torch.tanh(c), c
-
     class Model(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.cells = torch.nn.ModuleList(Cell(pixels if number == 0 else _FILTERS) for number in range(_LAYERS))
+            inputs = [pixels if number == 0 else _FILTERS for number in range(_LAYERS)]
+            self.cells = torch.nn.ModuleList(OpenSTLCell(count, _FILTERS, _KERNEL) for count in inputs)
             self.last = torch.nn.Conv2d(_FILTERS, pixels, 1, bias=False)
 
         def forward(self, frames, shown):
-            """`frames` `(batch, time, pixels, rows, columns)`; `shown` `(batch, time)`: the truth, or its own."""
+            """Predicts from `frames` `(batch, time, pixels, rows, columns)`, where `shown` `(batch, time)` is 1."""
             batch, _, _, rows, columns = frames.shape
             zeros = torch.zeros(batch, _FILTERS, rows, columns)
             states = [(zeros, zeros)] * _LAYERS
@@ -127,7 +118,7 @@ def _openstl(batches, steps):
         for group in optimizer.param_groups:
             group["lr"] = _rate(step, steps)
         frames = patches(batches[step] / np.float32(255))
-        # Scheduled sampling: after the context the truth is shown with a probability that falls from 1 to 0.
+        # Scheduled sampling: after the context the model sees the truth with a probability that falls from 1 to 0.
         draws = rng.random((len(frames), _SHOWN + _FORECAST - 1)) < 1 - step / steps
         draws[:, :_SHOWN] = True
         predictions = model(frames, torch.from_numpy(draws.astype(np.float32)))

@@ -1,11 +1,11 @@
-"""Radar on a day that training never saw: what the pipeline's model reaches beside the references, at each lead time.
+"""Compares the pipeline's model with reference forecasts on a day of radar that training never saw.
 
-    .venv/bin/python benchmarks/radar.py --clips radar/clips      # needs .venv-peers too: make peers
+    .venv/bin/python benchmarks/radar.py --clips radar/clips  # also needs .venv-peers: make peers
 
-Runs the chain of `configs/radar.yaml` up to its Trainer on all recordings but those of the held-out day, once for each
-loss, and forecasts the last 6 frames of every held-out clip of 10 frames and more from the 4 before them. References:
-persistence, pySTEPS' extrapolation (dense Lucas-Kanade on those 4 frames, semi-Lagrangian, inflow filled with the last
-frame), and both blurred, by the sigma that is best at each lead time on the training days.
+Runs the pipeline of `configs/radar.yaml` up to its Trainer on all recordings except those of the held-out day, once per
+loss, and forecasts the last 6 frames of every held-out clip of at least 10 frames from the 4 frames before them.
+References: persistence, pySTEPS' extrapolation (dense Lucas-Kanade on the 4 frames, semi-Lagrangian, inflow filled with
+the last frame), and both blurred by the sigma that is best at each lead time on the training days.
 
 MSE is per pixel in [0, 1]; CSI and BIAS (frequency bias) come from counts summed over all clips.
 """
@@ -25,14 +25,12 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    """Trains, forecasts, prints."""
+    """Trains the models, forecasts and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", help="a folder of clip TFRecords named RECORDING-*")
-    parser.add_argument(
-        "--held-out", default="fmi-20170509", help="the recording to evaluate on (default: %(default)s)"
-    )
-    parser.add_argument("--loss", action="append", help="mse and weighted unless given")
-    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="as for framecast run")
+    parser.add_argument("--clips", help="folder of clip TFRecords named RECORDING-*")
+    parser.add_argument("--held-out", default="fmi-20170509", help="recording to evaluate on (default: %(default)s)")
+    parser.add_argument("--loss", action="append", help="default: mse and weighted")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="see framecast run")
     parser.add_argument("--references", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.references:
@@ -63,14 +61,14 @@ def _compare(arguments: argparse.Namespace, folder: pathlib.Path) -> None:
     subprocess.run(
         [peers, "-W", "ignore", __file__, "--references", str(folder / "clips.npz"), str(folder / "references.npz")],
         check=True,
-        stdout=subprocess.DEVNULL,  # pySTEPS' greeting.
+        stdout=subprocess.DEVNULL,  # pySTEPS prints a greeting.
     )
     forecasts = dict(np.load(folder / "references.npz"))
     for loss in arguments.loss or ("mse", "weighted"):
         overrides = [*(f"data.{split}={folder / split}/*" for split in splits), f"train.loss={loss}", *arguments.set]
         forecasts[f"ours, {loss}"] = _trained_forecast(overrides, folder / loss, clips["eval"][:, :_SHOWN])
     truth = clips["eval"][:, _SHOWN:] / np.float32(255)
-    print(f"{len(clips['train'])} clips of 10 frames and more to train, {len(truth)} held out")
+    print(f"{len(clips['train'])} training clips of at least 10 frames, {len(truth)} held-out clips")
     _print_table("MSE", 4, {name: np.square(forecast - truth).mean((0, 2, 3)) for name, forecast in forecasts.items()})
     for rate in _THRESHOLDS:
         scores = {name: _scores(forecast, truth, rate) for name, forecast in forecasts.items()}
@@ -79,7 +77,7 @@ def _compare(arguments: argparse.Namespace, folder: pathlib.Path) -> None:
 
 
 def _read(files: list[pathlib.Path]) -> np.ndarray:
-    """Returns `(clip, 10, height, width)` uint8: the end of each clip that is long enough."""
+    """Returns the last 10 frames of each clip that has them, `(clip, 10, height, width)` uint8."""
     from framecast.clips.codec import decode_frames
     from framecast.clips.validation import read_clips
     from framecast.schemas.clip_spec import ClipSpec
@@ -109,7 +107,7 @@ def _trained_forecast(overrides: list[str], workdir: pathlib.Path, shown: np.nda
 
 
 def _write_references(clips: str, path: str) -> None:
-    """Runs in the peers' environment: writes each reference's forecasts of the held-out clips."""
+    """Writes each reference's forecasts of the held-out clips; runs in the peers' environment."""
     from pysteps.extrapolation.semilagrangian import extrapolate
     from pysteps.motion.lucaskanade import dense_lucaskanade
     from scipy.ndimage import gaussian_filter
@@ -137,13 +135,14 @@ def _write_references(clips: str, path: str) -> None:
 
 
 def _scores(forecast: np.ndarray, truth: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns CSI and frequency bias by lead time; clips' pixels are 255 * (dBZ + 10) / 70."""
+    """Returns CSI and frequency bias per lead time; pixels are 255 * (dBZ + 10) / 70."""
     from framecast.schemas.units import rain_to_dbz
 
     threshold = (rain_to_dbz(rate) + 10) / 70
-    said, seen = forecast >= threshold, truth >= threshold
+    predicted, observed = forecast >= threshold, truth >= threshold
     axes = (0, 2, 3)
-    return (said & seen).sum(axes) / (said | seen).sum(axes), said.sum(axes) / seen.sum(axes)
+    csi = (predicted & observed).sum(axes) / (predicted | observed).sum(axes)
+    return csi, predicted.sum(axes) / observed.sum(axes)
 
 
 def _print_table(title: str, digits: int, rows: dict[str, np.ndarray]) -> None:

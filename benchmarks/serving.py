@@ -1,27 +1,24 @@
-"""Overhead of the embedded server: `python benchmarks/serving.py`.
+"""Measures the overhead of the embedded server: `python benchmarks/serving.py`.
 
-Asks `framecast serve` and, between any two requests, the bare SavedModel in this process for the same clips: latency at
-batches of 1 and 16, raw frames (`serving_default`) and encoded ones (`serve_examples`). Then 16 clients ask for a clip
-at a time, without pause, of a server that batches; beside it the bare model at its best batch size up to 16, which is
-what so many clients can fill. Their requests are serialized beforehand: clients of one Python process would wait for
-each other more than for the server. Models are the demo's and `convlstm-s`, exported as they were initialised, at
-64x64. Clients and server share the machine's cores.
+Requests to `framecast serve` alternate with calls of the bare SavedModel in this process on the same clips: latency at
+batches of 1 and 16, for raw frames (`serving_default`) and encoded ones (`serve_examples`). Then 16 clients request one
+clip at a time, without pause, from a server that batches. The bare model is measured at its best batch size up to 16,
+because 16 clients can fill no larger batch. These requests are serialized in advance, because the clients of one Python
+process would otherwise wait for each other more than for the server. Models are the demo's and `convlstm-s`, untrained,
+at 64x64. Clients and server share the machine's cores.
 """
 
 import argparse
 import concurrent.futures
-import contextlib
-import json
 import pathlib
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from measuring import serving
 
 from framecast.pipeline import quiet
 
@@ -30,7 +27,7 @@ _FRAMES, _SIZE = 10, 64
 _BATCHES = (1, 16)
 _SIZES = (1, 2, 4, 8, 16)
 _CLIENTS = 16
-# On a CPU a batch filled up to an allowed size computes what nobody asked for.
+# No `allowed_batch_sizes`, because on a CPU padding a batch to an allowed size costs compute.
 _BATCHING = """
 max_batch_size { value: 16 }
 batch_timeout_micros { value: 5000 }
@@ -43,7 +40,7 @@ def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", nargs="+", default=["convlstm-coarse", "convlstm-s"])
-    parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=20, help="duration of each measurement")
     arguments = parser.parse_args()
     quiet.set_log_levels()
     for preset in arguments.presets:
@@ -56,14 +53,14 @@ def _measure(folder: pathlib.Path, preset: str, seconds: float) -> None:
 
     _export(folder / "serving" / "1", preset)
     signatures = tf.saved_model.load(str(folder / "serving" / "1")).signatures
-    print(f"{preset}: milliseconds, p50 and p99; {_FRAMES} frames of {_SIZE}x{_SIZE} a clip")
+    print(f"{preset}: milliseconds, p50 and p99; {_FRAMES} frames of {_SIZE}x{_SIZE} per clip")
     print(f"{'batch':<8}{'signature':<18}{'bare':>16}{'served':>16}{'p50':>8}{'  over 1.1 x + 2 ms'}")
-    with _server(folder / "serving") as address:
+    with serving(folder / "serving") as (address, _):
         for batch in _BATCHES:
             for signature, inputs in _inputs(batch).items():
                 tensors = {name: tf.constant(value) for name, value in inputs.items()}
-                bare = lambda: signatures[signature](**tensors)["forecast"].numpy()  # noqa: B023, E731 - called here
-                times = _alternate([bare, _asking(address, signature, inputs)], seconds)
+                bare = lambda: signatures[signature](**tensors)["forecast"].numpy()  # noqa: B023, E731
+                times = _alternate([bare, _requester(address, signature, inputs)], seconds)
                 (own, own_99), (served, served_99) = (np.percentile(each, [50, 99]) for each in times)
                 print(
                     f"{batch:<8}{signature:<18}{own:>8.1f}{own_99:>8.1f}{served:>8.1f}{served_99:>8.1f}"
@@ -74,7 +71,7 @@ def _measure(folder: pathlib.Path, preset: str, seconds: float) -> None:
     print(f"bare: {best:.1f} clips/s at batches of {size}, its best of {', '.join(map(str, _SIZES))}")
     (folder / "batching.config").write_text(_BATCHING)
     flags = ["--enable_batching", f"--batching_parameters_file={folder / 'batching.config'}"]
-    with _server(folder / "serving", *flags) as address:
+    with serving(folder / "serving", *flags) as (address, _):
         served = _throughput_of_clients(address, seconds)
     again = _throughput_alone(signatures["serving_default"], size, seconds / 4)
     bare = (best + again) / 2
@@ -96,7 +93,7 @@ def _export(folder: pathlib.Path, preset: str) -> None:
 
 
 def _inputs(batch: int) -> dict[str, dict[str, Any]]:
-    """Returns the same clips as arguments of either signature."""
+    """Returns the same clips as inputs of both signatures."""
     from framecast.clips.codec import encode_clip
 
     frames = _clips(batch)
@@ -122,29 +119,8 @@ def _clips(batch: int) -> np.ndarray:
     return np.stack(clips)
 
 
-@contextlib.contextmanager
-def _server(base: pathlib.Path, *flags: str) -> Iterator[str]:
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "framecast.pipeline.cli.main",
-        "serve",
-        str(base),
-        "--port=0",
-        "--json",
-    ]
-    with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            yield f"127.0.0.1:{json.loads(server.stdout.readline())['port']}"
-        finally:
-            server.terminate()
-
-
-def _asking(address: str, signature: str, inputs: dict[str, Any]) -> Callable[[], np.ndarray]:
-    """Returns what asks as TensorFlow Serving's published clients do: a request made, sent, and its answer read."""
+def _requester(address: str, signature: str, inputs: dict[str, Any]) -> Callable[[], np.ndarray]:
+    """Returns a function that builds a request, sends it and decodes its response, as TF Serving's client example."""
     import tensorflow as tf
 
     from framecast.models.export.warmup import predict_request
@@ -152,25 +128,25 @@ def _asking(address: str, signature: str, inputs: dict[str, Any]) -> Callable[[]
 
     predict = predict_stub(address)
 
-    def ask():
+    def request():
         response = predict(predict_request(inputs, model="framecast", signature_name=signature))
         return tf.make_ndarray(response.outputs["forecast"])
 
-    return ask
+    return request
 
 
 def _alternate(functions: Sequence[Callable[[], Any]], seconds: float) -> list[list[float]]:
-    """Calls the functions in turn; returns the milliseconds of each call of each."""
+    """Calls the functions in turn and returns the milliseconds of each function's calls."""
     for function in functions:
         for _ in range(3):
             function()
     times: list[list[float]] = [[] for _ in functions]
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        for function, own in zip(functions, times):
+        for function, milliseconds in zip(functions, times):
             started = time.perf_counter()
             function()
-            own.append(1000 * (time.perf_counter() - started))
+            milliseconds.append(1000 * (time.perf_counter() - started))
     return times
 
 
@@ -191,22 +167,22 @@ def _throughput_of_clients(address: str, seconds: float) -> float:
     request = predict_request(_inputs(1)["serving_default"], model="framecast").SerializeToString()
     started = threading.Barrier(_CLIENTS)
 
-    def ask(_):
-        # A connection for each: by default channels of one process to one address share it.
+    def count_responses(_):
+        # A separate connection, because channels of one process to one address share theirs by default.
         options = [*rpc.ANY_SIZE, ("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(address, options=options) as channel:
             predict = channel.unary_unary(f"/{rpc.PREDICT.service}/{rpc.PREDICT.name}")
             for _ in range(3):
                 predict(request)
             started.wait()
-            end, answers = time.monotonic() + seconds, 0
+            end, count = time.monotonic() + seconds, 0
             while time.monotonic() < end:
                 predict(request)
-                answers += 1
-            return answers
+                count += 1
+            return count
 
     with concurrent.futures.ThreadPoolExecutor(_CLIENTS) as pool:
-        return sum(pool.map(ask, range(_CLIENTS))) / seconds
+        return sum(pool.map(count_responses, range(_CLIENTS))) / seconds
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What the motion demo's classifier learns from whole clips, and what from one frame of each: nothing, if it is fair.
+"""Checks that single frames of the motion demo do not give away the label.
 
     .venv/bin/python benchmarks/single_frame.py
 
-Trains the network of `configs/motion.yaml` twice on the same clips, with the same steps and seed: on clips, and on one
-random frame of each in their place. Prints the accuracy on the eval clips; chance is 0.5.
+Trains the network of `configs/motion.yaml` twice with the same clips, steps and seed: on whole clips, and on one random
+frame of each. Prints the accuracy on the eval clips. Chance is 0.5, which single frames should not exceed.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _CLIP = ClipSpec(frames={"min": 8, "max": 16})
 
 
 def main() -> None:
-    """Trains and prints."""
+    """Trains both models and prints their accuracy."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=500)
     parser.add_argument("--steps", type=int, default=600)
@@ -36,17 +36,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_motion(folder, clips=arguments.clips, seed=1)
         train, held_out = (_read(pathlib.Path(folder) / split) for split in ("train", "eval"))
-    for what in ("clips", "one frame"):
-        one = what == "one frame"
-        model = _train(train, one, arguments.steps)
-        # Every frame of the held-out clips, where frames are judged alone.
-        judged = [(frame[None], label) for clip, label in held_out for frame in clip] if one else held_out
-        accuracy = np.mean([_answer(model, clip) == label for clip, label in judged])
-        print(f"{what:10} accuracy {accuracy:.3f} of {len(judged)}", flush=True)
+    for inputs in ("clips", "one frame"):
+        one_frame = inputs == "one frame"
+        model = _train(train, one_frame, arguments.steps)
+        evaluated = [(frame[None], label) for clip, label in held_out for frame in clip] if one_frame else held_out
+        accuracy = np.mean([_predict(model, clip) == label for clip, label in evaluated])
+        print(f"{inputs:10} accuracy {accuracy:.3f} of {len(evaluated)}", flush=True)
 
 
 def _read(folder: pathlib.Path) -> list[tuple[np.ndarray, int]]:
-    """Returns each clip's frames `(time, height, width, channel)` float32 in [0, 1], and its label."""
+    """Returns each clip's frames, `(time, height, width, channel)` float32 in [0, 1], and label."""
     examples = [example for path in sorted(folder.iterdir()) for example in read_clips(str(path), _CLIP)]
     return [
         (decode_frames(example, _CLIP) / np.float32(255), context_value(example, "clip/label/index", "int64_list"))
@@ -69,20 +68,20 @@ def _train(clips: list[tuple[np.ndarray, int]], one_frame: bool, steps: int) -> 
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
 
     for _ in range(steps):
-        chosen = [clips[place] for place in rng.integers(len(clips), size=_BATCH)]
+        chosen = [clips[index] for index in rng.integers(len(clips), size=_BATCH)]
         labels = np.array([label for _, label in chosen])
         frames = [clip for clip, _ in chosen]
         if one_frame:
             frames = [clip[rng.integers(len(clip))][None] for clip in frames]
         length = np.array([len(clip) for clip in frames], "int32")
         padded = np.zeros((_BATCH, length.max(), *frames[0].shape[1:]), "float32")
-        for place, clip in enumerate(frames):
-            padded[place, : len(clip)] = clip
+        for index, clip in enumerate(frames):
+            padded[index, : len(clip)] = clip
         step(tf.constant(padded), tf.constant(length), tf.constant(labels))
     return model
 
 
-def _answer(model: keras.Model, clip: np.ndarray) -> int:
+def _predict(model: keras.Model, clip: np.ndarray) -> int:
     return int(np.argmax(model(clip[None], np.array([len(clip)], "int32"))[0]))
 
 

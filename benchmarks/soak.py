@@ -1,33 +1,30 @@
-"""Soak of the embedded server: `python benchmarks/soak.py`, or `make soak`.
+"""Runs a soak test of the embedded server: `python benchmarks/soak.py`, or `make soak`.
 
-Clients ask without pause and without retries while versions are pushed one after the other, by the Pusher's own code,
-one of them corrupt and one rolled back. Every answer is compared with that of the version which it names, computed
-in this process; the server's memory is read after each swap. Exits with 1 when a request failed, an answer was not
-its version's, a version did not come to serve, or memory grew by more than a quarter.
+Clients send requests without pause and without retries, while the Pusher's code pushes one version after the other. One
+version is corrupt, one is rolled back. Every response is compared with the forecast of the version that it names,
+computed in this process; the server's memory is read after each swap. Exits with 1 if a request failed, a response
+differed from its version's forecast, a version was not served, or memory grew by more than a quarter.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import itertools
-import json
 import pathlib
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 
 import grpc
 import numpy as np
 import psutil
+from measuring import serving
 
 from framecast.pipeline import quiet
 
-_WEIGHTS = 3  # Different ones, used in turn: neighbouring versions never answer alike.
+_WEIGHTS = 3  # Different weights, used in turn, so that successive versions give different forecasts.
 _SIZE, _LENGTHS = 32, (4, 6, 9)
 _TOLERANCE = 1e-5
 _GROWTH = 1.25
@@ -52,21 +49,21 @@ allowed_batch_sizes: 16
 
 @dataclasses.dataclass
 class Tally:
-    """What the clients saw.
+    """Counts the responses that the clients received.
 
     Args:
-        answers: How many answers each version gave.
-        failures: What requests failed with.
-        wrong: Versions, largest differences of answers that were not those of the version which they named.
+        responses: Number of responses per version.
+        failures: Errors of failed requests.
+        wrong: Version and largest difference of each response that differs from its version's forecast.
     """
 
-    answers: dict[int, int] = dataclasses.field(default_factory=dict)
+    responses: dict[int, int] = dataclasses.field(default_factory=dict)
     failures: list[str] = dataclasses.field(default_factory=list)
     wrong: list[tuple[int, float]] = dataclasses.field(default_factory=list)
 
 
 def main() -> int:
-    """Prints what happened; returns the exit code."""
+    """Runs the soak test, prints its results and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--swaps", type=int, default=20)
@@ -78,15 +75,15 @@ def main() -> int:
 
 
 def soak(folder: pathlib.Path, seconds: float, swaps: int, clients: int) -> int:
-    """Runs the soak in `folder`; returns the exit code."""
+    """Runs the soak test in `folder` and returns the exit code."""
     from framecast.components import pusher
     from framecast.serving import versions
     from framecast.serving.releases import releases
 
     exports = _export(folder / "exports")
     clips = [np.random.default_rng(length).integers(0, 256, (length, _SIZE, _SIZE, 1), np.uint8) for length in _LENGTHS]
-    expected = [_answers(export, clips) for export in exports]
-    apart = min(np.abs(a - b).max() for one, other in itertools.pairwise(expected) for a, b in zip(one, other))
+    expected = [_forecasts(export, clips) for export in exports]
+    difference = min(np.abs(a - b).max() for one, other in itertools.pairwise(expected) for a, b in zip(one, other))
     base = folder / "serving"
     weights: dict[int, int] = {}
 
@@ -98,11 +95,16 @@ def soak(folder: pathlib.Path, seconds: float, swaps: int, clients: int) -> int:
         return pushed["version"]
 
     first = push()
-    print(f"versions differ by {apart:.1e} at least; {clients} clients, {seconds:.0f} s, {swaps} swaps", flush=True)
+    print(
+        f"versions differ by at least {difference:.1e}; {clients} clients, {seconds:.0f} s, {swaps} swaps", flush=True
+    )
     tally, stop = Tally(), threading.Event()
-    with _server(folder, base) as (address, process):
+    (folder / "batching.config").write_text(_BATCHING)
+    flags = ["--enable_batching", f"--batching_parameters_file={folder / 'batching.config'}"]
+    with serving(base, *flags) as (address, pid):
+        process = psutil.Process(pid)
         threads = [
-            threading.Thread(target=_ask, args=(address, clips, expected, weights, tally, stop, seed))
+            threading.Thread(target=_send_requests, args=(address, clips, expected, weights, tally, stop, seed))
             for seed in range(clients)
         ]
         for thread in threads:
@@ -118,17 +120,20 @@ def soak(folder: pathlib.Path, seconds: float, swaps: int, clients: int) -> int:
                 _wait_for(tally, push())
                 memory.append(process.memory_info().rss)
                 print(
-                    f"swap {swap + 1}: {memory[-1] / 2**20:.0f} MiB, {sum(tally.answers.values())} answers", flush=True
+                    f"swap {swap + 1}: {memory[-1] / 2**20:.0f} MiB, {sum(tally.responses.values())} responses",
+                    flush=True,
                 )
-                # The rest of the time is shared out evenly among the swaps.
+                # Swaps are spread evenly over the time.
                 stop.wait(max(0.0, started + seconds * (swap + 1) / swaps - time.monotonic()))
         finally:
             stop.set()
             for thread in threads:
                 thread.join()
     growth = np.median(memory[-3:]) / np.median(memory[len(memory) // 4 : len(memory) // 4 + 3])
-    asked = sum(tally.answers.values())
-    print(f"{asked} answers by {len(tally.answers)} versions, {asked / (time.monotonic() - started):.0f} a second")
+    total = sum(tally.responses.values())
+    print(
+        f"{total} responses of {len(tally.responses)} versions, {total / (time.monotonic() - started):.0f} per second"
+    )
     print(f"failed: {len(tally.failures)}; not their version's: {len(tally.wrong)}; memory x {growth:.2f}")
     for failure in tally.failures[:5]:
         print(f"failed: {failure}")
@@ -155,7 +160,7 @@ def _export(folder: pathlib.Path) -> list[pathlib.Path]:
     return exports
 
 
-def _answers(export: pathlib.Path, clips: list[np.ndarray]) -> list[np.ndarray]:
+def _forecasts(export: pathlib.Path, clips: list[np.ndarray]) -> list[np.ndarray]:
     import tensorflow as tf
 
     model = tf.saved_model.load(str(export))
@@ -167,32 +172,7 @@ def _answers(export: pathlib.Path, clips: list[np.ndarray]) -> list[np.ndarray]:
     ]
 
 
-@contextlib.contextmanager
-def _server(folder: pathlib.Path, base: pathlib.Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Runs `framecast serve` as a user would; yields its address and process."""
-    (folder / "batching.config").write_text(_BATCHING)
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "framecast.pipeline.cli.main",
-        "serve",
-        str(base),
-        "--port=0",
-        "--json",
-    ]
-    command += ["--enable_batching", f"--batching_parameters_file={folder / 'batching.config'}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            banner = json.loads(server.stdout.readline())
-            yield f"127.0.0.1:{banner['port']}", psutil.Process(server.pid)
-        finally:
-            server.terminate()
-
-
-def _ask(
+def _send_requests(
     address: str,
     clips: list[np.ndarray],
     expected: list[list[np.ndarray]],
@@ -220,11 +200,11 @@ def _ask(
         difference = np.abs(tf.make_ndarray(response.outputs["forecast"])[0] - expected[weights[version]][number]).max()
         if not difference <= _TOLERANCE:
             tally.wrong.append((version, float(difference)))
-        tally.answers[version] = tally.answers.get(version, 0) + 1
+        tally.responses[version] = tally.responses.get(version, 0) + 1
 
 
 def _push_corrupt(base: pathlib.Path, export: pathlib.Path) -> None:
-    """Puts a version on top whose weights are cut short, as no push of ours would."""
+    """Adds a newest version with truncated weights."""
     broken = base / str(max(int(path.name) for path in base.iterdir() if path.name.isdigit()) + 1)
     shutil.copytree(export, base / ".broken")
     with (base / ".broken/variables/variables.data-00000-of-00001").open("r+b") as file:
@@ -233,24 +213,24 @@ def _push_corrupt(base: pathlib.Path, export: pathlib.Path) -> None:
 
 
 def _roll_back(base: pathlib.Path, address: str, tally: Tally) -> None:
-    """Goes back to the version before, as `framecast models rollback` does, and waits until it answers again."""
+    """Rolls back to the previous version, as `framecast models rollback`, and waits until it is served again."""
     from framecast.serving.releases import releases, server_sync, version_folder
 
     with server_sync.ModelServers([address]) as servers:
-        before = releases.rollback(str(base), servers)["labels"][version_folder.STABLE]
-    answered = tally.answers.get(before, 0)
-    _wait(lambda: tally.answers.get(before, 0) > answered, f"version {before} to answer again")
+        previous = releases.rollback(str(base), servers)["labels"][version_folder.STABLE]
+    count = tally.responses.get(previous, 0)
+    _wait(lambda: tally.responses.get(previous, 0) > count, f"version {previous} to be served again")
 
 
 def _wait_for(tally: Tally, version: int) -> None:
-    _wait(lambda: version in tally.answers, f"version {version} to answer")
+    _wait(lambda: version in tally.responses, f"version {version} to be served")
 
 
-def _wait(condition, what: str) -> None:
+def _wait(condition, expected: str) -> None:
     deadline = time.monotonic() + 120
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited 120 s for {what}")
+            raise TimeoutError(f"waited 120 s for {expected}")
         time.sleep(0.05)
 
 

@@ -1,10 +1,10 @@
-"""A warm start beside a cold one, at equal steps: day 2 learned from the model of day 1, and from random weights.
+"""Compares a warm start with a cold start at equal steps, on two days of moving digits.
 
     .venv/bin/python benchmarks/warm_start.py
 
-Moving digits of two days, with the model, peak learning rate and loss of `configs/demo.yaml`. Day 1 is learned and
-exported; every contestant learns day 2 by the training loop of the pipeline, warm ones after reading the weights back
-from the SavedModel. Prints the loss on clips of day 2 that none has seen.
+Uses the model, peak learning rate and loss of `configs/demo.yaml` and the pipeline's training loop. A model is trained
+on day 1 and exported. Each contestant then trains on day 2, from random weights or from those of the SavedModel. Prints
+the loss on held-out clips of day 2.
 """
 
 import argparse
@@ -35,9 +35,9 @@ _PRESET, _RATE, _BATCH = "convlstm-coarse", 0.008, 3
 
 
 def main() -> None:
-    """Trains and prints."""
+    """Trains all contestants and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=560, help="of a day")
+    parser.add_argument("--clips", type=int, default=560, help="clips per day")
     parser.add_argument("--first", type=int, default=400, help="steps on day 1")
     parser.add_argument("--steps", type=int, nargs="+", default=[50, 200], help="steps on day 2")
     arguments = parser.parse_args()
@@ -50,7 +50,7 @@ def main() -> None:
         model = _model(0)
         _fit(model, days[0], arguments.first, _RATE, folder / "first")
         _export(model, folder / "exported")
-        print(f"as served, without learning day 2: {_loss(model, days[1][1]):.5f}", flush=True)
+        print(f"without training on day 2: {_loss(model, days[1][1]):.5f}", flush=True)
         print(f"{'steps':>6} {'cold':>9} {'warm':>9} {'warm, a third of the rate':>26}", flush=True)
         for steps in arguments.steps:
             losses = []
@@ -85,7 +85,7 @@ def _batches(clips: np.ndarray) -> tf.data.Dataset:
 
 
 def _fit(model: keras.Model, day: list[np.ndarray], steps: int, rate: float, folder: pathlib.Path) -> float:
-    """Learns a day's train clips; returns the loss on its other clips after the last step."""
+    """Trains on a day's train clips and returns the loss on its eval clips."""
     order = np.random.default_rng(0).permutation(len(day[0]))
     loop.fit(
         model,
@@ -111,9 +111,7 @@ def _export(model: keras.Model, folder: pathlib.Path) -> None:
     boundaries = tf.constant([_FRAMES], tf.int64)
     served = presets.build(_PRESET, channels=1, dtype="float32")
     served.set_weights(model.get_weights())
-    module = ForecastModule(
-        served, lambda inputs: preprocess(inputs, _CLIP, boundaries), _CLIP, _TASK, constants
-    )
+    module = ForecastModule(served, lambda inputs: preprocess(inputs, _CLIP, boundaries), _CLIP, _TASK, constants)
     save_module(module, str(folder), {})
 
 

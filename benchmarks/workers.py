@@ -1,9 +1,9 @@
-"""Steps a second of training by one worker and by two, on the same global batches, and how well that scales.
+"""Measures training steps per second with one worker and with two on the same global batches.
 
-python benchmarks/workers.py    # 4 minutes on 2 busy cores
+python benchmarks/workers.py  # 4 minutes on 2 busy cores
 
-Workers are processes of this machine that share its cores, so two of them show the mechanism and its cost, not the gain
-that a second machine brings: on that, each step would take half as long, plus what the exchange of gradients takes.
+Workers are processes that share this machine's cores, so two workers show the cost of the mechanism, not the gain of a
+second machine. On two machines a step takes half the time plus the exchange of gradients.
 """
 
 import json
@@ -17,14 +17,14 @@ import sys
 import tempfile
 import time
 
-BATCH, TIME, SIDE = 16, 12, 32  # Clips of all workers together, their frames, and their height and width in pixels.
+BATCH, TIME, SIDE = 16, 12, 32  # Clips of all workers together, frames per clip, height and width in pixels.
 STEPS = 40
 ROUNDS = 3
-WARM_UP = 5  # Steps at the beginning that no rate counts: the first makes the graph.
+WARM_UP = 5  # First steps that the rate excludes, because the first traces the graph.
 
 
 def worker(folder: pathlib.Path) -> None:
-    """Trains as one worker of `TF_CONFIG`; the chief prints steps a second."""
+    """Trains as one worker of `TF_CONFIG`; the chief prints the steps per second."""
     from framecast.models.training import distribution
 
     strategy = distribution.from_environment()
@@ -58,16 +58,16 @@ def worker(folder: pathlib.Path) -> None:
         )
     distribution.wait_for_all(strategy)
     if distribution.is_chief(strategy):
-        last = STEPS - 1  # The last step comes with an evaluation.
+        last = STEPS - 1  # The last step includes an evaluation.
         print((last - WARM_UP) / (times[last] - times[WARM_UP]))
 
 
 def rate(workers: int) -> float:
-    """Returns steps a second of a job of that many workers."""
+    """Returns the steps per second of a job of `workers` workers."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(workers)]
-    addresses = [f"127.0.0.1:{own.getsockname()[1]}" for own in sockets]
-    for own in sockets:
-        own.close()
+    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
     with tempfile.TemporaryDirectory() as folder:
         jobs = []
         for number in range(workers):
@@ -82,13 +82,13 @@ def rate(workers: int) -> float:
 
 
 def main() -> None:
-    """Prints the table: medians of rounds in turn, so that a busy machine slows both alike."""
+    """Prints medians over alternating rounds, so that other load slows both alike."""
     rates: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(ROUNDS):
         for workers, found in rates.items():
             found.append(rate(workers))
     one, two = (statistics.median(found) for found in rates.values())
-    print(f"{BATCH} clips of {TIME} frames of {SIDE}x{SIDE} a step, convlstm-tiny, float32, {os.cpu_count()} cores")
+    print(f"{BATCH} clips of {TIME} frames of {SIDE}x{SIDE} per step, convlstm-tiny, float32, {os.cpu_count()} cores")
     print(f"1 worker   {one:6.2f} steps/s")
     print(f"2 workers  {two:6.2f} steps/s, scaling efficiency {two / one / 2:.2f}")
     print("On one machine, whose cores the workers share, this shows the mechanism, not the gain.")
