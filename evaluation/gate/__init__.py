@@ -1,1 +1,1 @@
-"""The evaluation gate: thresholds for TensorFlow Model Analysis, and the verdict on a candidate."""
+"""Sets thresholds for TensorFlow Model Analysis and reads its verdict on a candidate."""

@@ -1,6 +1,6 @@
-"""The metrics of `framecast.evaluation.metrics.registry` for TensorFlow Model Analysis.
+"""Adapts the metrics of `framecast.evaluation.metrics` to TensorFlow Model Analysis.
 
-All of them derive from two combiners a model, which merge what the `evaluate` signature returns for each clip: over all
+All metrics of a model derive from two combiners, which merge the clips' outputs of the `evaluate` signature: over all
 clips, and by recording.
 """
 
@@ -26,14 +26,16 @@ _RECORDING = "recording"
 
 
 class ClipMetric(metric_types.Metric):
-    """A metric of a task; of a forecast over all lead times, or at one: TFMA attaches thresholds to a metric's name.
+    """A metric of a task, over all lead times or at one.
+
+    Each lead time is a metric, because TFMA attaches thresholds to metric names.
 
     Args:
-        metric: One of `metrics.names_of(task, events)`.
-        lead_time: 1 to horizon; over all of them unless given.
+        metric: One of `registry.names_of(task, events)`.
+        lead_time: 1 to horizon; all of them unless given.
         task: Kind of the task.
-        events: Values of the `evaluate.events` section; None when no events are counted.
-        name: Name in results: `metrics.key(metric, lead_time)` unless given.
+        events: Values of the `evaluate.events` section; None if events are not counted.
+        name: Name in results; `registry.key(metric, lead_time)` unless given.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class ClipMetric(metric_types.Metric):
 
 
 class ClipSums(metric_types.Metric):
-    """The sums themselves, as `metrics.Sums.to_json` writes them: every metric can be computed from them later.
+    """The sums as JSON (`Sums.to_json`), from which every metric can be computed later.
 
     Args:
         task: Kind of the task.
@@ -65,7 +67,7 @@ class ClipSums(metric_types.Metric):
 
 
 class RecordingSums(metric_types.Metric):
-    """The sums by recording, as `recordings.encode` writes them: what confidence intervals are computed from later.
+    """The sums by recording as bytes (`bootstrap.encode`), from which confidence intervals are computed later.
 
     Args:
         task: Kind of the task.
@@ -87,13 +89,13 @@ def _compute(sums: Sums, metric: str, lead_time: int | None) -> float:
 
 
 class _Merging(NamedTuple):
-    """How sums of clips are merged.
+    """A way to merge the sums of clips.
 
     Args:
-        name: Of what is merged.
-        start: Returns what there is before the first clip, from the empty sums of the task.
-        of_clip: What a clip adds, from its sums and its recording.
-        merge: Returns two as one.
+        name: Name of the merged value.
+        start: Returns the initial value, from the empty sums of the task.
+        of_clip: Returns the value of one clip, from its sums and its recording.
+        merge: Merges two values.
     """
 
     name: str
@@ -106,11 +108,11 @@ def _empty_sums(empty: Sums) -> Sums:
     return empty
 
 
-def _no_recordings(empty: Sums) -> bootstrap.ByGroup:  # noqa: ARG001 - as every `start` is called
+def _no_recordings(empty: Sums) -> bootstrap.ByGroup:  # noqa: ARG001 - the signature of `start`
     return {}
 
 
-def _clip_alone(sums: Sums, recording: bytes) -> Sums:  # noqa: ARG001 - as every `of_clip` is called
+def _clip_alone(sums: Sums, recording: bytes) -> Sums:  # noqa: ARG001 - the signature of `of_clip`
     return sums
 
 
@@ -118,7 +120,7 @@ def _clip_of_recording(sums: Sums, recording: bytes) -> bootstrap.ByGroup:
     return {bootstrap.group_of(recording): sums}
 
 
-# TFMA leaves metrics whose name starts with one underscore out of its results.
+# TFMA hides metrics whose name starts with an underscore.
 _OVER_ALL = _Merging("_framecast_sums", _empty_sums, _clip_alone, Sums.merge)
 _BY_RECORDING = _Merging("_framecast_recordings", _no_recordings, _clip_of_recording, bootstrap.merge)
 
@@ -157,7 +159,7 @@ def _derive(
 
 
 class _OneClip(metric_types.Preprocessor):
-    """One clip's extracts to what it adds, here rather than in the combiner: TFMA hides a combiner's errors."""
+    """Turns one clip's extracts into the value to merge, outside of the combiner, because TFMA hides its errors."""
 
     def __init__(self, model_name: str, empty: Sums, merging: _Merging):
         super().__init__(name=f"{merging.name}/{model_name}")
@@ -166,10 +168,10 @@ class _OneClip(metric_types.Preprocessor):
         self._merging = merging
 
     def process(self, extracts: dict[str, Any]) -> Iterator[Any]:
-        """Yields what the clip adds.
+        """Yields the value of the clip.
 
         Raises:
-            ValueError: Naming the model and the output that it lacks.
+            ValueError: When an output is missing or has the wrong shape; the message names the model and the output.
         """
         of_clip = StandardExtracts(extracts)
         recording = np.ravel(of_clip.get_transformed_features(self._model_name)[_RECORDING])[0]
@@ -181,7 +183,7 @@ class _OneClip(metric_types.Preprocessor):
 
 
 class _MergingCombineFn(beam.CombineFn):
-    """Merges what the clips add, of one model."""
+    """Merges the values of a model's clips."""
 
     def __init__(self, key: metric_types.MetricKey, empty: Sums, merging: _Merging):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The `evaluate` section as the EvalConfig of TFX's Evaluator."""
+"""Builds the EvalConfig of TFX's Evaluator from the `evaluate` section."""
 
 import collections
 import json
@@ -17,27 +17,27 @@ from framecast.schemas import features
 CANDIDATE = "candidate"
 BASELINE = "baseline"
 
-# No finite value is above it: a bound that only nan and infinity miss.
+# A bound that only nan and infinity miss.
 LARGEST = sys.float_info.max
 
 
 def build_eval_config(
     spec: EvaluateSpec, *, horizon: int = 0, task: str = "forecast", slices: Iterable[str] = features.SLICES
 ) -> config_pb2.EvalConfig:
-    """Returns what TFMA computes: sums, those of recordings, every metric over all lead times and at each, the bounds.
+    """Builds the config: sums, sums by recording, the main metrics over all lead times and at each, and bounds.
 
-    A metric of a wavelength or of events is TFMA's only where a bound asks for it: those of five thresholds are 1,600,
-    and made a small evaluation 40 % longer. From the sums, `framecast.evaluation.gate.verdict` computes all.
+    TFMA computes a metric by wavelength or of events only if it has a bound, because there are hundreds of them.
+    `framecast.evaluation.gate.verdict` computes all of them from the sums.
 
-    A TFX Evaluator without any threshold neither blesses nor refuses. So the task's error (`TaskMetrics.error`)
-    always must be a finite number: with no threshold configured, that is all that a candidate is held to.
+    The task's error (`TaskMetrics.error`) must always be finite, because a TFX Evaluator without any threshold neither
+    blesses nor rejects a candidate.
 
     Args:
         spec: The configuration's `evaluate` section.
-        horizon: Lead times of a forecast's `evaluate` signature.
+        horizon: Number of lead times of a forecast; 0 for other tasks.
         task: Kind of the task.
-        slices: Outputs of the `transform_features` signature to report metrics by, one at a time; those that `spec`
-            bounds among them.
+        slices: Outputs of the `transform_features` signature by which metrics are sliced, one at a time. Must include
+            the slices that `spec` bounds.
     """
     models = [
         config_pb2.ModelSpec(
@@ -50,9 +50,9 @@ def build_eval_config(
     ]
     slicing = [config_pb2.SlicingSpec(), *(config_pb2.SlicingSpec(feature_keys=[feature]) for feature in slices)]
     bounded: dict[tuple[str, int | None], list[Bounded]] = collections.defaultdict(list)
-    for own in spec.bounded():
-        for lead_time in range(1, horizon + 1) if own.bounds.per_lead_time else [None]:
-            bounded[own.metric, lead_time].append(own)
+    for bound in spec.bounded():
+        for lead_time in range(1, horizon + 1) if bound.bounds.per_lead_time else [None]:
+            bounded[bound.metric, lead_time].append(bound)
     always = [(name, lead_time) for lead_time in (None, *range(1, horizon + 1)) for name in TASKS[task].names]
     counted = {"task": task, "events": spec.events.model_dump(mode="json") if spec.events else None}
     configs = [
@@ -78,7 +78,7 @@ def _metric_config(
     name: str, lead_time: int | None, bounded: Iterable[Bounded], counted: dict[str, Any]
 ) -> config_pb2.MetricConfig:
     config = _config(tfma_metrics.ClipMetric, {"metric": name, "lead_time": lead_time, **counted})
-    # `MetricConfig.threshold` would hold in every slice; an empty spec is the overall one.
+    # An empty spec is the overall slice; `MetricConfig.threshold` would apply to every slice.
     overall = config_pb2.MetricThreshold()
     for own in bounded:
         if own.slice is None:
@@ -106,6 +106,6 @@ def _bound(bound: config_pb2.MetricThreshold, threshold: Bounds) -> None:
     if threshold.max is not None:
         bound.value_threshold.upper_bound.CopyFrom(wrappers_pb2.DoubleValue(value=threshold.max))
     if threshold.max_increase_vs_serving is not None:
-        # TFMA passes a difference that equals `absolute`.
+        # A difference equal to `absolute` passes.
         bound.change_threshold.direction = config_pb2.MetricDirection.LOWER_IS_BETTER
         bound.change_threshold.absolute.CopyFrom(wrappers_pb2.DoubleValue(value=threshold.max_increase_vs_serving))

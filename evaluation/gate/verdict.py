@@ -1,11 +1,11 @@
-"""What an evaluation found: read back from the folder that the Evaluator wrote.
+"""Reads the Evaluator's output folder: verdict, metrics, missed thresholds and confidence intervals.
 
     verdict = read_verdict(evaluation_uri)
     verdict.blessed, verdict.figures["mse/lead_3"], [miss.describe() for miss in verdict.misses]
     intervals = read_intervals(evaluation_uri)
     intervals.figures["mse/lead_3"], intervals.differences["mse"]
 
-The verdict is TFMA's own; nothing is decided here.
+TFMA decides whether the candidate is blessed.
 """
 
 import dataclasses
@@ -16,8 +16,7 @@ from typing import Any
 import tensorflow_model_analysis as tfma
 
 from framecast.evaluation.gate import tfma_metrics, thresholds
-from framecast.evaluation.metrics import bootstrap as recordings
-from framecast.evaluation.metrics import registry
+from framecast.evaluation.metrics import bootstrap, registry
 from framecast.evaluation.metrics import spectrum as spectrum_metrics
 from framecast.evaluation.metrics.registry import TASKS
 from framecast.evaluation.metrics.sums import Sums
@@ -26,7 +25,7 @@ OVERALL = "overall"
 EVAL_SPLIT = "eval split"
 
 Figures = dict[str, float | None]
-Ends = tuple[float, float] | None  # Of an interval; None where there is none.
+Ends = tuple[float, float] | None  # The ends of an interval; None where it is undefined.
 Spectra = dict[str, list[list[float | None]]]
 
 
@@ -35,11 +34,11 @@ class Miss:
     """A threshold that the candidate missed.
 
     Args:
-        metric: One of the task's metrics; `eval split` where there is no clip to measure.
-        lead_time: 1 to horizon, None for all of them together.
+        metric: One of the task's metrics; `eval split` if there is no clip to measure.
+        lead_time: 1 to horizon, None for all of them.
         slice: `overall`, or `feature: value`.
-        value: What was measured, for a bound against the serving model the increase; None when it is no finite number.
-        bound: What was expected.
+        value: The measured value, or its increase for a bound against the serving model; None if not finite.
+        bound: The expected value.
     """
 
     metric: str
@@ -49,7 +48,7 @@ class Miss:
     bound: str
 
     def describe(self) -> str:
-        """Returns the miss in one phrase."""
+        """Formats the miss in one phrase."""
         lead = "" if self.lead_time is None else f" at lead time {self.lead_time}"
         no_clip = self.metric == EVAL_SPLIT
         where = "" if self.slice == OVERALL else f" ({self.slice})"
@@ -59,18 +58,18 @@ class Miss:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What became of a candidate.
+    """The result of evaluating a candidate.
 
     Args:
         blessed: Whether every threshold was met.
-        misses: The thresholds that were not.
-        figures: The candidate's metrics over the eval split by `metrics.key` (`mse`, `mse/lead_3`); None where a
-            metric is no finite number.
+        misses: The missed thresholds.
+        figures: The candidate's metrics over the eval split by `registry.key` (`mse`, `mse/lead_3`); None where a
+            metric is not finite.
         slices: The same for every slice, named `feature: value`.
-        serving: The serving model's metrics over the eval split; empty when there was none to compare with.
-        spectra: Of a forecast, the mean power over the eval split by lead time and band of
-            `spectrum_metrics.WAVELENGTHS`, in squares of the pixel range, None where a band has none: of the `truth`,
-            the `candidate`, the `serving` model, when there was one, and each reference forecast.
+        serving: The serving model's metrics over the eval split; empty if the candidate was compared with none.
+        spectra: For a forecast, the mean power over the eval split by lead time and band of
+            `spectrum_metrics.WAVELENGTHS`, in squares of the pixel range, None where no frame has the band. Keys:
+            `truth`, `candidate`, `serving` if there was a serving model, and each reference forecast.
     """
 
     blessed: bool
@@ -81,7 +80,7 @@ class Verdict:
     spectra: Spectra
 
     def summary(self, task: str = "forecast") -> str:
-        """Returns the outcome and the main figures of a task of that kind in one line."""
+        """Formats the outcome and the headline metrics of a task of that kind in one line."""
         count = len(self.misses)
         outcome = "blessed" if self.blessed else f"{count} threshold{'' if count == 1 else 's'} missed"
         figures = [f"{name} {_text(self.figures.get(name))}" for name in TASKS[task].headline]
@@ -98,12 +97,12 @@ def read_verdict(evaluation: str) -> Verdict:
         evaluation: The folder that the Evaluator wrote its results to.
 
     Raises:
-        ValueError: When the folder holds no validation result.
+        ValueError: When the folder has no validation result.
     """
     try:
         validation = tfma.load_validation_result(evaluation)
-    except AssertionError as error:  # How TFMA says that there is no such file.
-        raise ValueError(f"{evaluation}: expected one validation result, received another number of them") from error
+    except AssertionError as error:  # TFMA found no file, or several.
+        raise ValueError(f"{evaluation}: expected one validation result, found none or several") from error
     figures: dict[str, dict[str, Figures]] = {}
     pooled: dict[str, Sums] = {}
     for model, where, data in _results(evaluation, tfma_metrics.SUMS):
@@ -113,7 +112,7 @@ def read_verdict(evaluation: str) -> Verdict:
             pooled[model] = sums
     candidate = figures.get(thresholds.CANDIDATE, {})
     misses = list(_misses(validation.metric_validations_per_slice))
-    # Each of them is one that a bound names.
+    # TFMA lists only slices that have a bound.
     for missing in validation.missing_slices:
         parts = [*missing.feature_keys, *(f"{name}: {value}" for name, value in missing.feature_values.items())]
         misses.append(Miss(EVAL_SPLIT, None, ", ".join(parts) or OVERALL, None, "at least one clip"))
@@ -132,11 +131,11 @@ class Intervals:
     """95 % confidence intervals from a bootstrap over recordings; see `framecast.evaluation.metrics.bootstrap`.
 
     Args:
-        recordings: How many groups of clips were drawn from: recordings, where there are not very many.
-        figures: Of the candidate's metrics over the eval split, by `metrics.key`.
-        slices: Of its metrics over all lead times, by slice.
-        serving: Of the serving model's metrics.
-        differences: Of the candidate's metrics minus the serving model's.
+        recordings: Number of resampled groups: the recordings, or at most `bootstrap.GROUPS`.
+        figures: Intervals of the candidate's metrics over the eval split, by `registry.key`.
+        slices: Intervals of its metrics over all lead times, by slice.
+        serving: Intervals of the serving model's metrics.
+        differences: Intervals of the candidate's metrics minus the serving model's.
     """
 
     recordings: int
@@ -147,16 +146,16 @@ class Intervals:
 
 
 def read_intervals(evaluation: str) -> Intervals:
-    """Computes the intervals of an evaluation.
+    """Computes the confidence intervals of an evaluation.
 
     Args:
         evaluation: The folder that the Evaluator wrote its results to.
     """
-    groups: dict[str, dict[str, recordings.ByGroup]] = {}
+    groups: dict[str, dict[str, bootstrap.ByGroup]] = {}
     for model, where, data in _results(evaluation, tfma_metrics.RECORDINGS):
-        groups.setdefault(where, {})[model] = recordings.decode(data)
+        groups.setdefault(where, {})[model] = bootstrap.decode(data)
     models = groups.pop(OVERALL, {})
-    everywhere = recordings.Resamples(models)
+    everywhere = bootstrap.Resamples(models)
     found: dict[str, dict[str, Ends]] = {"figures": {}, "serving": {}, "differences": {}}
     for name, lead_time in everywhere.metrics(thresholds.CANDIDATE):
         key = registry.key(name, lead_time)
@@ -168,7 +167,7 @@ def read_intervals(evaluation: str) -> Intervals:
             )
     slices = {}
     for where in sorted(groups):
-        own = recordings.Resamples({thresholds.CANDIDATE: groups[where].get(thresholds.CANDIDATE, {})})
+        own = bootstrap.Resamples({thresholds.CANDIDATE: groups[where].get(thresholds.CANDIDATE, {})})
         slices[where] = {
             name: own.interval(thresholds.CANDIDATE, name)
             for name, lead_time in own.metrics(thresholds.CANDIDATE)
@@ -187,11 +186,12 @@ def _results(evaluation: str, metric: str) -> Iterator[tuple[str, str, bytes]]:
 
 
 def _spectra(pooled: Mapping[str, Sums]) -> Spectra:
-    """Returns `Verdict.spectra` of the sums of candidate and, where there was one, baseline; none of another task."""
+    """Returns `Verdict.spectra` of the candidate and the baseline, if any; empty for tasks without spectra."""
     found: dict[str, Any] = {}
     for model, name in ((thresholds.CANDIDATE, "candidate"), (thresholds.BASELINE, "serving")):
-        if model in pooled and pooled[model].horizon:
-            for field, power in spectrum_metrics.spectra(pooled[model].values).items():
+        sums = pooled.get(model, Sums())
+        if sums.values and TASKS[sums.task].spectra:
+            for field, power in spectrum_metrics.spectra(sums.values).items():
                 found.setdefault(field.removeprefix("_") or name, power)
     return {name: [[_finite(value) for value in row] for row in power.tolist()] for name, power in found.items()}
 

@@ -1,9 +1,8 @@
-"""Charts as inline SVG: lines and bars that a page of any width, light or dark, shows without a script.
+"""Draws line and bar charts as inline SVG, for pages of any width, light or dark, without scripts.
 
     line_chart([Line("candidate", [(5, 0.1), (10, 0.2)])], x_label="minutes ahead", y_label="dBZ")
 
-Colours are CSS variables of the page (`--line-1`, ...); lines differ in dash and mark too, for eyes that do not tell
-the colours apart.
+Colours are CSS variables of the page (`--line-1`, ...). Lines differ in dash and mark too, for colour-blind readers.
 """
 
 import dataclasses
@@ -12,10 +11,10 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-_WIDTH, _HEIGHT = 360, 230  # Of the drawing's own coordinates: narrow, so that text stays legible on a phone.
+_WIDTH, _HEIGHT = 360, 230  # SVG units; narrow, so that text is legible on a phone.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 18, 24, 36
 _DASHES = ("", "6 3", "2 3", "8 3 2 3", "4 2", "1 2", "10 2")
-_MARKS = 13  # Longest line whose points are marked one by one.
+_MARKS = 13  # Most points of a line that are marked.
 STYLES = len(_DASHES)
 
 
@@ -24,10 +23,10 @@ class Line:
     """A line of a chart.
 
     Args:
-        name: What it shows.
-        points: `(x, y)`, x rising; where y is None the line has a gap.
+        name: Label in the legend.
+        points: `(x, y)`, x ascending; the line has a gap where y is None.
         style: 0 to `STYLES` - 1: colour, dash and mark.
-        band: `(x, low, high)`, what is shaded around the line.
+        band: `(x, low, high)`, the shaded area around the line.
     """
 
     name: str
@@ -46,16 +45,16 @@ def line_chart(
     guide: float | None = None,
     x_values: Sequence[float] | None = None,
 ) -> Markup:
-    """Returns an SVG of the lines; a sentence instead when they hold no number.
+    """Returns an SVG of the lines; a sentence if they have no number.
 
     Args:
-        lines: What to draw; the first is drawn last, over the others.
+        lines: The lines; the first is drawn on top.
         x_label: Written below the axis, with its unit.
         y_label: Written above the axis, with its unit.
-        log: Whether y is logarithmic; taken for linear when a value, or the guide, is not above 0.
+        log: Whether y is logarithmic; ignored when a value or the guide is not above 0.
         log_x: Whether x is logarithmic; every x must be above 0.
-        guide: A value of y to draw a thin line at.
-        x_values: Values of x to name; round ones unless given.
+        guide: A value of y at which a thin line is drawn.
+        x_values: Values of x to label; round values unless given.
     """
     numbers = [y for line in lines for _, y in line.points if y is not None]
     if not numbers:
@@ -81,7 +80,7 @@ def line_chart(
 
 
 def bar_chart(bars: Sequence[tuple[str, float]], *, x_label: str, y_label: str) -> Markup:
-    """Returns an SVG of one bar for each `(name, value)`, from 0."""
+    """Returns an SVG with a bar from 0 for each `(name, value)`."""
     scale = _Scale([0, *(value for _, value in bars)], _HEIGHT - _BOTTOM, _TOP)
     width = (_WIDTH - _LEFT - _RIGHT) / len(bars)
     parts = [*_y_axis(scale), _label(y_label, x_label)]
@@ -101,7 +100,7 @@ def bar_chart(bars: Sequence[tuple[str, float]], *, x_label: str, y_label: str) 
 
 
 def swatch(style: int) -> Markup:
-    """Returns a line's sample for a legend."""
+    """Returns a line sample for a legend."""
     return Markup(
         f'<svg class="swatch" viewBox="0 0 28 10" aria-hidden="true"><path class="line" d="M1 5H27" '
         f'style="stroke:var(--line-{style + 1})" stroke-dasharray="{_DASHES[style]}"/>{_mark(14, 5, style)}</svg>'
@@ -109,12 +108,12 @@ def swatch(style: int) -> Markup:
 
 
 def number(value: float) -> str:
-    """Returns a number as axes write it."""
+    """Formats a number for an axis."""
     return f"{value:.4g}".replace("e-0", "e-").replace("-", "\N{MINUS SIGN}")
 
 
 class _Scale:
-    """From values to coordinates; unless `exact` the range is widened to round numbers."""
+    """Maps values to coordinates; unless `exact`, the range is widened to round numbers."""
 
     def __init__(self, values: Sequence[float], start: float, end: float, log: bool = False, exact: bool = False):
         low, high = min(values), max(values)

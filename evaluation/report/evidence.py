@@ -1,9 +1,9 @@
-"""What a report is written from: everything that is known of one run, as plain JSON.
+"""Collects the inputs of a report: the facts of one run, as plain JSON.
 
     evidence = Evidence(config, record, training=training, curves={"loss": [[10, 0.2], [20, 0.1]]})
     Evidence.from_json(evidence.to_json()) == evidence
 
-Whatever a run did not get to is None or empty, and the report says so.
+Parts that a run did not reach are None or empty, and the report says so.
 """
 
 import dataclasses
@@ -15,26 +15,26 @@ Figures = dict[str, float | None]
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """One run.
+    """The facts of one run.
 
     Args:
         config: The resolved configuration.
-        record: What `run.json` holds, or as much of it as is known: `verdict`, `why`, `version`, `figures`, `misses`,
+        record: The content of `run.json`, as far as known: `verdict`, `why`, `version`, `figures`, `misses`,
             `components`, `code`, `packages`, `seconds`, `time`, `drift`, `bad_clips`, `trials`.
         ingest: ClipExampleGen's summary.
-        validated: Whether ValidationGate let the data pass.
+        validated: Whether the data passed ValidationGate.
         training: The Trainer's summary.
-        curves: By TensorBoard tag, pairs of step and value.
-        card: What the exported model says of itself (`framecast.json`).
+        curves: Pairs of step and value by TensorBoard tag.
+        card: The exported model's `framecast.json`.
         slices: The candidate's figures by slice, named `feature: value`.
-        serving: The serving model's figures; empty when there was none to compare with.
-        intervals: `framecast.evaluation.gate.verdict.Intervals`, a field a key; empty before there are figures.
+        serving: The serving model's figures; empty if the candidate was compared with none.
+        intervals: The fields of `framecast.evaluation.gate.verdict.Intervals`; empty before there are figures.
         spectra: See `framecast.evaluation.gate.verdict.Verdict`.
-        beside: A forecast's figures and those of extrapolation over the same pixels, see
+        beside: The comparison with extrapolation over the same pixels, see
             `serving.predictions.extrapolation_comparison`: `clips`, and `figures` by forecaster; empty without pySTEPS.
-        shown: Forecasts to look at: `role`, `clip`, `mse`, `skill_persistence`, `frames` and `gif` (base64) of each.
-        sample: The clips of the eval split that the model was asked about: how many `clips`, and the `rule` by which
-            `shown` were chosen; for the other tasks `sums`, the arrays of the `evaluate` signature, by name.
+        shown: Example forecasts: `role`, `clip`, `mse`, `skill_persistence`, `frames` and `gif` (base64) of each.
+        sample: The clips of the eval split that the model was run on: the number of `clips`, and the `rule` by which
+            `shown` were chosen; for the other tasks `sums`, the outputs of the `evaluate` signature by name.
     """
 
     config: dict[str, Any]
@@ -53,17 +53,17 @@ class Evidence:
     sample: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Returns it as a JSON object, a field a key."""
+        """Encodes the evidence as a JSON object, one key for each field."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Evidence":
-        """Returns what `to_json` wrote."""
+        """Decodes the output of `to_json`."""
         return cls(**json.loads(text))
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested sections as one, keys joined by dots: `{"train.steps": 500}`."""
+    """Flattens nested sections, with keys joined by dots: `{"train.steps": 500}`."""
     flat = {}
     for key, value in values.items():
         name = f"{prefix}{key}"

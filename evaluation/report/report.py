@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that needs nothing else, and the same as a model card in Markdown.
+"""Writes the report of a run: a self-contained HTML page and a model card in Markdown.
 
 write_report("runs/20260101-120000/report", evidence)    # index.html, model_card.md
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 import jinja2
 
+from framecast.clips.files import write_whole
 from framecast.evaluation.baselines import extrapolation
 from framecast.evaluation.metrics import anomaly as anomaly_metrics
 from framecast.evaluation.metrics import figures as metric_figures
@@ -27,22 +28,16 @@ PAGE = "index.html"
 CARD = "model_card.md"
 
 _TEMPLATES = pathlib.Path(__file__).parent
-_SLICES = 40  # Rows of the table.
-_CHARTS = 6  # Shown at once; more are folded.
-_LINES = {"loss": "train", "val_loss": "val"}  # Training curves' names in a chart of their own.
-_BESIDE = (
-    "mse",
-    "mae",
-    "ssim",
-    SHARPNESS,
-    "csi_",
-    "bias_",
-)  # Beside extrapolation at once; more is folded.
-_LOG_FROM = 6.0  # Largest over smallest value from which lines that lie close together need a logarithmic axis.
+_SLICES = 40  # Most rows of the table.
+_CHARTS = 6  # Charts outside of the collapsed section.
+_LINES = {"loss": "train", "val_loss": "val"}  # Legend labels of training curves.
+# Metrics compared with extrapolation outside of the collapsed section.
+_BESIDE = ("mse", "mae", "ssim", SHARPNESS, "csi_", "bias_")
+_LOG_FROM = 6.0  # Ratio of largest to smallest value from which an axis is logarithmic.
 
 
 def write_report(folder: str | os.PathLike[str], evidence: Evidence) -> str:
-    """Writes `index.html` and `model_card.md` into `folder`, which is made, and returns the page's path."""
+    """Writes `index.html` and `model_card.md` into `folder`, created if missing, and returns the page's path."""
     os.makedirs(folder, exist_ok=True)
     view = _view(evidence)
     for template, name, escaped in (("report.html.jinja", PAGE, True), ("model_card.md.jinja", CARD, False)):
@@ -55,22 +50,22 @@ def write_report(folder: str | os.PathLike[str], evidence: Evidence) -> str:
         )
         environment.filters["figure"] = figure
         environment.filters["ends"] = ends
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-            file.write(environment.get_template(template).render(view))
+        write_whole(os.path.join(folder, name), environment.get_template(template).render(view))
     return os.path.join(folder, PAGE)
 
 
 def figure(value: float | None) -> str:
-    """Returns a figure as people read it."""
+    """Formats a figure."""
     return "not a number" if value is None else f"{value:.4g}"
 
 
 def ends(interval: Sequence[float] | None) -> str:
-    """Returns a confidence interval as people read it; nothing where there is none."""
+    """Formats a confidence interval; empty if undefined."""
     return "" if interval is None else f"{figure(interval[0])} to {figure(interval[1])}"
 
 
 def _view(evidence: Evidence) -> dict[str, Any]:
+    """Returns the variables of the templates."""
     record, config = evidence.record, evidence.config
     figures = record.get("figures", {})
     rate = (evidence.card or {}).get("frame_rate")
@@ -80,12 +75,13 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         for chart in metric_charts.by_lead_time(figures, evidence.serving, config, interval, evidence.intervals)
     ]
     leads = range(1, metric_figures.horizon(figures) + 1)
-    sliced = _telling(evidence.slices)
+    sliced = _differing(evidence.slices)
     return {
         "evidence": evidence,
         "record": record,
         "config": config,
         "task": config["task"]["kind"],
+        "forecasts": TASKS[config["task"]["kind"]].lead_times,
         "subject": _subject(evidence),
         "headlines": TASKS[config["task"]["kind"]].headline,
         "overall": metric_figures.overall(figures),
@@ -136,7 +132,7 @@ def _metric_chart(chart: metric_charts.MetricChart, unit: str) -> Any:
 
 
 def _spread(chart: metric_charts.MetricChart) -> float:
-    """Returns the largest over the smallest value, the guide's too; 0 where that says nothing."""
+    """Returns the ratio of the largest to the smallest value, guide included; 0 for one line or values up to 0."""
     values = [y for line in chart.lines for _, y in line.points if y is not None]
     if chart.guide is not None:
         values.append(chart.guide)
@@ -144,7 +140,7 @@ def _spread(chart: metric_charts.MetricChart) -> float:
 
 
 def _spectra_charts(evidence: Evidence, interval: float) -> list[tuple[str, list[charts.Line], Any]]:
-    """Returns lead time, lines and chart of each spectrum that is drawn."""
+    """Returns lead time, lines and chart of each spectrum."""
     unit, drawn = metric_charts.spectra(evidence.spectra, evidence.config, interval)
     return [
         (
@@ -156,7 +152,7 @@ def _spectra_charts(evidence: Evidence, interval: float) -> list[tuple[str, list
                 y_label=f"{unit}, logarithmic",
                 log=True,
                 log_x=True,
-                # Every octave: the half octaves between them are no round numbers.
+                # Octaves only, because half octaves are no round numbers.
                 x_values=[length for length, _ in lines[0].points if length in spectrum_metrics.WAVELENGTHS[::2]]
                 if lines
                 else None,
@@ -167,21 +163,21 @@ def _spectra_charts(evidence: Evidence, interval: float) -> list[tuple[str, list
 
 
 def _subject(evidence: Evidence) -> str:
-    """Returns what was trained for what, and when."""
+    """Returns model, task, horizon and time of the run."""
     task, model = evidence.config["task"], evidence.config["model"]
     ahead = f", {task['horizon']} frames ahead" if "horizon" in task else ""
     time = f", run of {evidence.record['time']}" if evidence.record.get("time") else ""
     return f"{model.get('builder') or model['preset']} for the task {task['kind']}{ahead}{time}"
 
 
-def _telling(slices: dict[str, Any]) -> dict[str, Any]:
-    """Returns the slices without those that hold every clip: the only ones of their kind."""
-    kinds = collections.Counter(name.partition(":")[0] for name in slices)
-    return {name: found for name, found in slices.items() if kinds[name.partition(":")[0]] > 1}
+def _differing(slices: dict[str, Any]) -> dict[str, Any]:
+    """Returns the slices without those that contain every clip, which are the only ones of their feature."""
+    counts = collections.Counter(name.partition(":")[0] for name in slices)
+    return {name: found for name, found in slices.items() if counts[name.partition(":")[0]] > 1}
 
 
 def _beside(evidence: Evidence, main: bool) -> list[tuple[str, str, dict[str, float | None]]]:
-    """Returns metric, forecaster and its figures, a row of the table beside extrapolation each; the main, or others."""
+    """Returns the rows of the comparison with extrapolation: metric, forecaster, figures; of main or other metrics."""
     by_forecaster = evidence.beside.get("figures", {})
     found = metric_figures.overall(by_forecaster.get(extrapolation.NAME, {}))
     names = [name for name in found if name.startswith(_BESIDE) == main and not name.endswith("_frame")]
@@ -189,7 +185,7 @@ def _beside(evidence: Evidence, main: bool) -> list[tuple[str, str, dict[str, fl
 
 
 def _slice_metrics(evidence: Evidence) -> list[str]:
-    """Returns what the table of slices has room for: the main figures, the thresholds', and the references' errors."""
+    """Returns the columns of the slice table: headline metrics, metrics with thresholds, and references' errors."""
     task = evidence.config["task"]["kind"]
     error = TASKS[task].error
     wanted = {error, *TASKS[task].headline, *evidence.config["evaluate"]["thresholds"]}
@@ -199,10 +195,10 @@ def _slice_metrics(evidence: Evidence) -> list[str]:
 
 
 def _against(evidence: Evidence) -> str:
-    """Returns what the candidate was compared with, or why not with a serving model."""
+    """Returns a sentence on the models that the candidate was compared with."""
     if not evidence.record.get("figures"):
         return "The run ended before there were figures to compare."
-    references = "the reference forecasts" if evidence.config["task"]["kind"] == "forecast" else ""
+    references = "the reference forecasts" if TASKS[evidence.config["task"]["kind"]].lead_times else ""
     notes = {part["name"]: part["note"] for part in evidence.record.get("components", ())}
     note = f" ({notes['ServingModel']})" if notes.get("ServingModel") else ""
     if evidence.serving:
@@ -216,6 +212,7 @@ def _ranked(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _training_charts(curves: dict[str, list[list[float]]]) -> list[tuple[str, list[charts.Line], Any]]:
+    """Returns title, lines and chart of each kind of training curve."""
     drawn = []
     for title, names, unit, log in (
         ("Loss", ("loss", "val_loss"), "loss", True),
@@ -233,7 +230,7 @@ def _training_charts(curves: dict[str, list[list[float]]]) -> list[tuple[str, li
 
 
 def _roc_chart(sums: dict[str, Any]) -> tuple[list[charts.Line], Any] | None:
-    """Returns lines and chart of an anomaly task's ROC; None of another's, and without both kinds of labels."""
+    """Returns lines and chart of the ROC; None for other tasks, and without both normal and anomalous labels."""
     lines = [
         charts.Line(level, curve, style)
         for style, level in enumerate(anomaly_metrics.LEVELS)
@@ -245,6 +242,7 @@ def _roc_chart(sums: dict[str, Any]) -> tuple[list[charts.Line], Any] | None:
 
 
 def _lengths_chart(ingest: dict[str, Any] | None) -> Any:
+    """Returns a chart of the number of clips by length; None before ingestion."""
     if not ingest or not ingest["lengths"]:
         return None
     counts = {int(length): count for length, count in ingest["lengths"].items()}

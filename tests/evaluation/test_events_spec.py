@@ -1,4 +1,4 @@
-"""Thresholds in the unit that people think in, to the pixels that the model sees."""
+"""Conversion of event thresholds to pixels."""
 
 import pydantic
 import pytest
@@ -15,12 +15,12 @@ def _clip(dtype="uint8", **value):
 _DBZ = _clip(unit="dBZ", scale=70 / 255, offset=-10)
 
 
-def test_without_a_physical_value_thresholds_are_pixels():
+def test_thresholds_without_physical_value_are_pixels():
     assert EventsSpec(thresholds=[0.25, 1]).in_pixels(_clip()) == (0.25, 1)
 
 
 @pytest.mark.parametrize("unit", [None, "dBZ"])
-def test_thresholds_are_in_the_unit_of_the_clips(unit):
+def test_thresholds_are_in_the_clips_unit(unit):
     assert EventsSpec(thresholds=[25, 60], unit=unit).in_pixels(_DBZ) == pytest.approx((0.5, 1))
 
 
@@ -30,7 +30,7 @@ def test_rain_rates_become_reflectivity():
     assert EventsSpec(thresholds=[1, 10], unit="mm/h").in_pixels(_DBZ) == pytest.approx(expected, abs=1e-6)
 
 
-def test_every_dtype_has_its_largest_pixel():
+def test_largest_pixel_depends_on_dtype():
     for dtype, largest in (("uint8", 255), ("uint16", 65535), ("float32", 1)):
         clip = _clip(dtype, unit="K", scale=100 / largest, offset=200)
         assert EventsSpec(thresholds=[250]).in_pixels(clip) == pytest.approx((0.5,))
@@ -51,7 +51,7 @@ def test_every_dtype_has_its_largest_pixel():
         ({}, _clip(unit="K", scale=-1.0), r"expected clip.value.scale above 0, received -1"),
     ],
 )
-def test_what_does_not_go_with_the_clips_is_named(spec, clip, message):
+def test_value_that_does_not_fit_clips_is_named(spec, clip, message):
     with pytest.raises(ValueError, match=message):
         EventsSpec(**{"thresholds": [0.5], **spec}).in_pixels(clip)
 
@@ -71,6 +71,6 @@ def test_what_does_not_go_with_the_clips_is_named(spec, clip, message):
         ({"threshold": [1]}, "Extra inputs"),
     ],
 )
-def test_what_names_no_metric_or_no_window_is_refused(spec, message):
+def test_invalid_thresholds_and_scales_are_rejected(spec, message):
     with pytest.raises(pydantic.ValidationError, match=message):
         EventsSpec(**{"thresholds": [0.5], **spec})

@@ -1,6 +1,6 @@
-"""Scores of events and power spectra against pySTEPS itself, on random fields: `make test-backends`, where pySTEPS is.
+"""Scores of events and power spectra against pySTEPS, on random fields; run by `make test-backends`.
 
-pySTEPS and TensorFlow live in environments of their own: FRAMECAST_PEERS names the interpreter that has pySTEPS.
+pySTEPS and TensorFlow have separate environments: FRAMECAST_PEERS is the interpreter of the one with pySTEPS.
 """
 
 import importlib.util
@@ -53,7 +53,7 @@ np.savez(sys.argv[2], **{name.replace("/", "|"): value for name, value in scores
 """
 
 
-def test_every_score_of_every_forecast_is_that_of_pysteps(tmp_path):
+def test_scores_are_those_of_pysteps(tmp_path):
     rng = np.random.default_rng(0)
     truth = rng.uniform(size=_SHAPE).astype("float32")
     forecasts = {
@@ -94,8 +94,8 @@ np.savez(sys.argv[2], **found)
 
 
 @pytest.mark.parametrize("size", [64, 65])
-def test_power_by_wavelength_is_that_of_pysteps_rings(tmp_path, size):
-    """Rings of pySTEPS straddle our bands: of each band, a field that has the waves of one ring in its middle."""
+def test_power_is_that_of_pysteps_rings(tmp_path, size):
+    """Each field has the waves of one ring in the middle of a band, because pySTEPS' rings overlap bands."""
     radii = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)) * size
     noise = np.fft.fft2(np.random.default_rng(0).normal(size=(size, size)))
     fields, bands = {}, {}

@@ -1,4 +1,4 @@
-"""Extrapolation against patterns that are moved by whole pixels: `make test-backends`, where pySTEPS is."""
+"""Extrapolation of patterns that move by whole pixels; `make test-backends` runs it, because it needs pySTEPS."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ _SIDE = 96
 
 
 def _moved(down, right, frames, channels=1):
-    """Returns `(time, height, width, channel)`: smooth blobs that move by so many pixels a frame, inflow included."""
+    """Smooth blobs `(time, height, width, channel)` that move by so many pixels per frame, some from outside."""
     rng = np.random.default_rng(0)
     margin = 60
     rows, columns = np.mgrid[: _SIDE + 2 * margin, : _SIDE + 2 * margin]
@@ -28,7 +28,7 @@ def _moved(down, right, frames, channels=1):
 
 
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (2, -3), (-4, 1)])
-def test_a_field_that_moves_as_a_whole_is_met_wherever_it_comes_from_inside(down, right):
+def test_moving_field_is_forecast_where_it_starts_inside(down, right):
     frames = _moved(down, right, 4 + _HORIZON, channels=2)
     forecast, reached = extrapolation.extrapolate(frames[:4], np.ones(frames[:4].shape, bool), _HORIZON)
     truth = frames[4:]
@@ -41,12 +41,12 @@ def test_a_field_that_moves_as_a_whole_is_met_wherever_it_comes_from_inside(down
     for lead in range(1, _HORIZON + 1):
         start = np.stack([rows - down * lead, columns - right * lead])
         depth = np.minimum(start, _SIDE - 1 - start).min(axis=0)
-        # Within two pixels of the edge, rounding decides.
+        # Within two pixels of the edge, the result depends on rounding.
         assert reached[lead - 1][depth >= 2].all()
         assert not reached[lead - 1][depth <= -2].any()
 
 
-def test_missing_pixels_are_carried_along_and_reached_by_nothing():
+def test_missing_pixels_move_and_are_not_reached():
     frames = _moved(0, 3, 4 + _HORIZON)
     known = np.ones(frames[:4].shape, bool)
     known[:, 40:50, 30:40] = False
@@ -59,7 +59,7 @@ def test_missing_pixels_are_carried_along_and_reached_by_nothing():
     assert np.abs(forecast - frames[4:])[reached].mean() < 0.01
 
 
-def test_a_frame_without_a_known_pixel_tells_nothing_of_the_motion():
+def test_unknown_frame_is_ignored_for_motion():
     frames = _moved(2, -3, 4 + _HORIZON)
     known = np.ones(frames[:4].shape, bool)
     known[1] = False
@@ -69,14 +69,14 @@ def test_a_frame_without_a_known_pixel_tells_nothing_of_the_motion():
 
 
 @pytest.mark.parametrize("shown", [1, 2])
-def test_a_still_or_single_frame_stays(shown):
+def test_still_or_single_frame_does_not_move(shown):
     context = np.full((shown, 32, 32, 1), 0.5, "float32")
     forecast, reached = extrapolation.extrapolate(context, np.ones(context.shape, bool), 2)
     assert reached.all()
     assert (forecast == 0.5).all()
 
 
-def test_a_last_frame_without_a_known_pixel_is_reached_by_nothing():
+def test_unknown_last_frame_reaches_no_pixel():
     context = _moved(1, 1, 4)
     known = np.ones(context.shape, bool)
     known[-1] = False
@@ -85,6 +85,6 @@ def test_a_last_frame_without_a_known_pixel_is_reached_by_nothing():
     assert (forecast == 0).all()
 
 
-def test_nothing_is_printed(capsys):
+def test_pysteps_prints_nothing(capsys):
     extrapolation.extrapolate(_moved(1, 0, 4), np.ones((4, _SIDE, _SIDE, 1), bool), 1)
     assert capsys.readouterr() == ("", "")

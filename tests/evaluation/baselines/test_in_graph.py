@@ -1,3 +1,5 @@
+"""Reference forecasts against NumPy and SciPy."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -35,18 +37,18 @@ def forecasts_of(frames, known, context, climatology=BLACK, sigmas=SIGMAS):
 
 
 def normalised_gaussian(frame, known, sigma):
-    """Oracle for `(height, width)`: SciPy's filter of the values over its filter of the weights."""
+    """Oracle for `(height, width)`: SciPy's Gaussian of the values over that of the weights."""
     values = gaussian_filter(np.where(known, frame, 0).astype("float64"), sigma, mode="constant")
     return values / gaussian_filter(known.astype("float64"), sigma, mode="constant")
 
 
-def test_names_and_shapes(clips):
+def test_every_reference_has_name_and_shape(clips):
     result = forecasts_of(*clips)
     assert tuple(sorted(result)) == tuple(sorted(REFERENCES))
     assert all(value.shape == (3, HORIZON, 9, 7, 2) and value.dtype == np.float32 for value in result.values())
 
 
-def test_persistence_repeats_the_last_observed_frame_with_0_at_missing_pixels(clips):
+def test_persistence_repeats_last_frame_with_zeros_where_missing(clips):
     frames, known, context = clips
     result = forecasts_of(frames, known, context)["persistence"]
     for clip, length in enumerate(context):
@@ -54,11 +56,11 @@ def test_persistence_repeats_the_last_observed_frame_with_0_at_missing_pixels(cl
             np.testing.assert_array_equal(result[clip, lead], np.where(known, frames, 0)[clip, length - 1])
 
 
-def test_black_is_0(clips):
+def test_black_is_zero(clips):
     np.testing.assert_array_equal(forecasts_of(*clips)["black"], 0)
 
 
-def test_blurred_persistence_equals_scipys_gaussian_over_known_pixels(clips):
+def test_blurred_persistence_is_scipys_gaussian(clips):
     frames, known, context = clips
     result = forecasts_of(frames, known, context)["persistence_blurred"]
     for clip, lead, channel in np.ndindex(3, HORIZON, 2):
@@ -67,33 +69,33 @@ def test_blurred_persistence_equals_scipys_gaussian_over_known_pixels(clips):
         np.testing.assert_allclose(result[clip, lead, :, :, channel], expected, atol=1e-6)
 
 
-def test_blurring_keeps_a_constant_field_whatever_is_missing():
+def test_blur_keeps_a_constant_field():
     known = np.random.default_rng(0).uniform(size=(1, 16, 12, 1)) < 0.5
     result = in_graph.blur(np.full(known.shape, 0.3, "float32"), known, 2.0).numpy()
     np.testing.assert_allclose(result, 0.3, atol=1e-6)
 
 
-def test_blurring_a_frame_without_known_pixels_gives_0():
+def test_blur_of_unknown_frame_is_zero():
     result = in_graph.blur(tf.fill([1, 8, 8, 1], np.float32(np.nan)), tf.zeros([1, 8, 8, 1], tf.bool), 2.0)
     np.testing.assert_array_equal(result, 0)
 
 
-def test_missing_pixels_and_frames_past_the_context_never_matter(clips):
+def test_missing_pixels_and_later_frames_change_nothing(clips):
     frames, known, context = clips
     late = np.arange(frames.shape[1])[None] >= context[:, None]
-    spoilt = np.where(known & ~late[:, :, None, None, None], frames, np.nan)
-    expected, result = forecasts_of(frames, known, context), forecasts_of(spoilt, known, context)
+    with_nan = np.where(known & ~late[:, :, None, None, None], frames, np.nan)
+    expected, result = forecasts_of(frames, known, context), forecasts_of(with_nan, known, context)
     for name in REFERENCES:
         np.testing.assert_array_equal(result[name], expected[name])
 
 
-def test_a_sigma_for_each_lead_time_is_expected(clips):
+def test_wrong_number_of_sigmas_is_rejected(clips):
     frames, known, context = clips
     with pytest.raises(ValueError, match="blur_sigmas: expected one for each of 2 lead times, received 1"):
         in_graph.reference_forecasts(frames, known, context, 2, climatology=BLACK, blur_sigmas=[0.0])
 
 
-def test_climatology_is_the_mean_frame_at_its_own_size_and_its_mean_at_others(clips):
+def test_climatology_of_other_size_is_its_mean(clips):
     frames, known, context = clips
     climatology = np.random.default_rng(1).uniform(size=(9, 7, 2)).astype("float32")
     result = forecasts_of(frames, known, context, climatology)["climatology"]
@@ -111,7 +113,7 @@ def batch(frames, known, length):
     return {"frames": frames, "known": known, "length": length}
 
 
-def test_fitted_climatology_is_numpys_mean_over_known_pixels_of_true_frames(clips):
+def test_fitted_climatology_is_numpys_mean(clips):
     frames, known, length = clips
     known[:, :, 2, 3, 1] = False
     result = in_graph.fit_climatology(
@@ -125,7 +127,7 @@ def test_fitted_climatology_is_numpys_mean_over_known_pixels_of_true_frames(clip
     np.testing.assert_allclose(result, by_pixel, rtol=1e-6)
 
 
-def test_fitted_climatology_over_several_sizes_is_the_channels_mean(clips):
+def test_climatology_of_several_sizes_is_channel_mean(clips):
     frames, known, length = clips
     small = batch(frames[:1, :, :4], known[:1, :, :4], length[:1])
     result = in_graph.fit_climatology([batch(frames, known, length), small, batch(frames, known, length)])
@@ -136,17 +138,17 @@ def test_fitted_climatology_over_several_sizes_is_the_channels_mean(clips):
     np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
-def test_fitting_on_nothing_is_refused():
+def test_fit_climatology_without_batches_is_rejected():
     with pytest.raises(ValueError, match="at least one batch of training frames, received none"):
         in_graph.fit_climatology([])
 
 
-def test_fitted_blur_is_the_sigma_of_lowest_squared_error_at_each_lead_time():
+def test_fitted_blur_has_lowest_error_at_each_lead_time():
     rng = np.random.default_rng(0)
     frames = rng.uniform(size=(2, 7, 24, 24, 1)).astype("float32")
     known = rng.uniform(size=frames.shape) < 0.9
     length = np.array([7, 5], "int32")
-    # A pixel missing from the last frame would make any blur better than none.
+    # With a pixel missing from the last frame, any blur would be better than none.
     known[[0, 1], length - 4] = True
     for clip, count in enumerate(length):
         last = frames[clip, count - 4, :, :, 0], known[clip, count - 4, :, :, 0]
@@ -160,6 +162,6 @@ def test_fitted_blur_is_the_sigma_of_lowest_squared_error_at_each_lead_time():
     assert result == [0.0, 1.0, 3.0]
 
 
-def test_fitting_a_blur_without_a_clip_that_is_long_enough_is_refused(clips):
+def test_fit_blur_without_long_clips_is_rejected(clips):
     with pytest.raises(ValueError, match=r"at least context_min \+ horizon = 8 frames, found none"):
         in_graph.fit_blur([batch(*clips)], 4, 4, SIGMAS)

@@ -1,9 +1,13 @@
+"""Bootstrap intervals against SciPy."""
+
 import numpy as np
 import pytest
 import scipy.stats
 
 from framecast.evaluation.events_spec import EventsSpec
+from framecast.evaluation.metrics import anomaly as anomaly_metrics
 from framecast.evaluation.metrics import bootstrap, registry
+from framecast.evaluation.metrics import events as event_metrics
 from framecast.evaluation.metrics.bootstrap import Resamples
 from framecast.evaluation.metrics.forecast import OUTPUTS, REFERENCES
 from framecast.evaluation.metrics.sums import Sums
@@ -14,10 +18,10 @@ EVENTS = EventsSpec(thresholds=[0.5], scales=[1, 3])
 
 
 def sums_of(rng, scale=1.0, events=None):
-    """Sums of a clip or of several."""
+    """Random sums, of one clip or several."""
     values = {name: rng.uniform(1, 2, HORIZON) for name in OUTPUTS}
     if events:
-        axes = registry.event_metrics.outputs(len(events.thresholds), len(events.scales))
+        axes = event_metrics.outputs(len(events.thresholds), len(events.scales))
         values |= {name: rng.integers(1, 50, (HORIZON, *own)).astype(float) for name, own in axes.items()}
     values["squared_error"] *= scale * rng.uniform(0.5, 3)
     return Sums(values, events=events)
@@ -34,7 +38,7 @@ def column(groups, name):
 
 
 def of_scipy(statistic, *columns):
-    """Ends of the percentile interval of a statistic over paired columns, as SciPy has it."""
+    """The ends of SciPy's percentile interval of a statistic over paired columns."""
     result = scipy.stats.bootstrap(
         columns, statistic, paired=True, vectorized=True, n_resamples=20_000, method="percentile",
         random_state=np.random.default_rng(1),
@@ -42,11 +46,11 @@ def of_scipy(statistic, *columns):
     return result.confidence_interval
 
 
-def test_the_interval_of_a_ratio_of_sums_is_scipys(groups):
+def test_interval_of_mse_is_scipys(groups):
     squared, pixels = column(groups, "squared_error"), column(groups, "pixels")
     low, high = of_scipy(lambda x, y, axis: x.sum(axis) / y.sum(axis), squared, pixels)
     found = Resamples({"model": groups}).interval("model", "mse")
-    # A thousand resamples know the ends to about a twentieth of the width.
+    # 1,000 resamples determine the ends to about a twentieth of the width.
     np.testing.assert_allclose(found, (low, high), atol=0.08 * (high - low))
     assert found[0] < Sums.merge(*_both(groups)).compute("mse") < found[1]
 
@@ -58,15 +62,15 @@ def _both(groups):
     return groups[0], merged
 
 
-def test_the_interval_of_a_skill_is_scipys(groups):
+def test_interval_of_skill_is_scipys(groups):
     columns = [column(groups, name) for name in ("squared_error", "squared_error_persistence")]
     low, high = of_scipy(lambda x, y, axis: 1 - x.sum(axis) / y.sum(axis), *columns)
     found = Resamples({"model": groups}).interval("model", "skill_persistence")
     np.testing.assert_allclose(found, (low, high), atol=0.08 * (high - low))
 
 
-def test_a_difference_is_paired(groups):
-    """A model that is 1 % worse everywhere is worse for sure, though both vary by far more than that."""
+def test_difference_is_paired(groups):
+    """A model 1 % worse on every recording is significantly worse, though recordings differ by far more."""
     worse = {}
     for number, sums in groups.items():
         worse[number] = Sums({**sums.values, "squared_error": 1.01 * sums.values["squared_error"]})
@@ -77,14 +81,14 @@ def test_a_difference_is_paired(groups):
     assert own[1] - own[0] > 10 * (high - low)
 
 
-def test_every_metric_and_lead_time_is_that_of_its_own_resamples():
+def test_interval_equals_resamples_computed_singly():
     rng = np.random.default_rng(3)
     groups = {number: sums_of(rng, events=EVENTS) for number in range(8)}
     resamples = Resamples({"model": groups})
     named = list(resamples.metrics("model"))
     assert {lead for _, lead in named} == {None, 1, 2}
     assert {name for name, _ in named} == set(registry.names_of("forecast", EVENTS))
-    # The same draws, one by one, through `Sums` itself.
+    # The same resamples, one by one.
     drawn = np.random.default_rng(0).multinomial(8, np.full(8, 1 / 8), size=1000)
     one_by_one = []
     for counts in drawn:
@@ -111,31 +115,31 @@ def test_every_metric_and_lead_time_is_that_of_its_own_resamples():
             "anomaly",
             {
                 "pixels": 9.0, "squared_error": 2.0,
-                **{name: np.arange(512.0) % 7 for name in registry.anomaly_metrics.HISTOGRAMS},
+                **{name: np.arange(512.0) % 7 for name in anomaly_metrics.HISTOGRAMS},
             },
         ),
     ],
     ids=["classify", "regress", "anomaly"],
 )  # fmt: skip
-def test_recordings_that_are_alike_leave_no_doubt_in_any_task(task, values):
+def test_equal_recordings_have_an_interval_of_zero_width(task, values):
     sums = Sums({name: np.array(value) for name, value in values.items()}, task)
     resamples = Resamples({"model": {1: sums, 5: sums, 9: sums}})
     for name, _ in resamples.metrics("model"):
         assert resamples.interval("model", name) == (pytest.approx(sums.compute(name)),) * 2, name
 
 
-def test_the_same_recordings_give_the_same_ends_in_any_order(groups):
+def test_interval_is_independent_of_recording_order(groups):
     reverse = dict(reversed(groups.items()))
     assert Resamples({"m": groups}).interval("m", "mse") == Resamples({"m": reverse}).interval("m", "mse")
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_without_two_recordings_there_is_no_interval(groups, count):
+def test_fewer_than_two_recordings_have_no_interval(groups, count):
     resamples = Resamples({"model": {number: groups[number] for number in range(count)}})
     assert resamples.interval("model", "mse") is None
 
 
-def test_a_metric_that_is_undefined_in_many_resamples_has_no_interval(groups):
+def test_often_undefined_metric_has_no_interval(groups):
     rare = {number: Sums(dict(sums.values)) for number, sums in groups.items()}
     for number in range(1, COUNT):
         for name in OUTPUTS:
@@ -144,7 +148,7 @@ def test_a_metric_that_is_undefined_in_many_resamples_has_no_interval(groups):
     assert Resamples({"model": rare}).interval("model", "mse") is None
 
 
-def test_sums_come_back_as_they_were_written(groups):
+def test_decode_inverts_encode(groups):
     back = bootstrap.decode(bootstrap.encode(groups))
     assert list(back) == list(groups)
     for number, sums in groups.items():
@@ -154,7 +158,7 @@ def test_sums_come_back_as_they_were_written(groups):
     assert bootstrap.decode(bootstrap.encode({})) == {}
 
 
-def test_clips_of_a_recording_are_merged_in_any_order():
+def test_merge_is_independent_of_order():
     rng = np.random.default_rng(5)
     clips = [(bootstrap.group_of(name), sums_of(rng)) for name in (b"a", b"b", b"a", b"c", b"b")]
     forward, backward = {}, {}
@@ -169,7 +173,7 @@ def test_clips_of_a_recording_are_merged_in_any_order():
             np.testing.assert_allclose(sums.values[name], backward[group].values[name], rtol=1e-15)
 
 
-def test_recordings_are_spread_over_the_groups():
+def test_recordings_spread_evenly_over_groups():
     counts = np.bincount([bootstrap.group_of(b"%d" % number) for number in range(20_000)], minlength=bootstrap.GROUPS)
     assert len(counts) == bootstrap.GROUPS
     assert 1 <= counts.min() <= counts.max() <= 50

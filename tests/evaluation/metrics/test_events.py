@@ -1,4 +1,4 @@
-"""Scores of contingency tables against the values that pySTEPS publishes, and what they are pooled over."""
+"""Scores of contingency tables against published values of pySTEPS, and their pooling."""
 
 import itertools
 import math
@@ -39,27 +39,27 @@ def outputs():
         ("gss", 0.437682),
     ],
 )
-def test_scores_are_those_that_pysteps_publishes(name, value):
+def test_scores_are_those_published_by_pysteps(name, value):
     assert event_metrics.contingency_score(
         name, hits=82, misses=23, false_alarms=38, correct_negatives=222
     ) == pytest.approx(value, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", event_metrics.SCORES)
-def test_scores_of_a_perfect_forecast_and_of_nothing(name):
+def test_scores_of_perfect_and_empty_tables(name):
     perfect = 0 if name == "far" else 1
     assert event_metrics.contingency_score(name, 10, 0, 0, 90) == pytest.approx(perfect)
     assert math.isnan(event_metrics.contingency_score(name, 0, 0, 0, 0))
     assert math.isnan(event_metrics.contingency_score(name, 0, 0, 0, 100))
 
 
-def test_a_metric_is_named_by_score_threshold_and_scale_and_by_the_forecast_unless_the_models():
+def test_names_have_score_threshold_scale_and_forecast():
     names = registry.names_of("forecast", EVENTS)
     assert {"csi_0.5", "gss_2_black", "fss_2_5px", "fss_0.5_1px_persistence_blurred"} < set(names)
     assert len(names) == len(set(names)) == len(registry.names_of("forecast")) + 5 * 2 * (6 + 2)
 
 
-def test_counts_are_summed_before_a_score_is_taken(outputs):
+def test_scores_pool_counts(outputs):
     sums = Sums(events=EVENTS).update(outputs)
     for forecast in ("", "_persistence"):
         for place, threshold in enumerate(("0.5", "2")):
@@ -89,7 +89,7 @@ def test_counts_are_summed_before_a_score_is_taken(outputs):
                     assert measured == pytest.approx(1 - error / worst, rel=1e-12)
 
 
-def test_any_split_and_order_gives_the_same(outputs):
+def test_result_is_independent_of_split_and_order(outputs):
     whole = Sums(events=EVENTS).update(outputs).figures()
     for order in itertools.islice(itertools.permutations(range(CLIPS)), 0, 120, 17):
         for cut in (0, 2, 5):
@@ -101,7 +101,7 @@ def test_any_split_and_order_gives_the_same(outputs):
                 assert merged.figures() == pytest.approx(whole, rel=1e-12, nan_ok=True)
 
 
-def test_sums_read_back_from_text_are_the_same_to_the_bit(outputs):
+def test_from_json_inverts_to_json(outputs):
     outputs["psnr"] = outputs["psnr"] / 3
     outputs["absolute_error"] = outputs["absolute_error"] * np.nan
     sums = Sums(events=EVENTS).update(outputs)
@@ -112,13 +112,13 @@ def test_sums_read_back_from_text_are_the_same_to_the_bit(outputs):
         np.testing.assert_array_equal(read.values[name], values)
 
 
-def test_sums_of_other_events_do_not_merge(outputs):
+def test_sums_of_different_events_do_not_merge(outputs):
     other = EventsSpec(thresholds=[0.5, 3], scales=[1, 5])
     with pytest.raises(ValueError, match=r"expected sums of the events .*2\.0.*, received .*3\.0"):
         Sums(events=EVENTS).update(outputs).merge(Sums(events=other).update(outputs))
 
 
-def test_an_output_of_other_thresholds_is_named(outputs):
+def test_output_of_other_thresholds_is_named(outputs):
     outputs["hits_black"] = outputs["hits_black"][..., :1]
     with pytest.raises(ValueError, match=r"hits_black: expected shape \(5, 3, 2\) as pixels, received \(5, 3, 1\)"):
         Sums(events=EVENTS).update(outputs)
@@ -127,18 +127,18 @@ def test_an_output_of_other_thresholds_is_named(outputs):
 @pytest.mark.parametrize(
     ("received", "closest"), [("csi_0,5", "csi_0.5"), ("fss_2_5", "fss_2_5px"), ("CSI_2", "csi_2")]
 )
-def test_a_typo_gets_the_closest_name(received, closest):
+def test_typo_gets_the_closest_name(received, closest):
     with pytest.raises(ValueError, match=rf"those of evaluate.events, received {received}; the closest is {closest}$"):
         registry.check_names([received], events=EVENTS)
 
 
-def test_without_events_their_metrics_are_refused_by_the_section_that_is_missing():
+def test_event_metric_without_events_names_missing_section():
     with pytest.raises(ValueError, match=r"csi_2: expected evaluate.events, .* received none"):
         registry.check_names(["csi_2"])
     assert not any(name.startswith(event_metrics.FAMILIES) for name in registry.names_of("forecast"))
 
 
-def test_fewer_false_alarms_are_better_and_a_bias_near_1():
+def test_directions_of_event_metrics():
     directions = {name: registry.direction(name) for name in event_metrics.names(EVENTS)}
     assert directions == {
         name: "lower" if name.startswith("far_") else "one" if name.startswith("bias_") else "higher"

@@ -1,4 +1,4 @@
-"""Shares of the truth's power, and how they are pooled."""
+"""Shares of the truth's power, and their pooling."""
 
 import itertools
 import re
@@ -30,7 +30,7 @@ def test_wavelengths_are_half_octaves_from_2_to_128_pixels():
     assert pytest.approx(2 ** np.arange(1, 7.25, 0.5)) == spectrum_metrics.WAVELENGTHS
 
 
-def test_the_model_and_every_reference_have_a_metric_of_each_wavelength():
+def test_every_forecast_has_each_wavelength():
     own = [f"power_{length}px" for length in (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128)]
     names = [name for name in registry.names_of("forecast") if name.startswith("power")]
     assert names == [
@@ -41,7 +41,7 @@ def test_the_model_and_every_reference_have_a_metric_of_each_wavelength():
         assert not any(name.startswith("power") for name in registry.names_of(task))
 
 
-def test_power_is_summed_before_its_share_of_the_truths_is_taken(outputs):
+def test_shares_pool_power(outputs):
     sums = Sums().update(outputs)
     model, truth, black = (outputs[f"power{field}"].astype("float64")[..., 2] for field in ("", "_truth", "_black"))
     assert sums.compute("power_4px") == pytest.approx(model.sum() / truth.sum(), rel=1e-12)
@@ -49,7 +49,7 @@ def test_power_is_summed_before_its_share_of_the_truths_is_taken(outputs):
     assert sums.compute("power_4px_black", 3) == pytest.approx(black[:, 2].sum() / truth[:, 2].sum(), rel=1e-12)
 
 
-def test_any_split_and_order_gives_the_same(outputs):
+def test_result_is_independent_of_split_and_order(outputs):
     whole = Sums().update(outputs)
     for order in itertools.islice(itertools.permutations(range(CLIPS)), 0, 120, 23):
         left, right = Sums(), Sums()
@@ -61,7 +61,7 @@ def test_any_split_and_order_gives_the_same(outputs):
         assert merged.figures() == pytest.approx(whole.figures(), rel=1e-12)
 
 
-def test_without_power_in_the_truth_or_without_the_wavelength_a_share_is_undefined(outputs):
+def test_share_without_truth_or_wavelength_is_nan(outputs):
     outputs["power_truth"][..., 0] = 0
     for name in spectrum_metrics.OUTPUTS:
         outputs[name][..., 12] = 0
@@ -71,7 +71,7 @@ def test_without_power_in_the_truth_or_without_the_wavelength_a_share_is_undefin
     assert sums.compute("power_3px") > 0
 
 
-def test_a_power_that_is_not_a_number_does_not_hide(outputs):
+def test_nan_power_makes_share_nan(outputs):
     outputs["power"][1, 1] = np.nan
     sums = Sums().update(outputs)
     assert np.isnan(sums.compute("power_4px"))
@@ -80,7 +80,7 @@ def test_a_power_that_is_not_a_number_does_not_hide(outputs):
     assert sums.compute("power_4px_persistence") > 0
 
 
-def test_spectra_are_means_over_the_frames_and_channels_that_have_the_wavelength(outputs):
+def test_spectra_are_means_over_frames_and_channels(outputs):
     for name in spectrum_metrics.OUTPUTS:
         outputs[name][:, 1, 11] = 0
     found = spectrum_metrics.spectra(Sums().update(outputs).values)
@@ -94,13 +94,13 @@ def test_spectra_are_means_over_the_frames_and_channels_that_have_the_wavelength
         assert np.isnan(power[1, 11])
 
 
-def test_an_output_without_wavelengths_is_named(outputs):
+def test_output_without_wavelengths_is_named(outputs):
     outputs["power_black"] = outputs["power_black"][..., 0]
     with pytest.raises(ValueError, match=r"power_black: expected shape \(5, 3, 13\) as pixels, received \(5, 3\)"):
         Sums().update(outputs)
 
 
-def test_a_wavelength_that_is_no_metric_gets_the_closest_name():
+def test_unknown_wavelength_gets_the_closest_name():
     message = (
         "expected one of mse, .*, those of a wavelength, such as power_4px, received power_5px; the closest is power"
     )

@@ -1,4 +1,4 @@
-"""Charts: where points lie, and what is written for those who cannot see them."""
+"""Charts: coordinates, labels and text alternatives."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -20,7 +20,7 @@ def _texts(svg):
     return [node.text for node in ElementTree.fromstring(svg).iter("text")]
 
 
-def test_points_lie_in_proportion_and_the_axes_are_named():
+def test_points_are_to_scale_and_axes_labelled():
     svg = line_chart([Line("a", [(0, 0.0), (5, 10.0), (20, 5.0)])], x_label="minutes", y_label="dBZ")
     (_, x0, y0), (_, x1, y1), (_, x2, y2) = _points(svg)
     assert (x1 - x0) / (x2 - x0) == pytest.approx(0.25, abs=0.01)
@@ -29,18 +29,18 @@ def test_points_lie_in_proportion_and_the_axes_are_named():
     assert {"minutes", "dBZ", "0", "10"} <= set(_texts(svg))
 
 
-def test_a_missing_number_is_a_gap():
+def test_missing_number_is_a_gap():
     svg = line_chart([Line("a", [(1, 1.0), (2, None), (3, 2.0)])], x_label="x", y_label="y")
     assert [command for command, _, _ in _points(svg)] == ["M", "M"]
 
 
-def test_equal_ratios_are_equal_distances_on_a_logarithmic_axis():
+def test_logarithmic_y_axis_spaces_ratios_equally():
     points = [(1, 0.001), (2, 0.01), (3, 0.1)]
     low, middle, high = (y for _, _, y in _points(line_chart([Line("a", points)], x_label="x", y_label="y", log=True)))
     assert low - middle == pytest.approx(middle - high, abs=0.2)
 
 
-def test_equal_ratios_of_x_are_equal_distances_too():
+def test_logarithmic_x_axis_spaces_ratios_equally():
     points = [(2, 1.0), (4, 2.0), (16, 3.0)]
     svg = line_chart([Line("a", points)], x_label="x", y_label="y", log_x=True, x_values=[2, 4, 8, 16])
     left, middle, right = (x for _, x, _ in _points(svg))
@@ -51,7 +51,7 @@ def test_equal_ratios_of_x_are_equal_distances_too():
 @pytest.mark.parametrize("values", [[0.0], [0.5], [-3.0, -3.0], [1e-12, 1e12], [0.0, -1.0]])
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("guide", [None, 0.0])
-def test_any_finite_numbers_can_be_drawn_inside_the_picture(values, log, guide):
+def test_finite_numbers_are_drawn_inside_the_picture(values, log, guide):
     svg = line_chart([Line("a", list(enumerate(values)))], x_label="x", y_label="y", log=log, guide=guide)
     _, _, width, height = map(float, ElementTree.fromstring(svg).get("viewBox").split())
     for _, x, y in _points(svg):
@@ -59,22 +59,22 @@ def test_any_finite_numbers_can_be_drawn_inside_the_picture(values, log, guide):
         assert 0 <= y <= height
 
 
-def test_no_number_at_all_is_said():
+def test_chart_without_numbers_is_a_sentence():
     assert "No finite number" in line_chart([Line("a", [(1, None)])], x_label="x", y_label="y")
 
 
-def test_names_are_no_markup():
+def test_names_are_escaped():
     svg = line_chart([Line("<b>", [(1, 1.0)])], x_label="x", y_label="a & b")
     assert "<b>" in ElementTree.fromstring(svg).get("aria-label")
     assert "<b>, 1: 1" in [node.text for node in ElementTree.fromstring(svg).iter("title")]
 
 
-def test_bars_are_as_high_as_their_values_from_zero():
+def test_bar_heights_are_proportional_to_values():
     svg = bar_chart([("8", 10.0), ("12", 40.0)], x_label="frames", y_label="clips")
     heights = [float(node.get("height")) for node in ElementTree.fromstring(svg).iter("rect")]
     assert heights[1] / heights[0] == pytest.approx(4, abs=0.05)
 
 
-def test_lines_differ_in_dash_and_mark_and_not_only_in_colour():
+def test_lines_differ_in_dash_and_mark():
     shapes = {re.sub(r"var\(--line-\d\)", "", swatch(style)) for style in range(6)}
     assert len(shapes) == 6

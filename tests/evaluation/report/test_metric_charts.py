@@ -1,13 +1,11 @@
-"""Figures beside what they are compared with."""
+"""Lines of the metric charts, and spectra."""
 
 import math
-import re
 
 import pytest
 
-from framecast.evaluation.metrics import figures as metric_figures
 from framecast.evaluation.metrics.forecast import REFERENCES
-from framecast.evaluation.report import meanings, metric_charts
+from framecast.evaluation.report import metric_charts
 
 _CONFIG = {"clip": {"frames": {"min": 2, "max": 4}}, "task": {"kind": "forecast"}, "evaluate": {}}
 _FIGURES = {
@@ -19,9 +17,9 @@ _FIGURES = {
 }  # fmt: skip
 
 
-def test_a_metric_stands_beside_the_serving_model_and_every_reference():
-    found = {family.name: family for family in metric_charts.by_lead_time(_FIGURES, {"mse/lead_1": 0.06}, _CONFIG, 5.0)}
-    # mse_frame is a metric of its own; one that nobody here has heard of is drawn too.
+def test_chart_compares_serving_model_and_references():
+    found = {chart.name: chart for chart in metric_charts.by_lead_time(_FIGURES, {"mse/lead_1": 0.06}, _CONFIG, 5.0)}
+    # mse_frame does not belong to mse; an unlisted metric is drawn too.
     assert list(found) == ["mse", "csi_2", "mse_frame"]
     lines = {line.name: list(line.points) for line in found["mse"].lines}
     assert lines == {
@@ -32,22 +30,20 @@ def test_a_metric_stands_beside_the_serving_model_and_every_reference():
     }
 
 
-def test_of_the_powers_by_wavelength_one_stands_beside_other_metrics():
+def test_only_sharpness_of_the_powers_has_a_chart():
     figures = {
         f"power_{length}{ending}{lead}": 0.5
         for length in ("2px", "4px", "128px")
         for ending in ("", "_black")
         for lead in ("", "/lead_1")
     }
-    (family,) = metric_charts.by_lead_time(figures, {}, _CONFIG, 1.0)
-    assert (family.name, family.guide) == ("power_4px", 1.0)
-    assert [line.name for line in family.lines] == ["candidate", "black"]
-    assert list(metric_figures.overall(figures)) == ["power_4px", "power_4px_black"]
-    assert list(metric_figures.powers(figures)) == ["power_2px", "power_2px_black", "power_128px", "power_128px_black"]
+    (chart,) = metric_charts.by_lead_time(figures, {}, _CONFIG, 1.0)
+    assert (chart.name, chart.guide) == ("power_4px", 1.0)
+    assert [line.name for line in chart.lines] == ["candidate", "black"]
 
 
 def _spectra(horizon):
-    """Of frames that have waves of up to 8 pixels; the climatology is the same everywhere."""
+    """Spectra of frames with waves of up to 8 pixels; the climatology is constant."""
     return {
         name: [[value * lead] * 5 + [None] * 8 for lead in range(1, horizon + 1)]
         for name, value in {
@@ -61,7 +57,7 @@ def _spectra(horizon):
 
 
 @pytest.mark.parametrize(("horizon", "expected"), [(1, [5]), (2, [5, 10]), (3, [5, 10, 15]), (6, [5, 15, 30])])
-def test_spectra_are_of_the_first_the_middle_and_the_last_lead_time(horizon, expected):
+def test_spectra_show_first_middle_and_last_lead_time(horizon, expected):
     unit, drawn = metric_charts.spectra(_spectra(horizon), _CONFIG, 5.0)
     assert unit == "squared pixel range"
     assert [lead for lead, _ in drawn] == expected
@@ -71,7 +67,7 @@ def test_spectra_are_of_the_first_the_middle_and_the_last_lead_time(horizon, exp
     assert metric_charts.spectra({}, _CONFIG, 1.0)[1] == []
 
 
-def test_spectra_are_in_squares_of_the_clips_unit_and_coloured_as_the_metrics_are():
+def test_spectra_have_clip_unit_and_colours_of_metrics():
     value = {"unit": "mm/h", "scale": -0.5, "offset": 3.0}
     config = {**_CONFIG, "clip": {**_CONFIG["clip"], "value": value}}
     unit, ((_, lines),) = metric_charts.spectra(_spectra(1), config, 1.0)
@@ -83,50 +79,25 @@ def test_spectra_are_in_squares_of_the_clips_unit_and_coloured_as_the_metrics_ar
     assert lines[0].style not in styles.values()
 
 
-def test_a_reference_looks_the_same_with_and_without_a_serving_model():
+def test_reference_style_does_not_depend_on_serving():
     def styles(serving):
         return {line.name: line.style for line in metric_charts.by_lead_time(_FIGURES, serving, _CONFIG, 1.0)[0].lines}
 
-    alone, beside = styles({}), styles({"mse/lead_1": 0.06})
-    assert alone.items() <= beside.items()
-    assert len(set(beside.values())) == 4
+    alone, compared = styles({}), styles({"mse/lead_1": 0.06})
+    assert alone.items() <= compared.items()
+    assert len(set(compared.values())) == 4
 
 
 def test_errors_are_in_the_clips_unit():
     value = {"unit": "mm/h", "scale": -0.5, "offset": 3.0}
     config = {**_CONFIG, "clip": {**_CONFIG["clip"], "dtype": "uint16", "value": value}}
-    family = metric_charts.by_lead_time(_FIGURES, {}, config, 1.0)[0]
-    assert (family.title, family.unit) == ("RMSE", "mm/h")
-    assert family.lines[0].points[1] == (2.0, pytest.approx(math.sqrt(0.16) * 65535 * 0.5))
+    chart = metric_charts.by_lead_time(_FIGURES, {}, config, 1.0)[0]
+    assert (chart.title, chart.unit) == ("RMSE", "mm/h")
+    assert chart.lines[0].points[1] == (2.0, pytest.approx(math.sqrt(0.16) * 65535 * 0.5))
 
 
 @pytest.mark.parametrize(
     ("interval", "expected"), [(300.0, (5.0, "minutes")), (0.08, (0.08, "seconds")), (None, (1.0, "frames"))]
 )
-def test_a_lead_time_has_the_unit_of_the_frame_rate(interval, expected):
+def test_lead_time_unit_follows_frame_rate(interval, expected):
     assert metric_charts.lead_time_unit(interval) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("csi_2", "critical success index: .*; threshold 2 .from 0 to 1.; higher is better"),
-        ("far_0.5", "; threshold 0.5 .*; lower is better"),
-        ("bias_2", "frequency bias: .* .1 is best.; nearer to 1 is better"),
-        ("fss_2_5px", "fractions skill score .*; threshold 2, 5px "),
-        ("power_4px", "over the truth's at wavelengths around 4px .1 is best.; nearer to 1 is better"),
-        ("csi_2_persistence", "^csi_2 of the reference forecast persistence$"),
-    ],
-)
-def test_what_is_measured_of_events_is_explained(name, expected):
-    assert re.search(expected, meanings.meaning(name))
-
-
-def test_thresholds_of_events_have_their_unit():
-    assert "; threshold 2 mm/h, 5px (" in meanings.meaning("fss_2_5px", "mm/h")
-    value = {"unit": "dBZ", "scale": 1, "offset": 0}
-    for clip, events, expected in (
-        ({"value": value}, {"unit": "mm/h"}, "mm/h"), ({"value": value}, {"unit": None}, "dBZ"), ({}, {}, ""),
-        ({"value": None}, None, ""),
-    ):  # fmt: skip
-        assert meanings.event_unit({"clip": clip, "evaluate": {"events": events}}) == expected

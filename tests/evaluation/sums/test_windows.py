@@ -1,3 +1,5 @@
+"""Sums of windows against SciPy."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,19 +10,19 @@ from framecast.evaluation.sums.windows import window_sums
 
 @pytest.mark.parametrize("side", [1, 3, 17])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_windows_are_those_of_scipys_uniform_filter(side, dtype):
+def test_window_sums_are_scipys(side, dtype):
     fields = np.random.default_rng(0).uniform(size=(2, 20, 9, 3)).astype(dtype)
     expected = uniform_filter(fields.astype("float64"), (0, side, side, 0), mode="constant") * side**2
     tolerance = 1e-6 if dtype == "float32" else 1e-13
     np.testing.assert_allclose(window_sums(tf.constant(fields), side), expected, rtol=tolerance, atol=tolerance)
 
 
-def test_whole_numbers_are_summed_exactly():
+def test_integers_are_summed_exactly():
     fields = np.ones((1, 40, 40, 1), "float32")
     np.testing.assert_array_equal(window_sums(tf.constant(fields), 17)[0, 8:-8, 8:-8], np.full((24, 24, 1), 289))
 
 
-def test_what_is_not_a_number_stays_in_its_windows():
+def test_nan_stays_in_its_windows():
     fields = np.zeros((1, 9, 9, 1), "float32")
     fields[0, 4, 4] = np.nan
     seen = np.isnan(window_sums(tf.constant(fields), 3)[0, ..., 0])
