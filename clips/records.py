@@ -138,7 +138,7 @@ class _DamageError(ValueError):
     """Damage that prevents reading the rest of the file."""
 
 
-class _CutError(_DamageError):
+class _TruncatedError(_DamageError):
     """The file ends inside a record."""
 
 
@@ -168,7 +168,7 @@ def _read_record(stream: _Stream) -> bytes | None:
     if not header:
         return None
     if len(header) < _HEADER.size:
-        raise _CutError(f"cut in its header: expected {_HEADER.size} bytes, received {len(header)}")
+        raise _TruncatedError(f"truncated header: expected {_HEADER.size} bytes, received {len(header)}")
     length, checksum = _HEADER.unpack(header)
     if fault := _wrong_crc("length", header[:8], checksum):
         raise _DamageError(f"{fault}; is this a TFRecord file?")
@@ -178,7 +178,7 @@ def _read_record(stream: _Stream) -> bytes | None:
     footer = _read(stream, _FOOTER.size) if len(data) == length else b""
     if len(footer) < _FOOTER.size:
         expected, received = length + _FOOTER.size, len(data) + len(footer)
-        raise _CutError(f"cut in its data: expected {expected} bytes, received {received}")
+        raise _TruncatedError(f"truncated data: expected {expected} bytes, received {received}")
     if fault := _wrong_crc("data", data, _FOOTER.unpack(footer)[0]):
         raise _CorruptDataError(fault, data)
     return data
@@ -214,7 +214,7 @@ def _describe(error: Exception) -> tuple[str, str]:
         message = "truncated gzip file: expected the end-of-stream marker, received the end of the file"
         return message, "truncated-file"
     if isinstance(error, _DamageError):
-        return str(error), "truncated-file" if isinstance(error, _CutError) else "corrupt-file"
+        return str(error), "truncated-file" if isinstance(error, _TruncatedError) else "corrupt-file"
     return f"damaged gzip file: {error}", "corrupt-file"
 
 

@@ -90,7 +90,7 @@ def test_plain_file_truncated_inside_record_raises(tmp_path):
     for size in range(boundary + 1, len(data)):
         path.write_bytes(data[:size])
         part = "header: expected 12 bytes" if size < boundary + 12 else "data: expected 10 bytes"
-        with pytest.raises(BadFile, match=rf"clips\.tfrecord, record 1: cut in its {part}, received \d+"):
+        with pytest.raises(BadFile, match=rf"clips\.tfrecord, record 1: truncated {part}, received \d+"):
             _read(path)
 
 

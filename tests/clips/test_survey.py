@@ -58,4 +58,4 @@ def test_damage_is_listed_and_readable_records_counted(survey, tmp_path):
     found = survey_files([str(path)], pipeline, str(tmp_path / "work"))
     assert found.files[str(path)].records == 2
     assert len(found.faults) == 1
-    assert found.faults[0].startswith(f"{path}, record 2: cut in its data")
+    assert found.faults[0].startswith(f"{path}, record 2: truncated data")
