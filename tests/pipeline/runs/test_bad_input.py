@@ -1,4 +1,4 @@
-"""Bad input, as a user meets it: `framecast run` ends with one screen that names what is wrong, and pushes nothing."""
+"""`framecast run` on bad input prints one screen that names the cause, and pushes nothing."""
 
 import json
 import os
@@ -51,11 +51,11 @@ def _config(tmp_path, clip="{frames: {min: 4, max: 12}}", **sections):
 
 
 def _refused(framecast, tmp_path, path, code, *parts):
-    """Runs, and holds the answer against what the message must name."""
+    """Runs and checks that the run fails with one screen of text, which matches every part, and pushes nothing."""
     answer = framecast("run", path, "--workdir", tmp_path / "work")
     assert answer.code == code, answer.text
     for part in parts:
-        assert part in answer.text
+        assert re.search(part, answer.text), (part, answer.text)
     assert "Traceback" not in answer.text
     assert len(answer.text.splitlines()) <= _SCREEN
     assert not (tmp_path / "serving").exists()
@@ -89,38 +89,37 @@ def _gap(clip):
         feature.int64_list.value[0] += 100_000
 
 
-@pytest.mark.parametrize(
-    ("change", "parts"),
-    [
-        (_corrupt, ["clip clip-2, frame 3: image/encoded: checksum mismatch in the PNG's"]),
-        (_without_frames, ["clip clip-2: image/encoded: expected 4 to 12 frames, received 0"]),
-        (_huge, ["clip clip-2, frame 0: image/encoded: expected at most", "received 100000x100000"]),
-        (_back, ["clip clip-2, frame 5: image/timestamp: expected", "350000"]),
-        (_gap, ["clip clip-2, frame 6: image/timestamp: expected", "200000"]),
-    ],
-    ids=["corrupt png", "empty clip", "huge header", "time goes back", "time leaves a gap"],
-)
-def test_broken_clip_is_named(framecast, tmp_path, change, parts):
-    clips = [_clip(number) for number in range(4)]
-    change(clips[2])
+def test_broken_clips_are_named(framecast, tmp_path):
+    """One run names them all; tests/components/test_quarantine.py covers each kind alone."""
+    broken = [
+        (_corrupt, "clip clip-1, frame 3: image/encoded: checksum mismatch in the PNG's"),
+        (_without_frames, "clip clip-2: image/encoded: expected 4 to 12 frames, received 0"),
+        (_huge, r"clip clip-3, frame 0: image/encoded: expected at most .*, received 100000x100000"),
+        (_back, r"clip clip-4, frame 5: image/timestamp: expected .*350000"),
+        (_gap, r"clip clip-5, frame 6: image/timestamp: expected .*200000"),
+    ]
+    clips = [_clip(number) for number in range(1 + len(broken))]
+    for clip, (change, _) in zip(clips[1:], broken):
+        change(clip)
     _write(tmp_path / "clips", clips)
-    place = f"{tmp_path / 'clips' / 'clips.tfrecord.gz'}, record 2: "
-    _refused(framecast, tmp_path, _config(tmp_path), 1, "failed: ClipExampleGen: 1 bad clips", place + parts[0], *parts)
+    path = re.escape(str(tmp_path / "clips" / "clips.tfrecord.gz"))
+    expected = [f"{path}, record {number}: {message}" for number, (_, message) in enumerate(broken, 1)]
+    _refused(framecast, tmp_path, _config(tmp_path), 1, "failed: ClipExampleGen: 5 bad clips", *expected)
 
 
-@pytest.mark.parametrize(
-    ("frames", "expected"),
-    [
+def test_clips_of_wrong_kind_are_named(framecast, tmp_path):
+    wrong = [
         (np.zeros((10, 16, 16, 3), np.uint8), "expected 1 channels, received 3"),
-        (np.zeros((10, 12, 16, 1), np.uint8), "expected 16x16 pixels (height x width in the configuration), received"),
-        (np.zeros((10, 16, 16, 1), np.uint16), "expected 8 bits per channel (uint8), received 16"),
-    ],
-    ids=["rgb among gray", "another size", "16 bits"],
-)
-def test_clip_of_wrong_kind_is_named(framecast, tmp_path, frames, expected):
-    _write(tmp_path / "clips", [_clip(0), _clip(1, frames), _clip(2)])
+        (np.zeros((10, 12, 16, 1), np.uint8), "expected 16x16 pixels .height x width in the configuration., received"),
+        (np.zeros((10, 16, 16, 1), np.uint16), "expected 8 bits per channel .uint8., received 16"),
+    ]
+    _write(tmp_path / "clips", [_clip(0), *(_clip(number, frames) for number, (frames, _) in enumerate(wrong, 1))])
     config = _config(tmp_path, clip="{frames: {min: 4, max: 12}, height: 16, width: 16}")
-    _refused(framecast, tmp_path, config, 1, "clips.tfrecord.gz, record 1: clip clip-1", expected)
+    expected = [
+        f"clips.tfrecord.gz, record {number}: clip clip-{number}.*{message}"
+        for number, (_, message) in enumerate(wrong, 1)
+    ]
+    _refused(framecast, tmp_path, config, 1, "failed: ClipExampleGen: 3 bad clips", *expected)
 
 
 def test_quarantined_clips_are_counted_by_reason(framecast, tmp_path):
@@ -145,69 +144,61 @@ def test_quarantined_clips_are_counted_by_reason(framecast, tmp_path):
 def test_duplicate_clip_names_are_both_named(framecast, tmp_path):
     _write(tmp_path / "clips", [_clip(0), _clip(1), _clip(7, example_id="clip-0")])
     path = tmp_path / "clips" / "clips.tfrecord.gz"
-    expected = f"{path}, record 2: clip clip-0: expected a unique example/id, also used by {path}, record 0"
+    expected = re.escape(f"{path}, record 2: clip clip-0: expected a unique example/id, also used by {path}, record 0")
     _refused(framecast, tmp_path, _config(tmp_path), 1, expected)
 
 
 def test_only_short_clips_fail_before_training(framecast, tmp_path):
     _write(tmp_path / "clips", [_clip(number, np.zeros((4, 16, 16, 1), np.uint8)) for number in range(12)])
-    expected = "split train: expected a clip of at least 5 frames (context and horizon), received"
+    expected = r"split train: expected a clip of at least 5 frames \(context and horizon\), received"
     _refused(framecast, tmp_path, _config(tmp_path), 1, "failed: ClipExampleGen", expected)
 
 
 def _cut_inside_a_record(path):
-    write_records(str(path / "clips.tfrecord"), [_clip(number).SerializeToString() for number in range(3)])
-    with open(path / "clips.tfrecord", "r+b") as file:
+    write_records(str(path), [_clip(number).SerializeToString() for number in range(3)])
+    with open(path, "r+b") as file:
         file.truncate(file.seek(0, os.SEEK_END) - 100)
 
 
 def _cut_at_a_record(path):
-    write_records(str(path / "whole"), [_clip(number).SerializeToString() for number in range(2)])
+    plain = path.with_name("plain")
+    write_records(plain, [_clip(number).SerializeToString() for number in (3, 4)])
     packer = zlib.compressobj(wbits=31)
-    data = (path / "whole").read_bytes()
-    (path / "whole").unlink()
-    (path / "clips.tfrecord.gz").write_bytes(packer.compress(data) + packer.flush(zlib.Z_FULL_FLUSH))
+    path.write_bytes(packer.compress(plain.read_bytes()) + packer.flush(zlib.Z_FULL_FLUSH))
+    plain.unlink()
 
 
-def _random(path):
-    (path / "clips.tfrecord").write_bytes(np.random.default_rng(0).bytes(1000))
+def test_damaged_files_are_named(framecast, tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    _cut_inside_a_record(clips / "cut.tfrecord")
+    _cut_at_a_record(clips / "cut.tfrecord.gz")
+    (clips / "random.tfrecord").write_bytes(np.random.default_rng(0).bytes(1000))
+    expected = [
+        "cut.tfrecord, record 2: truncated data: expected",
+        "cut.tfrecord.gz, record 2: truncated gzip file: expected the end-of-stream marker",
+        "random.tfrecord, record 0: ",
+    ]
+    messages = [re.escape(f"{clips}/{message}") for message in expected]
+    _refused(framecast, tmp_path, _config(tmp_path), 1, "failed: ClipExampleGen: 3 bad clips or files", *messages)
 
 
 def _dangling(path):
-    (path / "clips.tfrecord").symlink_to(path / "gone")
+    path.symlink_to(path.parent / "gone")
 
 
-def _folder(path):
-    (path / "clips.tfrecord").mkdir()
-
-
-@pytest.mark.parametrize(
-    ("make", "expected"),
-    [
-        (_cut_inside_a_record, "clips.tfrecord, record 2: cut in its data: expected"),
-        (_cut_at_a_record, "clips.tfrecord.gz, record 2: truncated gzip file: expected the end-of-stream marker"),
-        (_random, "clips.tfrecord, record 0: "),
-    ],
-    ids=["cut inside a record", "gzip cut at a record", "random bytes"],
-)
-def test_damaged_file_is_named(framecast, tmp_path, make, expected):
-    (tmp_path / "clips").mkdir()
-    make(tmp_path / "clips")
-    _refused(framecast, tmp_path, _config(tmp_path), 1, "failed: ClipExampleGen", f"{tmp_path / 'clips'}/{expected}")
-
-
-@pytest.mark.parametrize(("make", "reason"), [(_dangling, "No such file"), (_folder, "Is a directory")])
+@pytest.mark.parametrize(("make", "reason"), [(_dangling, "No such file"), (pathlib.Path.mkdir, "Is a directory")])
 def test_unreadable_file_is_named(framecast, tmp_path, make, reason):
     (tmp_path / "clips").mkdir()
-    make(tmp_path / "clips")
+    make(tmp_path / "clips" / "clips.tfrecord")
     expected = f"data.train: expected readable files, received {tmp_path / 'clips' / 'clips.tfrecord'}: {reason}"
-    _refused(framecast, tmp_path, _config(tmp_path), 2, expected)
+    _refused(framecast, tmp_path, _config(tmp_path), 2, re.escape(expected))
 
 
 def test_empty_folder_is_named(framecast, tmp_path):
     (tmp_path / "clips").mkdir()
     expected = f"data.train: expected files, received none that match {tmp_path / 'clips' / '*'}"
-    _refused(framecast, tmp_path, _config(tmp_path), 2, expected)
+    _refused(framecast, tmp_path, _config(tmp_path), 2, re.escape(expected))
 
 
 @pytest.mark.parametrize(
