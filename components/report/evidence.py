@@ -88,7 +88,7 @@ def with_answers(evidence: Evidence, examples: str, model: str) -> Evidence:
     shown, clips = showcase.choose(loaded, lambda: _eval_records(examples), spec, rate)
     return dataclasses.replace(
         evidence,
-        beside=_beside_extrapolation(loaded, examples, evidence.config) if extrapolation.available() else {},
+        extrapolation=_beside_extrapolation(loaded, examples, evidence.config) if extrapolation.available() else {},
         shown=[{**dataclasses.asdict(one), "gif": base64.b64encode(one.gif).decode()} for one in shown],
         sample={"clips": clips, "rule": showcase.RULE.format(clips=clips)},
     )

@@ -77,35 +77,37 @@ def _config(metric: type, arguments: dict[str, Any]) -> config_pb2.MetricConfig:
 def _metric_config(
     name: str, lead_time: int | None, bounded: Iterable[Bounded], counted: dict[str, Any]
 ) -> config_pb2.MetricConfig:
+    """Returns the config of a metric with its bounds, and a bound that makes the task's error finite."""
     config = _config(tfma_metrics.ClipMetric, {"metric": name, "lead_time": lead_time, **counted})
-    # An empty spec is the overall slice; `MetricConfig.threshold` would apply to every slice.
     overall = config_pb2.MetricThreshold()
-    for own in bounded:
-        if own.slice is None:
-            _bound(overall, own.bounds)
-            continue
-        bound = config_pb2.MetricThreshold()
-        _bound(bound, own.bounds)
-        slicing = (
-            config_pb2.SlicingSpec(feature_keys=[own.slice])
-            if own.value == EACH
-            else config_pb2.SlicingSpec(feature_values={own.slice: own.value})
-        )
-        config.per_slice_thresholds.add(slicing_specs=[slicing], threshold=bound)
+    for _, bounds, feature, value in bounded:
+        if feature is None:
+            overall.MergeFrom(_threshold(bounds))
+        else:
+            config.per_slice_thresholds.add(slicing_specs=[_slicing(feature, value)], threshold=_threshold(bounds))
     error = TASKS[counted["task"]].error
     if name == error and lead_time is None and not overall.value_threshold.HasField("upper_bound"):
         overall.value_threshold.upper_bound.value = LARGEST
     if overall.ByteSize():
+        # An empty spec is the overall slice; `MetricConfig.threshold` would apply to every slice.
         config.per_slice_thresholds.add(slicing_specs=[config_pb2.SlicingSpec()], threshold=overall)
     return config
 
 
-def _bound(bound: config_pb2.MetricThreshold, threshold: Bounds) -> None:
-    if threshold.min is not None:
-        bound.value_threshold.lower_bound.CopyFrom(wrappers_pb2.DoubleValue(value=threshold.min))
-    if threshold.max is not None:
-        bound.value_threshold.upper_bound.CopyFrom(wrappers_pb2.DoubleValue(value=threshold.max))
-    if threshold.max_increase_vs_serving is not None:
+def _slicing(feature: str, value: str) -> config_pb2.SlicingSpec:
+    if value == EACH:
+        return config_pb2.SlicingSpec(feature_keys=[feature])
+    return config_pb2.SlicingSpec(feature_values={feature: value})
+
+
+def _threshold(bounds: Bounds) -> config_pb2.MetricThreshold:
+    threshold = config_pb2.MetricThreshold()
+    if bounds.min is not None:
+        threshold.value_threshold.lower_bound.CopyFrom(wrappers_pb2.DoubleValue(value=bounds.min))
+    if bounds.max is not None:
+        threshold.value_threshold.upper_bound.CopyFrom(wrappers_pb2.DoubleValue(value=bounds.max))
+    if bounds.max_increase_vs_serving is not None:
         # A difference equal to `absolute` passes.
-        bound.change_threshold.direction = config_pb2.MetricDirection.LOWER_IS_BETTER
-        bound.change_threshold.absolute.CopyFrom(wrappers_pb2.DoubleValue(value=threshold.max_increase_vs_serving))
+        threshold.change_threshold.direction = config_pb2.MetricDirection.LOWER_IS_BETTER
+        threshold.change_threshold.absolute.CopyFrom(wrappers_pb2.DoubleValue(value=bounds.max_increase_vs_serving))
+    return threshold

@@ -4,7 +4,7 @@
     names_of("forecast"), outputs_of("forecast")
     parse_key(key("mse", 3))                  # ("mse", 3)
 
-Pixels are in [0, 1]. `forecast`, `spectrum`, `events`, `anomaly` and `labels`, beside this module, define each metric.
+Pixels are in [0, 1]. The modules `forecast`, `spectrum`, `events`, `anomaly` and `labels` define each metric.
 """
 
 import dataclasses

@@ -86,7 +86,7 @@ class Sums:
         return self.values["pixels"].shape[-1] if self.values and TASKS[self.task].lead_times else 0
 
     def compute(self, name: str, lead_time: int | None = None) -> float:
-        """Returns a metric; nan where it is undefined, such as when nothing was counted.
+        """Returns a metric; nan where it is undefined, such as without any counted clip.
 
         Args:
             name: A metric of the task.
@@ -112,7 +112,7 @@ class Sums:
         names = registry.names_of(self.task, self.events)
         found = {key(name): self.compute(name) for name in names}
         if self.horizon:
-            # Every lead time becomes a forecast of one frame, so that one call computes a metric at all of them.
+            # Every lead time becomes a forecast of one frame, so that one call computes a metric at all lead times.
             split = {name: np.expand_dims(values, 1) for name, values in self.values.items()}
             each = dataclasses.replace(self, values=split)
             at = {name: each.compute_each(name).tolist() for name in names}

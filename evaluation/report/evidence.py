@@ -30,11 +30,11 @@ class Evidence:
         serving: The serving model's figures; empty if the candidate was compared with none.
         intervals: The fields of `framecast.evaluation.gate.verdict.Intervals`; empty before there are figures.
         spectra: See `framecast.evaluation.gate.verdict.Verdict`.
-        beside: The comparison with extrapolation over the same pixels, see
+        extrapolation: The comparison with extrapolation over the same pixels, see
             `serving.predictions.extrapolation_comparison`: `clips`, and `figures` by forecaster; empty without pySTEPS.
         shown: Example forecasts: `role`, `clip`, `mse`, `skill_persistence`, `frames` and `gif` (base64) of each.
         sample: The clips of the eval split that the model was run on: the number of `clips`, and the `rule` by which
-            `shown` were chosen; for the other tasks `sums`, the outputs of the `evaluate` signature by name.
+            `shown` were chosen; for the other tasks `sums`, each output of the `evaluate` signature.
     """
 
     config: dict[str, Any]
@@ -48,7 +48,7 @@ class Evidence:
     serving: Figures = dataclasses.field(default_factory=dict)
     intervals: dict[str, Any] = dataclasses.field(default_factory=dict)
     spectra: dict[str, list[list[float | None]]] = dataclasses.field(default_factory=dict)
-    beside: dict[str, Any] = dataclasses.field(default_factory=dict)
+    extrapolation: dict[str, Any] = dataclasses.field(default_factory=dict)
     shown: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     sample: dict[str, Any] = dataclasses.field(default_factory=dict)
 

@@ -33,7 +33,7 @@ class MetricChart:
         caption: The metric's definition.
         unit: Unit of the values.
         lines: The candidate first, then the serving model and the reference forecasts.
-        guide: A value to compare the lines with, such as that of a perfect forecast; None when there is none.
+        guide: A value to compare the lines with, such as 1 for a share; None for no guide.
     """
 
     name: str

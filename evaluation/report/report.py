@@ -32,7 +32,7 @@ _SLICES = 40  # Most rows of the table.
 _CHARTS = 6  # Charts outside of the collapsed section.
 _LINES = {"loss": "train", "val_loss": "val"}  # Legend labels of training curves.
 # Metrics compared with extrapolation outside of the collapsed section.
-_BESIDE = ("mse", "mae", "ssim", SHARPNESS, "csi_", "bias_")
+_WITH_EXTRAPOLATION = ("mse", "mae", "ssim", SHARPNESS, "csi_", "bias_")
 _LOG_FROM = 6.0  # Ratio of largest to smallest value from which an axis is logarithmic.
 
 
@@ -99,8 +99,8 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "metric_charts": drawn[:_CHARTS],
         "more_metric_charts": drawn[_CHARTS:],
         "spectra": _spectra_charts(evidence, interval),
-        "beside": _beside(evidence, main=True),
-        "more_beside": _beside(evidence, main=False),
+        "extrapolation": _extrapolation_rows(evidence, main=True),
+        "more_extrapolation": _extrapolation_rows(evidence, main=False),
         "no_extrapolation": extrapolation.MISSING,
         "against": _against(evidence),
         "by_lead": [name for name in figures if registry.key(name, 1) in figures],
@@ -176,11 +176,11 @@ def _differing(slices: dict[str, Any]) -> dict[str, Any]:
     return {name: found for name, found in slices.items() if counts[name.partition(":")[0]] > 1}
 
 
-def _beside(evidence: Evidence, main: bool) -> list[tuple[str, str, dict[str, float | None]]]:
+def _extrapolation_rows(evidence: Evidence, main: bool) -> list[tuple[str, str, dict[str, float | None]]]:
     """Returns the rows of the comparison with extrapolation: metric, forecaster, figures; of main or other metrics."""
-    by_forecaster = evidence.beside.get("figures", {})
+    by_forecaster = evidence.extrapolation.get("figures", {})
     found = metric_figures.overall(by_forecaster.get(extrapolation.NAME, {}))
-    names = [name for name in found if name.startswith(_BESIDE) == main and not name.endswith("_frame")]
+    names = [name for name in found if name.startswith(_WITH_EXTRAPOLATION) == main and not name.endswith("_frame")]
     return [(name, forecaster, figures) for name in names for forecaster, figures in by_forecaster.items()]
 
 

@@ -35,8 +35,8 @@ def forecast_sums(
         truth: `(batch, horizon, height, width, channel)` float32 in [0, 1]; any value, NaN too, where not known.
         known: bool of that shape. Unknown pixels are left out of every sum.
         counted: `(batch,)` bool. Where False, all sums of the clip are 0.
-        forecasts: By name, of the shape of `truth`: `model` and each of `REFERENCES`. PSNR, SSIM and power are computed
-            after clipping to [0, 1], errors before.
+        forecasts: `model` and each of `REFERENCES`, of the shape of `truth`. PSNR, SSIM and power are computed after
+            clipping to [0, 1], errors before.
         thresholds: Pixels in (0, 1] at or above which there is an event; events are not counted unless given.
         scales: Sides of the windows of FSS in pixels.
 

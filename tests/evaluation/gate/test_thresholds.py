@@ -17,7 +17,7 @@ pytestmark = pytest.mark.xdist_group("tfma")
 
 
 def configs(thresholds, **arguments):
-    """The metrics of the EvalConfig by name and lead time."""
+    """The metrics of the EvalConfig, by metric and lead time."""
     spec = EvaluateSpec(thresholds=thresholds, **arguments)
     metrics = build_eval_config(spec, horizon=2).metrics_specs[0].metrics
     named = [(json.loads(metric.config), metric) for metric in metrics]

@@ -27,7 +27,7 @@ def numpy_csi(clips, leads, scale, bias, length=None):
     return hits / (hits + others)
 
 
-def test_csi_is_numpys_for_forecasts_slices_and_lead_times(with_events, clips):
+def test_csi_is_numpys_by_slice_and_lead_time(with_events, clips):
     assert set(with_events.figures) == {
         registry.key(name, lead) for name in registry.names_of("forecast", EVENTS) for lead in (None, 1, 2)
     }

@@ -102,7 +102,7 @@ _PUSHED = Evidence(
         "black": [[0.0, 0.0, 0.0] + [None] * 10] * 3,
     },
     serving={"mse": 0.015, "mse/lead_1": 0.005, "mse/lead_2": 0.01, "mse/lead_3": 0.015},
-    beside={
+    extrapolation={
         "clips": 17,
         "figures": {
             "candidate": {"mse": 0.01, **{f"mse/lead_{lead}": 0.0125 * lead for lead in (1, 2, 3)}},
@@ -196,7 +196,7 @@ def test_page_has_every_figure_in_full_precision(tmp_path):
 
 def test_pushed_run_shows_data_training_and_provenance(tmp_path):
     text = _page(tmp_path, _PUSHED).text
-    for said in (
+    for expected in (
         "Pushed",
         "convlstm-tiny for the task forecast, 3 frames ahead, run of 2026-01-01T12:00:00+00:00",
         "version 7 at serving/7", "Every threshold of the configuration was met",
@@ -208,7 +208,7 @@ def test_pushed_run_shows_data_training_and_provenance(tmp_path):
         "ClipExampleGen 4 cached 1 examples 20251231-120000-000001", "Trainer 5 failed 1",
         "By skill.", "One pixel in 3 either way", "1 clips too short for the task",
     ):  # fmt: skip
-        assert said in text, said
+        assert expected in text, expected
     assert "absent" not in {value for name, value in _page(tmp_path, _PUSHED).attributes if name == "class"}
 
 
@@ -255,8 +255,8 @@ def test_skills_far_apart_have_a_linear_axis(tmp_path):
 
 def test_training_curves_are_drawn(tmp_path):
     page = _page(tmp_path, _PUSHED)
-    for said in ("train, 100: 0.02", "val, 50: 0.03", "learning rate, 100: 0.001", "gradient norm, 1: 20"):
-        assert said in page.texts, said
+    for expected in ("train, 100: 0.02", "val, 50: 0.03", "learning rate, 100: 0.001", "gradient norm, 1: 20"):
+        assert expected in page.texts, expected
     charts = {value for name, value in page.attributes if name == "aria-label"}
     assert {"loss by optimizer steps: train, val", "norm by optimizer steps: gradient norm"} <= charts
     # Ticks of a logarithmic axis.
@@ -313,14 +313,14 @@ def test_rejected_run_lists_missed_thresholds(tmp_path):
 def test_failed_run_names_the_missing_parts(tmp_path):
     page = _page(tmp_path, _FAILED)
     assert "ClipExampleGen: 1 bad clips or files: x < y" in page.text
-    for said in (
+    for expected in (
         "No figures: the run ended before the Evaluator", "No slices",
         "None: the run ended before there was an evaluated model",
         "No training curves: the run ended before the Trainer", "No data summary",
         "Not known: the run ended before or at ValidationGate",
         "Nothing compared", "Not known here", "the run ended before all data were read",
     ):  # fmt: skip
-        assert said in page.text, said
+        assert expected in page.text, expected
 
 
 def test_model_card_has_the_same_figures(tmp_path):
@@ -353,11 +353,11 @@ def test_other_tasks_show_confusion_and_roc(tmp_path):
 
 def test_intervals_are_listed_and_shaded(tmp_path):
     page = _page(tmp_path, _PUSHED)
-    for said in (
+    for expected in (
         "1,000 resamples of the eval split's 23 recordings", "0.0111 to 0.0333", "0.1212 to 0.3434",
         "-0.0022 to 0.0044", "candidate - serving",
     ):  # fmt: skip
-        assert said in page.text, said
+        assert expected in page.text, expected
     bands = [value for name, value in page.attributes if name == "class" and value == "band"]
     assert len(bands) == 2  # Candidate and serving model, of the mse alone.
     write_report(tmp_path, _PUSHED)
@@ -371,7 +371,7 @@ def test_forecast_is_compared_with_extrapolation(tmp_path):
     assert "The first 17 clips of the eval split" in text
     assert "mse candidate 0.01 0.0125 0.025 0.0375" in " ".join(text.split())
     assert "mse extrapolation 0.02 0.0135 0.027 0.0405" in " ".join(text.split())
-    text = _page(tmp_path, Evidence(**{**vars(_PUSHED), "beside": {}})).text
+    text = _page(tmp_path, Evidence(**{**vars(_PUSHED), "extrapolation": {}})).text
     assert "pip install framecast[extrapolation]" in text
 
 
