@@ -1,1 +1,1 @@
-"""The configuration file."""
+"""The configuration file: its sections, overrides, validation and input files."""

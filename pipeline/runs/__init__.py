@@ -1,1 +1,1 @@
-"""Runs of the pipeline on this machine, and their records."""
+"""Runs of the pipeline on this machine: `framecast run`, run records and garbage collection."""

@@ -1,0 +1,13 @@
+from .config.config import Config as Config
+from .config.config import ConfigError as ConfigError
+from .config.config import load as load
+from .config.config import to_yaml as to_yaml
+from .config.inputs import Inputs as Inputs
+from .config.inputs import find_inputs as find_inputs
+from .dag.dag import create_pipeline as create_pipeline
+from .runs.lock import WorkdirBusyError as WorkdirBusyError
+from .runs.records import RunRecord as RunRecord
+from .runs.records import find_run as find_run
+from .runs.records import read_runs as read_runs
+from .runs.result import RunResult as RunResult
+from .runs.run import run as run
