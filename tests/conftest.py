@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items):
 
 
 @dataclasses.dataclass
-class Answer:
+class CommandResult:
     """What a command ended with and printed: `out` to stdout alone, which scripts read."""
 
     code: int
@@ -43,7 +43,7 @@ def framecast(capfd, monkeypatch):
         with pytest.raises(SystemExit) as caught:
             cli.main()
         out, err = capfd.readouterr()
-        return Answer(caught.value.code, out + err, out)
+        return CommandResult(caught.value.code, out + err, out)
 
     return run
 

@@ -252,7 +252,7 @@ def check_local(base: str) -> None:
 
 
 def config_path(base: str, name: str) -> str:
-    """Returns the path of a file in the configuration folder beside the versions."""
+    """Returns the path of a file in the configuration folder next to the versions."""
     return os.path.join(base, tf_serving_config.FOLDER, name)
 
 

@@ -17,17 +17,7 @@ from framecast.pipeline.dag.contract import serving_fingerprint
 from framecast.serving import versions
 from framecast.serving.releases import releases, version_folder
 from tests.killing import Killed, kill_at
-
-
-class _Servers:
-    def wait_loaded(self, version):
-        pass
-
-    def wait_relabelled(self, version, leaving):
-        pass
-
-    def wait_unloaded(self, version, withdrawn):
-        pass
+from tests.serving.releases.fakes import FollowingServers
 
 
 @pytest.fixture
@@ -126,11 +116,11 @@ def test_serving_model_is_not_pushed_again(push, base):
 def test_version_is_above_withdrawn_and_deleted_ones(push, base, monkeypatch):
     monkeypatch.setattr(pusher.time, "time", lambda: 100.0)
     assert [push(content)["version"] for content in "abc"] == [100, 101, 102]
-    releases.rollback(str(base), _Servers())
-    releases.rollback(str(base), _Servers())
+    releases.rollback(str(base), FollowingServers())
+    releases.rollback(str(base), FollowingServers())
     assert (base / ".102.withdrawn").exists()
     assert push("d")["version"] == 103
-    releases.rollback(str(base), _Servers())
+    releases.rollback(str(base), FollowingServers())
     os.rename(base / ".103.withdrawn", base.parent / "gone")  # Deleted by hand.
     assert push("e")["version"] == 104
 
@@ -138,7 +128,7 @@ def test_version_is_above_withdrawn_and_deleted_ones(push, base, monkeypatch):
 def test_rollback_changes_the_baseline(push, base):
     first, second = push("a")["version"], push("b")["version"]
     before = serving_fingerprint(str(base))
-    releases.rollback(str(base), _Servers())
+    releases.rollback(str(base), FollowingServers())
     assert versions.newest(str(base)) == first
     assert before.startswith(f"{second}:")
     assert serving_fingerprint(str(base)).startswith(f"{first}:")
@@ -151,7 +141,7 @@ def test_rollback_changes_the_baseline(push, base):
 
 def test_withdrawn_model_is_pushed_as_canary_with_remark(model, push, base):
     first, second = push("a")["version"], push("b")["version"]
-    releases.rollback(str(base), _Servers())
+    releases.rollback(str(base), FollowingServers())
     pushed = _run(model("b"), base)
     third = int(pushed.get_string_custom_property("pushed_version"))
     assert third > second
@@ -162,8 +152,9 @@ def test_withdrawn_model_is_pushed_as_canary_with_remark(model, push, base):
 
 
 @pytest.mark.parametrize("label", ["stable", "canary"])
-@pytest.mark.parametrize("done", [False, True], ids=["before the step", "after the step"])
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
 def test_push_killed_at_any_step_is_finished_by_next(tmp_path, model, label, done, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # Slow, and without effect unless the machine fails.
     for step in itertools.count():
         base = tmp_path / str(step)
         base.mkdir()
