@@ -13,6 +13,7 @@ from framecast.clips import image_codec
 from framecast.clips.beam import BEAM_RUNNER
 from framecast.clips.codec import decode_frames
 from framecast.clips.convert import pipeline as conversion
+from framecast.clips.convert import unit_writer
 from framecast.clips.convert.pipeline import BadSourcesError, convert, read_progress
 from framecast.clips.convert.spec import ConvertSpec
 from framecast.clips.records import read_records, write_records
@@ -222,7 +223,7 @@ def test_stopped_conversion_resumes_without_rewriting_files(tmp_path, arrays, mo
         written.append(path.name)
         return write_records(path, records, **options)
 
-    monkeypatch.setattr(conversion, "write_records", stopping)
+    monkeypatch.setattr(unit_writer, "write_records", stopping)
     times = {}
     for _ in range(3):
         with pytest.raises(Exception, match="_StoppedError"):
