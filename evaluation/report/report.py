@@ -14,14 +14,12 @@ import jinja2
 
 from framecast.clips.files import write_whole
 from framecast.evaluation.baselines import extrapolation
-from framecast.evaluation.metrics import anomaly as anomaly_metrics
 from framecast.evaluation.metrics import figures as metric_figures
 from framecast.evaluation.metrics import registry
-from framecast.evaluation.metrics import spectrum as spectrum_metrics
 from framecast.evaluation.metrics.figures import SHARPNESS
 from framecast.evaluation.metrics.forecast import REFERENCES
 from framecast.evaluation.metrics.registry import TASKS
-from framecast.evaluation.report import charts, meanings, metric_charts
+from framecast.evaluation.report import charts, meanings, metric_charts, run_charts
 from framecast.evaluation.report.evidence import Evidence, flatten
 
 PAGE = "index.html"
@@ -30,10 +28,8 @@ CARD = "model_card.md"
 _TEMPLATES = pathlib.Path(__file__).parent
 _SLICES = 40  # Most rows of the table.
 _CHARTS = 6  # Charts outside of the collapsed section.
-_LINES = {"loss": "train", "val_loss": "val"}  # Legend labels of training curves.
 # Metrics compared with extrapolation outside of the collapsed section.
 _WITH_EXTRAPOLATION = ("mse", "mae", "ssim", SHARPNESS, "csi_", "bias_")
-_LOG_FROM = 6.0  # Ratio of largest to smallest value from which an axis is logarithmic.
 
 
 def write_report(folder: str | os.PathLike[str], evidence: Evidence) -> str:
@@ -71,7 +67,7 @@ def _view(evidence: Evidence) -> dict[str, Any]:
     rate = (evidence.card or {}).get("frame_rate")
     interval, unit = metric_charts.lead_time_unit(1 / rate if rate else None)
     drawn = [
-        (chart, _metric_chart(chart, unit))
+        (chart, run_charts.metric_chart(chart, unit))
         for chart in metric_charts.by_lead_time(figures, evidence.serving, config, interval, evidence.intervals)
     ]
     leads = range(1, metric_figures.horizon(figures) + 1)
@@ -98,7 +94,7 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "lead_unit": unit,
         "metric_charts": drawn[:_CHARTS],
         "more_metric_charts": drawn[_CHARTS:],
-        "spectra": _spectra_charts(evidence, interval),
+        "spectra": run_charts.spectra_charts(evidence, interval),
         "extrapolation": _extrapolation_rows(evidence, main=True),
         "more_extrapolation": _extrapolation_rows(evidence, main=False),
         "no_extrapolation": extrapolation.MISSING,
@@ -109,57 +105,13 @@ def _view(evidence: Evidence) -> dict[str, Any]:
         "slice_metrics": _slice_metrics(evidence),
         "trials": _ranked(record.get("trials", [])),
         "trial_settings": list(record["trials"][0]["values"]) if record.get("trials") else [],
-        "training": _training_charts(evidence.curves),
-        "lengths": _lengths_chart(evidence.ingest),
-        "roc": _roc_chart(evidence.sample.get("sums", {})),
+        "training": run_charts.training_charts(evidence.curves),
+        "lengths": run_charts.lengths_chart(evidence.ingest),
+        "roc": run_charts.roc_chart(evidence.sample.get("sums", {})),
         "confusion": evidence.sample.get("sums", {}).get("confusion"),
         "settings": flatten(config),
         "swatch": charts.swatch,
     }
-
-
-def _metric_chart(chart: metric_charts.MetricChart, unit: str) -> Any:
-    xs = [x for x, _ in chart.lines[0].points]
-    log = _spread(chart) > _LOG_FROM
-    return charts.line_chart(
-        chart.lines,
-        x_label=f"{unit} ahead",
-        y_label=f"{chart.unit or chart.name}{', logarithmic' if log else ''}",
-        log=log,
-        guide=chart.guide,
-        x_values=xs,
-    )
-
-
-def _spread(chart: metric_charts.MetricChart) -> float:
-    """Returns the ratio of the largest to the smallest value, guide included; 0 for one line or values up to 0."""
-    values = [y for line in chart.lines for _, y in line.points if y is not None]
-    if chart.guide is not None:
-        values.append(chart.guide)
-    return max(values) / min(values) if len(chart.lines) > 1 and min(values, default=0) > 0 else 0.0
-
-
-def _spectra_charts(evidence: Evidence, interval: float) -> list[tuple[str, list[charts.Line], Any]]:
-    """Returns lead time, lines and chart of each spectrum."""
-    unit, drawn = metric_charts.spectra(evidence.spectra, evidence.config, interval)
-    return [
-        (
-            f"{lead:.4g}",
-            lines,
-            charts.line_chart(
-                lines,
-                x_label="wavelength in pixels, logarithmic",
-                y_label=f"{unit}, logarithmic",
-                log=True,
-                log_x=True,
-                # Octaves only, because half octaves are no round numbers.
-                x_values=[length for length, _ in lines[0].points if length in spectrum_metrics.WAVELENGTHS[::2]]
-                if lines
-                else None,
-            ),
-        )
-        for lead, lines in drawn
-    ]
 
 
 def _subject(evidence: Evidence) -> str:
@@ -209,48 +161,3 @@ def _against(evidence: Evidence) -> str:
 def _ranked(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns the trials by val loss, the failed ones last."""
     return sorted(trials, key=lambda trial: (trial["val_loss"] is None, trial["val_loss"]))
-
-
-def _training_charts(curves: dict[str, list[list[float]]]) -> list[tuple[str, list[charts.Line], Any]]:
-    """Returns title, lines and chart of each kind of training curve."""
-    drawn = []
-    for title, names, unit, log in (
-        ("Loss", ("loss", "val_loss"), "loss", True),
-        ("Learning rate", ("learning_rate",), "learning rate", False),
-        ("Gradient norm", ("gradient_norm",), "norm", True),
-    ):
-        lines = [
-            charts.Line(_LINES.get(name, name.replace("_", " ")), [(x, y) for x, y in curves[name]], style)
-            for style, name in enumerate(names)
-            if curves.get(name)
-        ]
-        if lines:
-            drawn.append((title, lines, charts.line_chart(lines, x_label="optimizer steps", y_label=unit, log=log)))
-    return drawn
-
-
-def _roc_chart(sums: dict[str, Any]) -> tuple[list[charts.Line], Any] | None:
-    """Returns lines and chart of the ROC; None for other tasks, and without both normal and anomalous labels."""
-    lines = [
-        charts.Line(level, curve, style)
-        for style, level in enumerate(anomaly_metrics.LEVELS)
-        if level + "_normal" in sums and (curve := anomaly_metrics.roc(sums, level))
-    ]
-    if not lines:
-        return None
-    return lines, charts.line_chart(lines, x_label="false alarm rate", y_label="detection rate")
-
-
-def _lengths_chart(ingest: dict[str, Any] | None) -> Any:
-    """Returns a chart of the number of clips by length; None before ingestion."""
-    if not ingest or not ingest["lengths"]:
-        return None
-    counts = {int(length): count for length, count in ingest["lengths"].items()}
-    every = range(min(counts), max(counts) + 1)
-    step = -(-len(every) // 24)  # At most 24 bars.
-    bars = []
-    for start in every[::step]:
-        end = start + step - 1
-        total = sum(counts.get(length, 0) for length in range(start, end + 1))
-        bars.append((f"{start}" if step == 1 else f"{start}-{end}", float(total)))
-    return charts.bar_chart(bars, x_label="frames of a clip", y_label="clips")
