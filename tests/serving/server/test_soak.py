@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-_SOAK = pathlib.Path(__file__).parent.parent.parent / "benchmarks/soak.py"
+_SOAK = pathlib.Path(__file__).parents[3] / "benchmarks/soak.py"
 
 
 @pytest.mark.slow
