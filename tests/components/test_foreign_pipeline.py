@@ -18,22 +18,28 @@ _SPEC = ClipSpec(frames=FrameRange(min=8, max=24))
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("foreign") / "clips"
-    make_demo(folder, clips=42, seed=5, size=32)
-    return folder
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("foreign")
 
 
-def _run(tmp_path, components):
+@pytest.fixture(scope="module")
+def clips(work):
+    make_demo(work / "clips", clips=42, seed=5, size=32)
+    return work / "clips"
+
+
+def _run(work, components):
+    """Runs a pipeline with TFX's cache, because both chains ingest the same clips."""
     pipeline = tfx.dsl.Pipeline(
         "foreign",
-        str(tmp_path / "root"),
+        str(work / "root"),
         components=components,
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite")),
+        enable_cache=True,
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(work / "metadata.sqlite")),
         beam_pipeline_args=["--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"],
     )
     tfx.orchestration.LocalDagRunner().run(pipeline)
-    return tmp_path / "root"
+    return work / "root"
 
 
 def _chain(clips, schema):
@@ -58,30 +64,30 @@ def _write_schema(path, spec):
     return path
 
 
-def test_clips_pass_through_a_foreign_pipeline(tmp_path, clips):
-    schema = _write_schema(tmp_path / "schema.pbtxt", _SPEC)
-    serving = ServingModel(directory=str(tmp_path / "nothing"))
-    root = _run(tmp_path, [*_chain(clips, schema), serving])
+def test_clips_pass_through_a_foreign_pipeline(work, clips):
+    schema = _write_schema(work / "schema.pbtxt", _SPEC)
+    serving = ServingModel(directory=str(work / "nothing"))
+    root = _run(work, [*_chain(clips, schema), serving])
     (summary,) = root.glob("ClipExampleGen/examples/*/ingest.json")
     splits = json.loads(summary.read_text())["splits"]
     assert sum(split["clips"] for split in splits.values()) == 42
     assert (next(root.glob("ServingModel/model/*")) / "serving.txt").read_text() == "nothing is serving\n"
 
 
-def test_gate_ends_run_on_data_that_violate_schema(tmp_path, clips):
+def test_gate_ends_run_on_data_that_violate_schema(work, clips):
     strict = ClipSpec(frames=FrameRange(min=8, max=10))
-    schema = _write_schema(tmp_path / "schema.pbtxt", strict)
+    schema = _write_schema(work / "strict.pbtxt", strict)
     with pytest.raises(DataAnomaliesError, match=r"split train, feature clip/length"):
-        _run(tmp_path, _chain(clips, schema))
+        _run(work, _chain(clips, schema))
 
 
-def test_bad_clip_ends_run_and_is_named(tmp_path, clips):
+def test_bad_clip_ends_run_and_is_named(work, clips):
     short = ClipSpec(frames=FrameRange(min=8, max=20))
     examples = ClipExampleGen(input_base=str(clips), clip=short, train="*/*.gz")
     with pytest.raises(
         BadClipsError, match=r"clips-00000-of-00001.tfrecord.gz, record \d+: .*8 to 20 frames, received"
     ):
-        _run(tmp_path, [examples])
+        _run(work, [examples])
 
 
 def test_splits_have_the_requested_shares():
