@@ -92,8 +92,7 @@ class Config(Section):
             return self
         if self.train.warm_start:
             raise ValueError(
-                "tune: expected train.warm_start: false, received true, because the values that a search finds hold "
-                "for cold starts"
+                "tune: expected train.warm_start: false, received true, because a search finds values for cold starts"
             )
         for values in self.tune.space.corners():
             try:

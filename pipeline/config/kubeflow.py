@@ -62,7 +62,7 @@ class Volume(Section):
     claim: str
     path: str = pydantic.Field(pattern="^/.+")
 
-    def holds(self, path: str) -> bool:
+    def contains(self, path: str) -> bool:
         """Returns whether a path is on this volume."""
         return f"{path.rstrip('/')}/".startswith(f"{self.path.rstrip('/')}/")
 

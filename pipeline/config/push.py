@@ -13,8 +13,8 @@ class PushSpec(Section):
 
     Args:
         directory: Folder that TensorFlow Serving watches; local or in an object store.
-        release: `stable`: a pushed version answers production traffic at once. `canary`: it is served beside the stable
-            version until `framecast models promote`.
+        release: `stable`: a pushed version answers production traffic at once. `canary`: it is served next to the
+            stable version until `framecast models promote`.
     """
 
     directory: str
@@ -31,6 +31,6 @@ class PushSpec(Section):
         if self.release == "canary" and "://" in self.directory:
             raise ValueError(
                 f"release: expected stable where directory is {self.directory}: an object store cannot withdraw a "
-                "version at once"
+                "version atomically"
             )
         return self

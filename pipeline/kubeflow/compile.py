@@ -122,7 +122,7 @@ def _check_engine(config: Config, root: str) -> None:
 def _check_volume(config: Config, key: str, path: str, components: tuple[str, ...]) -> None:
     for component in components:
         volumes = config.kubeflow.task(component).volumes
-        if not any(volume.holds(path) for volume in volumes):
+        if not any(volume.contains(path) for volume in volumes):
             mounted = ", ".join(volume.path for volume in volumes) or "none"
             raise ConfigError(
                 f"{key}: expected a folder on a volume of {component} (kubeflow.default.volumes or "

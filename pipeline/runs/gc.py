@@ -66,7 +66,7 @@ class Plan:
 
 
 def make_plan(workdir: pathlib.Path, keep: int, versions: int | None = None) -> Plan:
-    """Decides what to remove. Changes nothing.
+    """Lists the folders to keep and to remove. Changes nothing.
 
     Kept are the newest runs, the run that ended with the newest span of each `data.train` (`--span latest` needs its
     record), and the runs that pushed the versions now labelled stable or canary.
@@ -128,7 +128,7 @@ def _kept_runs(runs: Sequence[records.RunRecord], keep: int, pushed_to: Iterable
     newest: dict[str, records.RunRecord] = {}
     for run in runs:
         train = run.config.get("data.train", "")
-        if records.ended(run) and (train not in newest or _span(run) > _span(newest[train])):
+        if records.is_finished(run) and (train not in newest or _span(run) > _span(newest[train])):
             newest[train] = run
     for train, run in newest.items():
         why = "the newest that ended" if _span(run) < 0 else f"ended with span {_span(run)}, the newest"

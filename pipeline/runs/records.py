@@ -86,7 +86,7 @@ def folders(workdir: str | os.PathLike) -> list[pathlib.Path]:
     return sorted((path for path in (pathlib.Path(workdir) / "runs").glob("*") if path.is_dir()), reverse=True)
 
 
-def ended(run: RunRecord) -> bool:
+def is_finished(run: RunRecord) -> bool:
     """Returns whether the run reached the Pusher's decision: it did not fail, was not killed and did not stop early."""
     reached = any(part["name"] == "Pusher" for part in run.record.get("components", ()))
     return reached and run.record["verdict"] in ("pushed", "unchanged", "rejected")

@@ -1,4 +1,4 @@
-"""Defines the result of a run: its verdict, its exit code and what `run.json` records."""
+"""Defines the result of a run: verdict, exit code and the content of `run.json`."""
 
 import dataclasses
 from typing import Any
@@ -18,7 +18,7 @@ class RunResult:
         components: State, seconds, peak memory (bytes; None if cached) and note of each component.
         bad_clips: Number of clips and files in quarantine, by reason.
         spans: The spans whose clips were used, lowest first.
-        drift: What ValidationGate compared, by span (`framecast.components.validation_gate.drift.SpanDrift`).
+        drift: ValidationGate's comparisons, by span (`framecast.components.validation_gate.drift.SpanDrift`).
         trials: Every trial of a search (`framecast.models.tuning.tuner_fn.TrialTuner.records`).
         version: The version that serves after the run.
         log: Path of the full log.

@@ -65,7 +65,7 @@ def run(
     base.mkdir(parents=True, exist_ok=True)
     with exclusive(base):
         if span == LATEST and (before := find_finished_run(config.data.train, inputs.spans[-1], base)) is not None:
-            done = f"span {inputs.spans[-1]} is what run {before.name} ended with: {before.record['verdict']}"
+            done = f"run {before.name} ended with span {inputs.spans[-1]}: {before.record['verdict']}"
             return _nothing_to_do("; ".join(filter(None, (done, skipped))), quiet)
         if not first:  # Only now, because it imports Keras.
             check_builder(config)

@@ -18,6 +18,6 @@ def find_finished_run(train: str, span: int, workdir: str | os.PathLike[str]) ->
     """
     for folder in records.folders(workdir):
         run = records.read(folder)
-        if records.newest_span(run) == span and records.ended(run) and run.config.get("data.train") == train:
+        if records.newest_span(run) == span and records.is_finished(run) and run.config.get("data.train") == train:
             return run
     return None

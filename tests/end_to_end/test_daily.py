@@ -71,7 +71,7 @@ def test_each_day_runs_once_despite_a_broken_day(framecast, tmp_path, monkeypatc
     assert _note(daily.records()[0], "Trainer").startswith("cold start: nothing is serving, trained in ")
     code, result = daily.run()
     assert (code, result["verdict"]) == (0, "unchanged")
-    assert result["why"].startswith("nothing to do: span 1 is what run ")
+    assert result["why"].startswith("nothing to do: run ")
     assert len(daily.records()) == 1
 
     daily.arrive(2)
@@ -116,7 +116,7 @@ def test_each_day_runs_once_despite_a_broken_day(framecast, tmp_path, monkeypatc
     code, result = daily.run("--span", "3", "--set", "evaluate.thresholds.mse.max=1.0e-09")
     assert (code, result["verdict"]) == (3, "rejected")
     assert daily.serving() == serving
-    assert daily.run()[1]["why"].endswith("ended with: rejected")
+    assert daily.run()[1]["why"].endswith("ended with span 3: rejected")
 
     newest = max(path.name for path in (tmp_path / "work" / "runs").iterdir())
     answer = framecast("runs", "gc", "work", "--keep", "1", "--versions", "1", "--yes", "--json")
@@ -125,7 +125,7 @@ def test_each_day_runs_once_despite_a_broken_day(framecast, tmp_path, monkeypatc
     assert sorted(json.loads(answer.out)["kept"]) == [runs[-1], newest]
     # Servers load the newest two versions.
     assert sorted(daily.serving()) == versions[1:]
-    assert daily.run()[1]["why"].endswith("ended with: rejected")
+    assert daily.run()[1]["why"].endswith("ended with span 3: rejected")
     kept = daily.records()[0]
     for execution in kept["lineage"]:
         for artifact in (*execution["inputs"], *execution["outputs"]):

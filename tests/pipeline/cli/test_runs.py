@@ -1,4 +1,4 @@
-"""`framecast runs`: what recorded runs say, without TensorFlow or TFX."""
+"""`framecast runs list`, `show` and `compare` on recorded runs, without TensorFlow or TFX."""
 
 import json
 import subprocess
@@ -105,12 +105,12 @@ def test_old_verdict_lost_is_read_as_rejected(framecast, workdir):
 def test_run_is_shown_with_its_origins(framecast, workdir, name):
     answer = framecast("runs", "show", name, "--workdir", workdir)
     assert answer.code == 0
-    for said in (
+    for part in (
         f"run {_FIRST}, 2026-01-01T12:00:00+00:00, 84 s", "pushed: version 7 at serving/7", "data: d1d1", "code: c0de",
         "tensorflow 2.16.2", "2 empty-clip", "spans: 3, 4", "train.steps: 40", "val loss 0.1",
         f"report: {workdir}/runs/{_FIRST}/report/index.html",
     ):  # fmt: skip
-        assert said in answer.text
+        assert part in answer.text
     (row,) = (line.split() for line in answer.text.splitlines() if line.startswith("mse "))
     assert row == ["mse", "0.04", "0.02", "0.06"]
     assert [f"power_{length}px" in answer.text for length in (2, 4)] == [False, True]

@@ -7,23 +7,14 @@ import pytest
 
 from framecast.pipeline.config.config import ConfigError, json_schema, load, to_yaml
 from framecast.pipeline.config.inputs import find_inputs
+from tests.pipeline.config_file import write_config
 
 _ROOT = pathlib.Path(__file__).parents[3]
-_TEXT = """
-data: {train: "clips/*.gz"}
-clip: {frames: {min: 8, max: 24}}
-task: {horizon: 6, context: {min: 2}}
-model: {preset: convlstm-tiny}
-train: {steps: 10}
-push: {directory: serving}
-"""
 
 
 @pytest.fixture
 def path(tmp_path):
-    file = tmp_path / "radar.yaml"
-    file.write_text(_TEXT)
-    return str(file)
+    return write_config(tmp_path, "radar.yaml")
 
 
 def test_overrides_replace_single_keys(path):
@@ -129,10 +120,9 @@ def test_invalid_value_names_key_expected_and_received(path, overrides, message)
 
 
 def test_missing_section_is_named(tmp_path):
-    file = tmp_path / "short.yaml"
-    file.write_text(_TEXT.replace("train: {steps: 10}", ""))
+    path = write_config(tmp_path, "short.yaml", train=None)
     with pytest.raises(ConfigError, match=r"short.yaml: train: expected a value, received none"):
-        load(str(file))
+        load(path)
 
 
 def test_missing_file_is_named(tmp_path):
@@ -160,10 +150,9 @@ def test_slice_bounds_accept_numeric_values(path):
 
 
 def test_events_need_a_forecast_task(tmp_path):
-    file = tmp_path / "anomaly.yaml"
-    file.write_text(_TEXT.replace("horizon: 6", "kind: anomaly") + "evaluate: {events: {thresholds: [0.5]}}\n")
+    path = write_config(tmp_path, task="{kind: anomaly, context: {min: 2}}", evaluate="{events: {thresholds: [0.5]}}")
     with pytest.raises(ConfigError, match=r"evaluate.events: expected a forecast, received anomaly"):
-        load(str(file))
+        load(path)
 
 
 @pytest.mark.parametrize(

@@ -4,25 +4,16 @@ import pytest
 
 from framecast.pipeline.config.config import ConfigError, load
 from framecast.pipeline.config.kubeflow import Volume, quantity
-
-_TEXT = """
-data: {train: "clips/*.gz"}
-clip: {frames: {min: 8, max: 24}}
-task: {horizon: 6, context: {min: 2}}
-model: {preset: convlstm-tiny}
-train: {steps: 10}
-push: {directory: serving}
-kubeflow:
-  default: {cpu: 0.5, memory: 2Gi, env: {A: "1"}, retries: 1}
-  components: {Trainer: {memory: 8Gi, gpus: 2, env: {B: "2"}}}
-"""
+from tests.pipeline.config_file import write_config
 
 
 @pytest.fixture
 def path(tmp_path):
-    file = tmp_path / "radar.yaml"
-    file.write_text(_TEXT)
-    return str(file)
+    return write_config(
+        tmp_path,
+        kubeflow='{default: {cpu: 0.5, memory: 2Gi, env: {A: "1"}, retries: 1}, '
+        'components: {Trainer: {memory: 8Gi, gpus: 2, env: {B: "2"}}}}',
+    )
 
 
 def test_component_key_replaces_the_default(path):
@@ -68,7 +59,8 @@ def test_quantities_match_kubernetes(text, value):
 
 
 @pytest.mark.parametrize(
-    ("path", "held"), [("/mnt/a", True), ("/mnt/a/b/c", True), ("/mnt/ab", False), ("/mnt", False), ("/mnt/a/", True)]
+    ("path", "contained"),
+    [("/mnt/a", True), ("/mnt/a/b/c", True), ("/mnt/ab", False), ("/mnt", False), ("/mnt/a/", True)],
 )
-def test_volume_holds_paths_below_its_mount(path, held):
-    assert Volume(claim="claim", path="/mnt/a").holds(path) is held
+def test_volume_contains_paths_below_its_mount(path, contained):
+    assert Volume(claim="claim", path="/mnt/a").contains(path) is contained

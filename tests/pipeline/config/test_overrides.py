@@ -3,27 +3,17 @@
 import pytest
 
 from framecast.pipeline.config.config import ConfigError, load
-
-_TEXT = """
-data: {train: "clips/*.gz"}
-clip: {frames: {min: 8, max: 24}}
-task: {horizon: 6, context: {min: 2}}
-model: {preset: convlstm-tiny}
-train: {steps: 10, crop: 16, augment: [flip]}
-evaluate:
-  events: {thresholds: [0.5]}
-  thresholds:
-    mse: {max: 1.0, slices: {length: {24: {max: 2.0}}}}
-    csi_0.5: {min: 0.1}
-push: {directory: serving}
-"""
+from tests.pipeline.config_file import write_config
 
 
 @pytest.fixture
 def path(tmp_path):
-    file = tmp_path / "radar.yaml"
-    file.write_text(_TEXT)
-    return str(file)
+    return write_config(
+        tmp_path,
+        train="{steps: 10, crop: 16, augment: [flip]}",
+        evaluate="{events: {thresholds: [0.5]}, thresholds: "
+        "{mse: {max: 1.0, slices: {length: {24: {max: 2.0}}}}, csi_0.5: {min: 0.1}}}",
+    )
 
 
 def _thresholds(path, *overrides):

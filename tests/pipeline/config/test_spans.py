@@ -7,21 +7,13 @@ import pytest
 from framecast.clips.spans import find_spans, newest_complete
 from framecast.pipeline.config.config import ConfigError, load
 from framecast.pipeline.config.inputs import find_inputs
-
-_TEXT = """
-data: {train: "day{SPAN}/train/*"}
-clip: {frames: {min: 8, max: 24}}
-task: {horizon: 6, context: {min: 2}}
-model: {preset: convlstm-tiny}
-train: {steps: 10}
-push: {directory: serving}
-"""
+from tests.pipeline.config_file import write_config
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "config.yaml").write_text(_TEXT)
+    write_config(tmp_path, data='{train: "day{SPAN}/train/*"}')
     for day in (3, 9, 10, 20261124):
         _touch(tmp_path, f"day{day}/train/a", f"day{day}/train/b")
     _touch(tmp_path, "day9/eval/a", "day10/eval/a", "today/train/a", "day10b/train/a")

@@ -1,14 +1,14 @@
-"""A store of ML Metadata that is filled by its own API, as TFX's launcher fills it."""
+"""Fills a store of ML Metadata as TFX's launcher does."""
 
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 
 class Store:
-    """Executions, artifacts and what links them.
+    """A store with executions, artifacts and their events.
 
     Args:
-        path: File of its database; in memory unless given.
+        path: File of the database; default: in memory.
     """
 
     def __init__(self, path=None):
@@ -35,7 +35,7 @@ class Store:
         return number
 
     def execute(self, run, component, state, inputs=(), outputs=()):
-        """Puts an execution with `(key, artifact)` pairs, and returns its number."""
+        """Adds an execution with `(key, artifact)` pairs of inputs and outputs; returns its id."""
         links = [(mlmd.Event.INPUT, *pair) for pair in inputs] + [(mlmd.Event.OUTPUT, *pair) for pair in outputs]
         (number,) = self.store.put_executions(
             [mlmd.Execution(type_id=self.execution_type, last_known_state=getattr(mlmd.Execution, state))]

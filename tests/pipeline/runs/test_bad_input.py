@@ -13,6 +13,7 @@ import pytest
 
 from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
+from tests.pipeline.config_file import write_config
 
 _ENCODED, _TIMESTAMP = "image/encoded", "image/timestamp"
 _SCREEN = 24  # Lines of a terminal.
@@ -35,19 +36,14 @@ def _write(folder, clips):
     write_records(str(folder / "clips.tfrecord.gz"), [clip.SerializeToString() for clip in clips])
 
 
-def _config(tmp_path, clip="{frames: {min: 4, max: 12}}", **sections):
-    sections = {
+def _config(tmp_path, **sections):
+    minimal = {
         "data": '{train: "clips/*", shares: {train: 2, val: 1, eval: 1}}',
-        "clip": clip,
+        "clip": "{frames: {min: 4, max: 12}}",
         "task": "{horizon: 3, context: {min: 2}}",
-        "model": "{preset: convlstm-tiny}",
         "train": "{steps: 1}",
-        "push": "{directory: serving}",
-        **sections,
     }
-    path = tmp_path / "config.yaml"
-    path.write_text("\n".join(f"{name}: {value}" for name, value in sections.items()))
-    return path
+    return write_config(tmp_path, **{**minimal, **sections})
 
 
 def _refused(framecast, tmp_path, path, code, *parts):
@@ -219,7 +215,7 @@ def test_invalid_configuration_fails_before_any_component(framecast, tmp_path, s
 
 @pytest.mark.slow
 def test_full_disk_in_transform_is_named(tmp_path):
-    """In a mount namespace: nothing stays mounted. 3 MB hold the ingested clips, not the transformed ones as well."""
+    """Runs on a disk of 3 MB, which fits the ingested clips but not the transformed ones, in a mount namespace."""
     noise = np.random.default_rng(0).integers(0, 256, (12, 10, 128, 128, 1), np.uint8)
     _write(tmp_path / "clips", [_clip(number, frames) for number, frames in enumerate(noise)])
     config = _config(tmp_path, push="{directory: ../serving}")
@@ -227,7 +223,7 @@ def test_full_disk_in_transform_is_named(tmp_path):
     (work / "artifacts").mkdir(parents=True)
     script = 'mount -t tmpfs -o size=3m tmpfs "$0" && exec "$@"'
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
-    command = [sys.executable, "-m", "framecast.pipeline.cli.main", "run", str(config), "--workdir", str(work)]
+    command = [sys.executable, "-m", "framecast.pipeline.cli.main", "run", config, "--workdir", str(work)]
     done = subprocess.run(
         ["unshare", "--mount", *user, "sh", "-c", script, str(work / "artifacts"), *command],
         capture_output=True, text=True, cwd=_ROOT,

@@ -136,7 +136,7 @@ def test_serving_versions_and_finished_spans_are_kept(framecast, work):
     pushed = work.day()
     canary = work.day(label="canary")
     work.day("rejected")
-    rejected = work.day("rejected")  # Ended with the newest span: what `--span latest` need not run again.
+    rejected = work.day("rejected")  # `--span latest` needs its record, because it has the newest span.
     work.day("failed")
     failed = work.day("failed")
     plan = json.loads(framecast("runs", "gc", work.base, "--keep", "1", "--versions", "0", "--yes", "--json").out)

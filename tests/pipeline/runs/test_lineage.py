@@ -1,4 +1,4 @@
-"""Lineage read from a store of ML Metadata that is filled by its own API, as TFX's launcher fills it."""
+"""Lineage, read from a store of ML Metadata that is filled as by TFX's launcher."""
 
 import dataclasses
 

@@ -12,7 +12,7 @@ from framecast.pipeline.runs.peak_memory import PeakMemory
 
 _MIB = 2**20
 _SIZE = 256 * _MIB
-_SLACK = 48 * _MIB  # What Python and its other threads take or give back meanwhile.
+_SLACK = 48 * _MIB  # Memory that Python and other threads allocate or free meanwhile.
 
 
 def filled():
@@ -21,23 +21,23 @@ def filled():
 
 @pytest.fixture
 def held():
-    """What is resident before the block."""
+    """Returns the resident memory before the block."""
     return psutil.Process().memory_info().rss
 
 
 @pytest.fixture
 def seen(monkeypatch, held):
-    """Is set when a look, of which there are many, finds more than what was there before."""
+    """Returns an event that is set once a sample finds the block's memory; samples are frequent."""
     event = threading.Event()
-    look = PeakMemory._sample
+    original = PeakMemory._sample
 
-    def looks(peak):
-        look(peak)
+    def sample(peak):
+        original(peak)
         if peak._largest > held + 0.9 * _SIZE:
             event.set()
 
     monkeypatch.setattr(peak_memory, "_SAMPLE_SECONDS", 0.05)
-    monkeypatch.setattr(PeakMemory, "_sample", looks)
+    monkeypatch.setattr(PeakMemory, "_sample", sample)
     return event
 
 

@@ -1,4 +1,4 @@
-"""What a run's result says when something fails after the push."""
+"""The result of a run with a component that fails after the Pusher."""
 
 import pytest
 from tfx.types import standard_artifacts

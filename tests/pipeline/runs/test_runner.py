@@ -1,4 +1,4 @@
-"""The private names of TFX that the local runner uses still exist and are still called."""
+"""The private names of TFX that the local runner uses exist and are called."""
 
 import inspect
 

@@ -8,21 +8,13 @@ import pytest
 import yaml
 
 from framecast.pipeline.runs import lock
-
-_CONFIG = """
-data: {train: "day{SPAN}/*.gz", eval: "eval{SPAN}/*.gz"}
-clip: {frames: {min: 8, max: 24}}
-task: {horizon: 6, context: {min: 2}}
-model: {preset: convlstm-tiny}
-train: {steps: 10}
-push: {directory: serving}
-"""
+from tests.pipeline.config_file import write_config
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "config.yaml").write_text(_CONFIG)
+    write_config(tmp_path, data='{train: "day{SPAN}/*.gz", eval: "eval{SPAN}/*.gz"}')
     for name in ("day1/a.gz", "eval1/a.gz", "day2/a.gz", "eval2/a.gz", "day3/a.gz"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
@@ -66,7 +58,7 @@ def test_finished_span_is_not_run_again(framecast, ran, started, verdict):
     ran("20260102-000000-000000", [1], "pushed")  # A later run of an earlier span.
     answer = framecast("run", "config.yaml", "--span", "latest")
     assert (answer.code, started) == (0, [])
-    done = f"unchanged: nothing to do: span 2 is what run 20260101-000000-000000 ended with: {verdict}; span 3 is"
+    done = f"unchanged: nothing to do: run 20260101-000000-000000 ended with span 2: {verdict}; span 3 is"
     assert answer.text.startswith(done)
     printed = json.loads(framecast("run", "config.yaml", "--span", "latest", "--json").out)
     assert printed["verdict"] == "unchanged"
