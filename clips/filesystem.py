@@ -70,7 +70,7 @@ def open_path(path: str, mode: str) -> IO[bytes]:
     system = _file_system(path)
     # Readers decompress themselves, so that they detect damage.
     given = {"compression_type": CompressionTypes.UNCOMPRESSED}
-    with _naming(path):
+    with _errors_with_path(path):
         return cast(
             IO[bytes], _RemoteFile(path, system.open(path, **given) if mode == "rb" else system.create(path, **given))
         )
@@ -112,7 +112,7 @@ def exists(path: str) -> bool:
     if not is_remote(path):
         return os.path.exists(path)
     system = _file_system(path)
-    with _naming(path):
+    with _errors_with_path(path):
         if path.startswith(_S3):
             _check_bucket(path)
         return system.exists(path)
@@ -168,7 +168,7 @@ def remove(paths: Iterable[str]) -> None:
         OSError: If a file cannot be removed.
     """
     for path in paths:
-        with _naming(path):
+        with _errors_with_path(path):
             _file_system(path).delete([path])
 
 
@@ -189,11 +189,11 @@ class _RemoteFile(io.RawIOBase):
         return self._file.seekable()
 
     def readinto(self, buffer: Any) -> int:
-        with _naming(self._path):
+        with _errors_with_path(self._path):
             return self._file.readinto(buffer)
 
     def write(self, data: Any) -> int:
-        with _naming(self._path):
+        with _errors_with_path(self._path):
             return self._file.write(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -205,14 +205,14 @@ class _RemoteFile(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            with _naming(self._path):
+            with _errors_with_path(self._path):
                 self._file.close()
 
 
 def _match(pattern: str, hidden: bool = False) -> list[ListedFile]:
     """Returns the files in an object store that match a pattern, sorted."""
     system = _file_system(pattern)
-    with _naming(pattern):
+    with _errors_with_path(pattern):
         if pattern.startswith(_S3):
             _check_bucket(pattern)
         (result,) = system.match([pattern])
@@ -244,7 +244,7 @@ def _file_system(path: str) -> Any:
     from apache_beam.io.filesystems import FileSystems
 
     _options()
-    with _naming(path):
+    with _errors_with_path(path):
         return FileSystems.get_filesystem(path)
 
 
@@ -259,7 +259,7 @@ def _options() -> Any:
 
 
 @contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
+def _errors_with_path(path: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:

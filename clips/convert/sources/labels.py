@@ -22,22 +22,22 @@ class Labels:
     """Labels by recording.
 
     Args:
-        how: `folders`, or the path of a CSV file.
+        location: `folders`, or the path of a CSV file.
         names: Names of the sources; their folders, sorted, are the classes.
 
     Raises:
         ValueError: If the CSV file cannot be read or has a recording twice.
     """
 
-    def __init__(self, how: str, names: list[str]):
+    def __init__(self, location: str, names: list[str]):
         self._by_name: dict[str, Label] = {}
-        self._how = how
-        if how == FOLDERS:
+        self._location = location
+        if location == FOLDERS:
             folders = {name: os.path.basename(os.path.dirname(name)) for name in names}
             classes = sorted(set(folders.values()))
             self._by_name = {name: Label(classes.index(kind), kind) for name, kind in folders.items()}
         else:
-            self._by_name = _read_csv(how)
+            self._by_name = _read_csv(location)
             classes = sorted({label.string for label in self._by_name.values() if label.string is not None})
         self.classes = classes
 
@@ -51,7 +51,7 @@ class Labels:
             for key in (name, os.path.basename(name), pathlib.PurePath(name).stem):
                 if key in self._by_name:
                     return self._by_name[key]
-        raise ValueError(f"{self._how}: no label for {recording}")
+        raise ValueError(f"{self._location}: no label for {recording}")
 
 
 def _read_csv(path: str) -> dict[str, Label]:
