@@ -58,7 +58,7 @@ def survey_files(paths: Sequence[str], make_pipeline: Callable[[], beam.Pipeline
     Args:
         paths: The files.
         make_pipeline: Returns the Beam pipeline to use.
-        work: A folder for intermediate results, accessible to this process and to every worker.
+        work: A local folder for intermediate results, accessible to this process and to every worker.
     """
     path = os.path.join(work, "survey.jsonl")
     with make_pipeline() as pipeline:

@@ -63,7 +63,7 @@ def options_of(spec: type[Section], parameter: str, panels: Mapping[str, str]) -
         panels: Help panel by the name of a nested section; the key "" is for the other fields.
 
     Raises:
-        ConfigError: When the command runs with invalid values; the message has the option.
+        ConfigError: If the command runs with invalid values; the message has the option.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

@@ -16,6 +16,10 @@ def _clip(name):
     return encode_clip(frames, example_id=name, media_id="m", frame_rate=1.0).SerializeToString(deterministic=True)
 
 
+def _make_pipeline():
+    return beam.Pipeline(options=PipelineOptions([f"--runner={BEAM_RUNNER}"]))
+
+
 @pytest.fixture
 def survey(tmp_path):
     def run(**files):
@@ -23,9 +27,8 @@ def survey(tmp_path):
         for name, records in files.items():
             paths.append(str(tmp_path / name))
             write_records(paths[-1], records)
-        pipeline = lambda: beam.Pipeline(options=PipelineOptions([f"--runner={BEAM_RUNNER}"]))  # noqa: E731
         (tmp_path / "work").mkdir(exist_ok=True)
-        return survey_files(paths, pipeline, str(tmp_path / "work"))
+        return survey_files(paths, _make_pipeline, str(tmp_path / "work"))
 
     return run
 
@@ -54,8 +57,7 @@ def test_damage_is_listed_and_readable_records_counted(survey, tmp_path):
     path = tmp_path / "a"
     whole = path.read_bytes()
     path.write_bytes(whole[:-3])
-    pipeline = lambda: beam.Pipeline(options=PipelineOptions([f"--runner={BEAM_RUNNER}"]))  # noqa: E731
-    found = survey_files([str(path)], pipeline, str(tmp_path / "work"))
+    found = survey_files([str(path)], _make_pipeline, str(tmp_path / "work"))
     assert found.files[str(path)].records == 2
     assert len(found.faults) == 1
     assert found.faults[0].startswith(f"{path}, record 2: truncated data")
