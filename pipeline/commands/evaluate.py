@@ -104,8 +104,8 @@ class Evaluation:
 
         The model's figures include those of the baselines, under `METRIC_BASELINE`.
         """
-        (own, *_) = figures.values()
-        names = list(metric_figures.overall(own))
+        (of_model, *_) = figures.values()
+        names = list(metric_figures.overall(of_model))
         rows = [["", *figures, *(reference.replace("_", " ") for reference in references)]]
         for name in names:
             if metric_figures.base_metric(name, names):
@@ -115,7 +115,7 @@ class Evaluation:
                 key = registry.key(name, lead)
                 values = [cell(found[key]) if key in found else "" for found in figures.values()]
                 others = [registry.key(f"{name}_{reference}", lead) for reference in references]
-                baselines = [cell(own[other]) if other in own else "" for other in others]
+                baselines = [cell(of_model[other]) if other in of_model else "" for other in others]
                 rows.append([name if lead is None else f"  lead {lead}", *values, *baselines])
         return rows
 
@@ -125,7 +125,7 @@ class Evaluation:
         rows = [[title, "model", *(["model - against"] if self.against else [])]]
         for name in names:
             found = [self.intervals.figures] + ([self.intervals.differences] if self.against else [])
-            rows.append([name, *(_ends(own.get(name)) for own in found)])
+            rows.append([name, *(_format_interval(own.get(name)) for own in found)])
         return rows
 
     def _slices(self) -> list[list[str]]:
@@ -243,7 +243,7 @@ class _CheckedClips(beam.DoFn):
                 yield example.SerializeToString(deterministic=True)
 
 
-def _ends(interval: tuple[float, float] | None) -> str:
+def _format_interval(interval: tuple[float, float] | None) -> str:
     return "none" if interval is None else f"{cell(interval[0])} to {cell(interval[1])}"
 
 

@@ -170,7 +170,7 @@ def test_damaged_file_ends_inference_or_is_read_partly(infer, tmp_path):
     source.write_bytes(source.read_bytes()[:-10])
     code, text = infer("forecast", clips=[source])
     assert code == 1
-    assert f"{source}, record 1: cut in its data" in text
+    assert f"{source}, record 1: truncated data" in text
     code, found = infer("forecast", "--skip-bad", clips=[source])
     assert (code, found["clips"], len(found["bad"])) == (0, 1, 1)
 

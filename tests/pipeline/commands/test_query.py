@@ -289,4 +289,4 @@ def test_unusable_sources_are_named(serve, framecast, tmp_path):
         assert message in answer.text
     bad = pathlib.Path(tmp_path / "bad.tfrecord")
     bad.write_bytes(good.read_bytes()[:-10])
-    assert f"{bad}, record 0: cut in its data" in framecast("query", bad, *options).text
+    assert f"{bad}, record 0: truncated data" in framecast("query", bad, *options).text
