@@ -152,27 +152,33 @@ def _shift(frames):
 def _refine(frames, motion):
     """Refines `motion` by Lucas-Kanade steps, each the least-squares motion of a window."""
     batch, time, height, width = ops.shape(frames)
-    shape = (batch, time - 1, height, width)
-    # The earlier pairs are warped by the motion of the newest; missing pairs are zeros, which add nothing to the sums.
-    motion = motion[:, 1:]
+    motion, now, past = motion[:, 1:], _earlier(frames[:, 1:]), _earlier(frames[:, :-1])
     for _ in range(_STEPS):
-        products = 0.0
-        flat = ops.reshape(motion, (batch * (time - 1), height, width, 2))
-        for age in range(PAIRS):
-            pad = [[0, 0], [age, 0], [0, 0], [0, 0]]
-            now = ops.reshape(ops.pad(frames[:, 1:], pad)[:, : time - 1], (batch * (time - 1), height, width, 1))
-            past = ops.reshape(ops.pad(frames[:, :-1], pad)[:, : time - 1], (batch * (time - 1), height, width, 1))
-            warped = warp(past, flat)
-            middle = (warped + now)[..., 0] / 2
-            down = _difference(middle, 1)
-            right = _difference(middle, 2)
-            change = (now - warped)[..., 0]
-            products += ops.stack([down * down, down * right, right * right, -down * change, -right * change], axis=-1)
-        a, b, c, d, e = (part[..., 0] for part in ops.split(_box(products, _WINDOW), 5, axis=-1))
+        # The earlier pairs are warped by the motion of the newest.
+        flat = ops.reshape(ops.stack([motion] * PAIRS), (PAIRS * batch * (time - 1), height, width, 2))
+        warped = warp(past, flat)
+        middle, change = (warped + now)[..., 0] / 2, (now - warped)[..., 0]
+        down, right = _difference(middle, 1), _difference(middle, 2)
+        products = ops.stack([down * down, down * right, right * right, -down * change, -right * change], axis=-1)
+        products = ops.reshape(products, (PAIRS, batch * (time - 1), height, width, 5))
+        total = sum(products[age] for age in range(PAIRS))
+        a, b, c, d, e = (part[..., 0] for part in ops.split(_box(total, _WINDOW), 5, axis=-1))
         a, c = a + _MIN_GRADIENT, c + _MIN_GRADIENT
         step = ops.stack([c * d - b * e, a * e - b * d], axis=-1) / (a * c - b * b)[..., None]
-        motion += ops.reshape(ops.clip(step, -_MAX_STEP, _MAX_STEP), (*shape, 2))
+        step = ops.clip(step, -_MAX_STEP, _MAX_STEP)
+        motion += ops.reshape(step, (batch, time - 1, height, width, 2))
     return ops.pad(motion, [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
+
+
+def _earlier(frames):
+    """Returns each of `(batch, time, height, width)` with the `PAIRS - 1` before it, `(pair * batch * time, ..., 1)`.
+
+    Missing frames are zeros, which add nothing to the sums over pairs.
+    """
+    batch, time, height, width = ops.shape(frames)
+    padded = ops.pad(frames, [[0, 0], [PAIRS - 1, 0], [0, 0], [0, 0]])
+    earlier = ops.stack([padded[:, PAIRS - 1 - age : PAIRS - 1 - age + time] for age in range(PAIRS)])
+    return ops.reshape(earlier, (PAIRS * batch * time, height, width, 1))
 
 
 def _average_pairs(cost):
