@@ -22,7 +22,7 @@ def task(
     Args:
         reads: Artifacts, `TASK.OUTPUT` each; the input has the output's name.
         makes: Names of output artifacts.
-        parameters: Name: (type, where its value comes from as the spec says it).
+        parameters: Name: (type, source of its value as in the spec).
         returns: Name of an output parameter: type.
         more: Further keys of the task.
     """
@@ -106,3 +106,23 @@ def write(path, tasks, parameters=None, platform=None):
         documents.append({"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}})
     path.write_text(yaml.safe_dump_all(documents))
     return str(path)
+
+
+WRITE = "import sys; open(sys.argv[1], 'w').write(sys.argv[2])"
+READ = "import sys; print(open(sys.argv[1]).read())"
+_PATH = "{{{{$.{}.artifacts['{}'].path}}}}"
+
+
+def input_path(name):
+    """Returns the placeholder for the path of an input artifact."""
+    return _PATH.format("inputs", name)
+
+
+def output_path(name):
+    """Returns the placeholder for the path of an output artifact."""
+    return _PATH.format("outputs", name)
+
+
+def states(result):
+    """Returns the state of each task of a run."""
+    return {run.task: run.state for run in result.tasks}

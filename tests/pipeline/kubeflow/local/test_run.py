@@ -18,29 +18,7 @@ from framecast.pipeline.config.config import ConfigError
 from framecast.pipeline.kubeflow.local import run as runs
 from tests.pipeline.kubeflow.local import kfp_pipelines as kfp
 
-_PATH = "{{{{$.{}.artifacts['{}'].path}}}}"
-_WRITE = "import sys; open(sys.argv[1], 'w').write(sys.argv[2])"
-_READ = "import sys; print(open(sys.argv[1]).read())"
 _PARAMETER = "{{$.inputs.parameters['p']}}"
-
-
-def _in(name):
-    return _PATH.format("inputs", name)
-
-
-def _out(name):
-    return _PATH.format("outputs", name)
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Runs tasks in a fresh work directory."""
-
-    def run(tasks, *given, cache=False, pipeline=None, platform=None):
-        path = kfp.write(tmp_path / "pipeline.yaml", tasks, pipeline, platform)
-        return runs.run_local(path, str(tmp_path / "work"), parameters=list(given), cache=cache, quiet=True)
-
-    return run
 
 
 def _log(result, task):
@@ -48,14 +26,10 @@ def _log(result, task):
     return pathlib.Path(log).read_text()
 
 
-def _states(result):
-    return {run.task: run.state for run in result.tasks}
-
-
 def test_artifacts_are_uploaded_and_downloaded(run, tmp_path):
     tasks = {
-        "write": kfp.task(_WRITE, _out("x"), "hello", makes=["x"]),
-        "read": kfp.task(_READ, _in("x"), reads=["write.x"]),
+        "write": kfp.task(kfp.WRITE, kfp.output_path("x"), "hello", makes=["x"]),
+        "read": kfp.task(kfp.READ, kfp.input_path("x"), reads=["write.x"]),
     }
     result = run(tasks)
     assert result.state == "succeeded"
@@ -139,14 +113,14 @@ def test_failure_stops_run_and_shows_log_tail(run):
     }
     result = run(tasks)
     assert (result.state, result.exit_code) == ("failed", 1)
-    assert _states(result) == {"a": "done", "b": "failed"}
+    assert kfp.states(result) == {"a": "done", "b": "failed"}
     assert result.why.startswith("b: python: exit code 3\n  what went wrong\nlog ")
 
 
 def test_task_sees_only_its_inputs(run):
     tasks = {
-        "a": kfp.task(_WRITE, _out("x"), "1", makes=["x"]),
-        "b": kfp.task(_WRITE, _out("y"), "1", makes=["y"]),
+        "a": kfp.task(kfp.WRITE, kfp.output_path("x"), "1", makes=["x"]),
+        "b": kfp.task(kfp.WRITE, kfp.output_path("y"), "1", makes=["y"]),
         "c": kfp.task(
             "import os; print(sorted(f for _, _, files in os.walk('.') for f in files))", reads=["a.x"], after=["b"]
         ),
@@ -156,8 +130,8 @@ def test_task_sees_only_its_inputs(run):
 
 def test_empty_folder_is_not_stored(run):
     tasks = {
-        "a": kfp.task("import os, sys; os.mkdir(sys.argv[1])", _out("x"), makes=["x"]),
-        "b": kfp.task("import os, sys; print(os.path.exists(sys.argv[1]))", _in("x"), reads=["a.x"]),
+        "a": kfp.task("import os, sys; os.mkdir(sys.argv[1])", kfp.output_path("x"), makes=["x"]),
+        "b": kfp.task("import os, sys; print(os.path.exists(sys.argv[1]))", kfp.input_path("x"), reads=["a.x"]),
     }
     result = run(tasks)
     assert result.tasks[0].without_files == ["x"]
@@ -182,7 +156,7 @@ def test_retries_are_limited(run):
 
 def test_entrypoint_receives_the_launcher_root(run):
     code = f"import os, sys; print(os.path.join(os.environ[{runs.launcher.LAUNCHER_ROOT!r}], 'minio') in sys.argv[1])"
-    assert _log(run({"a": kfp.task(code, _out("x"), makes=["x"])}), "a") == "True\n"
+    assert _log(run({"a": kfp.task(code, kfp.output_path("x"), makes=["x"])}), "a") == "True\n"
 
 
 def test_resources_are_reported_but_not_enforced(run):
@@ -265,7 +239,7 @@ def test_importer_reads_from_the_store(run, tmp_path):
         "bring": kfp.importer("s3://bucket/model", metadata={"kind": "tiny"}),
         "read": kfp.task(
             "import os, sys; print(os.listdir(sys.argv[1] + '/variables'), sys.argv[2])",
-            _in("model"),
+            kfp.input_path("model"),
             "{{$}}",
             reads=["bring.model"],
         ),
@@ -285,66 +259,6 @@ def test_importer_of_missing_object_fails(run, uri, expected):
     result = run({"bring": kfp.importer(uri)})
     assert result.why.startswith(f"bring: import of {uri}: expected ")
     assert expected in result.why
-
-
-def _chain(**changes):
-    a = {"arguments": ["1"], "makes": ["x"], "parameters": {"p": ("STRING", kfp.parameter("q"))}, **changes}
-    return {
-        "a": kfp.task(_WRITE, _out("x"), *a.pop("arguments"), **a),
-        "b": kfp.task(_READ, _in("x"), reads=["a.x"]),
-    }
-
-
-_Q = {"q": {"parameterType": "STRING"}}
-
-
-def test_second_run_is_cached_only_with_cache_flag(run):
-    first = run(_chain(), "q=1", pipeline=_Q, cache=True)
-    second = run(_chain(), "q=1", pipeline=_Q, cache=True)
-    assert _states(first) == {"a": "done", "b": "done"}
-    assert _states(second) == {"a": "cached", "b": "cached"}
-    assert second.tasks[0].artifacts == first.tasks[0].artifacts
-    assert [task.fingerprint for task in second.tasks] == [task.fingerprint for task in first.tasks]
-    assert _states(run(_chain(), "q=1", pipeline=_Q)) == {"a": "done", "b": "done"}  # Without --cache.
-
-
-@pytest.mark.parametrize(
-    ("changes", "given"),
-    [
-        ({}, "q=2"),  # An input's value.
-        ({"arguments": ["2"]}, "q=1"),  # The command.
-        ({"image": "image:2"}, "q=1"),
-        ({"makes": ["x", "y"]}, "q=1"),  # The outputs.
-        ({"returns": {"n": "STRING"}, "arguments": ["1"]}, "q=1"),
-        ({"cache": False}, "q=1"),
-    ],
-)
-def test_changed_key_reruns_task_and_its_readers(run, changes, given):
-    run(_chain(), "q=1", pipeline=_Q, cache=True)
-    chain = _chain(**changes)
-    if "returns" in changes:
-        chain["a"]["executor"]["container"]["command"][2] += (
-            "; import os; os.makedirs('tmp/kfp/outputs', exist_ok=True)"
-        )
-        chain["a"]["executor"]["container"]["command"][2] += "; open('tmp/kfp/outputs/n', 'w').write('1')"
-    assert _states(run(chain, given, pipeline=_Q, cache=True)) == {"a": "done", "b": "done"}
-
-
-def test_volumes_change_the_key_resources_do_not(run):
-    run({"a": kfp.task()}, cache=True)
-    asking = kfp.task()
-    asking["executor"]["container"]["resources"] = {"cpuLimit": 2.0}
-    asking["executor"]["container"]["env"] = [{"name": "WORD", "value": "x"}]
-    assert _states(run({"a": asking}, cache=True)) == {"a": "cached"}
-    mount = {"pvcMount": [{"constant": "models", "mountPath": "/models"}]}
-    assert _states(run({"a": kfp.task()}, cache=True, platform={"a": mount})) == {"a": "done"}
-
-
-def test_failed_task_is_not_cached(run, tmp_path):
-    code = f"import os; exit(not os.path.exists({str(tmp_path / 'now')!r}))"
-    assert _states(run({"a": kfp.task(code)}, cache=True)) == {"a": "failed"}
-    (tmp_path / "now").touch()
-    assert _states(run({"a": kfp.task(code)}, cache=True)) == {"a": "done"}
 
 
 def _invoke(*arguments):
