@@ -1,4 +1,4 @@
-"""Missing pixels: which value marks them changes no loss, gradient, statistic, reference, forecast or metric."""
+"""Missing pixels: the reserved value changes no loss, gradient, statistic, baseline, forecast or metric."""
 
 import keras
 import numpy as np
@@ -22,12 +22,12 @@ _TASK = ForecastTask(horizon=3, context=ContextSpec(min=2))
 
 
 def _results(missing):
-    """Everything that the chain derives from two clips whose missing pixels are marked by `missing`."""
+    """Everything that training and export derive from two clips whose missing pixels have the value `missing`."""
     spec = ClipSpec(frames=FrameRange(min=1, max=8), missing=missing)
     rng = np.random.default_rng(0)
     clips = rng.integers(1, 250, (2, 8, 12, 12, 1), np.uint8)
     absent = rng.uniform(size=clips.shape) < 0.2
-    absent[1, :, 5:] = False  # Room for windows of 7x7 without a missing pixel.
+    absent[1, :, 5:] = False  # So that some windows of 7x7 have no missing pixel.
     clips[absent] = missing
     clips[0, :, :3, :3] = missing
     lengths = np.array([6, 8], np.int32)
@@ -67,7 +67,7 @@ def marked_alike():
 
 
 @pytest.mark.parametrize("name", ["climatology", "sigmas", "loss", "gradients", "forecast", "metrics"])
-def test_the_value_of_missing_pixels_changes_nothing(marked_alike, name):
+def test_reserved_value_changes_no_result(marked_alike, name):
     one, other = (tf.nest.flatten(results[name]) for results in marked_alike)
     assert len(one) == len(other) > 0
     for left, right in zip(one, other, strict=True):
@@ -81,26 +81,18 @@ def test_missing_pixels_are_not_counted(marked_alike):
     assert pixels.min() > 0
 
 
-def test_missing_pixels_are_in_no_count_of_events(marked_alike):
+def test_missing_pixels_are_not_counted_as_events(marked_alike):
     sums = {name: value.numpy() for name, value in marked_alike[0]["metrics"].items()}
     for ending in ("", "_persistence", "_black"):
         counts = [sums[f"{name}{ending}"] for name in ("hits", "misses", "false_alarms", "correct_negatives")]
         np.testing.assert_array_equal(np.sum(counts, axis=0), np.repeat(sums["pixels"][..., None], 2, axis=-1))
 
 
-def test_the_value_of_missing_pixels_changes_no_score(marked_alike):
-    # Pixels of 255 and 251 would be events at every threshold, those of 0 at none.
+def test_reserved_value_changes_no_metric(marked_alike):
+    # Counted, pixels of 255 and 251 would be events at every threshold, and pixels of 0 at none.
     figures = [Sums(events=_EVENTS).update(results["metrics"]).figures() for results in (*marked_alike, _results(0))]
     for name in ("csi_0.1", "fss_0.1_5px", "csi_0.9_persistence", "fss_0.9_5px_persistence"):
         assert 0 < figures[0][name] < 1
     assert np.isfinite(figures[0]["ssim"])
     for other in figures[1:]:
         assert figures[0] == pytest.approx(other, rel=0, abs=0, nan_ok=True)
-
-
-def test_missing_pixels_are_not_known_and_enter_as_zero():
-    spec = ClipSpec(frames=FrameRange(min=1, max=4), missing=255)
-    frames = np.array([[[[[255], [51]]], [[[255], [0]]]]], np.uint8)
-    pixels, known = normalise(tf.constant(frames), tf.constant([1]), spec)
-    np.testing.assert_array_equal(pixels.numpy().ravel(), np.float32([0, 0.2, 0, 0]))
-    np.testing.assert_array_equal(known.numpy().ravel(), [False, True, False, False])

@@ -1,4 +1,4 @@
-"""Preprocessing: optimal buckets, exact pixels, and refusals inside the graph."""
+"""Preprocessing: optimal buckets, exact pixels, and errors inside the graph."""
 
 import io
 import itertools
@@ -36,7 +36,7 @@ def _decode(frames, spec, height=0, width=0):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("buckets", [1, 3, 4])
-def test_boundaries_pad_as_few_frames_as_any_choice_does(seed, buckets):
+def test_boundaries_pad_fewest_frames(seed, buckets):
     counts = np.random.default_rng(seed).integers(0, 20, 13)
     counts[:2] = 0
     boundaries = bucket_boundaries(tf.constant(counts, tf.int64), buckets).numpy()
@@ -69,7 +69,7 @@ def test_raw_pixels_are_exact(dtype, channels):
     np.testing.assert_array_equal(_decode(encoded, _spec(dtype=dtype, channels=channels), 4, 5), frames)
 
 
-def test_a_clip_is_padded_to_the_boundary_of_its_bucket():
+def test_clips_are_padded_to_bucket_boundary():
     clips = [np.full((count, 4, 4), count, np.uint8) for count in (2, 3, 5, 7)]
     inputs = {
         features.ENCODED: tf.ragged.constant([[[_png(frame)] for frame in clip] for clip in clips], ragged_rank=1),
@@ -80,7 +80,7 @@ def test_a_clip_is_padded_to_the_boundary_of_its_bucket():
     outputs = preprocess(inputs, _spec(), tf.constant([3, 6], tf.int64))
     assert outputs[features.FRAME_COUNT].numpy().tolist() == [2, 3, 5, 7]
     decoded = [tf.io.parse_tensor(clip, tf.uint8).numpy() for clip in outputs[features.FRAMES]]
-    # The last is longer than any training clip: served clips may be, and keep their length.
+    # The last is longer than any training clip, as a served clip may be, so it is not padded.
     assert [len(clip) for clip in decoded] == [3, 3, 6, 7]
     np.testing.assert_array_equal(decoded[0][..., 0], np.concatenate([clips[0], np.zeros((1, 4, 4))]))
 
@@ -103,11 +103,11 @@ _GRAY = np.zeros((8, 8), np.uint8)
     ],
     ids=["empty clip", "empty frame", "garbage", "rgb png", "16 bit", "rgb jpeg", "other size", "huge header", "cut"],
 )
-def test_what_the_contract_does_not_allow_is_refused_in_the_graph(frames, message):
+def test_graph_rejects_frames_that_break_the_contract(frames, message):
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         decode_frames(tf.constant(frames, tf.string), tf.constant(0, tf.int64), tf.constant(0, tf.int64), _spec())
 
 
-def test_a_jpeg_is_refused_where_16_bits_are_expected():
+def test_jpeg_is_rejected_if_16_bits_are_expected():
     with pytest.raises(tf.errors.InvalidArgumentError, match="expected a PNG of 16 bits"):
         _decode([_jpeg(_GRAY)], _spec(dtype="uint16"))

@@ -1,16 +1,14 @@
-"""The exported model, saved and loaded without our code: dtypes, sizes and padding."""
+"""The exported model, loaded without Framecast: dtypes, sizes and padding."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.models.export.forecast import ForecastModule, ReferenceConstants
-from framecast.models.export.module import save_module
 from framecast.models.networks import presets
-from framecast.models.preprocessing import preprocess
 from framecast.models.spec import ContextSpec, ForecastTask
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
+from tests.models.export.exporting import make_module, serve_only
 
 _TASK = ForecastTask(horizon=3, context=ContextSpec(min=2))
 
@@ -20,12 +18,8 @@ def loaded(request, tmp_path_factory):
     spec = ClipSpec(frames=FrameRange(min=1, max=8), dtype=request.param, channels=2)
     keras.utils.set_random_seed(0)
     model = presets.build("convlstm-tiny", channels=2, dtype="float32")
-    boundaries = tf.constant([8], tf.int64)
-    constants = ReferenceConstants(np.zeros(2, np.float32), [0.0] * 3)
-    module = ForecastModule(model, lambda inputs: preprocess(inputs, spec, boundaries), spec, _TASK, constants)
-    folder = str(tmp_path_factory.mktemp("export"))
-    save_module(module, folder, {})
-    return tf.saved_model.load(folder).signatures["serving_default"]
+    module = make_module(model, _TASK, spec)
+    return serve_only(module, spec, tmp_path_factory.mktemp("export"))["serving_default"]
 
 
 def _forecast(loaded, frames, lengths):
@@ -33,7 +27,7 @@ def _forecast(loaded, frames, lengths):
 
 
 @pytest.mark.parametrize("padding", [0, 3])
-def test_what_lies_past_a_clips_length_never_changes_its_forecast(loaded, padding):
+def test_padding_never_changes_a_forecast(loaded, padding):
     dtype = loaded.structured_input_signature[1]["frames"].dtype.as_numpy_dtype
     largest = 1.0 if dtype == np.float32 else np.iinfo(dtype).max
     lengths = [2, 5, 4]

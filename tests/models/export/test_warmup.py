@@ -1,4 +1,4 @@
-"""The warm-up file."""
+"""The warm-up file, compared with what TensorFlow Serving documents."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from framecast.models.export import warmup
 
 
-def test_requests_are_read_back_as_written(tmp_path):
+def test_written_requests_are_read_back(tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 6, 1), np.uint8)
     length = np.array([3], np.int32)
     warmup.write_warmup(
@@ -26,7 +26,7 @@ def test_requests_are_read_back_as_written(tmp_path):
     assert list(tf.make_ndarray(examples.inputs["examples"])) == [b"one", b"two"]
 
 
-def test_file_is_a_tfrecord_of_prediction_logs_where_tensorflow_serving_looks(tmp_path):
+def test_file_is_where_tensorflow_serving_reads_it(tmp_path):
     warmup.write_warmup(str(tmp_path), [{"inputs": {"length": np.array([3, 4], np.int32)}}])
     path = tmp_path / "assets.extra" / "tf_serving_warmup_requests"
     (record,) = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
@@ -34,17 +34,17 @@ def test_file_is_a_tfrecord_of_prediction_logs_where_tensorflow_serving_looks(tm
     assert list(tf.make_ndarray(log.predict_log.request.inputs["length"])) == [3, 4]
 
 
-def test_model_without_a_warm_up_file_has_no_requests(tmp_path):
+def test_model_without_warmup_file_has_no_requests(tmp_path):
     assert warmup.read_warmup(str(tmp_path)) == []
 
 
-def test_more_requests_than_tensorflow_serving_accepts_are_refused(tmp_path):
+def test_more_than_1000_requests_are_rejected(tmp_path):
     with pytest.raises(ValueError, match="expected at most 1000 requests, received 1001"):
         warmup.write_warmup(str(tmp_path), [{"inputs": {}}] * 1001)
     assert not (tmp_path / "assets.extra").exists()
 
 
-def test_damage_names_file_and_record(tmp_path):
+def test_damaged_file_error_names_file_and_record(tmp_path):
     warmup.write_warmup(str(tmp_path), [{"inputs": {"length": np.arange(3)}}] * 2)
     path = tmp_path / warmup.FILE
     path.write_bytes(path.read_bytes()[:-3])
@@ -52,7 +52,7 @@ def test_damage_names_file_and_record(tmp_path):
         warmup.read_warmup(str(tmp_path))
 
 
-def test_record_that_is_no_predict_call_is_refused(tmp_path):
+def test_record_of_another_call_is_rejected(tmp_path):
     path = tmp_path / warmup.FILE
     path.parent.mkdir()
     log = prediction_log_pb2.PredictionLog()

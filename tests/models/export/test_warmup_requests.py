@@ -1,4 +1,4 @@
-"""Which requests warm a model up, against the lengths and batch sizes that clients send."""
+"""Warm-up requests, compared with the lengths and batch sizes that clients send."""
 
 import itertools
 
@@ -11,25 +11,20 @@ from framecast.models import spec
 from framecast.models.export import warmup
 from framecast.models.export.warmup_requests import warmup_requests
 from framecast.models.networks import builders
-from framecast.models.preprocessing import BUCKETS, preprocess
-from framecast.models.tasks import define_task
+from framecast.models.preprocessing import BUCKETS
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
+from tests.models.export.exporting import make_module
 
 _TASK = spec.ForecastTask(horizon=2, context=spec.ContextSpec(min=3))
 
 
 def _module(clip, task=_TASK, preset="convlstm-tiny"):
     model = builders.build(spec.ModelSpec(preset=preset), task, clip, keras.DTypePolicy("float32"))
-
-    def transform(inputs):
-        return preprocess(inputs, clip, tf.constant([clip.frames.max], tf.int64), task.label)
-
-    definition = define_task(task)
-    return definition.make_module(model, transform, clip, definition.neutral_constants(clip))
+    return make_module(model, task, clip)
 
 
 def _clips(lengths, dtype="uint8", side=8):
-    """By padded length, a clip of so many frames."""
+    """By padded length, a clip of the given number of frames."""
     rng, clips = np.random.default_rng(0), {}
     for padded, length in lengths.items():
         clips[padded] = ((rng.uniform(size=(padded, side, side, 1)) * 200).astype(dtype), length)
@@ -45,7 +40,7 @@ def _shapes(requests):
     ]
 
 
-def test_every_batch_size_is_asked_for_at_every_legal_padded_length_and_the_shortest():
+def test_requests_cover_batch_sizes_and_legal_lengths():
     module = _module(ClipSpec(frames=FrameRange(min=1, max=8)))
     clips = _clips({2: 2, 4: 4, 6: 2, 8: 7})
     requests = warmup_requests(module, clips, (1, 3))
@@ -58,7 +53,7 @@ def test_every_batch_size_is_asked_for_at_every_legal_padded_length_and_the_shor
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_the_exported_model_answers_every_request(tmp_path, dtype):
+def test_exported_model_answers_every_request(tmp_path, dtype):
     module = _module(ClipSpec(frames=FrameRange(min=1, max=8), dtype=dtype))
     clips = _clips({4: 4, 8: 7}, dtype)
     warmup.write_warmup(str(tmp_path), warmup_requests(module, clips, (1, 2)))
@@ -72,14 +67,14 @@ def test_the_exported_model_answers_every_request(tmp_path, dtype):
     assert [answer["frames_seen"].numpy().tolist() for _, answer in answers[7:]] == [[3], [4]]
 
 
-def test_where_all_were_too_large_larger_batches_are_asked_for_at_the_longest_length_only():
+def test_large_clips_get_large_batches_at_longest_length():
     module = _module(ClipSpec(frames=FrameRange(min=1, max=24)))
     clips = _clips({8: 8, 16: 16, 24: 24}, side=256)
     shapes = [shape[:2] for shape in _shapes(warmup_requests(module, clips, (1, 4, 16)))]
     assert shapes == [(1, 3), (1, 8), (1, 16), (1, 24), (4, 24), (16, 24)]
 
 
-def test_a_model_of_labels_is_asked_for_no_stream():
+def test_label_model_gets_no_stream_request():
     task = spec.ClassifyTask(kind="classify", classes=2)
     module = _module(ClipSpec(frames=FrameRange(min=1, max=8)), task, "cnn-convlstm-small")
     requests = warmup_requests(module, _clips({8: 8}), (1,))
@@ -87,7 +82,7 @@ def test_a_model_of_labels_is_asked_for_no_stream():
     assert [request.get("signature_name") for request in requests[2:]] == ["serve_examples"]
 
 
-def test_as_many_batch_sizes_as_are_allowed_make_no_more_requests_than_tensorflow_serving_takes():
+def test_most_batch_sizes_stay_within_request_limit():
     module = _module(ClipSpec(frames=FrameRange(min=1, max=24)))
     clips = _clips({length: length for length in range(4, 4 + BUCKETS)}, side=4)
     sizes = spec.ExportSpec(batch_sizes=range(1, 101)).batch_sizes
@@ -97,6 +92,6 @@ def test_as_many_batch_sizes_as_are_allowed_make_no_more_requests_than_tensorflo
 
 
 @pytest.mark.parametrize(("sizes", "received"), [((4, 1), "4, 1"), ((1, 1), "1, 1"), ((0, 4), "0, 4"), ((), "none")])
-def test_batch_sizes_that_do_not_ascend_from_one_are_refused(sizes, received):
+def test_batch_sizes_must_ascend_from_one(sizes, received):
     with pytest.raises(ValueError, match=f"batch_sizes\n.*expected ascending numbers from 1 on, received {received}"):
         spec.ExportSpec(batch_sizes=sizes)

@@ -1,4 +1,4 @@
-"""Several replicas learn what one learns from the whole batches; workers are processes on the loopback interface."""
+"""Training on several replicas, compared with one; workers are processes on the loopback interface."""
 
 import contextlib
 import json
@@ -20,16 +20,22 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from framecast.models.networks.frame_forecaster import FrameForecaster
 from framecast.models.spec import ClassifyTask, ForecastTask, RegressTask, TrainSpec
 from framecast.models.tasks import define_task
-from framecast.models.training import distribution
+from framecast.models.training import distribution, training_log
 from framecast.models.training.loop import fit
+from framecast.models.training.training_log import read_curves
 
 FORECAST = define_task(ForecastTask(horizon=2)).make_objective(TrainSpec(steps=20, sampling="scheduled"))
-STEPS, SAVED, KILLED = 20, 10, 13  # The step after which a checkpoint is written, and one at which a worker is killed.
-BOUND = 180  # Seconds that a job may take to notice that a worker is gone; half a minute on an idle machine.
+STEPS, SAVED, KILLED = 20, 10, 13  # All steps, the step with a checkpoint, and the step at which a worker is killed.
+BOUND = 180  # Seconds in which a job must detect a lost worker; half a minute on an idle machine.
+
+
+def clipped(*arguments):
+    """A loss so large that gradients are clipped."""
+    return 100 * FORECAST(*arguments)
 
 
 def clips(count, seed=0):
-    """Clips of several lengths with missing pixels: no two weigh the same in a mean."""
+    """Clips of several lengths with missing pixels, so that every clip has another weight in a mean."""
     rng = np.random.default_rng(seed)
     frames = rng.random((count, 6, 8, 8, 1), "float32")
     known = rng.random(frames.shape) < 0.8
@@ -41,9 +47,9 @@ def forecaster(dtype="float32"):
     return FrameForecaster(channels=1, filters=(8,), kernel_size=3, patch=2, dtype=dtype)
 
 
-def train(folder, dtype="float32", objective=FORECAST, state="state"):
-    """Trains in the current strategy on batches of 3 clips, which no two replicas share evenly, the last of 1."""
-    model = forecaster(dtype)  # First: TensorFlow's seed, which it sets, decides the order too.
+def train(folder, dtype="float32", objective=FORECAST, state="state", log="logs"):
+    """Trains in the current strategy on batches of 3 clips, the last of 1, which replicas cannot share evenly."""
+    model = forecaster(dtype)  # First, because it sets TensorFlow's seed, which decides the order.
     dataset = tf.data.Dataset.from_tensor_slices(clips(10)).shuffle(8, seed=1).batch(3).repeat()
     val_dataset = tf.data.Dataset.from_tensor_slices(clips(4, seed=1)).batch(3)
     fit(
@@ -55,7 +61,7 @@ def train(folder, dtype="float32", objective=FORECAST, state="state"):
         learning_rate=1e-2,
         eval_every=SAVED,
         state_dir=folder / state,
-        log_dir=folder / "logs",
+        log_dir=folder / log,
         draw=lambda: {"weight": np.zeros((2, 2, 3), np.uint8)},
     )
     return model
@@ -74,12 +80,12 @@ def assert_the_same(found, expected):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """What one device learns."""
+    """The weights that one device learns."""
     return train(tmp_path_factory.mktemp("alone")).get_weights()
 
 
 class Replicas:
-    """A strategy that only shares out."""
+    """A strategy that can only split batches."""
 
     def __init__(self, count):
         self.num_replicas_in_sync = count
@@ -93,7 +99,7 @@ class Replicas:
 
 @pytest.mark.parametrize("replicas", [2, 3, 8])
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
-def test_every_clip_of_a_batch_counts_once(replicas, count):
+def test_every_clip_of_batch_counts_once(replicas, count):
     shares = distribution.share_out(Replicas(replicas), {name: tf.constant(v) for name, v in clips(count).items()})
     assert len(shares) == replicas
     counted = [share for share, weight in shares if weight > 0]
@@ -111,7 +117,7 @@ def test_every_clip_of_a_batch_counts_once(replicas, count):
     + [RegressTask(kind="regress", per=per) for per in ("clip", "frame")],
     ids=lambda task: f"{task.kind}-{getattr(task, 'per', '')}",
 )
-def test_the_weighted_losses_of_the_shares_sum_to_that_of_the_batch(task):
+def test_weighted_losses_of_shares_sum_to_batch_loss(task):
     batch = {name: tf.constant(value) for name, value in clips(5).items()}
     if task.kind == "forecast":
         model = forecaster()
@@ -134,7 +140,7 @@ def test_the_weighted_losses_of_the_shares_sum_to_that_of_the_batch(task):
 
 
 @pytest.mark.parametrize("config", [None, {}, {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}])
-def test_without_other_workers_and_gpus_nothing_is_distributed(monkeypatch, config):
+def test_single_machine_uses_default_strategy(monkeypatch, config):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if config is not None:
         monkeypatch.setenv("TF_CONFIG", json.dumps(config))
@@ -143,7 +149,7 @@ def test_without_other_workers_and_gpus_nothing_is_distributed(monkeypatch, conf
     assert distribution.is_chief(strategy)
 
 
-def test_a_part_that_no_worker_plays_is_refused_by_name(monkeypatch):
+def test_unknown_task_type_is_rejected_with_its_name(monkeypatch):
     cluster = {"worker": ["a:1"], "ps": ["b:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}}))
     with pytest.raises(ValueError, match="TF_CONFIG: expected tasks chief and worker, received ps"):
@@ -165,21 +171,39 @@ def test_one_worker_is_the_chief(jobs, chief):
 
 
 def on_two_devices(folder):
-    """One process with two replicas; its devices are split before their first use."""
+    """Trains with two replicas in this process, whose devices are split before their first use."""
+    training_log._REPORT_SECONDS = 0
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     with tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"]).scope():
         np.savez(folder / "weights.npz", *train(folder).get_weights())
-        train(folder, "mixed_float16", state="float16")  # Where each replica scales its loss.
+        np.savez(folder / "clipped.npz", *train(folder, objective=clipped, state="clipped", log="two").get_weights())
+        train(folder, "mixed_float16", state="float16")  # Each replica scales its loss.
 
 
-def test_two_devices_learn_what_one_does(tmp_path, alone):
-    subprocess.run([sys.executable, __file__, "devices", tmp_path], check=True)
-    assert_the_same(weights(tmp_path / "weights.npz"), alone)
+@pytest.fixture(scope="module")
+def two_devices(tmp_path_factory):
+    """Folder with the weights that two devices learn."""
+    folder = tmp_path_factory.mktemp("devices")
+    subprocess.run([sys.executable, __file__, "devices", folder], check=True)
+    return folder
+
+
+def test_two_devices_learn_same_as_one(two_devices, alone):
+    assert_the_same(weights(two_devices / "weights.npz"), alone)
+
+
+def test_two_devices_clip_gradients_as_one(two_devices, tmp_path, monkeypatch):
+    monkeypatch.setattr(training_log, "_REPORT_SECONDS", 0)
+    assert_the_same(weights(two_devices / "clipped.npz"), train(tmp_path, objective=clipped).get_weights())
+    one, two = (dict(read_curves(folder)["gradient_norm"]) for folder in (tmp_path / "logs", two_devices / "two"))
+    assert list(one) == list(two) == list(range(1, STEPS + 1))
+    assert min(one.values()) > 1  # Else nothing is clipped.
+    np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=1e-3)
 
 
 def as_worker(folder, doomed, state):
-    """One worker of `TF_CONFIG`, which may kill itself at a step."""
+    """Trains as one worker of `TF_CONFIG`, which may kill itself at a step."""
     strategy = distribution.from_environment()
     number = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
 
@@ -198,7 +222,7 @@ def as_worker(folder, doomed, state):
 
 
 def start_workers(folder, doomed=None, states=("state", "state")):
-    with contextlib.ExitStack() as stack:  # Held together, so that the ports differ.
+    with contextlib.ExitStack() as stack:  # All open at the same time, so that the ports differ.
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in states]
         addresses = [f"127.0.0.1:{own.getsockname()[1]}" for own in sockets]
     workers = []
@@ -206,14 +230,14 @@ def start_workers(folder, doomed=None, states=("state", "state")):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
         command = [sys.executable, __file__, "worker", folder, str(doomed), state]
         environment = {**os.environ, "TF_CONFIG": json.dumps(config)}
-        log = folder / f"{number}.log"  # Of any length: of a pipe that is full, its writer waits.
+        log = folder / f"{number}.log"  # Not a pipe, because the writer of a full pipe blocks.
         with log.open("w") as file:
             workers.append((subprocess.Popen(command, env=environment, stderr=file), log))
     return workers
 
 
 def end(worker):
-    """Returns how a worker ended, and what it said."""
+    """Returns the exit code and the log of a worker."""
     process, log = worker
     try:
         process.wait(timeout=BOUND)
@@ -223,7 +247,7 @@ def end(worker):
 
 
 @pytest.mark.slow
-def test_two_workers_learn_what_one_does_and_the_chief_alone_writes(tmp_path, alone):
+def test_two_workers_learn_same_and_chief_alone_writes(tmp_path, alone):
     for worker in start_workers(tmp_path):
         assert end(worker)[0] == 0
     for number in range(2):
@@ -236,7 +260,7 @@ def test_two_workers_learn_what_one_does_and_the_chief_alone_writes(tmp_path, al
 
 
 @pytest.mark.slow
-def test_where_a_worker_is_killed_the_other_says_so_and_both_go_on_from_the_checkpoint(tmp_path, alone):
+def test_killed_worker_is_reported_and_training_resumes(tmp_path, alone):
     chief, lost = start_workers(tmp_path, doomed=1)
     assert end(lost)[0] == -signal.SIGKILL
     code, text = end(chief)
@@ -253,7 +277,7 @@ def test_where_a_worker_is_killed_the_other_says_so_and_both_go_on_from_the_chec
 
 
 @pytest.mark.slow
-def test_workers_that_do_not_share_their_checkpoints_are_refused(tmp_path):
+def test_workers_with_different_checkpoints_are_rejected(tmp_path):
     train(tmp_path, state="own")
     for worker in start_workers(tmp_path, states=("own", "other")):
         code, text = end(worker)

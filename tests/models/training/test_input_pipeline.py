@@ -1,4 +1,4 @@
-"""The input pipeline: batches inside one bucket, crops and augmentations of whole clips, the same draws for a seed."""
+"""The input pipeline: batches of one bucket, crops and augmentations of whole clips, reproducible by seed."""
 
 import itertools
 
@@ -8,35 +8,29 @@ import tensorflow as tf
 
 from framecast.models.spec import ClassifyTask, ContextSpec, ForecastTask, TrainSpec
 from framecast.models.training.input_pipeline import InputPipeline
-from framecast.schemas import features
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
+from tests.models.transformed import write_transformed
 
 _LENGTHS = (3, 4, 6, 6, 8, 8, 8)
 _PADDED = {3: 4, 4: 4, 6: 8, 8: 8}
 
 
 def _clip(number, length):
-    """A clip whose pixels tell clip, frame, row and column apart, each frame a shift of one picture."""
+    """A clip whose pixels identify clip, frame, row and column; each frame adds 1 to the one before."""
     frame = np.random.default_rng(number).integers(1, 200, (12, 12, 1))
     return np.stack([frame + time for time in range(length)]).astype(np.uint8)
+
+
+def _padded(number, length):
+    frames = np.zeros((_PADDED[length], 12, 12, 1), np.uint8)
+    frames[:length] = _clip(number, length)
+    return frames
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     path = str(tmp_path_factory.mktemp("transformed") / "clips.gz")
-    with tf.io.TFRecordWriter(path, "GZIP") as writer:
-        for number, length in enumerate(_LENGTHS):
-            frames = np.zeros((_PADDED[length], 12, 12, 1), np.uint8)
-            frames[:length] = _clip(number, length)
-            feature = {
-                features.FRAMES: tf.train.Feature(
-                    bytes_list=tf.train.BytesList(value=[tf.io.serialize_tensor(frames).numpy()])
-                ),
-                features.FRAME_COUNT: tf.train.Feature(int64_list=tf.train.Int64List(value=[length])),
-                features.FRAME_RATE: tf.train.Feature(float_list=tf.train.FloatList(value=[10.0])),
-            }
-            example = tf.train.Example(features=tf.train.Features(feature=feature))
-            writer.write(example.SerializeToString())
+    write_transformed(path, [(_padded(number, length), length) for number, length in enumerate(_LENGTHS)])
     return [path]
 
 
@@ -52,14 +46,14 @@ def _batches(dataset, count=None):
     return [{name: value.numpy() for name, value in batch.items()} for batch in itertools.islice(iter(dataset), count)]
 
 
-def test_a_batch_lies_in_one_bucket_and_holds_as_many_frames_as_asked_for(files):
+def test_batch_has_one_bucket_and_configured_frames(files):
     for batch in _batches(_pipeline().training(files), 20):
         clips, time = batch["frames"].shape[:2]
         assert {_PADDED[length] for length in batch["length"].tolist()} == {time}
         assert clips == 16 // time
 
 
-def test_clips_shorter_than_context_and_horizon_are_left_out(files):
+def test_clips_shorter_than_context_plus_horizon_are_skipped(files):
     lengths = [length for batch in _batches(_pipeline().evaluation(files)) for length in batch["length"].tolist()]
     assert sorted(lengths) == [4, 6, 6, 8, 8, 8]
 
@@ -74,7 +68,7 @@ def test_padding_is_zero_and_not_known(files):
 
 
 @pytest.mark.parametrize("augment", [(), ("flip",), ("rotate90",), ("flip", "rotate90")])
-def test_a_crop_is_one_window_of_one_clip_moved_as_a_whole(files, augment):
+def test_crop_is_one_window_for_all_frames(files, augment):
     """Every frame differs from the first by its number alone, so a window that moved inside a clip would show."""
     windows = set()
     for batch in _batches(_pipeline(crop=8, augment=augment).training(files), 30):
@@ -88,7 +82,7 @@ def test_a_crop_is_one_window_of_one_clip_moved_as_a_whole(files, augment):
 
 
 def _found(window, augment):
-    """Whether the window, flipped and turned as `augment` allows, lies in one of the clips."""
+    """Checks whether the window, flipped and rotated as `augment` allows, is part of one of the clips."""
     candidates = [window]
     if "rotate90" in augment:
         candidates = [np.rot90(view, turns) for view in candidates for turns in range(4)]
@@ -104,7 +98,7 @@ def _found(window, augment):
     )
 
 
-def test_augmentations_are_drawn(files):
+def test_every_augmentation_occurs(files):
     plain = {batch["frames"].tobytes() for batch in _batches(_pipeline(crop=12).training(files), 40)}
     moved = {
         batch["frames"].tobytes()
@@ -114,7 +108,7 @@ def test_augmentations_are_drawn(files):
     assert moved - plain
 
 
-def test_the_same_seed_gives_the_same_batches_and_another_gives_others(files):
+def test_seed_determines_batches(files):
     def pixels(seed):
         pipeline = _pipeline(seed=seed, crop=8, augment=("flip", "rotate90"))
         return np.concatenate([batch["frames"].ravel() for batch in _batches(pipeline.training(files), 9)])
@@ -124,12 +118,12 @@ def test_the_same_seed_gives_the_same_batches_and_another_gives_others(files):
     assert one.shape != other.shape or not np.array_equal(one, other)
 
 
-def test_a_crop_larger_than_the_frames_is_refused_by_name(files):
+def test_crop_larger_than_frames_is_rejected(files):
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"train.crop: expected frames of at least 16 x 16"):
         _batches(_pipeline(crop=16).evaluation(files))
 
 
-def test_a_subclip_is_a_run_of_frames_of_one_clip(files):
+def test_subclip_has_consecutive_frames_of_one_clip(files):
     lengths, starts = set(), set()
     for batch in _batches(_pipeline(augment=("subclip",)).training(files), 60):
         assert batch["frames"].shape[1] % 4 == 0
@@ -149,24 +143,17 @@ def test_a_subclip_is_a_run_of_frames_of_one_clip(files):
 
 
 @pytest.mark.parametrize("per", ["clip", "frame"])
-def test_labels_go_with_their_frames(tmp_path, per):
-    """Each frame is labelled with its own first pixel, each clip with that of its first frame."""
+def test_labels_stay_with_their_frames(tmp_path, per):
+    """The label of a frame is its first pixel, that of a clip the first pixel of its first frame."""
     task = ClassifyTask(kind="classify", classes=256, per=per)
-    path = str(tmp_path / "clips.gz")
-    with tf.io.TFRecordWriter(path, "GZIP") as writer:
-        for number, length in enumerate(_LENGTHS):
-            frames = np.zeros((_PADDED[length], 12, 12, 1), np.uint8)
-            frames[:length] = _clip(number, length)
-            first = frames[:, 0, 0, 0].astype(np.int64)
-            label = first[0] if per == "clip" else np.where(np.arange(len(frames)) < length, first, -1)
-            texts = {features.FRAMES: frames, features.LABEL: label}
-            feature = {
-                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[tf.io.serialize_tensor(value).numpy()]))
-                for name, value in texts.items()
-            }
-            feature[features.FRAME_COUNT] = tf.train.Feature(int64_list=tf.train.Int64List(value=[length]))
-            feature[features.FRAME_RATE] = tf.train.Feature(float_list=tf.train.FloatList(value=[10.0]))
-            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    path, clips = str(tmp_path / "clips.gz"), []
+    for number, length in enumerate(_LENGTHS):
+        frames = _padded(number, length)
+        first = frames[:, 0, 0, 0].astype(np.int64)
+        clips.append(
+            (frames, length, first[0] if per == "clip" else np.where(np.arange(len(frames)) < length, first, -1))
+        )
+    write_transformed(path, clips)
     augment = ("subclip",) if per == "frame" else ()
     spec = ClipSpec(frames=FrameRange(min=1, max=8))
     pipeline = InputPipeline(spec, task, TrainSpec(steps=1, batch_frames=16, augment=augment))

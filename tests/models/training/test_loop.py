@@ -1,10 +1,10 @@
+"""The training loop on small clips: what it learns, saves, resumes and logs."""
+
 import functools
 import io
 import logging
 import math
-import pathlib
-import subprocess
-import sys
+import types
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ SPEC = {
 
 
 def clips(count=8, time=6, seed=0):
-    """A bright column that moves one pixel a frame, and wraps around."""
+    """Clips of a bright column that moves one pixel per frame and wraps around."""
     rng = np.random.default_rng(seed)
     frames = np.zeros((count, time, 8, 8, 1), "float32")
     for clip, start in enumerate(rng.integers(0, 8, count)):
@@ -41,7 +41,7 @@ def clips(count=8, time=6, seed=0):
 
 
 def batches(data, size=4):
-    """Every clip once, in batches of unknown dimensions, as those of buckets of several lengths are."""
+    """Every clip once, in batches of unknown dimensions, like those of length buckets."""
     return unknown(tf.data.Dataset.from_tensor_slices(data).batch(size))
 
 
@@ -89,7 +89,7 @@ def image_of(value):
 
 
 def drawing(model):
-    """Draws a weight, which no two steps leave alike."""
+    """Draws a weight, which every step changes."""
 
     def draw():
         weight = model.get_weights()[0].ravel()[:12].view(np.uint8)
@@ -99,7 +99,7 @@ def drawing(model):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_training_learns_a_moving_column(tmp_path, dtype):
+def test_training_learns_moving_column(tmp_path, dtype):
     model = forecaster(dtype)
     batch = clips(seed=1)
 
@@ -113,7 +113,7 @@ def test_training_learns_a_moving_column(tmp_path, dtype):
     np.testing.assert_allclose(fitted.val_loss, error(), rtol=1e-2)
 
 
-def test_learning_rate_zero_leaves_the_weights(tmp_path):
+def test_learning_rate_zero_keeps_weights(tmp_path):
     model = forecaster()
     before = model.get_weights()
     train(model, tmp_path, learning_rate=0.0)
@@ -122,7 +122,7 @@ def test_learning_rate_zero_leaves_the_weights(tmp_path):
 
 
 def test_resumed_training_equals_uninterrupted_training(tmp_path, monkeypatch):
-    # The losses that are logged are means since the last report, and reports come by the clock.
+    # Logged losses are means since the last report, and reports depend on the clock.
     monkeypatch.setattr(training_log, "_REPORT_SECONDS", 1e9)
 
     class Killed(Exception):
@@ -148,7 +148,7 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path, monkeypatch):
     assert tf.train.latest_checkpoint(tmp_path / "cut" / "state").endswith("-10")
     calls.clear()
     resumed = forecaster()
-    log = tmp_path / "resumed"  # As TFX gives every execution a folder of its own.
+    log = tmp_path / "resumed"  # TFX gives every execution another folder.
     assert (
         train(resumed, tmp_path / "cut", log_dir=log, eval_every=5, objective=counting, draw=drawing(resumed))
         == expected
@@ -165,52 +165,52 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path, monkeypatch):
 
 
 def clipped(*arguments):
-    """So large that gradients are clipped."""
+    """A loss so large that gradients are clipped."""
     return 100 * OBJECTIVE(*arguments)
 
 
-def train_on_one_and_on_two_devices(folder):
-    """Writes the weights of both; runs in a process of its own, because devices are split before their first use."""
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    data = clips()
-    training_log._REPORT_SECONDS = 0
-    data["length"][:] = 6  # Clips of equal weight, because each replica takes the mean over its own.
-    for name, strategy in {
-        "one": tf.distribute.get_strategy(),
-        "two": tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"]),
-    }.items():
-        with strategy.scope():
-            model = forecaster()
-            dataset = batches(data)
-            train(model, folder / name, dataset.repeat(), dataset, objective=clipped)
-            np.savez(folder / f"{name}.npz", *model.get_weights())
+class Records(logging.Handler):
+    """Keeps the progress of every log record."""
+
+    def __init__(self):
+        super().__init__()
+        self.progress = []
+
+    def emit(self, record):
+        if hasattr(record, "progress"):
+            self.progress.append(record.progress)
 
 
-def test_two_replicas_learn_what_one_does(tmp_path):
-    subprocess.run([sys.executable, __file__, tmp_path], check=True)
-    one, two = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
-    assert len(one.files) == 4
-    for name in one.files:
-        np.testing.assert_allclose(two[name], one[name], atol=1e-5)
-    norms = [summaries(tmp_path / name / "logs")["gradient_norm"] for name in ("one", "two")]
-    assert list(norms[0]) == list(norms[1]) == list(range(1, 21))
-    np.testing.assert_allclose(list(norms[1].values()), list(norms[0].values()), rtol=1e-3)
-
-
-def test_finished_training_is_not_repeated(tmp_path):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished training: its folder, model and result, its log records, and the images that were drawn."""
+    folder, records, drawn = tmp_path_factory.mktemp("finished"), Records(), []
     model = forecaster()
-    expected = train(model, tmp_path)
 
+    def draw():
+        drawn.append(drawing(model)())
+        return drawn[-1]
+
+    logger = logging.getLogger("framecast.train")
+    level = logger.level
+    logger.addHandler(records)
+    logger.setLevel(logging.INFO)
+    fitted = train(model, folder, eval_every=8, draw=draw)
+    logger.removeHandler(records)
+    logger.setLevel(level)
+    return types.SimpleNamespace(folder=folder, model=model, fitted=fitted, progress=records.progress, drawn=drawn)
+
+
+def test_finished_training_is_not_repeated(finished, tmp_path):
     def refuses(*arguments):
         raise AssertionError("a step ran")
 
     again = forecaster()
-    assert train(again, tmp_path, objective=refuses) == expected
-    np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
+    assert train(again, finished.folder, objective=refuses, eval_every=8, log_dir=tmp_path) == finished.fitted
+    np.testing.assert_array_equal(again.get_weights()[0], finished.model.get_weights()[0])
 
 
-def test_best_weights_on_val_are_kept(tmp_path):
+def test_weights_of_lowest_val_loss_are_kept(tmp_path):
     model = forecaster()
     shown = []
 
@@ -232,7 +232,7 @@ def test_best_weights_on_val_are_kept(tmp_path):
     )
 
 
-def test_missing_pixels_and_padding_change_no_weight(tmp_path):
+def test_missing_and_padded_pixels_change_no_weight(tmp_path):
     data = clips()
     data["known"] = np.random.default_rng(2).uniform(size=data["known"].shape) < 0.8
     dirty = dict(data)
@@ -245,7 +245,7 @@ def test_missing_pixels_and_padding_change_no_weight(tmp_path):
         np.testing.assert_array_equal(new, old)
 
 
-def test_nan_loss_stops_with_the_step(tmp_path):
+def test_nan_loss_error_names_step(tmp_path):
     good, bad = clips(4), clips(4)
     bad["frames"] = np.full_like(bad["frames"], np.nan)
     dataset = batches(good).repeat(3).concatenate(batches(bad))
@@ -253,23 +253,21 @@ def test_nan_loss_stops_with_the_step(tmp_path):
         train(forecaster(), tmp_path, dataset)
 
 
-def test_dataset_that_ends_is_refused_by_name(tmp_path):
+def test_dataset_that_ends_is_rejected(tmp_path):
     with pytest.raises(ValueError, match="dataset: expected 20 batches, received 2"):
         train(forecaster(), tmp_path, batches(clips()))
 
 
-def test_empty_val_dataset_is_refused_by_name(tmp_path):
+def test_empty_val_dataset_is_rejected(tmp_path):
     with pytest.raises(ValueError, match="val_dataset: expected at least 1 batch, received none"):
         train(forecaster(), tmp_path, val=batches(clips()).take(0), eval_every=1)
 
 
-def test_progress_and_summaries_tell_the_same(tmp_path, caplog):
-    with caplog.at_level(logging.INFO, "framecast.train"):
-        train(forecaster(), tmp_path)
-    records = [record.progress for record in caplog.records if hasattr(record, "progress")]
-    assert [r["step"] for r in records if r["step"] % 10 == 0] == [10, 20]
+def test_log_records_equal_tensorboard_summaries(finished):
+    records = finished.progress
+    assert [r["step"] for r in records if r["step"] in (8, 16, 20)] == [8, 16, 20]
     assert {r["steps"] for r in records} == {20}
-    values = summaries(tmp_path / "logs")
+    values = summaries(finished.folder / "logs")
     for name in ("loss", "gradient_norm", "learning_rate"):
         np.testing.assert_allclose([values[name][r["step"]] for r in records], [r[name] for r in records], rtol=1e-6)
     last = records[-1]
@@ -277,9 +275,7 @@ def test_progress_and_summaries_tell_the_same(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-5), ("mixed_float16", 2e-2)])
-def test_the_gradient_norm_is_that_of_the_whole_batch_before_clipping_and_loss_scaling(
-    tmp_path, monkeypatch, dtype, rtol
-):
+def test_gradient_norm_is_before_clipping_and_loss_scaling(tmp_path, monkeypatch, dtype, rtol):
     monkeypatch.setattr(training_log, "_REPORT_SECONDS", 0)
     data = clips()
     train(forecaster(dtype), tmp_path, batches(data).repeat(), steps=2, learning_rate=0.0, objective=clipped)
@@ -295,7 +291,7 @@ def test_the_gradient_norm_is_that_of_the_whole_batch_before_clipping_and_loss_s
     np.testing.assert_allclose([found[1], found[2]], expected, rtol=rtol)
 
 
-def test_a_step_whose_gradients_overflow_float16_has_no_norm(tmp_path, monkeypatch):
+def test_step_with_float16_overflow_has_no_norm(tmp_path, monkeypatch):
     monkeypatch.setattr(training_log, "_REPORT_SECONDS", 0)
 
     def steep(*arguments):
@@ -311,31 +307,19 @@ def test_a_step_whose_gradients_overflow_float16_has_no_norm(tmp_path, monkeypat
     assert np.isfinite(list(norms.values())).all()
 
 
-def test_images_are_drawn_at_every_evaluation_of_the_weights_by_then(tmp_path):
-    model = forecaster()
-    drawn = []
-
-    def draw():
-        drawn.append(drawing(model)())
-        return drawn[-1]
-
-    train(model, tmp_path, eval_every=8, draw=draw)
-    values = summaries(tmp_path / "logs")
+def test_every_evaluation_draws_images_of_current_weights(finished):
+    values = summaries(finished.folder / "logs")
     for tag in ("weight", "weight/wide"):
         assert list(values[tag]) == [8, 16, 20]
-        for image, expected in zip(values[tag].values(), drawn, strict=True):
+        for image, expected in zip(values[tag].values(), finished.drawn, strict=True):
             np.testing.assert_array_equal(image, expected[tag])
     assert not np.array_equal(values["weight"][8], values["weight"][16])
-    assert set(read_curves(tmp_path / "logs")) == {"loss", "gradient_norm", "val_loss", "learning_rate"}
+    assert set(read_curves(finished.folder / "logs")) == {"loss", "gradient_norm", "val_loss", "learning_rate"}
 
 
-def test_one_cycle_rises_to_the_peak_and_falls_to_zero():
+def test_one_cycle_rises_to_peak_and_falls_to_zero():
     schedule = OneCycle(0.5, 100)
     rates = np.array([float(schedule(step)) for step in range(101)])
     np.testing.assert_allclose(rates[:10], 0.05 * np.arange(1, 11), rtol=1e-6)
     expected = [0.25 * (1 + math.cos(math.pi * (step - 10) / 90)) for step in range(10, 101)]
     np.testing.assert_allclose(rates[10:], expected, atol=1e-6)
-
-
-if __name__ == "__main__":
-    train_on_one_and_on_two_devices(pathlib.Path(sys.argv[1]))

@@ -30,7 +30,7 @@ def counted_pixels(known):
     return [i for i in np.ndindex(known.shape) if 1 <= i[1] < LENGTH[i[0]] and known[i]]
 
 
-def test_equals_a_numpy_loop(batch):
+def test_mse_and_gradient_equal_numpy_loop(batch):
     frames, predictions, known = batch
     counted = counted_pixels(known)
     errors = [float(predictions[b, t - 1, y, x, c]) - float(frames[b, t, y, x, c]) for b, t, y, x, c in counted]
@@ -56,7 +56,7 @@ def test_padding_and_missing_pixels_change_nothing(batch, value):
     np.testing.assert_array_equal(gradient, expected[1])
 
 
-def test_nothing_to_count_gives_zero(batch):
+def test_loss_without_counted_pixels_is_zero(batch):
     frames, predictions, known = batch
     value, gradient = value_and_gradient(frames, predictions, np.zeros_like(known))
     assert value == 0
@@ -70,7 +70,7 @@ def test_nothing_to_count_gives_zero(batch):
         ("weighted", lambda error, truth: error**2 * (1 + 300 * max(truth - 0.3, 0) ** 2)),
     ],
 )
-def test_other_errors_equal_a_numpy_loop(batch, kind, error_of):
+def test_other_losses_equal_numpy_loop(batch, kind, error_of):
     frames, predictions, known = batch
     errors = [
         error_of(float(predictions[b, t - 1, y, x, c]) - float(frames[b, t, y, x, c]), float(frames[b, t, y, x, c]))
@@ -80,7 +80,7 @@ def test_other_errors_equal_a_numpy_loop(batch, kind, error_of):
     np.testing.assert_allclose(value, np.mean(errors), rtol=1e-5)
 
 
-def test_classes_equal_keras_cross_entropy_and_what_is_not_counted_never_matters():
+def test_class_loss_equals_keras_over_counted_labels():
     rng = np.random.default_rng(0)
     labels, logits = rng.integers(0, 5, (4, 6)), rng.normal(size=(4, 6, 5)).astype("float32")
     counted = rng.uniform(size=(4, 6)) < 0.6
@@ -89,7 +89,7 @@ def test_classes_equal_keras_cross_entropy_and_what_is_not_counted_never_matters
     np.testing.assert_allclose(label_loss(np.where(counted, labels, -1), dirty, counted), expected, rtol=1e-5)
 
 
-def test_numbers_equal_the_mean_squared_error():
+def test_number_loss_equals_mean_squared_error():
     rng = np.random.default_rng(0)
     labels, estimates = rng.normal(size=(2, 7)).astype("float32"), rng.normal(size=(2, 7, 1)).astype("float32")
     counted = rng.uniform(size=(2, 7)) < 0.6

@@ -51,7 +51,7 @@ CONTEXT, AFTER = slice(1, 7), slice(7, 12)
         ("reverse", 100, 1, 0),
     ],
 )
-def test_sampling_shows_the_share_that_its_step_asks_for(batch, sampling, step, in_context, after):
+def test_sampling_shows_scheduled_share_of_frames(batch, sampling, step, in_context, after):
     assert observed_share(batch, sampling, step, CONTEXT) == pytest.approx(in_context, abs=0.1)
     assert observed_share(batch, sampling, step, AFTER) == pytest.approx(after, abs=0.1)
 
@@ -64,7 +64,7 @@ def test_sampling_is_for_training_only(batch):
     np.testing.assert_array_equal(recorder.context, LENGTH - 5)
 
 
-def test_an_anomaly_model_sees_every_frame_before_the_next(batch):
+def test_anomaly_objective_shows_all_earlier_frames(batch):
     recorder = Recorder()
     objective = define_task(AnomalyTask(kind="anomaly", context=ContextSpec(min=2))).make_objective(TrainSpec(steps=1))
     loss = objective(recorder, batch, tf.zeros([], tf.int64), True)
@@ -73,7 +73,7 @@ def test_an_anomaly_model_sees_every_frame_before_the_next(batch):
     assert float(loss) == pytest.approx(np.concatenate(squares).mean(), rel=1e-5)
 
 
-def test_all_frames_sampled_equals_none_left_out(batch):
+def test_mask_of_all_frames_equals_no_mask(batch):
     keras.utils.set_random_seed(0)
     model = FrameForecaster(channels=1, filters=(4,), kernel_size=3, patch=2)
     everything = model(batch["frames"], LENGTH, steps=11, observed=np.ones((2, 12), bool))
@@ -84,7 +84,7 @@ def test_all_frames_sampled_equals_none_left_out(batch):
     )
 
 
-def test_labels_of_frames_count_up_to_the_length(batch):
+def test_frame_labels_count_up_to_length(batch):
     logits = np.random.default_rng(1).normal(size=(2, 12, 3)).astype("float32")
     labels = np.random.default_rng(2).integers(0, 3, (2, 12))
     objective = define_task(ClassifyTask(kind="classify", classes=3, per="frame")).make_objective(TrainSpec(steps=1))

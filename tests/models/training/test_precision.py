@@ -1,4 +1,4 @@
-"""What `auto` trains in, on machines that this one is not."""
+"""The precision that `auto` chooses on simulated machines."""
 
 import pytest
 import tensorflow as tf
@@ -10,7 +10,7 @@ _ZEN3, _ZEN4 = "flags\t\t: fpu fma avx2", "flags\t\t: fpu fma avx2 avx512f avx51
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """Pretends a CPU, by a line of /proc/cpuinfo, and GPUs, by their compute capabilities."""
+    """Simulates a CPU, by a line of /proc/cpuinfo, and GPUs, by their compute capabilities."""
 
     def pretend(cpu, capabilities=()):
         path = tmp_path / "cpuinfo"
@@ -38,12 +38,12 @@ def machine(monkeypatch, tmp_path):
         (_ZEN4, [None], "float32"),
     ],
 )
-def test_auto_is_bfloat16_where_the_machine_computes_in_it(machine, cpu, gpus, expected):
+def test_auto_is_bfloat16_on_supporting_machines(machine, cpu, gpus, expected):
     machine(cpu, gpus)
     assert precision.policy("auto").name == expected
 
 
-def test_what_the_configuration_says_is_kept(machine):
+def test_explicit_precision_is_kept(machine):
     machine(_ZEN3)
     assert precision.policy("mixed_bfloat16").name == "mixed_bfloat16"
     assert precision.policy("float32").name == "float32"

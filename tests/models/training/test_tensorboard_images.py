@@ -1,4 +1,4 @@
-"""Pictures of forecasts, read pixel by pixel."""
+"""Images of forecasts, checked pixel by pixel."""
 
 import numpy as np
 import pytest
@@ -8,18 +8,18 @@ from framecast.models.training.tensorboard_images import ForecastImages
 from framecast.schemas.clip_spec import ClipSpec, FrameRange, PixelValue
 
 _CLIP = ClipSpec(frames=FrameRange(min=2, max=30))
-_SIDE, _CELL = 64, 64 + 2 * 2  # Of a frame as it is drawn, and with the gap around it.
+_SIDE, _CELL = 64, 64 + 2 * 2  # Pixels of a drawn frame, without and with the gap around it.
 
 
 def model(frames, context_length, steps):
-    """Forecasts 0.2 everywhere, whatever it is shown."""
+    """Forecasts 0.2 everywhere."""
     size = tf.shape(frames)
     tf.debugging.assert_equal(size[:2], [1, steps + 1])
     return tf.fill([1, steps, *tf.unstack(size[2:])], 0.2)
 
 
 def recording(seen):
-    """The model, which notes what it is asked."""
+    """The model, which records its arguments."""
 
     def asked(frames, context_length, steps):
         tf.numpy_function(lambda *values: seen.append(values), [frames, context_length, steps], [])
@@ -29,7 +29,7 @@ def recording(seen):
 
 
 def batch(clips, size=8, padded=12):
-    """Clips of constant frames, from lists of their values; what stands in padding is never to be seen."""
+    """Clips of constant frames, from lists of their values; the value of padding, 7, must not be drawn."""
     frames = np.full((len(clips), padded, size, size, 1), 7, np.float32)
     for place, values in enumerate(clips):
         frames[place, : len(values)] = np.reshape(values, (-1, 1, 1, 1))
@@ -44,7 +44,7 @@ def cells(image):
     return image[middle::_CELL, middle::_CELL][:3].astype(int)
 
 
-def test_time_runs_from_left_to_right_over_truth_forecast_and_error():
+def test_rows_show_truth_forecast_and_error():
     images = ForecastImages(model, [batch([[0.0, 0.4, 0.6, 0.1, 0.2]])], 3, _CLIP)()
     assert list(images) == ["forecast/0"]
     image = images["forecast/0"]
@@ -53,13 +53,13 @@ def test_time_runs_from_left_to_right_over_truth_forecast_and_error():
     np.testing.assert_array_equal(truth, np.round(255 * np.array([[0.0, 0.4, 0.6, 0.1, 0.2]])).T.repeat(3, axis=1))
     np.testing.assert_array_equal(forecast, [[24] * 3] * 2 + [[51] * 3] * 3)
     np.testing.assert_array_equal(error[:2], [[24] * 3] * 2)
-    # Full colour is at half of the range: 0.8 of blue at -0.4, 0.2 of orange at 0.1.
+    # Colours saturate at half of the range: 0.8 of blue at -0.4, 0.2 of orange at 0.1.
     np.testing.assert_allclose(
         error[2:], [0.8 * np.array([70, 160, 255]), 0.2 * np.array([255, 150, 40]), [0] * 3], atol=1
     )
 
 
-def test_without_a_horizon_every_frame_but_the_first_is_forecast_from_those_before_it():
+def test_without_horizon_every_next_frame_is_forecast():
     seen = []
     image = ForecastImages(recording(seen), [batch([[0.5, 0.6, 0.7, 0.8]])], 0, _CLIP)()["forecast/0"]
     ((_, context_length, steps),) = seen
@@ -67,7 +67,7 @@ def test_without_a_horizon_every_frame_but_the_first_is_forecast_from_those_befo
     np.testing.assert_array_equal(cells(image)[1], [[24] * 3] + [[51] * 3] * 3)
 
 
-def test_the_clips_in_which_most_changes_are_drawn_the_same_at_every_call():
+def test_every_call_draws_the_most_changing_clips():
     moving = [[0.1, 0.1, 0.1, 0.1 + change] for change in (0.0, 0.3, 0.1, 0.5, 0.15)]
     batches = [batch(moving[:2]), batch(moving[2:])]
     draw = ForecastImages(model, batches, 1, _CLIP)
@@ -78,12 +78,12 @@ def test_the_clips_in_which_most_changes_are_drawn_the_same_at_every_call():
         np.testing.assert_array_equal(image, images[tag])
 
 
-def test_of_many_clips_and_frames_the_first_clips_and_the_last_frames_are_drawn():
+def test_only_first_clips_and_last_frames_are_drawn():
     ahead = [batch([[0.1, 0.1 + 0.01 * clip]], padded=2) for clip in range(32)]
 
     def batches():
         yield from ahead
-        raise AssertionError("read on")
+        raise AssertionError("read more batches than needed")
 
     images = ForecastImages(model, batches(), 1, _CLIP)()
     assert cells(images["forecast/0"])[0, -1, 0] == round(255 * 0.41)
@@ -92,7 +92,7 @@ def test_of_many_clips_and_frames_the_first_clips_and_the_last_frames_are_drawn(
     assert (cells(long)[1] == 51).all(-1).sum() == 6
 
 
-def test_missing_pixels_have_a_colour_of_their_own_and_are_shown_to_the_model_as_0():
+def test_missing_pixels_are_marked_and_enter_as_zero():
     seen = []
 
     holed = batch([[0.5, 0.5, 0.5]])
@@ -114,6 +114,6 @@ def test_reflectivity_has_radar_colours():
 
 
 @pytest.mark.parametrize(("size", "drawn"), [(5, 65), (40, 80), (100, 100), (128, 64), (256, 64)])
-def test_small_frames_are_enlarged_and_large_ones_thinned_out(size, drawn):
+def test_small_frames_are_enlarged_and_large_subsampled(size, drawn):
     image = ForecastImages(model, [batch([[0.1, 0.9]], size=size)], 1, _CLIP)()["forecast/0"]
     assert image.shape == (3 * (drawn + 4) + 4, 2 * (drawn + 4) + 4, 3)

@@ -1,4 +1,4 @@
-"""TensorBoard summaries read back."""
+"""Reading TensorBoard summaries."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,13 @@ import tensorflow as tf
 from framecast.models.training.training_log import read_curves
 
 
-def test_every_scalar_comes_back_by_tag_and_step(tmp_path):
+def test_scalars_are_read_by_tag_and_step(tmp_path):
     writer = tf.summary.create_file_writer(str(tmp_path))
     with writer.as_default():
         for step in (10, 2, 30):
             tf.summary.scalar("loss", 1.0 / step, step)
         tf.summary.scalar("learning_rate", 0.5, 10)
-        tf.summary.image("forecast/0", np.zeros((1, 2, 2, 3), np.uint8), 10)  # Is no curve.
+        tf.summary.image("forecast/0", np.zeros((1, 2, 2, 3), np.uint8), 10)  # Not a scalar.
     writer.close()
     curves = read_curves(tmp_path)
     assert set(curves) == {"loss", "learning_rate"}
@@ -21,5 +21,5 @@ def test_every_scalar_comes_back_by_tag_and_step(tmp_path):
     assert curves["learning_rate"] == [[10, 0.5]]
 
 
-def test_a_folder_without_logs_has_no_curve(tmp_path):
+def test_folder_without_logs_has_no_curves(tmp_path):
     assert read_curves(tmp_path) == {}

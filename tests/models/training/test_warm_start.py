@@ -1,18 +1,16 @@
-"""Warm start: weights read back from exported models, and what keeps them from being used."""
+"""Warm start: reading weights from exported models, and the reasons for a cold start."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.models.export.forecast import ForecastModule, ReferenceConstants
-from framecast.models.export.module import save_module
 from framecast.models.networks.frame_forecaster import FrameForecaster
-from framecast.models.preprocessing import preprocess
 from framecast.models.spec import ContextSpec, ForecastTask, TrainSpec
 from framecast.models.tasks import define_task
 from framecast.models.training import loop, warm_start
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
+from tests.models.export.exporting import make_module, serve_only
 
 _SPEC = ClipSpec(frames=FrameRange(min=1, max=8))
 _TASK = ForecastTask(horizon=3, context=ContextSpec(min=2))
@@ -25,17 +23,9 @@ def _forecaster(seed, filters=(6, 4), predict="frame", dtype="float32"):
 
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory):
-    """An artifact of ServingModel, as far as a warm start looks at it: the model in a folder of it."""
-    constants = ReferenceConstants(np.zeros(1, np.float32), [0.0] * 3)
-    module = ForecastModule(
-        _forecaster(seed=1),
-        lambda inputs: preprocess(inputs, _SPEC, tf.constant([8], tf.int64)),
-        _SPEC,
-        _TASK,
-        constants,
-    )
+    """The parts of a ServingModel artifact that a warm start reads: the model's folder and the note."""
     folder = tmp_path_factory.mktemp("serving")
-    save_module(module, str(folder / "Format-Serving"), {})
+    serve_only(make_module(_forecaster(seed=1), _TASK, _SPEC), _SPEC, folder / "Format-Serving")
     (folder / warm_start.NOTE).write_text("version 17\n")
     return str(folder / "Format-Serving")
 
@@ -56,12 +46,12 @@ def _forecasts(model, batch):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_before_its_first_step_a_warm_model_answers_as_the_serving_one(serving, tmp_path, dtype):
+def test_warm_model_forecasts_as_the_serving_model(serving, tmp_path, dtype):
     warm = _forecaster(seed=2, dtype=dtype)
     start = warm_start.begin(warm, serving)
     assert start.note == "warm start from version 17"
     batch = _batch()
-    # A rate of 0 leaves the weights as they are: no step at all.
+    # A learning rate of 0 keeps the weights.
     dataset = tf.data.Dataset.from_tensors(batch)
     loop.fit(
         warm,
@@ -84,7 +74,7 @@ def test_before_its_first_step_a_warm_model_answers_as_the_serving_one(serving, 
         np.testing.assert_allclose(np.clip(found, 0, 1), expected, atol=1e-5)
 
 
-def test_weights_are_those_that_were_exported_by_name(serving):
+def test_read_weights_equal_exported_weights(serving):
     weights = warm_start.read_weights(serving)
     expected = _forecaster(seed=1)
     assert [weight.path.rpartition("/")[2] for weight in weights] == [weight.name for weight in expected.weights]
@@ -92,7 +82,7 @@ def test_weights_are_those_that_were_exported_by_name(serving):
         np.testing.assert_array_equal(weight.value, value)
 
 
-def test_the_digest_is_of_the_weights(serving):
+def test_digest_depends_on_exported_weights_only(serving):
     first, second = (warm_start.begin(_forecaster(seed), serving).digest for seed in (2, 3))
     assert first == second is not None
 
@@ -113,7 +103,7 @@ def test_the_digest_is_of_the_weights(serving):
     ],
     ids=["other filters", "one more cell", "one cell less", "other predictions"],
 )
-def test_another_architecture_starts_cold_by_name_of_what_differs(serving, changes, difference):
+def test_other_architecture_starts_cold_and_names_difference(serving, changes, difference):
     model = _forecaster(seed=2, **changes)
     before = model.get_weights()
     start = warm_start.begin(model, serving)
@@ -124,7 +114,7 @@ def test_another_architecture_starts_cold_by_name_of_what_differs(serving, chang
         np.testing.assert_array_equal(kept, weight)
 
 
-def test_layers_of_equal_shapes_and_other_names_are_another_architecture(serving):
+def test_other_layer_names_are_another_architecture(serving):
     weights = warm_start.read_weights(serving)
     other = [warm_start.Weight(weight.path.replace("gates", "doors"), weight.value) for weight in weights]
     difference = warm_start.describe_difference(_forecaster(seed=2), other)
@@ -133,14 +123,14 @@ def test_layers_of_equal_shapes_and_other_names_are_another_architecture(serving
     assert warm_start.describe_difference(_forecaster(seed=2), weights[:-1]) == "expected 6 weights, received 5"
 
 
-def test_without_a_serving_model_it_starts_cold_and_says_why(tmp_path):
+def test_missing_serving_model_starts_cold_with_reason(tmp_path):
     model = _forecaster(seed=2)
     (tmp_path / warm_start.NOTE).write_text("nothing is serving\n")
     assert warm_start.begin(model, str(tmp_path / "Format-Serving")).note == "cold start: nothing is serving"
     assert warm_start.begin(model, None).note == "cold start: no serving model was given"
 
 
-def test_a_model_of_others_starts_cold(tmp_path):
+def test_foreign_model_starts_cold(tmp_path):
     foreign = tf.Module()
     foreign.weight = tf.Variable(1.0)
     tf.saved_model.save(foreign, str(tmp_path))

@@ -1,4 +1,4 @@
-"""A search through the real training: what it finds, what it stops, and what a kill leaves of it."""
+"""A search with real and simulated trainings: what it finds and stops, and how it resumes after a kill."""
 
 import itertools
 import json
@@ -15,36 +15,31 @@ import types
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from framecast.clips import files
 from framecast.models.training import run_fn, survey, train_model
 
-# Nothing out of `tuner` by name: TFX's Tuner loads the module anew, and another test's run may have.
-from framecast.models.tuning import trial_progress, tuner_fn
-from framecast.schemas import features
+# Imported as a module, because TFX's Tuner reloads it, also in other tests.
+from framecast.models.tuning import tuner_fn
 
 _STEPS = 24
-_PLANTED = 0.1  # The only learning rate of these that learns anything in so many steps.
+_PLANTED = 0.1  # The only one of these learning rates that learns in so few steps.
 _SPACE = {"train": {"learning_rate": {"values": [0.0, 1e-7, 1e-6, 1e-5, _PLANTED]}}}
 _RANDOM = {"space": _SPACE, "trials": 5, "algorithm": "random"}
 _PATIENCE = 300  # Seconds.
 
 
 def write_clips(folder, seed, count=8, time=6):
-    """Transformed clips of a bright column that moves one pixel a frame, and wraps around."""
+    """Writes transformed clips of a bright column that moves one pixel per frame and wraps around."""
+    from tests.models.transformed import write_transformed  # Here, because this file also runs as a script.
+
     folder.mkdir(parents=True)
-    with tf.io.TFRecordWriter(str(folder / "clips.gz"), "GZIP") as writer:
-        for start in np.random.default_rng(seed).integers(0, 8, count):
-            frames = np.zeros((time, 8, 8, 1), np.uint8)
-            frames[np.arange(time), :, (start + np.arange(time)) % 8] = 255
-            values = {
-                features.FRAMES: {"bytes_list": {"value": [tf.io.serialize_tensor(frames).numpy()]}},
-                features.FRAME_COUNT: {"int64_list": {"value": [time]}},
-                features.FRAME_RATE: {"float_list": {"value": [10.0]}},
-            }
-            feature = {name: tf.train.Feature(**value) for name, value in values.items()}
-            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    clips = []
+    for start in np.random.default_rng(seed).integers(0, 8, count):
+        frames = np.zeros((time, 8, 8, 1), np.uint8)
+        frames[np.arange(time), :, (start + np.arange(time)) % 8] = 255
+        clips.append((frames, time))
+    write_transformed(folder / "clips.gz", clips)
 
 
 def fn_args(folder, tune, **train):
@@ -62,7 +57,7 @@ def fn_args(folder, tune, **train):
 
 
 def search(folder, tune, **train):
-    """Runs a search, or what is left of it, and returns the tuner."""
+    """Runs or resumes a search, and returns the tuner."""
     found = tuner_fn.tuner_fn(fn_args(folder, tune, **train))
     found.tuner.search(**found.fit_kwargs)
     return found.tuner
@@ -74,7 +69,7 @@ def best(done):
 
 
 def alike(records):
-    """What two searches of one seed share: all but time."""
+    """Removes the times, which two searches of the same seed do not share."""
     return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
 
 
@@ -91,14 +86,14 @@ def folder(tmp_path):
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
-    """A search whose trials were trained, and its folder."""
+    """A search with real trainings, and its folder."""
     folder = prepared(tmp_path_factory.mktemp("planted"))
     return search(folder, _RANDOM), folder
 
 
 @pytest.fixture
 def simulated(monkeypatch):
-    """Trials that are not trained: `loss(values, step)` is what they are evaluated at, `trained` what was asked for."""
+    """Simulates trials: `loss(values, step)` returns their val losses, `trained` collects their values."""
     found = types.SimpleNamespace(loss=None, trained=[])
 
     def train(self, values, folder, evaluated):
@@ -110,7 +105,7 @@ def simulated(monkeypatch):
     return found
 
 
-def test_a_planted_learning_rate_is_found_by_training(planted):
+def test_search_finds_planted_learning_rate(planted):
     done, folder = planted
     records = done.records()
     assert len(records) == 5  # Every value once.
@@ -119,10 +114,10 @@ def test_a_planted_learning_rate_is_found_by_training(planted):
     assert best(done)["val_loss"] < 0.5 * min(others)
     assert best(done)["status"] == "finished"
     assert best(done)["steps"] == _STEPS
-    assert not list((folder / "state").rglob("*.index"))  # Checkpoints of trials that have ended.
+    assert not list((folder / "state").rglob("*.index"))  # No checkpoints of ended trials.
 
 
-def test_the_trainer_trains_by_what_was_found(folder, monkeypatch):
+def test_trainer_uses_found_values(folder, monkeypatch):
     class Reached(Exception):
         pass
 
@@ -138,7 +133,7 @@ def test_the_trainer_trains_by_what_was_found(folder, monkeypatch):
     found.tuner.search()
     arguments = fn_args(folder, None)
     arguments.model_run_dir = str(folder / "run")
-    # As it goes from the Tuner to the Trainer through the artifact.
+    # As JSON, like the artifact between Tuner and Trainer.
     arguments.hyperparameters = json.loads(json.dumps(found.tuner.get_best_hyperparameters()[0].get_config()))
     monkeypatch.setattr(train_model, "build_model", catch)
     with pytest.raises(Reached) as reached:
@@ -155,7 +150,7 @@ def test_the_trainer_trains_by_what_was_found(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("trials", [14])
-def test_a_gaussian_process_comes_close_to_a_planted_minimum(folder, simulated, trials):
+def test_bayesian_search_comes_close_to_planted_minimum(folder, simulated, trials):
     def loss(values, step):
         return (math.log10(values["train.learning_rate"]) + 2.5) ** 2 + (values["train.batch_frames"] - 40) ** 2 / 1e3
 
@@ -174,7 +169,7 @@ def test_a_gaussian_process_comes_close_to_a_planted_minimum(folder, simulated, 
     assert isinstance(found["bayesian"]["values"]["train.batch_frames"], int)
 
 
-def test_more_trials_go_on_from_those_there_are(folder, simulated):
+def test_search_with_more_trials_continues(folder, simulated):
     simulated.loss = lambda values, step: values["train.learning_rate"]
     few = search(folder, {**_RANDOM, "trials": 2})
     assert len(simulated.trained) == 2
@@ -184,19 +179,19 @@ def test_more_trials_go_on_from_those_there_are(folder, simulated):
     again = search(folder, {**_RANDOM, "trials": 4})
     assert len(simulated.trained) == 4
     assert again.records() == more.records()
-    # Other settings are another search.
+    # Other settings start another search.
     assert len(search(folder, {**_RANDOM, "trials": 4}, batch_frames=48).records()) == 4
     assert len(simulated.trained) == 8
 
 
 @pytest.mark.parametrize("algorithm", ["random", "bayesian"])
-def test_values_that_were_tried_are_not_tried_again(folder, simulated, algorithm):
+def test_tried_values_are_not_repeated(folder, simulated, algorithm):
     simulated.loss = lambda values, step: values["train.learning_rate"]
     search(folder, {**_RANDOM, "trials": 50, "algorithm": algorithm})
     assert sorted(values["train.learning_rate"] for values in simulated.trained) == [0.0, 1e-7, 1e-6, 1e-5, _PLANTED]
 
 
-def test_no_trial_begins_when_the_time_is_up(folder, simulated, monkeypatch):
+def test_no_trial_starts_after_time_budget(folder, simulated, monkeypatch):
     clock = types.SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
 
     def loss(values, step):
@@ -211,13 +206,13 @@ def test_no_trial_begins_when_the_time_is_up(folder, simulated, monkeypatch):
     assert len(search(folder, {**tune, "minutes": 1.4}).records()) == 5
 
 
-def test_a_trial_worse_than_the_median_is_stopped(folder, simulated):
+def test_trial_above_median_is_stopped(folder, simulated):
     order = []
 
     def loss(values, step):
         if values["train.learning_rate"] not in order:
             order.append(values["train.learning_rate"])
-        # The fourth is between others, the fifth far above them.
+        # The fourth loss is between the others, the fifth far above them.
         return {0: 1.0, 1: 2.0, 2: 3.0, 3: 1.5, 4: 9.0}[order.index(values["train.learning_rate"])] / step
 
     simulated.loss = loss
@@ -229,16 +224,7 @@ def test_a_trial_worse_than_the_median_is_stopped(folder, simulated):
     assert records[0]["best"]
 
 
-def test_median_rule_against_a_table():
-    others = [{5: 1.0, 10: 0.5}, {5: 2.0, 10: 3.0}, {5: 4.0}]
-    trial_progress.check_median(5, {5: 2.0}, others)  # As good as the median.
-    with pytest.raises(trial_progress.TrialStopped, match="above 2, the median of 3"):
-        trial_progress.check_median(5, {5: 2.1}, others)
-    trial_progress.check_median(10, {5: 9.0, 10: 9.0}, others)  # Two got there.
-    trial_progress.check_median(10, {5: 1.0, 10: 9.0}, [*others, {5: 9.0, 10: 9.0}])  # What it had reached counts.
-
-
-def test_a_trial_that_diverges_fails_and_the_search_goes_on(folder, simulated):
+def test_diverged_trial_fails_and_search_continues(folder, simulated):
     def loss(values, step):
         if values["train.learning_rate"] != _PLANTED:
             raise FloatingPointError("loss at step 3: expected a finite number, received nan")
@@ -254,7 +240,7 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(folder, simulated):
     }
 
 
-def test_a_search_without_a_good_trial_fails_by_name(folder, simulated):
+def test_search_without_finite_loss_fails_with_reasons(folder, simulated):
     def loss(values, step):
         raise FloatingPointError("loss at step 3: expected a finite number, received nan")
 
@@ -263,7 +249,7 @@ def test_a_search_without_a_good_trial_fails_by_name(folder, simulated):
         search(folder, {**_RANDOM, "trials": 2})
 
 
-def test_any_other_error_ends_the_search_as_it_is(folder, simulated):
+def test_other_errors_end_the_search_unchanged(folder, simulated):
     def loss(values, step):
         raise PermissionError("no such bucket")
 
@@ -275,14 +261,14 @@ def test_any_other_error_ends_the_search_as_it_is(folder, simulated):
     assert len(search(folder, _RANDOM).records()) == 5
 
 
-def test_a_model_that_cannot_be_built_is_refused_before_the_first_trial(folder, simulated):
+def test_invalid_model_is_rejected_before_first_trial(folder, simulated):
     space = {"model": {"arguments": {"sizes": {"values": [3, 5]}}}}
     with pytest.raises(ValueError, match=r"model.arguments: expected arguments of build, received \{'sizes': 3\}"):
         search(folder, {"space": space, "trials": 2})
     assert simulated.trained == []
 
 
-def test_clips_that_are_too_short_are_refused_by_name(folder):
+def test_split_of_short_clips_is_rejected(folder):
     write_clips(folder / "short" / "Split-train", seed=0, time=3)
     write_clips(folder / "short" / "Split-val", seed=0)
     with pytest.raises(ValueError, match="split train: expected clips of at least 4 frames, received 8 clips"):
@@ -290,7 +276,7 @@ def test_clips_that_are_too_short_are_refused_by_name(folder):
 
 
 def pause_in_the_second_trial(folder):
-    """Runs a search to its second trial's second evaluation, for which there is no checkpoint yet."""
+    """Runs a search up to the second trial's second evaluation, which has no checkpoint yet."""
 
     def write(path, content):
         if path.endswith("trial_1/progress.json") and len(json.loads(content)["evaluations"]) == 2:
@@ -302,7 +288,7 @@ def pause_in_the_second_trial(folder):
     search(folder, _RANDOM)
 
 
-def test_killed_in_a_trial_the_search_goes_on_from_its_checkpoint(folder, planted, caplog):
+def test_killed_search_resumes_from_trial_checkpoint(folder, planted, caplog):
     process = subprocess.Popen([sys.executable, "-W", "ignore", __file__, folder])
     deadline = time.monotonic() + _PATIENCE
     while not (folder / "paused").exists():
@@ -313,15 +299,15 @@ def test_killed_in_a_trial_the_search_goes_on_from_its_checkpoint(folder, plante
     with caplog.at_level(logging.INFO, "framecast.train"):
         resumed = search(folder, _RANDOM)
     assert alike(resumed.records()) == alike(planted[0].records())
-    (told,) = (record.getMessage() for record in caplog.records if "resumed" in record.getMessage())
-    assert re.fullmatch(r"resumed from .*/trial_1/state/ckpt-6", told)
+    (message,) = (record.getMessage() for record in caplog.records if "resumed" in record.getMessage())
+    assert re.fullmatch(r"resumed from .*/trial_1/state/ckpt-6", message)
 
 
 class Killed(BaseException):
-    """As a kill does, it passes every `except Exception`."""
+    """Like a kill, passes every `except Exception`."""
 
 
-def test_killed_at_any_write_no_trial_is_lost_or_counted_twice(folder, simulated, monkeypatch):
+def test_kill_at_any_write_loses_no_trial(folder, simulated, monkeypatch):
     simulated.loss = lambda values, step: values["train.learning_rate"] + 1 / step
     writes = files.write_whole
     left = math.inf
@@ -335,7 +321,7 @@ def test_killed_at_any_write_no_trial_is_lost_or_counted_twice(folder, simulated
         writes(path, content)
 
     monkeypatch.setattr(files, "write_whole", dying)
-    monkeypatch.setattr(survey, "survey_splits", lambda *arguments: None)  # It takes the most time, and writes nothing.
+    monkeypatch.setattr(survey, "survey_splits", lambda *arguments: None)  # Slow, and writes nothing.
     tune = {**_RANDOM, "trials": 3, "steps": 6, "stop_early": False}
     expected = alike(search(folder, tune).records())
     for written in itertools.count():
@@ -351,7 +337,7 @@ def test_killed_at_any_write_no_trial_is_lost_or_counted_twice(folder, simulated
         left = math.inf
         assert alike(search(folder, tune).records()) == expected
         assert len(simulated.trained) in (3, 4)
-    assert written > 3 * 3  # Each trial writes its beginning, an evaluation and its end.
+    assert written > 3 * 3  # Each trial writes its start, an evaluation and its end.
 
 
 if __name__ == "__main__":

@@ -1,0 +1,29 @@
+"""Writes clips as Transform materialises them."""
+
+import tensorflow as tf
+
+from framecast.schemas import features
+
+
+def write_transformed(path, clips, frame_rate=10.0):
+    """Writes a TFRecord file.
+
+    Args:
+        path: The file.
+        clips: `(frames, length)` or `(frames, length, label)` arrays; frames `(padded time, height, width, channel)`.
+        frame_rate: Of every clip.
+    """
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for frames, length, *label in clips:
+            arrays = {features.FRAMES: frames, **({features.LABEL: label[0]} if label else {})}
+            values = {
+                **{name: {"bytes_list": {"value": [_serialized(array)]}} for name, array in arrays.items()},
+                features.FRAME_COUNT: {"int64_list": {"value": [length]}},
+                features.FRAME_RATE: {"float_list": {"value": [frame_rate]}},
+            }
+            feature = {name: tf.train.Feature(**value) for name, value in values.items()}
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+
+
+def _serialized(array):
+    return tf.io.serialize_tensor(array).numpy()
