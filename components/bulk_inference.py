@@ -38,7 +38,7 @@ class BulkInferenceExecutor(base_beam_executor.BaseBeamExecutor):
     """Uses the pushed version, or the serving version if it equals the candidate."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
-        """Writes the answers; or none, with the property `reason`, when the candidate was rejected."""
+        """Writes predictions; none, with the property `reason`, if the candidate was rejected."""
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(input_dict["pushed_model"])
         answers = artifact_utils.get_single_instance(output_dict["answers"])

@@ -7,11 +7,8 @@ from tfx import v1 as tfx
 from tfx.orchestration import metadata
 
 from framecast.clips.demo.moving_digits import make_demo
-from framecast.components.clip_example_gen.component import ClipExampleGen
+from framecast.components import BadClipsError, ClipExampleGen, DataAnomaliesError, ServingModel, ValidationGate
 from framecast.components.clip_example_gen.splits import split_of
-from framecast.components.clip_example_gen.summary import BadClipsError
-from framecast.components.serving_model import ServingModel
-from framecast.components.validation_gate.component import DataAnomaliesError, ValidationGate
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
 
 _SPEC = ClipSpec(frames=FrameRange(min=8, max=24))

@@ -1,0 +1,16 @@
+from .bulk_inference import BulkInference as BulkInference
+from .clip_example_gen.component import ClipExampleGen as ClipExampleGen
+from .clip_example_gen.summary import BadClipsError as BadClipsError
+from .evaluator import Evaluator as Evaluator
+from .import_schema_gen import ImportSchemaGen as ImportSchemaGen
+from .infra_validator import SavedModelInfraValidator as SavedModelInfraValidator
+from .input_files import InputFiles as InputFiles
+from .pusher import PusherExecutor as PusherExecutor
+from .report.component import Report as Report
+from .serving_model import ServingModel as ServingModel
+from .trainer import TrainerExecutor as TrainerExecutor
+from .transform import Transform as Transform
+from .tuner import Tuner as Tuner
+from .validation_gate.component import DataAnomaliesError as DataAnomaliesError
+from .validation_gate.component import DataDriftError as DataDriftError
+from .validation_gate.component import ValidationGate as ValidationGate

@@ -1,0 +1,2 @@
+from .component import ClipExampleGen as ClipExampleGen
+from .summary import BadClipsError as BadClipsError
