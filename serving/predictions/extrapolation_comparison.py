@@ -43,7 +43,7 @@ class ExtrapolationComparison:
     sums: Mapping[str, Sums]
 
     def figures(self) -> dict[str, dict[str, float | None]]:
-        """Returns the metrics of each forecaster by `metrics.key`; None for a value that is not finite.
+        """Returns the metrics of each forecaster by `registry.key`; None for a value that is not finite.
 
         Skill is against extrapolation; extrapolation itself has no skill.
         """
