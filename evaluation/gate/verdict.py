@@ -155,25 +155,23 @@ def read_intervals(evaluation: str) -> Intervals:
     for model, where, data in _results(evaluation, tfma_metrics.RECORDINGS):
         groups.setdefault(where, {})[model] = bootstrap.decode(data)
     models = groups.pop(OVERALL, {})
-    everywhere = bootstrap.Resamples(models)
+    overall = bootstrap.Resamples(models)
     found: dict[str, dict[str, Ends]] = {"figures": {}, "serving": {}, "differences": {}}
-    for name, lead_time in everywhere.metrics(thresholds.CANDIDATE):
+    for name, lead_time in overall.metrics(thresholds.CANDIDATE):
         key = registry.key(name, lead_time)
-        found["figures"][key] = everywhere.interval(thresholds.CANDIDATE, name, lead_time)
+        found["figures"][key] = overall.interval(thresholds.CANDIDATE, name, lead_time)
         if thresholds.BASELINE in models:
-            found["serving"][key] = everywhere.interval(thresholds.BASELINE, name, lead_time)
-            found["differences"][key] = everywhere.difference(
-                thresholds.CANDIDATE, thresholds.BASELINE, name, lead_time
-            )
+            found["serving"][key] = overall.interval(thresholds.BASELINE, name, lead_time)
+            found["differences"][key] = overall.difference(thresholds.CANDIDATE, thresholds.BASELINE, name, lead_time)
     slices = {}
     for where in sorted(groups):
-        own = bootstrap.Resamples({thresholds.CANDIDATE: groups[where].get(thresholds.CANDIDATE, {})})
+        resamples = bootstrap.Resamples({thresholds.CANDIDATE: groups[where].get(thresholds.CANDIDATE, {})})
         slices[where] = {
-            name: own.interval(thresholds.CANDIDATE, name)
-            for name, lead_time in own.metrics(thresholds.CANDIDATE)
+            name: resamples.interval(thresholds.CANDIDATE, name)
+            for name, lead_time in resamples.metrics(thresholds.CANDIDATE)
             if lead_time is None
         }
-    return Intervals(recordings=everywhere.recordings, slices=slices, **found)
+    return Intervals(recordings=overall.recordings, slices=slices, **found)
 
 
 def _results(evaluation: str, metric: str) -> Iterator[tuple[str, str, bytes]]:

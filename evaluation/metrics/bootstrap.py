@@ -80,10 +80,10 @@ class Resamples:
             drawn = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=_RESAMPLES).astype(np.float64)
         self._sums = {}
         for name, groups in models.items():
-            own = [group for group in ids if group in groups]
-            weights = drawn[:, [ids.index(group) for group in own]]
+            present = [group for group in ids if group in groups]
+            weights = drawn[:, [ids.index(group) for group in present]]
             empty = dataclasses.replace(next(iter(groups.values()), Sums()), values={})
-            values = {key: np.tensordot(weights, value, 1) for key, value in _stacked(groups, own).items()}
+            values = {key: np.tensordot(weights, value, 1) for key, value in _stacked(groups, present).items()}
             self._sums[name] = dataclasses.replace(empty, values=values)
 
     def metrics(self, model: str) -> Iterator[tuple[str, int | None]]:
