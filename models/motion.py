@@ -52,25 +52,33 @@ def warp(frames, motion):
     Returns:
         Shape and dtype of `frames`; pixel `p` is `frames` at `p - motion[p]`.
     """
-    batch, height, width, channels = ops.shape(frames)
+    return make_warp(motion)(frames)
+
+
+def make_warp(motion):
+    """Returns `warp` for one motion as a function of frames, which computes the pixel positions only once."""
+    batch, height, width, _ = ops.shape(motion)
     rows = ops.cast(ops.arange(height), "float32")[None, :, None]
     columns = ops.cast(ops.arange(width), "float32")[None, None, :]
     y = ops.clip(rows - motion[..., 0], 0.0, ops.cast(height - 1, "float32"))
     x = ops.clip(columns - motion[..., 1], 0.0, ops.cast(width - 1, "float32"))
     top, left = ops.floor(y), ops.floor(x)
-    down, right = ops.cast(y - top, frames.dtype)[..., None], ops.cast(x - left, frames.dtype)[..., None]
+    down, right = (y - top)[..., None], (x - left)[..., None]
     top, left = ops.cast(top, "int32"), ops.cast(left, "int32")
     bottom, far = ops.minimum(top + 1, height - 1), ops.minimum(left + 1, width - 1)
-    # One list of pixels over the batch, because a plain gather is fastest.
+    # Positions in one list of pixels over the batch, because a plain gather is fastest.
     first = ops.arange(batch)[:, None, None] * (height * width)
-    pixels = ops.reshape(frames, (batch * height * width, channels))
+    corners = [first + row * width + column for row in (top, bottom) for column in (left, far)]
 
-    def at(row, column):
-        return ops.take(pixels, first + row * width + column, axis=0)
+    def move(frames):
+        pixels = ops.reshape(frames, (batch * height * width, ops.shape(frames)[-1]))
+        top_left, top_right, bottom_left, bottom_right = (ops.take(pixels, corner, axis=0) for corner in corners)
+        across, along = ops.cast(right, frames.dtype), ops.cast(down, frames.dtype)
+        above = top_left * (1 - across) + top_right * across
+        below = bottom_left * (1 - across) + bottom_right * across
+        return above * (1 - along) + below * along
 
-    above = at(top, left) * (1 - right) + at(top, far) * right
-    below = at(bottom, left) * (1 - right) + at(bottom, far) * right
-    return above * (1 - down) + below * down
+    return move
 
 
 def gaussian_blurs(frames, sigmas):

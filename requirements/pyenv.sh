@@ -1,5 +1,5 @@
-# Sourced by the scripts beside it: prints the folders that may be a pyenv's root, one a line.
-# A shim's folder on PATH is in the root, also when HOME and PYENV_ROOT are another user's.
+# Defines pyenv_roots for the other scripts: it prints the roots of pyenv on this machine, one per line.
+# They are also found from the shims and the command on PATH, because HOME and PYENV_ROOT may be another user's.
 pyenv_roots() {
     {
         printf '%s\n' "${PYENV_ROOT:-}" "${HOME:+$HOME/.pyenv}"

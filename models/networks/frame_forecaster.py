@@ -108,7 +108,7 @@ class FrameForecaster(keras.Model):
         batch, _, height, width, channels = ops.shape(frames)
         cell = self.rollout.cell
         rows, columns = (height + self.patch - 1) // self.patch, (width + self.patch - 1) // self.patch
-        cell_states = cell.get_initial_state(batch, (rows, columns))[cell.own_states :]
+        cell_states = cell.get_initial_state(batch, (rows, columns))[cell.rollout_states :]
         states = dict(zip(self._cell_states, cell_states, strict=True))
         if self.predict_kind == "advected":
             states["past_frames"] = ops.zeros((batch, 0, height, width, channels), "float32")
@@ -136,14 +136,14 @@ class FrameForecaster(keras.Model):
         observed, length = ops.ones((batch, time), "bool"), ops.full((batch,), time, "int32")
         inputs = self._inputs(frames, observed, length, time + horizon - 1, past)
         # The other states of the rollout start from zeros, because an observed frame resets them.
-        own = cell.get_initial_state(batch, ops.shape(inputs)[2:4])[: cell.own_states]
-        initial = [*own, *(states[name] for name in self._cell_states)]
+        zeros = cell.get_initial_state(batch, ops.shape(inputs)[2:4])[: cell.rollout_states]
+        initial = [*zeros, *(states[name] for name in self._cell_states)]
         predictions, *after = self.rollout(inputs[:, :time], initial_state=initial)
         predictions = predictions[:, -1:]
         if horizon > 1:
             following, *_ = self.rollout(inputs[:, time:], initial_state=after)
             predictions = ops.concatenate([predictions, following], axis=1)
-        new_states = dict(zip(self._cell_states, after[cell.own_states :], strict=True))
+        new_states = dict(zip(self._cell_states, after[cell.rollout_states :], strict=True))
         if past is not None:
             new_states["past_frames"] = ops.concatenate([past, frames], axis=1)[:, -PAIRS:]
         return self._cropped(predictions, height, width), new_states

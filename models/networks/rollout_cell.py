@@ -6,7 +6,7 @@ from typing import Literal
 import keras
 from keras import ops
 
-from framecast.models.motion import gaussian_blurs, warp
+from framecast.models.motion import gaussian_blurs, make_warp, warp
 from framecast.models.networks.patches import patchify, unpatchify
 
 Predict = Literal["frame", "change", "advected"]
@@ -40,19 +40,19 @@ class RolloutCell(keras.Layer):
         self.channels = channels
         self.pixels = pixels = patch * patch * channels
         self.predict_kind = predict
-        self._own_sizes = [pixels, pixels, pixels, 2, 1] if predict == "advected" else [pixels]
+        self._rollout_sizes = [pixels, pixels, pixels, 2, 1] if predict == "advected" else [pixels]
         size = pixels + (len(BLURS) if predict == "advected" else 0)
         self.projection = keras.layers.Conv2D(size, 1, data_format="channels_last", dtype="float32")
 
     @property
-    def own_states(self) -> int:
+    def rollout_states(self) -> int:
         """Number of states before those of the cells; an observed frame resets them."""
-        return len(self._own_sizes)
+        return len(self._rollout_sizes)
 
     @property
     def state_size(self) -> list[int]:
         """Channels of each state."""
-        return self._own_sizes + [size for cell in self.cells for size in cell.state_size]
+        return self._rollout_sizes + [size for cell in self.cells for size in cell.state_size]
 
     def build(self, input_shape):
         shape = (*input_shape[:-1], self.pixels + (1 if self.predict_kind == "advected" else 0))
@@ -64,7 +64,7 @@ class RolloutCell(keras.Layer):
 
     def get_initial_state(self, batch_size, spatial_size) -> list:
         """Returns zeros (a black frame without motion and corrections) and the initial states of the cells."""
-        states = [ops.zeros((batch_size, *spatial_size, size), "float32") for size in self._own_sizes]
+        states = [ops.zeros((batch_size, *spatial_size, size), "float32") for size in self._rollout_sizes]
         for cell in self.cells:
             states += cell.get_initial_state(batch_size, spatial_size)
         return states
@@ -82,11 +82,12 @@ class RolloutCell(keras.Layer):
 
     def _advected(self, observed, frame, motion, states):
         _, origin, added, path, age, *states = states
-        states = [warp(state, motion / self.patch) for state in states]
+        move = make_warp(motion / self.patch)
+        states = [move(state) for state in states]
         # One interpolation over the whole path from the last observed frame, because one per step would add up blur.
         origin = ops.where(observed, frame, origin)
-        path = motion + ops.where(observed, 0.0, warp(path, motion / self.patch))
-        added = warp(ops.where(observed, 0.0, added), motion / self.patch)
+        path = motion + ops.where(observed, 0.0, move(path))
+        added = move(ops.where(observed, 0.0, added))
         age = ops.where(observed, 0.0, age + 1.0)
         warped = self._warp_pixels(origin, path)
         sharp = patchify(warped[:, None], self.patch)[:, 0]

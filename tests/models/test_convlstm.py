@@ -32,13 +32,13 @@ def keras_and_framecast(**kwargs):
         FILTERS, KERNEL, padding="same", recurrent_activation="sigmoid", data_format="channels_last", **kwargs
     )
     oracle.build((None, None, 7, 5, CHANNELS))
-    ours = ConvLSTM(FILTERS, KERNEL, **kwargs)
-    ours.build((None, None, None, None, CHANNELS))
+    layer = ConvLSTM(FILTERS, KERNEL, **kwargs)
+    layer.build((None, None, None, None, CHANNELS))
     rng = np.random.default_rng(1)
     kernel, recurrent, bias = [rng.normal(scale=0.3, size=w.shape) for w in oracle.get_weights()]
     oracle.set_weights([kernel, recurrent, bias])
-    ours.set_weights([np.concatenate([kernel, recurrent], axis=2), bias])
-    return oracle, ours
+    layer.set_weights([np.concatenate([kernel, recurrent], axis=2), bias])
+    return oracle, layer
 
 
 def assert_all_close(gradients, expected):
@@ -52,10 +52,10 @@ def assert_all_close(gradients, expected):
 def test_convlstm_equals_keras_convlstm2d_with_gradients(sequences, mask, masked, return_sequences, go_backwards):
     if masked and keras.backend.backend() == "jax":
         pytest.skip("on JAX Keras' ConvLSTM2D fails with a mask: it broadcasts (batch, 1) with (batch, height, ...)")
-    oracle, ours = keras_and_framecast(return_sequences=return_sequences, go_backwards=go_backwards)
+    oracle, layer = keras_and_framecast(return_sequences=return_sequences, go_backwards=go_backwards)
     mask = mask if masked else None
     expected, (kernel, recurrent, bias, inputs) = outputs_and_gradients(oracle, sequences, mask=mask)
-    outputs, gradients = outputs_and_gradients(ours, sequences, mask=mask)
+    outputs, gradients = outputs_and_gradients(layer, sequences, mask=mask)
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
     assert_all_close(gradients, [np.concatenate([kernel, recurrent], axis=2), bias, inputs])
 
@@ -174,17 +174,17 @@ def test_one_gru_step_equals_numpy(sequences):
 
 
 def test_gru_over_one_pixel_equals_keras_gru(sequences):
-    ours = ConvGRU(FILTERS, 1, return_sequences=True)
+    layer = ConvGRU(FILTERS, 1, return_sequences=True)
     series = sequences[:, :, :1, :1]
-    ours(series)
-    randomise(ours)
-    kernel, bias, candidate_kernel, candidate_bias = ours.get_weights()
+    layer(series)
+    randomise(layer)
+    kernel, bias, candidate_kernel, candidate_bias = layer.get_weights()
     oracle = keras.layers.GRU(FILTERS, return_sequences=True, reset_after=False)
     oracle(series[:, :, 0, 0])
     whole = np.concatenate([kernel[0, 0], candidate_kernel[0, 0]], axis=-1)
     oracle.set_weights([whole[:CHANNELS], whole[CHANNELS:], np.concatenate([bias, candidate_bias])])
     expected = ops.convert_to_numpy(oracle(series[:, :, 0, 0]))
-    np.testing.assert_allclose(ops.convert_to_numpy(ours(series))[:, :, 0, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(series))[:, :, 0, 0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("unit", "expected"), [(True, 1), (False, 0)])

@@ -37,13 +37,16 @@ def trace_forecaster(predict, dtype):
     call = tf.function(
         lambda x, context, steps: model(x, context, steps=steps),
         input_signature=[frames, tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)],
+        autograph=False,  # Nothing to convert, and a trace takes less time.
     )
     states = model.initial_states(np.zeros((3, 1, 10, 7, 2), "float32"))
     specs = {
         name: tf.TensorSpec([None] * (value.ndim - 1) + [value.shape[-1]], value.dtype)
         for name, value in states.items()
     }
-    forecast_next = tf.function(lambda x, states: model.forecast_next(x, states, 3), input_signature=[frames, specs])
+    forecast_next = tf.function(
+        lambda x, states: model.forecast_next(x, states, 3), input_signature=[frames, specs], autograph=False
+    )
     return model, call, forecast_next
 
 
