@@ -234,8 +234,8 @@ class RNN(keras.layers.RNN):
 
     Call arguments:
         sequences: The frames.
-        length: `(batch,)` int, valid frames of each sequence. The loop stops after the longest; under JAX's `jit`, which
-            needs fixed shapes, it runs all steps.
+        length: `(batch,)` int, valid frames of each sequence. The loop stops after the longest, except under JAX's
+            `jit`, which needs fixed shapes.
         mask: `(batch, time)` bool, instead of `length` if masked frames may be anywhere.
         initial_state: The states to start from, such as those of the last call with `return_state`; zeros by default.
 
