@@ -78,7 +78,7 @@ class TaskDefinition(abc.ABC):
 
     @abc.abstractmethod
     def learn_constants(self, model: keras.Model, pipeline: InputPipeline, files: SplitFiles) -> Any:
-        """Learns the constants of the exported module, besides the weights, from the train or val split."""
+        """Learns the constants of the exported module from the train or val split."""
 
     @abc.abstractmethod
     def neutral_constants(self, clip: ClipSpec) -> Any:

@@ -15,7 +15,7 @@ _KEPT = 2  # Checkpoints.
 
 
 class TrainState:
-    """Holds the variables that a resumed training needs besides the model.
+    """Holds the model's weights and all other variables that a resumed training needs.
 
     All of it is in one checkpoint, so that a kill between two writes cannot leave parts of different steps.
 

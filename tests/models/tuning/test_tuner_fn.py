@@ -321,6 +321,7 @@ def test_kill_at_any_write_loses_no_trial(folder, simulated, monkeypatch):
         writes(path, content)
 
     monkeypatch.setattr(files, "write_whole", dying)
+    monkeypatch.setattr(files.os, "fsync", lambda descriptor: None)  # Slow, and this kill loses no power.
     monkeypatch.setattr(survey, "survey_splits", lambda *arguments: None)  # Slow, and writes nothing.
     tune = {**_RANDOM, "trials": 3, "steps": 6, "stop_early": False}
     expected = alike(search(folder, tune).records())
