@@ -9,7 +9,7 @@ from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 from tfx.types.experimental import simple_artifacts
 
-from framecast.components.outcome import outcome
+from framecast.components.push_decision import decide
 from framecast.components.report.evidence import gather, with_answers
 from framecast.evaluation.gate.verdict import read_verdict
 from framecast.evaluation.report.report import write_report
@@ -56,7 +56,7 @@ def Report(
         "Evaluator": evaluation.uri,
         **({"Tuner": tuner_results.uri} if tuner_results else {}),
     }
-    end = outcome(pushed_model.mlmd_artifact, infra_blessing.mlmd_artifact, read_verdict(evaluation.uri))
+    end = decide(pushed_model.mlmd_artifact, infra_blessing.mlmd_artifact, read_verdict(evaluation.uri))
     record = {"verdict": end.verdict, "why": end.why, "version": end.version}
     evidence = with_answers(gather(json.loads(config), record, folders), examples.uri, model.uri)
     fileio.makedirs(report.uri)

@@ -4,7 +4,7 @@ import dataclasses
 
 from framecast.components import tuner
 from framecast.components.clip_example_gen import summary as ingest_summary
-from framecast.components.outcome import outcome
+from framecast.components.push_decision import decide
 from framecast.components.validation_gate import component as validation_gate
 from framecast.evaluation.gate.verdict import Verdict, read_verdict
 from framecast.pipeline.runs import formatting
@@ -77,7 +77,7 @@ class Watcher:
             return
         # The verdict is about the candidate: a component that fails after the Pusher does not change it.
         pusher, infra = self._runs["Pusher"], self._runs.get("SavedModelInfraValidator")
-        end = outcome(pusher.outputs["pushed_model"], infra.outputs["blessing"] if infra else None, self._verdict)
+        end = decide(pusher.outputs["pushed_model"], infra.outputs["blessing"] if infra else None, self._verdict)
         self._result.verdict = "unchanged" if end.verdict == "pushed" and pusher.cached else end.verdict
         self._result.version = end.version
         self._result.why = end.why if self.error is None else f"{end.why}\n{self._result.why}"

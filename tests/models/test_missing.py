@@ -33,18 +33,14 @@ def _results(missing):
     lengths = np.array([6, 8], np.int32)
     frames, known = normalise(tf.constant(clips), tf.constant(lengths), spec)
     batch = {"frames": frames, "known": known, "length": tf.constant(lengths)}
-    constants = ReferenceConstants(
-        in_graph.fit_climatology([batch]), in_graph.fit_blur([batch], 3, 2, (0.0, 1.0, 2.0))
-    )
+    constants = ReferenceConstants(in_graph.fit_climatology([batch]), in_graph.fit_blur([batch], 3, 2, (0.0, 1.0, 2.0)))
     keras.utils.set_random_seed(0)
     model = presets.build("convlstm-tiny", channels=1, dtype="float32")
     with tf.GradientTape() as tape:
         predictions = model(frames, tf.constant(lengths - 3), steps=7)
         loss = losses.next_frame_loss(frames, predictions, tf.constant(lengths), known)
     boundaries = tf.constant([8], tf.int64)
-    module = ForecastModule(
-        model, lambda inputs: preprocess(inputs, spec, boundaries), spec, _TASK, constants, _EVENTS
-    )
+    module = ForecastModule(model, lambda inputs: preprocess(inputs, spec, boundaries), spec, _TASK, constants, _EVENTS)
     examples = tf.constant(
         [
             encode_clip(clip[:length], example_id=str(length), media_id="m", frame_rate=1.0).SerializeToString()

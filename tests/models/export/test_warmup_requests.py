@@ -10,8 +10,8 @@ import tensorflow as tf
 from framecast.models import spec
 from framecast.models.export import warmup
 from framecast.models.export.warmup_requests import warmup_requests
+from framecast.models.length_buckets import BUCKETS
 from framecast.models.networks import builders
-from framecast.models.preprocessing import BUCKETS
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
 from tests.models.export.exporting import make_module
 

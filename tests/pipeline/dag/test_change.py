@@ -68,6 +68,8 @@ def test_edited_configuration_runs_what_depends_on_it(project, override, expecte
         ("framecast/components/transform.py", FROM_TRANSFORM),
         ("framecast/components/batches.py", FROM_TRANSFORM),
         ("framecast/models/preprocessing.py", FROM_TRANSFORM),
+        ("framecast/models/length_buckets.py", FROM_TRANSFORM),
+        ("framecast/models/frame_decoding.py", FROM_TRANSFORM),
         ("framecast/components/trainer.py", FROM_TRAINER),
         ("framecast/models/convlstm.py", FROM_TRAINER),
         ("framecast/models/motion.py", FROM_TRAINER),
@@ -85,7 +87,7 @@ def test_edited_configuration_runs_what_depends_on_it(project, override, expecte
         ("framecast/serving/server/server.py", {"SavedModelInfraValidator", "Pusher"}),  # Started as `python -m`.
         ("framecast/components/pusher.py", {"Pusher"}),
         ("framecast/serving/releases/releases.py", {"Pusher"}),
-        ("framecast/components/outcome.py", set()),
+        ("framecast/components/push_decision.py", set()),
         ("framecast/evaluation/report/charts.py", set()),
         ("framecast/evaluation/report/report.html.jinja", set()),
         ("framecast/serving/predictions/animation.py", set()),

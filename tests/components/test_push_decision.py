@@ -1,4 +1,4 @@
-"""The outcome of a run, derived from artifacts."""
+"""The decision to push or reject, derived from artifacts."""
 
 import pytest
 from google.protobuf import json_format
@@ -7,7 +7,7 @@ from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 from tfx.types import standard_artifacts
 
 from framecast.components.artifact_properties import property_of
-from framecast.components.outcome import Outcome, outcome
+from framecast.components.push_decision import PushDecision, decide
 from framecast.evaluation.gate.verdict import Miss, Verdict
 
 _VERDICT = Verdict(False, [Miss("mse", 2, "overall", 0.5, "at most 0.1")], {}, {}, {}, {})
@@ -54,7 +54,7 @@ def _artifact(kind, **properties):
     ],
 )
 def test_verdict_reason_and_version(pushed, infra, expected):
-    end = outcome(
+    end = decide(
         _artifact(standard_artifacts.PushedModel, **pushed),
         _artifact(standard_artifacts.InfraBlessing, **infra),
         _VERDICT,
@@ -62,7 +62,7 @@ def test_verdict_reason_and_version(pushed, infra, expected):
     assert (end.verdict, end.why, end.version) == expected
 
 
-def test_artifacts_from_kubeflow_pipelines_give_same_outcome():
+def test_artifacts_from_kubeflow_pipelines_give_same_decision():
     """Kubeflow Pipelines passes properties as JSON without integers; TFX stores them as structs."""
     properties = {"pushed": 1.0, "pushed_version": "7", "pushed_destination": "serving/7", "remark": ""}
     pushed = kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(
@@ -77,5 +77,5 @@ def test_artifacts_from_kubeflow_pipelines_give_same_outcome():
             )
         }
     )["pushed_model"][0]
-    assert outcome(pushed.mlmd_artifact, None, _VERDICT) == Outcome("pushed", "version 7 at serving/7", "7")
+    assert decide(pushed.mlmd_artifact, None, _VERDICT) == PushDecision("pushed", "version 7 at serving/7", "7")
     assert property_of(pushed.mlmd_artifact, "pushed") == 1

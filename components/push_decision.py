@@ -1,4 +1,4 @@
-"""Derives a run's outcome from the outputs of Pusher, infra validation and Evaluator."""
+"""Decides whether a run pushed or rejected its candidate, from the outputs of Pusher and validators."""
 
 import dataclasses
 from typing import Any
@@ -8,8 +8,8 @@ from framecast.evaluation.gate.verdict import Verdict
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """The outcome of a run that reached Pusher.
+class PushDecision:
+    """The decision of a run that reached Pusher.
 
     Args:
         verdict: `pushed`, `unchanged` or `rejected`.
@@ -22,8 +22,8 @@ class Outcome:
     version: str | None
 
 
-def outcome(pushed: Any, infra: Any | None, verdict: Verdict | None) -> Outcome:
-    """Derives the outcome.
+def decide(pushed: Any, infra: Any | None, verdict: Verdict | None) -> PushDecision:
+    """Derives the decision.
 
     Args:
         pushed: Pusher's artifact, as stored in ML Metadata.
@@ -34,10 +34,10 @@ def outcome(pushed: Any, infra: Any | None, verdict: Verdict | None) -> Outcome:
     if property_of(pushed, "pushed"):
         remark = property_of(pushed, "remark")
         where = f"version {version} at {property_of(pushed, 'pushed_destination')}"
-        return Outcome("pushed", f"{where}, {remark}" if remark else where, version)
+        return PushDecision("pushed", f"{where}, {remark}" if remark else where, version)
     if property_of(pushed, "reason") == "unchanged":
-        return Outcome("unchanged", f"the candidate equals version {version}, which is serving", version)
+        return PushDecision("unchanged", f"the candidate equals version {version}, which is serving", version)
     reasons = [miss.describe() for miss in verdict.misses] if verdict is not None else []
     if infra is not None and (reason := property_of(infra, "reason")):
         reasons.append(reason)
-    return Outcome("rejected", "; ".join(reasons), version)
+    return PushDecision("rejected", "; ".join(reasons), version)
