@@ -3,8 +3,8 @@
 .PHONY: help setup peers demo tensorboard test test-stack test-host test-all test-backends test-flink test-image soak manifests image-steps lint format lock clean
 
 PYTHON := .venv/bin/python
-# Groups of tests that share what takes long stay on one worker, see tests/conftest.py. Each worker takes 2 GB.
-PYTEST := $(PYTHON) -W ignore -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# Tests of a file stay on one worker, see tests/conftest.py. Each worker takes 2 GB.
+PYTEST := $(PYTHON) -W ignore -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 help: ## Lists the targets.

@@ -167,10 +167,13 @@ def _context(patterns: Sequence[str]) -> Iterator[str]:
 
 
 def _python() -> str:
-    pyenv = pathlib.Path(os.environ.get("PYENV_ROOT", pathlib.Path.home() / ".pyenv")) / "versions"
-    found = sorted(pyenv.glob("3.11*"))
+    """Returns the prefix of a Python 3.11 in a pyenv of this machine."""
+    command = ["sh", "-c", ". requirements/pyenv.sh; pyenv_roots"]
+    roots = subprocess.run(command, cwd=TREE, check=True, capture_output=True, text=True).stdout.splitlines()
+    found = sorted(prefix for root in roots for prefix in pathlib.Path(root, "versions").glob("3.11*"))
     if not found:
-        raise SystemExit(f"image_steps: expected a Python 3.11 under {pyenv}, found none: pyenv install 3.11")
+        searched = ", ".join(roots) or "none"
+        raise SystemExit(f"image_steps: no Python 3.11 in a pyenv ({searched}): pyenv install 3.11")
     return str(found[-1])
 
 

@@ -13,12 +13,22 @@ from framecast.pipeline import quiet
 quiet.set_log_levels()  # As every command does, before any test imports TensorFlow, which reads some of it once.
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Keeps the tests of a file on one worker, and files of one `xdist_group`, because they share what takes long."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+# Files that share a run of the pipeline, in this order; see tests/end_to_end/conftest.py.
+_SHARED_RUN = ("tests/end_to_end/test_first_run", "tests/end_to_end/test_later_candidates")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keeps the tests of a file on one worker, and the files that share a run, because these share what takes long."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class SharedRunScheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):  # Made to be overridden, as xdist documents.
+            return "shared run" if nodeid.startswith(_SHARED_RUN) else super()._split_scope(nodeid)
+
+    return SharedRunScheduling(config, log)
 
 
 @dataclasses.dataclass

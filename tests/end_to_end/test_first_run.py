@@ -4,24 +4,21 @@ import json
 import pathlib
 
 import keras
-import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorflow.core.protobuf import saved_model_pb2
 
 from framecast.models.export import warmup
 from framecast.schemas import features
-from framecast.serving.releases import folder as release_folder
+from framecast.serving.releases import version_folder
 from tests.end_to_end.conftest import HORIZON
-
-pytestmark = pytest.mark.xdist_group("chain")
 
 
 def test_first_run_is_pushed(first_run):
     chain, result = first_run
     assert result.why.startswith("version "), result.why
     assert (result.verdict, result.exit_code) == ("pushed", 0)
-    (version,) = release_folder.read_versions(str(chain.folder / "serving"))
+    (version,) = version_folder.read_versions(str(chain.folder / "serving"))
     assert (version.labels, str(version.number)) == (("stable",), result.version)
     assert version.by == f"run {pathlib.Path(result.log).parent.name}"
     assert version.figures == {name: result.figures[name] for name in ("mse", "skill")}
@@ -123,7 +120,7 @@ def test_transformed_frames_take_few_bytes_per_pixel(chain):
 
 
 def test_transformed_records_are_serialized_deterministically(chain):
-    # Protobuf's maps have no order of their own: what TFX writes differs in bytes from process to process.
+    # Protobuf maps are unordered, so TFX's own records differ in bytes between processes.
     for record in chain.records("Transform", "transformed_examples", "train"):
         assert record == tf.train.Example.FromString(record).SerializeToString(deterministic=True)
 

@@ -18,8 +18,6 @@ from framecast.serving.server.model_config import one_model
 from framecast.serving.server.server import Server
 from tests.end_to_end.conftest import HORIZON
 
-pytestmark = pytest.mark.xdist_group("chain")
-
 
 @pytest.fixture(scope="module")
 def eval_clips(chain):

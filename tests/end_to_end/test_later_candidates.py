@@ -3,13 +3,9 @@
 import json
 import pathlib
 
-import pytest
-
 from framecast.evaluation.gate.verdict import read_verdict
 from framecast.pipeline.config import config as configuration
 from framecast.pipeline.runs import run as runs
-
-pytestmark = pytest.mark.xdist_group("chain")
 
 
 def test_identical_second_run_is_unchanged(chain, first_run):
@@ -61,6 +57,21 @@ def test_better_candidate_replaces_the_serving_model(chain, first_run):
     assert f"(serving {first_run[1].figures['mse']:.4g})" in page
 
 
+def test_partial_run_uses_artifacts_of_earlier_runs(chain):
+    result = chain.run(to_node="ValidationGate")
+    assert (result.verdict, result.exit_code) == ("unchanged", 0)
+    names = [component["name"] for component in result.components]
+    assert set(names) == {
+        "ClipExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "ValidationGate"
+    }  # fmt: skip
+    versions = chain.versions
+    # The newest run has no model: the artifacts come from the newest run that has one.
+    result = chain.run("train.steps=80", from_node="Evaluator")
+    assert (result.verdict, result.exit_code) == ("unchanged", 0), result.why
+    assert {component["name"] for component in result.components} == {"Evaluator", "Pusher", "Report"}
+    assert chain.versions == versions
+
+
 def test_missed_slice_threshold_rejects_and_exits_3(chain, framecast):
     versions = chain.versions
     slices = read_verdict(str(chain.artifact("Evaluator", "evaluation"))).slices
@@ -106,21 +117,6 @@ def test_candidate_that_diverges_in_training_fails(chain):
     page = pathlib.Path(result.report).read_text()
     assert '<header id="verdict" class="failed">' in page
     assert "No figures: the run ended before the Evaluator." in page
-    assert chain.versions == versions
-
-
-def test_partial_run_uses_artifacts_of_earlier_runs(chain):
-    result = chain.run(to_node="ValidationGate")
-    assert (result.verdict, result.exit_code) == ("unchanged", 0)
-    names = [component["name"] for component in result.components]
-    assert set(names) == {
-        "ClipExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "ValidationGate"
-    }  # fmt: skip
-    versions = chain.versions
-    # The newest run has no model: the artifacts come from the newest run that has one.
-    result = chain.run("train.steps=80", from_node="Evaluator")
-    assert (result.verdict, result.exit_code) == ("unchanged", 0), result.why
-    assert {component["name"] for component in result.components} == {"Evaluator", "Pusher", "Report"}
     assert chain.versions == versions
 
 
