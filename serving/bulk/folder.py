@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from framecast.clips.files import write_whole
+from framecast.clips.files import replacing, write_whole
 from framecast.clips.records import MANIFEST
 
 _STATE, _PLAN = ".infer", "plan.json"
@@ -105,10 +105,11 @@ class BulkFolder:
 
         The path is in `.infer/`, so that a killed process leaves nothing else in the folder.
         """
-        with tempfile.TemporaryDirectory(dir=self.state) as folder:
-            path = os.path.join(folder, name)
-            yield path
-            os.replace(path, self.base / name)
+        with (
+            tempfile.TemporaryDirectory(dir=self.state) as folder,
+            replacing(self.base / name, part=os.path.join(folder, name)) as part,
+        ):
+            yield str(part)
 
     def finish(self, manifest: dict[str, Any]) -> None:
         """Writes the manifest and removes `.infer/`."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
+from framecast.clips.files import write_whole
 from framecast.pipeline.config.config import ConfigError
 from framecast.pipeline.kubeflow.local import driver, launcher
 from framecast.pipeline.kubeflow.local import spec as kfp_spec
@@ -174,9 +175,7 @@ class _Run:
         return result
 
     def _write_record(self) -> None:
-        part = self._folder / "run.json.part"
-        part.write_text(json.dumps(dataclasses.asdict(self._result), indent=1) + "\n")
-        part.rename(self._folder / "run.json")
+        write_whole(self._folder / "run.json", json.dumps(dataclasses.asdict(self._result), indent=1) + "\n")
 
     def _run_task(self, task: kfp_spec.Task) -> None:
         """Runs a task, or takes its outputs from the cache.
