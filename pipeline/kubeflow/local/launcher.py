@@ -121,6 +121,8 @@ def _run(command: list[str], environment: dict[str, str], pod: pathlib.Path, log
     Raises:
         TaskError: If the command cannot start, or fails.
     """
+    # Blocked while the process starts, because an exception inside Popen would lose the process.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
         process = subprocess.Popen(
             command,
@@ -130,11 +132,14 @@ def _run(command: list[str], environment: dict[str, str], pod: pathlib.Path, log
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
         )
     except OSError as error:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         raise TaskError(f"{command[0]}: {error.strerror}") from error
     with process:
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             code = process.wait()
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)

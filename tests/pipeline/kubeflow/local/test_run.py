@@ -317,3 +317,19 @@ def test_ending_the_run_kills_its_task(tmp_path):
                 os.kill(task, signal.SIGKILL)
     (record,) = (tmp_path / "work/runs").glob("*/run.json")
     assert json.loads(record.read_text())["why"] == "interrupted during a"
+
+
+def test_signal_during_start_kills_the_task(run, monkeypatch):
+    started = []
+
+    class InterruptedPopen(subprocess.Popen):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            started.append(self.pid)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess, "Popen", InterruptedPopen)
+    with pytest.raises(SystemExit):
+        run({"a": kfp.task("import signal; signal.pause()")})
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], 0)
