@@ -48,7 +48,15 @@ class ReadSpec(Section):
         None, "Path of the variable in NetCDF, HDF5, Zarr and npz; key of the frames in examples."
     )
     axes: str | None = _field(
-        None, "Axes of an array: N (recordings), T, H, W, C, such as TNHW; by default detected from the shape."
+        None,
+        "Axes of an array or a gridded variable: N (recordings), T, H, W, C, such as TNHW; by default detected from "
+        "names, metadata and shape.",
+    )
+    select: tuple[str, ...] = _field(
+        (),
+        "Value or index of another dimension of a gridded variable, such as level=850; repeatable. The coordinate's "
+        "value if the dimension has one, else the index from 0.",
+        metavar="DIM=VALUE",
     )
     fps: float | None = _field(
         None,
@@ -57,12 +65,29 @@ class ReadSpec(Section):
         allow_inf_nan=False,
     )
     time_format: str | None = _field(None, "strptime format of the time in file names, such as %Y%m%d%H%M.")
+    join: bool = _field(
+        False,
+        "Take all images of a folder as one recording, in the order of their names, even if prefixes differ or numbers "
+        "are missing.",
+    )
+    keep_alpha: bool = _field(False, "Keep alpha as a channel; by default transparent pixels are shown on black.")
     labels: str | None = _field(
         None,
         "folders: the last folder's name is the class; or a CSV file: recording and label (class) or value (number).",
         metavar="folders|CSV",
     )
     digits: Digits = Digits()
+
+    @pydantic.field_validator("select")
+    @classmethod
+    def _pairs(cls, select: tuple[str, ...]) -> tuple[str, ...]:
+        dims = [pair.partition("=")[0] for pair in select]
+        for pair in select:
+            if not all(pair.partition("=")):
+                raise ValueError(f"expected DIM=VALUE, such as level=850, received {pair}")
+        if len(set(dims)) < len(dims):
+            raise ValueError(f"expected one value per dimension, received {' '.join(select)}")
+        return select
 
     @pydantic.field_validator("axes")
     @classmethod

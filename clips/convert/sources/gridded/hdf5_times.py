@@ -1,0 +1,109 @@
+"""Reads dimensions and times of HDF5 data sets: dimension scales, IMERG's DimensionNames, ODIM_H5, KNMI."""
+
+from typing import Any
+
+import numpy as np
+
+from framecast.clips.convert.sources.gridded import times
+from framecast.clips.convert.sources.gridded.axes import Dimension
+from framecast.clips.convert.sources.gridded.packing import text_of
+
+_TIME_NAMES = ("time", "times", "t", "valid_time", "timestamp", "timestamps", "datetime")
+_NO_VALUES = b"This is a netCDF dimension but not a netCDF variable"
+
+
+def parents(file: Any, name: str) -> list[Any]:
+    """Returns the groups that contain a data set, nearest first."""
+    found = []
+    group = file[name].parent
+    while True:
+        found.append(group)
+        if group.name == "/":
+            return found
+        group = group.parent
+
+
+def dimensions(dataset: Any, place: str) -> tuple[Dimension, ...]:
+    """Returns the dimensions of a data set.
+
+    Raises:
+        BadSource: If a time coordinate cannot be read.
+    """
+    stated = [part.strip() for part in text_of(dataset.attrs.get("DimensionNames")).split(",")]
+    stated += ["" for _ in range(dataset.ndim)]
+    found = []
+    for number, (dim, size) in enumerate(zip(dataset.dims, dataset.shape, strict=True)):
+        scales = list(dim.values())
+        name = scales[0].name.rpartition("/")[2] if scales else dim.label or stated[number] or None
+        coordinate = scales[0] if scales else dataset.parent.get(name) if name else None
+        if coordinate is not None and (getattr(coordinate, "shape", None) != (size,) or _without_values(coordinate)):
+            coordinate = None
+        attributes = {} if coordinate is None else _texts(coordinate.attrs)
+        labels = None if coordinate is None else coordinate[...]
+        decoded = None if coordinate is None else _decoded(coordinate, name or "", place)
+        found.append(Dimension(name, size, attributes, labels, decoded))
+    if all(each.times is None for each in found):
+        _add_sibling_times(dataset, found, place)
+    return tuple(found)
+
+
+def file_time(file: Any, name: str) -> times.StepTimes | None:
+    """Returns the time of a whole file: ODIM_H5's nominal time, KNMI's end of the product, or a scalar `time`."""
+    what = dict(file["what"].attrs) if "what" in file else {}
+    text = text_of(what.get("date")) + text_of(what.get("time"))
+    if text:
+        return times.decode(np.array([text]), None, None, name)
+    overview = dict(file["overview"].attrs) if "overview" in file else {}
+    text = text_of(overview.get("product_datetime_end"))
+    if text:
+        return times.decode(np.array([_knmi(text)]), None, None, name)
+    for group in parents(file, name):
+        for key in _TIME_NAMES:
+            item = group.get(key)
+            if getattr(item, "shape", None) in ((), (1,)):
+                found = _decoded(item, key, name)
+                if found is not None and found.calendar != "none":
+                    return found
+    return None
+
+
+def _knmi(text: str) -> str:
+    """Returns 26-AUG-2010;00:05:00.000 as ISO 8601."""
+    date, _, clock = text.partition(";")
+    parts = date.split("-")
+    months = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+    if len(parts) != 3 or parts[1].upper() not in months:
+        return text
+    return f"{parts[2]}-{months.index(parts[1].upper()) + 1:02d}-{parts[0].zfill(2)}T{clock}"
+
+
+def _add_sibling_times(dataset: Any, found: list[Dimension], place: str) -> None:
+    """Gives times of a data set beside to the only dimension of its length, if no dimension has times."""
+    for name in _TIME_NAMES:
+        item = dataset.parent.get(name)
+        shape = getattr(item, "shape", ())
+        fits = [number for number, each in enumerate(found) if shape == (each.size,)]
+        if len(fits) == 1 and (decoded := _decoded(item, name, place)) is not None:
+            old = found[fits[0]]
+            found[fits[0]] = Dimension(old.name or name, old.size, _texts(item.attrs), item[...], decoded)
+            return
+
+
+def _decoded(item: Any, name: str, place: str) -> times.StepTimes | None:
+    attributes = _texts(item.attrs)
+    unit = attributes.get("units")
+    timed = times.is_time_unit(unit) or name.lower() in _TIME_NAMES or attributes.get("standard_name") == "time"
+    if not timed:
+        return None
+    return times.decode(item[...], unit, attributes.get("calendar"), f"{place}, {name}")
+
+
+def _texts(attributes: Any) -> dict[str, Any]:
+    return {
+        key: text_of(value) if isinstance(value, bytes | str | np.ndarray) else value
+        for key, value in attributes.items()
+    }
+
+
+def _without_values(coordinate: Any) -> bool:
+    return str(_NO_VALUES, "ascii") in text_of(coordinate.attrs.get("NAME"))
