@@ -70,6 +70,7 @@ class ReadSpec(Section):
         "Take all images of a folder as one recording, in the order of their names, even if prefixes differ or numbers "
         "are missing.",
     )
+    keep_hidden: bool = _field(False, "Also read the frames that a video's edit list hides.")
     keep_alpha: bool = _field(False, "Keep alpha as a channel; by default transparent pixels are shown on black.")
     labels: str | None = _field(
         None,

@@ -129,7 +129,7 @@ def _make(kind: Kind, files: Sequence[tuple[str, str]], spec: ConvertSpec) -> It
     for root, path in files:
         name = os.path.relpath(path, root or ".")
         if kind == "video":
-            yield video.Video(name, (path,), read.keep_alpha)
+            yield video.Video(name, (path,), read.keep_alpha, read.keep_hidden)
         elif kind == "arrays":
             yield from arrays.find(name, path, read.variable, read.axes, _SOURCE_BYTES)
         elif kind == "digits":
