@@ -71,7 +71,7 @@ class PixelScale:
         self.dtype = self._pixel_dtype(stored)
         self._largest = 1.0 if self.dtype == np.float32 else float(np.iinfo(self.dtype).max)
         self.missing = self._missing_pixel(spec.missing)
-        self.value = self._pixel_value(unit)
+        self.value = self._pixel_value(unit, self._scale / self._largest if stored == np.bool_ else self._scale)
 
     def __call__(self, values: np.ndarray, place: str) -> np.ndarray:
         """Converts a frame.
@@ -126,12 +126,12 @@ class PixelScale:
             return np.dtype(np.uint16)
         return np.dtype(np.float32)
 
-    def _pixel_value(self, unit: str | None) -> PixelValue | None:
+    def _pixel_value(self, unit: str | None, scale: float) -> PixelValue | None:
         low, high = self._spec.low, self._spec.high
         if low is not None and high is not None:
             return PixelValue(unit=unit or "1", scale=(high - low) / self._largest, offset=low)
         if unit is not None or (self._scale, self._offset) != (1.0, 0.0):
-            return PixelValue(unit=unit or "1", scale=self._scale, offset=self._offset)
+            return PixelValue(unit=unit or "1", scale=scale, offset=self._offset)
         return None
 
     def _missing_pixel(self, asked: float | None) -> float | None:
@@ -179,6 +179,8 @@ class PixelScale:
         return pixels.astype(self.dtype)
 
     def _plain_pixels(self, values: np.ndarray, known: np.ndarray, detected: np.ndarray, place: str) -> np.ndarray:
+        if values.dtype == np.bool_:
+            values = values * self.dtype.type(self._largest)  # True is white, as in a 1-bit image.
         floating = np.issubdtype(values.dtype, np.floating)
         if floating and self.dtype != np.float32:
             raise BadSource(place, f"expected integers, received {values.dtype}; set the range of the values (--range)")

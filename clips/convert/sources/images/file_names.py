@@ -69,7 +69,7 @@ def check_stems(folder: str, files: Sequence[str]) -> None:
         other = by_stem.setdefault(split_suffix(path)[0], path)
         if other != path:
             names = f"{os.path.basename(other)} and {os.path.basename(path)}"
-            pattern = os.path.join(folder, f"*{split_suffix(path)[1]}")
+            pattern = os.path.join(folder, f"*{os.path.basename(path)[len(split_suffix(path)[0]) :]}")
             raise ValueError(f"{folder}: {names} are the same frame in two formats; give one, such as '{pattern}'")
 
 
@@ -90,7 +90,7 @@ def group(files: Sequence[str], time_format: str | None) -> list[NamedSequence]:
     templates = collections.defaultdict(list)
     for path in files:
         templates[_named(path, dated=False).template].append(path)
-    sequences = []
+    sequences: list[NamedSequence] = []
     for members in templates.values():
         names = [_named(path, dated=True) for path in members]
         if len({name.template for name in names}) > 1 or not any(names[0].dates):
@@ -100,7 +100,7 @@ def group(files: Sequence[str], time_format: str | None) -> list[NamedSequence]:
 
 
 def _by_time(files: Sequence[str], time_format: str) -> Iterator[NamedSequence]:
-    rests = collections.defaultdict(list)
+    rests: dict[tuple[str, str], list[tuple[int, str]]] = collections.defaultdict(list)
     for path in files:
         try:
             time, rest = file_times.split_time(path, time_format)
@@ -110,7 +110,7 @@ def _by_time(files: Sequence[str], time_format: str) -> Iterator[NamedSequence]:
         rests[split_suffix(rest)].append((time, path))
     if len(rests) > 1 and all(len(members) == 1 for members in rests.values()):
         # A number that differs in every file is a counter.
-        counted = collections.defaultdict(list)
+        counted: dict[tuple[str, str], list[tuple[int, str]]] = collections.defaultdict(list)
         for (stem, suffix), members in rests.items():
             counted[re.sub(r"\d+", "#", stem), suffix] += members
         rests = counted

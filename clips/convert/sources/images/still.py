@@ -87,9 +87,16 @@ def decode_still(path: str, data: bytes, keep_alpha: bool) -> Iterator[Still]:
             for values in netpbm.read_images(data):
                 yield Still(values)
             return
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
 
-        with Image.open(io.BytesIO(data)) as image:
+        try:
+            opened = Image.open(io.BytesIO(data))
+        except UnidentifiedImageError:
+            if data.startswith(_PNG_MAGIC):
+                image_codec.read_header(data)  # Says what is damaged.
+            start = data[:8].hex(" ")
+            raise ValueError(f"unknown format or damaged header, {len(data)} bytes that start with {start}") from None
+        with opened as image:
             still = _decode(data, image, keep_alpha)
             # Pillow decodes a PNG once more to look for EXIF after the pixels.
             exif = b"eXIf" in data or not data.startswith(_PNG_MAGIC)

@@ -46,11 +46,14 @@ def test_orientation_equals_pillow(orientation):
     assert matrix_orientation(struct.pack("=9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)) == orientation
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [("png", {}), ("tif", {}), ("tif", {"compression": "tiff_lzw"}), ("webp", {"lossless": True})],
+)
 @pytest.mark.parametrize("orientation", [3, 5, 6, 8])
-def test_images_are_turned_as_exif_says(tmp_path, suffix, orientation):
+def test_images_are_turned_as_exif_says(tmp_path, suffix, options, orientation):
     pixels = np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / f"a.{suffix}", exif=_exif(orientation), lossless=True)
+    Image.fromarray(pixels).save(tmp_path / f"a.{suffix}", exif=_exif(orientation), **options)
     assert np.array_equal(read_only_source(tmp_path)[2][0], _upright(pixels, orientation))
 
 

@@ -68,6 +68,24 @@ def test_transparent_colour_is_black(tmp_path, mode):
     assert np.array_equal(np.broadcast_to(values, expected.shape), expected)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_transparent_colour_of_16_bits_is_black(tmp_path, channels):
+    deep = RNG.integers(300, 65536, (10, 14, channels)).astype(np.uint16)
+    data = image_codec.encode_png(deep)
+    key = b"tRNS" + deep[2, 3].astype(">u2").tobytes()
+    chunk = struct.pack(">I", len(key) - 4) + key + struct.pack(">I", zlib.crc32(key))
+    (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])
+    expected = np.where((deep == deep[2, 3]).all(-1, keepdims=True), 0, deep)
+    assert np.array_equal(read_only_source(tmp_path)[2][0], expected)
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF8", b"\x89PNG\r\n\x1a\n\0\0\0\r", b"II+"])
+def test_unknown_content_is_named(tmp_path, data):
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(BadSource, match=r"a\.png: cannot read the image: (unknown format or damaged|expected an IEND)"):
+        read_sources(tmp_path)
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])
 def test_cmyk_is_converted_to_rgb(tmp_path, suffix):
     Image.fromarray(_CLEAR, "CMYK").save(tmp_path / f"a.{suffix}")

@@ -60,7 +60,7 @@ def test_slices_need_a_choice(tmp_path, flavour):
         expected = np.moveaxis(_HYPER[:, number], 1, -1)
         assert np.array_equal(np.stack([frame.values for frame in frames]), expected)
     assert np.array_equal(read_only_source(tmp_path, select=("Z=2",))[2], np.moveaxis(_HYPER[:, 2], 1, -1))
-    with pytest.raises(BadSource, match="expected --select with an axis of .* and an index from 0, received Z=3"):
+    with pytest.raises(BadSource, match=r"expected --select with an axis of .* and an index from 0, received Z=3"):
         read_sources(tmp_path, select=("Z=3",))
 
 
@@ -89,6 +89,17 @@ def test_series_are_recordings_and_thumbnails_are_left_out(tmp_path):
     _, frames, values = read_only_source(tmp_path)
     assert np.array_equal(values[..., 0], _STACK)
     assert frames[0].notes == ("frames stored in lower resolutions too, which are left out",)
+
+
+def test_planes_of_numbered_files_are_channels(tmp_path):
+    for index, planes in enumerate(_HYPER[:, 0]):
+        tifffile.imwrite(tmp_path / f"f{index}.tif", planes, imagej=True, metadata={"axes": "CYX"})
+    recording, _, values = read_only_source(tmp_path)
+    assert recording.name == tmp_path.name
+    assert np.array_equal(values, np.moveaxis(_HYPER[:, 0], 1, -1))
+    tifffile.imwrite(tmp_path / "f7.tif", _STACK, metadata={"axes": "TYX"})
+    with pytest.raises(BadSource, match=r"f7\.tif: expected one image, as in the files before it, received 12"):
+        read_sources(tmp_path)
 
 
 def test_frame_rate_comes_from_imagej(tmp_path):
