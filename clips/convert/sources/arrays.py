@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from framecast.clips.convert.sources.gridded.axes import axes_of_shape
-from framecast.clips.convert.sources.source import BadSource, Frame, Recording, ValueEncoding
+from framecast.clips.convert.sources.source import BadSource, Frame, Recording
 
 SUFFIXES = (".npy", ".npz")
 
@@ -43,9 +43,7 @@ class Array:
             array = _open(self.files[0], self.member, scratch)
             for number in range(self.start, 1 if self.end is None else self.end):
                 name = self.name if self.end is None else f"{self.name.rpartition('/')[0]}/{number:06d}"
-                # A mask is shown as black and white, as in an image file.
-                encoding = ValueEncoding(scale=1 / 255) if array.dtype == bool else ValueEncoding()
-                yield Recording(name, self._frames(array, number), encoding=encoding)
+                yield Recording(name, self._frames(array, number))
 
     def _frames(self, array: np.ndarray, number: int) -> Iterator[Frame]:
         path, axes = self.files[0], self.axes
@@ -56,8 +54,6 @@ class Array:
             place = f"{path}, recording {number}"
         array = array.transpose([axes.index(letter) for letter in "THWC" if letter in axes])
         for index, values in enumerate(array):
-            if values.dtype == bool:
-                values = values.astype(np.uint8) * np.uint8(255)
             yield Frame(values if "C" in axes else values[..., None], None, f"{place}, frame {index}")
 
 

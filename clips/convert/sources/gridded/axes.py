@@ -126,9 +126,8 @@ def axes_of_shape(shape: Sequence[int], place: str, grid: bool = False) -> str:
     few = [size <= _FEW for size in shape]
     fits: Sequence[str] = ()
     if len(shape) == 3:
-        fits = ("HWC",) if few[2] else ("THW", "HWT") if shape[0] == shape[1] != shape[2] else ("THW",)
-        if few[2]:
-            fits = ("HWC", "THW")
+        square = shape[0] == shape[1] != shape[2]
+        fits = ("HWC", "THW") if few[2] else ("THW", "HWT") if square else ("THW",)
     elif len(shape) == 4:
         fits = _of_four(shape, few)
     elif len(shape) == 5:
@@ -138,8 +137,7 @@ def axes_of_shape(shape: Sequence[int], place: str, grid: bool = False) -> str:
         raise BadSource(place, f"expected {expected}, {received}")
     if len(fits) == 1:
         return fits[0]
-    options = " or ".join(f"--axes {axes}" for axes in fits)
-    raise BadSource(place, f"the axes are ambiguous: set {options}; {received}")
+    raise BadSource(place, f"the axes are ambiguous: set --axes, such as {' or '.join(fits)}; {received}")
 
 
 def _of_four(shape: tuple[int, ...], few: list[bool]) -> Sequence[str]:

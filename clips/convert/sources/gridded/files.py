@@ -60,8 +60,6 @@ class Variable:
             values = np.asarray(self.values[index])
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise BadSource(place, f"cannot read the values: {error}") from error
-        if values.dtype.kind == "b":
-            return values.astype(np.uint8) * np.uint8(255)
         if self.view != self.stored:
             values = values.astype(self.stored, copy=False).view(self.view)
         if values.dtype.kind == "f" and (empty := values == _NETCDF_FILL).any():

@@ -57,8 +57,6 @@ def read_encoding(
         BadSource: If an attribute is no number, or has several different ones.
     """
     lower = [{name.lower(): value for name, value in scope.items()} for scope in scopes]
-    if stored.kind == "b":
-        return ValueEncoding(scale=1 / 255), ValueLimits(), stored  # True is read as white.
     view = _view(_first(lower, ("_unsigned",)), stored)
     scale_value, offset_value = _first(lower, _SCALE), _first(lower, _OFFSET)
     scale, offset = _one(scale_value, "scale", place, 1.0), _one(offset_value, "offset", place, 0.0)
