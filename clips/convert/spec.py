@@ -45,7 +45,9 @@ class ReadSpec(Section):
         "by default detected from the file names.",
     )
     variable: str | None = _field(
-        None, "Path of the variable in NetCDF, HDF5, Zarr and npz; key of the frames in examples."
+        None,
+        "Path of the variable in NetCDF, HDF5, Zarr and npz; key of the frames in examples, where {} is the number of "
+        "the frame, such as {}/image/encoded.",
     )
     axes: str | None = _field(
         None,
@@ -70,6 +72,13 @@ class ReadSpec(Section):
         "Take all images of a folder as one recording, in the order of their names, even if prefixes differ or numbers "
         "are missing.",
     )
+    raw_size: tuple[int, int] | None = _field(
+        None, "Size of frames that are raw pixels in examples, height x width x channels.", metavar="HEIGHT WIDTH"
+    )
+    raw_dtype: DType | None = _field(
+        None, "Type of raw pixels: uint8, uint16 or float32; by default uint8, gray or RGB by the number of bytes."
+    )
+    raw_channels: int | None = _field(None, "Channels of raw pixels; by default from the number of bytes.", ge=1)
     keep_hidden: bool = _field(False, "Also read the frames that a video's edit list hides.")
     keep_alpha: bool = _field(False, "Keep alpha as a channel; by default transparent pixels are shown on black.")
     labels: str | None = _field(
@@ -78,6 +87,14 @@ class ReadSpec(Section):
         metavar="folders|CSV",
     )
     digits: Digits = Digits()
+
+    @pydantic.model_validator(mode="after")
+    def _raw(self) -> "ReadSpec":
+        if self.raw_size is None and (self.raw_dtype is not None or self.raw_channels is not None):
+            raise ValueError("raw_size: expected the size of raw pixels too")
+        if self.raw_size is not None and min(self.raw_size) < 1:
+            raise ValueError(f"raw_size: expected height, width > 0, received {self.raw_size}")
+        return self
 
     @pydantic.field_validator("select")
     @classmethod

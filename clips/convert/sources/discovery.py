@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from framecast.clips.convert.sources import arrays, digits, grids, image_folder, tf_examples, video
+from framecast.clips.convert.sources.examples.encoded_frames import RawPixels
 from framecast.clips.convert.sources.source import Source
 from framecast.clips.convert.spec import ConvertSpec, Kind
 
@@ -93,7 +94,7 @@ def kind_of(path: str) -> Kind | None:
     for kind, suffixes in _SUFFIXES.items():
         if name.endswith(suffixes):
             return kind
-    if "tfrecord" in name:
+    if "tfrecord" in name or name.endswith((".tfrec", ".tfrec.gz")):
         return "examples"
     if "idx3-ubyte" in name:
         return "digits"
@@ -106,6 +107,8 @@ def _make(kind: Kind, files: Sequence[tuple[str, str]], spec: ConvertSpec) -> It
     read = spec.read
     if read.time_format is not None and kind not in ("images", "grids"):
         raise ValueError(f"time format {read.time_format} (--time-format): {kind} have no time in their file names")
+    if read.raw_size is not None and kind != "examples":
+        raise ValueError(f"--raw-size: expected TFRecords of examples, received {kind}")
     if read.select and kind not in ("images", "grids"):
         raise ValueError(f"--select {' '.join(read.select)}: expected gridded files or TIFF, received {kind}")
     if kind == "images":
@@ -135,7 +138,10 @@ def _make(kind: Kind, files: Sequence[tuple[str, str]], spec: ConvertSpec) -> It
         elif kind == "digits":
             yield from digits.find(name, path, read.digits, spec.cut.frames)
         else:
-            yield tf_examples.Examples(name, (path,), read.variable)
+            raw = None
+            if read.raw_size is not None:
+                raw = RawPixels(*read.raw_size, read.raw_dtype, read.raw_channels)
+            yield tf_examples.Examples(name, (path,), read.variable, raw, read.fps, read.keep_alpha)
 
 
 def _folder_name(root: str, folder: str) -> str:
