@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from framecast.clips.convert.sources.images import colours, still
+from framecast.clips.convert.sources.images import colours, still, tiff_codecs
 from framecast.clips.convert.sources.images.colours import Still
 from framecast.clips.convert.sources.images.orientation import turn_upright
 from framecast.clips.convert.sources.images.tiff_axes import Planes, arrange
@@ -164,6 +164,7 @@ def open_tiff(path: str, read: ReadSpec) -> Iterator[TiffReader]:
     import tifffile
     from PIL import Image
 
+    tiff_codecs.register()
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # Its warnings are errors here.
     with contextlib.ExitStack() as stack:
         opened: list[Any] = []
@@ -184,6 +185,8 @@ def open_tiff(path: str, read: ReadSpec) -> Iterator[TiffReader]:
 def _check_directories(tif: Any) -> None:
     """Follows the chain of page directories, because tifffile stops without an error at a damaged one."""
     layout, handle = tif.tiff, tif.filehandle
+    if layout.is_ndpi:
+        return  # Hamamatsu's own offsets.
     handle.seek(8 if layout.is_bigtiff else 4)
     seen: set[int] = set()
     while offset := struct.unpack(layout.offsetformat, handle.read(layout.offsetsize))[0]:

@@ -129,6 +129,29 @@ def test_compressed_pages_equal_pillow(tmp_path, compression, mode):
     assert np.array_equal(values[..., 0] if mode in ("L", "I;16", "1") else values, expected)
 
 
+@pytest.mark.parametrize("predictor", [False, True])
+@pytest.mark.parametrize("compression", ["tiff_lzw", "zstd"])
+def test_compressed_sixteen_bit_rgb_is_lossless(tmp_path, compression, predictor):
+    def strip(page):
+        """Compresses a page with libtiff, which sees a row of bytes."""
+        values = np.concatenate([page[:, :1], np.diff(page, axis=1)], axis=1) if predictor else page
+        Image.frombytes("L", (values.nbytes, 1), values.tobytes()).save(tmp_path / "row.tif", compression=compression)
+        with tifffile.TiffFile(tmp_path / "row.tif") as row:
+            handle, first = row.filehandle, row.pages[0]
+            handle.seek(first.dataoffsets[0])
+            return handle.read(first.databytecounts[0])
+
+    options = {"shape": (9, 13, 3), "dtype": "u2", "photometric": "rgb", "rowsperstrip": 9, "metadata": None}
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page in _RGB:
+            file.write(iter([strip(page)]), compression="zlib", predictor=predictor, **options)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        for page in file.pages:
+            page.tags["Compression"].overwrite({"tiff_lzw": 5, "zstd": 50000}[compression])
+    (tmp_path / "row.tif").unlink()
+    assert np.array_equal(read_only_source(tmp_path)[2], _RGB)
+
+
 def test_white_as_zero_is_inverted_and_noted(tmp_path):
     for pixels in (_STACK[0], _STACK[0].astype(np.uint8), _STACK[0] > 2000):
         tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite", metadata=None)
