@@ -51,13 +51,13 @@ class ReadSpec(Section):
     )
     axes: str | None = _field(
         None,
-        "Axes of an array or a gridded variable: N (recordings), T, H, W, C, such as TNHW; by default detected from "
-        "names, metadata and shape.",
+        "Axes of an array, a gridded variable or a TIFF: N (recordings), T, H, W, C, such as TNHW; by default detected "
+        "from names, metadata and shape.",
     )
     select: tuple[str, ...] = _field(
         (),
-        "Value or index of another dimension of a gridded variable, such as level=850; repeatable. The coordinate's "
-        "value if the dimension has one, else the index from 0.",
+        "Value or index of another dimension of a gridded variable or a TIFF, such as level=850 or Z=3; repeatable. "
+        "The coordinate's value if the dimension has one, else the index from 0.",
         metavar="DIM=VALUE",
     )
     fps: float | None = _field(

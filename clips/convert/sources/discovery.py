@@ -111,6 +111,10 @@ def _make(kind: Kind, files: Sequence[tuple[str, str]], spec: ConvertSpec) -> It
         raise ValueError(f"--raw-size: expected TFRecords of examples, received {kind}")
     if read.select and kind not in ("images", "grids"):
         raise ValueError(f"--select {' '.join(read.select)}: expected gridded files or TIFF, received {kind}")
+    if read.join and kind != "images":
+        raise ValueError(f"--join: expected images, received {kind}")
+    if read.keep_alpha and kind not in ("images", "video"):
+        raise ValueError(f"--keep-alpha: expected images or videos, received {kind}")
     if kind == "images":
         by_folder = collections.defaultdict(list)
         for root, path in files:

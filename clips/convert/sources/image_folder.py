@@ -161,10 +161,13 @@ def find(name: str, folder: str, root: str, files: Sequence[str], read: ReadSpec
         read: How images are read.
 
     Raises:
-        ValueError: If two files show the same frame, or names do not say which images belong together.
+        ValueError: If two files show the same frame, names do not say which images belong together, or an option does
+            not apply.
     """
     files = sorted(files, key=lambda path: natural_key(os.path.basename(path)))
     file_names.check_stems(folder, files)
+    if (read.axes or read.select) and not any(still.is_tiff(still.read_head(path)) for path in files):
+        raise ValueError(f"{folder}: expected TIFF (--axes, --select), because other images have no named axes")
     if read.join:
         yield ImageFolder(name, tuple(files), None, read)
         return

@@ -115,3 +115,21 @@ def test_hidden_files_are_no_input(tmp_path):
     assert found.ignored == sorted(str(tmp_path / name) for name in ignored)
     (tmp_path / ".trash" / "old.png").write_bytes((tmp_path / "storm" / "frame0.png").read_bytes())
     assert list(read_sources(tmp_path / ".trash" / "old.png")) == [".trash"]
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "message"),
+    [
+        ("f.npy", {"join": True}, "--join: expected images, received arrays"),
+        ("f.npy", {"keep_alpha": True}, "--keep-alpha: expected images or videos, received arrays"),
+        ("f", {"axes": "THW"}, r"f: expected TIFF \(--axes, --select\)"),
+        ("f", {"select": ("Z=1",)}, r"f: expected TIFF \(--axes, --select\)"),
+    ],
+)
+def test_options_that_do_not_apply_are_errors(tmp_path, name, read, message):
+    if name == "f":
+        write_image_folder(tmp_path / name, GRAY)
+    else:
+        np.save(tmp_path / name, GRAY)
+    with pytest.raises(ValueError, match=message):
+        read_sources(tmp_path / name, **read)
