@@ -11,55 +11,16 @@ import numpy as np
 
 from framecast.clips.convert.sources import file_times
 from framecast.clips.convert.sources.gridded import files as gridded_files
-from framecast.clips.convert.sources.gridded.axes import Layout, find_layout
-from framecast.clips.convert.sources.gridded.files import Variable, open_variable
-from framecast.clips.convert.sources.gridded.times import StepTimes, even_months
+from framecast.clips.convert.sources.gridded.files import open_variable
+from framecast.clips.convert.sources.gridded.steps import FileSteps, physical_values, read_header, read_steps
+from framecast.clips.convert.sources.gridded.times import even_months
 from framecast.clips.convert.sources.source import BadSource, Frame, Recording, ValueEncoding, ValueLimits
 from framecast.clips.convert.spec import ReadSpec
 
 SUFFIXES = gridded_files.SUFFIXES
 PREFIXES = ("wrfout", "wrfinput", "wrfprs")  # WRF writes NetCDF files without a suffix.
 _BY_MONTHS = "recordings of whole months, spaced by the mean month"
-_BLOCK_BYTES = 32 << 20  # Read at once, because a chunk of a file may have many time steps.
 _NEXT = 1.5  # Of the spacing: a file that starts later than this after another one is another recording.
-
-
-_NO_LAYOUT = Layout((), "")
-_PLAIN, _NO_LIMITS = ValueEncoding(), ValueLimits()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """The time steps of one file.
-
-    Args:
-        path: The file.
-        error: Why it cannot be read; None if it can.
-        layout: How the variable is read.
-        encoding: How values are stored.
-        limits: Which stored values are measurements.
-        times: Times of the steps; None if the file has none.
-        shape: Size of each dimension.
-        ids: Names of the recordings along axis N.
-    """
-
-    path: str
-    error: BadSource | None = None
-    layout: Layout = _NO_LAYOUT
-    encoding: ValueEncoding = _PLAIN
-    limits: ValueLimits = _NO_LIMITS
-    times: StepTimes | None = None
-    shape: tuple[int, ...] = ()
-    ids: tuple[str, ...] = ()
-
-    @property
-    def steps(self) -> int:
-        """Number of time steps."""
-        return self.size("T") if "T" in self.layout.axes else 1
-
-    def size(self, letter: str) -> int:
-        """Returns the length of an axis; 1 for an axis that the variable does not have."""
-        return self.shape[self.layout.place(letter)] if letter in self.layout.axes else 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +45,7 @@ class Grid:
 
     def recordings(self) -> Iterator[Recording]:
         """Yields one recording with all time steps, or one per index of axis N."""
-        parts = [_part(path, self.variable, self.read) for path in self.paths]
+        parts = [read_header(path, self.variable, self.read) for path in self.paths]
         good = [part for part in parts if part.error is None]
         if not good:
             assert parts[0].error is not None
@@ -106,7 +67,7 @@ class Grid:
         recording.frames = self._frames(recording, parts, stamps)
         yield recording
 
-    def _numbered(self, part: _Part) -> Iterator[Recording]:
+    def _numbered(self, part: FileSteps) -> Iterator[Recording]:
         if part.error is not None:
             raise part.error
         unique = len(set(part.ids)) == len(part.ids) == part.size("N")
@@ -119,7 +80,7 @@ class Grid:
             recording.frames = self._part_frames(recording, part, stamps, 0, number)
             yield recording
 
-    def _timed(self, parts: list[_Part]) -> tuple[list[_Part], list[int | None] | None, tuple[str, ...]]:
+    def _timed(self, parts: list[FileSteps]) -> tuple[list[FileSteps], list[int | None] | None, tuple[str, ...]]:
         """Returns the files in the order of time, the time of each step (None in unreadable files), and notes."""
         good = [part for part in parts if part.error is None]
         if self.read.time_format is not None:
@@ -148,7 +109,7 @@ class Grid:
         spaced = iter(months)
         return parts, [None if stamp is None else next(spaced) for stamp in stamps], (_BY_MONTHS,)
 
-    def _encoding(self, good: list[_Part]) -> tuple[ValueEncoding, ValueLimits]:
+    def _encoding(self, good: list[FileSteps]) -> tuple[ValueEncoding, ValueLimits]:
         """Returns the encoding of all files; physical values if files have different ones."""
         first = good[0]
         other = next((part for part in good if (part.encoding, part.limits) != (first.encoding, first.limits)), None)
@@ -161,7 +122,7 @@ class Grid:
         undetect = (-math.inf,) if any(part.limits.undetect for part in good) else ()
         return ValueEncoding(unit=first.encoding.unit, fill=(math.nan,)), ValueLimits(undetect=undetect)
 
-    def _frames(self, recording: Recording, parts: list[_Part], stamps: list[int | None] | None) -> Iterator[Frame]:
+    def _frames(self, recording: Recording, parts: list[FileSteps], stamps: list[int | None] | None) -> Iterator[Frame]:
         first = next(part for part in parts if part.error is None)
         start = 0
         for part in parts:
@@ -178,7 +139,7 @@ class Grid:
     def _part_frames(
         self,
         recording: Recording,
-        part: _Part,
+        part: FileSteps,
         stamps: Sequence[int | None] | None,
         start: int,
         number: int | None = None,
@@ -186,12 +147,12 @@ class Grid:
         """Yields the frames of one file; its first step is step `start` of the recording."""
         with open_variable(part.path, self.variable) as variable:
             place = f"{part.path}, {self.variable}" + ("" if number is None else f", recording {number}")
-            for step, stored in _read_steps(variable, part, number, place):
+            for step, stored in read_steps(variable, part, number, place):
                 if isinstance(stored, BadSource):
                     recording.skip(stored)
                     continue
                 same = (recording.encoding, recording.limits) == (part.encoding, part.limits)
-                values = stored if same else _physical(stored, part.encoding, part.limits)
+                values = stored if same else physical_values(stored, part.encoding, part.limits)
                 where = place if part.steps == 1 else f"{place}, time step {step}"
                 time = stamps[start + step] if stamps else None
                 yield Frame(values, time, where, position=None if stamps else start + step)
@@ -215,155 +176,82 @@ def find(name: str, members: Sequence[tuple[str, str]], read: ReadSpec, unpack: 
     patterns: dict[str, list[tuple[str, str]]] = {}
     for member in members:
         patterns.setdefault(re.sub(r"\d+", "#", os.path.basename(member[1])), []).append(member)
-    variable = read.variable or gridded_files.only_variable(members[0][1])
-    chains = [chain for files in patterns.values() for chain in _chains(files, variable, read)]
+    variables = _variables([path for _, path in members], read.variable)
+    several = len(variables) > 1
+    chains = [
+        (variable, chain)
+        for variable in variables
+        for files in patterns.values()
+        for chain in ([[member] for member in files] if several else _chains(files, variable, read))
+    ]
+    if all(read_header(chain[0][1], variable, read).error for variable, chain in chains):
+        raise next(filter(None, (read_header(chain[0][1], variable, read).error for variable, chain in chains)))
     return [
         Grid(
-            name if len(chains) == 1 and len(chain) > 1 else chain[0][0],
+            (name if len(chains) == 1 and len(chain) > 1 else chain[0][0]) + (f"/{variable}" if several else ""),
             tuple(file for _, path in chain for file in gridded_files.files_in(path)),
             tuple(path for _, path in chain),
             variable,
             read,
             unpack,
         )
-        for chain in chains
+        for variable, chain in chains
     ]
+
+
+def _variables(paths: Sequence[str], pattern: str | None) -> list[str]:
+    """Returns the variables of the first file that can be read."""
+    error: BadSource | None = None
+    for path in paths:
+        try:
+            return gridded_files.find_variables(path, pattern)
+        except BadSource as problem:
+            error = error or problem
+    assert error is not None
+    raise error
 
 
 def _chains(members: list[tuple[str, str]], variable: str, read: ReadSpec) -> list[list[tuple[str, str]]]:
     """Groups files that are one recording."""
-    first = _part(members[0][1], variable, read)
-    if first.error is not None:
-        raise first.error
-    if "N" in first.layout.axes:
+    headers = (read_header(path, variable, read) for _, path in members)
+    first = next((header for header in headers if header.error is None), None)
+    if first is None or "N" in first.layout.axes:
         return [[member] for member in members]
     if first.steps == 1:
         return [members]
-    parts = {member: _part(member[1], variable, read) for member in members}
+    parts = {member: read_header(member[1], variable, read) for member in members}
     # A file that cannot be read is a source of its own, so that its error does not hide the others.
-    timed = [member for member in members if parts[member].times is not None and parts[member].error is None]
-    timed.sort(key=lambda member: _start(parts[member]))
-    spacing = np.median([step for member in timed for step in np.diff(_stamps(parts[member]))] or [0])
-    chains = [[member] for member in members if member not in timed]
+    timed = sorted((member for member in members if parts[member].times), key=lambda member: parts[member].stamps[0])
+    spacing = np.median([step for member in timed for step in np.diff(parts[member].stamps)] or [0])
+    chains = [[member] for member in members if not parts[member].times]
+    before: int | None = None  # Last time of the file before.
     for member in timed:
-        before = chains[-1][-1] if chains else None
-        if (
-            before in parts
-            and before in timed
-            and 0 < _start(parts[member]) - _stamps(parts[before])[-1] <= _NEXT * spacing
-        ):
+        start = parts[member].stamps[0]
+        if before is not None and 0 < start - before <= _NEXT * spacing:
             chains[-1].append(member)
         else:
             chains.append([member])
+        before = parts[member].stamps[-1]
     return chains
 
 
-def _stamps(part: _Part) -> tuple[int, ...]:
-    return part.times.stamps if part.times else ()
-
-
-def _start(part: _Part) -> int:
-    return _stamps(part)[0]
-
-
-def _in_time_order(parts: list[_Part]) -> list[_Part]:
+def _in_time_order(parts: list[FileSteps]) -> list[FileSteps]:
     """Sorts files by their first time; an unreadable one stays after the file before it.
 
     Raises:
         BadSource: If the times of two files overlap.
     """
-    earliest = min(_start(part) for part in parts if part.times)
+    earliest = min(part.stamps[0] for part in parts if part.times)
     starts: list[int] = []
     for part in parts:
-        starts.append(_start(part) if part.times else starts[-1] if starts else earliest)
+        starts.append(part.stamps[0] if part.times else starts[-1] if starts else earliest)
     order = sorted(range(len(parts)), key=lambda number: starts[number])
-    before: _Part | None = None
+    before: FileSteps | None = None
     for number in order:
         part = parts[number]
         if part.times is None:
             continue
-        if before is not None and _start(part) <= _stamps(before)[-1]:
+        if before is not None and part.stamps[0] <= before.stamps[-1]:
             raise BadSource(part.path, f"its times overlap those of {before.path}; convert them separately")
         before = part
     return [parts[number] for number in order]
-
-
-def _part(path: str, name: str, read: ReadSpec) -> _Part:
-    """Reads the header of a file; an error is kept, because the files before it make clips."""
-    try:
-        with open_variable(path, name) as variable:
-            layout = find_layout(variable.dimensions, read.axes, read.select, f"{path}, {name}")
-            shape = gridded_files.shape_of(variable.dimensions)
-            times = variable.time
-            for place, dimension in enumerate(variable.dimensions):
-                chosen = layout.index[place]
-                if dimension.times is None:
-                    continue
-                if "T" in layout.axes and layout.place("T") == place:
-                    times = dimension.times
-                    break
-                if chosen is not None and dimension.times.calendar != "none" and "T" not in layout.axes:
-                    stamp = dimension.times.stamps[chosen]
-                    times = StepTimes((stamp,), dimension.times.resolution, dimension.times.calendar)
-            part = _Part(path, None, layout, variable.encoding, variable.limits, times, shape, variable.ids)
-            return part if times is None or len(times.stamps) == part.steps else dataclasses.replace(part, times=None)
-    except BadSource as error:
-        return _Part(path, error)
-
-
-def _read_steps(
-    variable: Variable, part: _Part, number: int | None, place: str
-) -> Iterator[tuple[int, np.ndarray | BadSource]]:
-    """Yields `(step, (height, width, channel))`, or why a step cannot be read. Reads several steps at once."""
-    layout = part.layout
-    index: list[int | slice] = [slice(None) if chosen is None else chosen for chosen in layout.index]
-    if number is not None:
-        index[layout.place("N")] = number
-    letters = [letter for letter in layout.axes if letter != "N" or number is None]
-    if "T" not in letters:
-        yield 0, _try_read(variable, index, letters, place)
-        return
-    axis = layout.place("T")
-    time = letters.index("T")
-    frame_bytes = variable.stored.itemsize * part.size("H") * part.size("W") * part.size("C")
-    block = max(1, _BLOCK_BYTES // max(frame_bytes, 1))
-    chunk = variable.chunks[axis] if variable.chunks else 1
-    block = block // chunk * chunk or block
-    for start in range(0, part.steps, block):
-        end = min(start + block, part.steps)
-        index[axis] = slice(start, end)
-        try:
-            values = np.moveaxis(variable.read(tuple(index), place), time, 0)
-        except BadSource:
-            values = None
-        rest = letters[:time] + letters[time + 1 :]
-        for step in range(start, end):
-            if values is not None:
-                yield step, _as_frame(values[step - start], rest)
-            else:
-                # Steps are read one by one, so that only the damaged ones are left out.
-                index[axis] = step
-                yield step, _try_read(variable, index, rest, f"{place}, time step {step}")
-
-
-def _try_read(variable: Variable, index: list[int | slice], letters: list[str], place: str) -> np.ndarray | BadSource:
-    try:
-        return _as_frame(variable.read(tuple(index), place), letters)
-    except BadSource as error:
-        return error
-
-
-def _as_frame(values: np.ndarray, letters: list[str]) -> np.ndarray:
-    values = values.transpose([letters.index(letter) for letter in "HWC" if letter in letters])
-    return values if "C" in letters else values[..., None]
-
-
-def _physical(values: np.ndarray, encoding: ValueEncoding, limits: ValueLimits) -> np.ndarray:
-    """Returns physical values, with NaN for no data and -inf for nothing detected."""
-    undetected = np.isin(values, limits.undetect)
-    known = undetected | ((values >= limits.valid[0]) & (values <= limits.valid[1]))
-    for fill in encoding.fill:
-        known &= values != fill
-    physical = values.astype(np.float64) * encoding.scale + encoding.offset
-    physical[undetected] = -np.inf
-    return np.where(known, physical, np.nan)

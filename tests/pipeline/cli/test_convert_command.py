@@ -45,7 +45,7 @@ def test_json_output_is_one_object(framecast, tmp_path, array):
         (["--axes", "HWX"], 2, "framecast: --axes: expected distinct letters of N, T, H, W and C, with H and W"),
         (["--select", "level"], 2, "framecast: --select: expected DIM=VALUE, such as level=850, received level"),
         (["--select", "z=1", "--select", "z=2"], 2, "framecast: --select: expected one value per dimension, received"),
-        (["--fps", 1, "--select", "z=1"], 1, "--select z=1: expected gridded files, received arrays"),
+        (["--fps", 1, "--select", "z=1"], 1, "--select z=1: expected gridded files or TIFF, received arrays"),
         (["--fps", 1, "--time-format", "%Y"], 1, "time format %Y (--time-format): arrays have no time in their file"),
         (["--tile-stride", 4], 2, "framecast: --tile-stride: expected a tile too"),
         (["--rain-to-dbz"], 2, "framecast: --rain-to-dbz: expected a range in dBZ too, such as -10 60"),

@@ -1,18 +1,110 @@
-"""Reads dimensions and times of HDF5 data sets: dimension scales, IMERG's DimensionNames, ODIM_H5, KNMI."""
+"""Opens variables of HDF5 files: dimension scales, IMERG's DimensionNames, ODIM_H5, KNMI."""
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from framecast.clips.convert.sources.gridded import times
+from framecast.clips.convert.sources.gridded import packing, times
 from framecast.clips.convert.sources.gridded.axes import Dimension
 from framecast.clips.convert.sources.gridded.packing import text_of
+from framecast.clips.convert.sources.gridded.variable import Variable, listed
+from framecast.clips.convert.sources.source import BadSource
 
 _TIME_NAMES = ("time", "times", "t", "valid_time", "timestamp", "timestamps", "datetime")
+_IDS = ("id", "ids")
 _NO_VALUES = b"This is a netCDF dimension but not a netCDF variable"
 
 
-def parents(file: Any, name: str) -> list[Any]:
+@contextlib.contextmanager
+def open_file(path: str) -> Iterator[Any]:
+    """Opens an HDF5 file.
+
+    Raises:
+        BadSource: If it cannot be opened.
+    """
+    import h5py
+
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise BadSource(path, f"expected an HDF5 file, received: {error}") from error
+    with file:
+        yield file
+
+
+def datasets(file: Any) -> list[str]:
+    """Returns the paths of all data sets."""
+    import h5py
+
+    found: list[str] = []
+    file.visititems(lambda key, item: found.append(key) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def odim_data(file: Any) -> list[str]:
+    """Returns the data sets of an ODIM_H5 file; none for another file."""
+    if not text_of(file.attrs.get("Conventions")).startswith("ODIM_H5"):
+        return []
+    return [
+        f"{dataset}/{data}/data"
+        for dataset in file
+        if dataset.startswith("dataset")
+        for data in file[dataset]
+        if data.startswith("data") and f"{dataset}/{data}/data" in file
+    ]
+
+
+@contextlib.contextmanager
+def open_variable(path: str, name: str) -> Iterator[Variable]:
+    """Opens a data set.
+
+    Raises:
+        BadSource: If the file or the data set cannot be opened.
+    """
+    import h5py
+
+    with open_file(path) as file:
+        name = name.strip("/")
+        if name not in file or not isinstance(file[name], h5py.Dataset):
+            raise BadSource(path, f"variable {name} is missing; the file has {listed(datasets(file))}")
+        dataset = file[name]
+        place = f"{path}, {name}"
+        encoding, limits, view = packing.read_encoding(_scopes(file, name, place), dataset.dtype, place)
+        lists = [dataset.parent[key] for key in _IDS if key in dataset.parent]
+        ids = next((item[...] for item in lists if isinstance(item, h5py.Dataset) and item.ndim == 1), ())
+        yield Variable(
+            path,
+            name,
+            dataset,
+            _dimensions(dataset, place),
+            encoding,
+            limits,
+            dataset.dtype,
+            view,
+            _file_time(file, name),
+            tuple(text_of(item) for item in ids),
+            dataset.chunks,
+        )
+
+
+def _scopes(file: Any, name: str, place: str) -> list[Mapping[str, Any]]:
+    """Returns the attributes of a data set, then of the groups that describe it, nearest first."""
+    parents = _parents(file, name)
+    near = parents[0]
+    scopes: list[Mapping[str, Any]] = [dict(file[name].attrs)]
+    what = [dict(group["what"].attrs) for group in parents if "what" in group]
+    if what:
+        scopes.append(packing.odim_scope(what))
+    if "calibration" in near:
+        scopes.append(packing.knmi_scope(dict(near.attrs), dict(near["calibration"].attrs), place))
+    if near.name != "/":
+        scopes.append(dict(near.attrs))
+    return scopes
+
+
+def _parents(file: Any, name: str) -> list[Any]:
     """Returns the groups that contain a data set, nearest first."""
     found = []
     group = file[name].parent
@@ -23,7 +115,7 @@ def parents(file: Any, name: str) -> list[Any]:
         group = group.parent
 
 
-def dimensions(dataset: Any, place: str) -> tuple[Dimension, ...]:
+def _dimensions(dataset: Any, place: str) -> tuple[Dimension, ...]:
     """Returns the dimensions of a data set.
 
     Raises:
@@ -47,7 +139,7 @@ def dimensions(dataset: Any, place: str) -> tuple[Dimension, ...]:
     return tuple(found)
 
 
-def file_time(file: Any, name: str) -> times.StepTimes | None:
+def _file_time(file: Any, name: str) -> times.StepTimes | None:
     """Returns the time of a whole file: ODIM_H5's nominal time, KNMI's end of the product, or a scalar `time`."""
     what = dict(file["what"].attrs) if "what" in file else {}
     text = text_of(what.get("date")) + text_of(what.get("time"))
@@ -57,7 +149,7 @@ def file_time(file: Any, name: str) -> times.StepTimes | None:
     text = text_of(overview.get("product_datetime_end"))
     if text:
         return times.decode(np.array([_knmi(text)]), None, None, name)
-    for group in parents(file, name):
+    for group in _parents(file, name):
         for key in _TIME_NAMES:
             item = group.get(key)
             if getattr(item, "shape", None) in ((), (1,)):
