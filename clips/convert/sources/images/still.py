@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +13,7 @@ from framecast.clips.convert.sources.images.colours import CMYK_NOTE, Still, com
 from framecast.clips.convert.sources.images.orientation import EXIF_TAG, turn_upright
 from framecast.clips.convert.sources.source import BadSource
 
-# What readers raise for damaged files.
-READ_ERRORS = (image_codec.BadImage, OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, zlib.error)
+READ_ERRORS = Exception  # Decoders raise arbitrary exceptions on damaged files.
 _GZIP_MAGIC = b"\x1f\x8b"
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -71,7 +69,7 @@ def is_animated_png(head: bytes) -> bool:
 
 def is_animated_webp(head: bytes) -> bool:
     """Returns whether a file that starts with `head` is an animated WebP."""
-    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and any(flags & 2 for flags in head[20:21])
 
 
 def decode_still(path: str, data: bytes, keep_alpha: bool) -> Iterator[Still]:
@@ -141,4 +139,5 @@ def from_pillow(image: Any, keep_alpha: bool) -> Still:
         notes = (CMYK_NOTE,) if mode == "CMYK" else ()
         image = image.convert("L" if mode == "1" else "RGB")
     values = np.asarray(image)
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
     return Still(values[..., None] if values.ndim == 2 else values, notes)

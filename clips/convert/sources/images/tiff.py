@@ -103,7 +103,7 @@ class TiffReader:
             return self._by_pillow(page, "YCbCr")
         try:
             values = page.asarray()
-        except ValueError as error:
+        except (ValueError, NotImplementedError) as error:
             if "imagecodecs" not in str(error):
                 raise
             return self._by_pillow(page, page.compression.name)
@@ -142,8 +142,8 @@ class TiffReader:
         """Decodes a page through Pillow, which turns it upright; Pillow reduces several 16-bit channels to 8 bits."""
         bits = page.bitspersample
         if not isinstance(page.index, int) or (bits > 8 and page.samplesperpixel > 1):
-            kind = f"{reason} of {page.samplesperpixel} channels of {bits} bits"
-            raise ValueError(f"{kind} needs the package imagecodecs; install it, or save the file uncompressed")
+            kind = f"{page.samplesperpixel} channels of {bits} bits ({reason})"
+            raise ValueError(f"{kind} need the package imagecodecs; install it, or save the file uncompressed")
         image = self._pillow()
         image.seek(page.index)
         image.load()
@@ -177,7 +177,9 @@ def open_tiff(path: str, read: ReadSpec) -> Iterator[TiffReader]:
         try:
             tif = stack.enter_context(tifffile.TiffFile(still.open_data(path), _multifile=False))
             reader = TiffReader(tif, pillow, read)
-        except (*still.READ_ERRORS, struct.error, TypeError, tifffile.TiffFileError) as error:
+        except BadSource:
+            raise
+        except still.READ_ERRORS as error:
             raise BadSource(path, f"cannot read the TIFF: {error}") from error
         yield reader
 

@@ -27,7 +27,7 @@ def _decompressor(compression: int) -> Callable[..., bytes]:
         try:
             with Image.open(io.BytesIO(_as_gray_row(data, out, compression))) as image:
                 return image.tobytes()
-        except (OSError, SyntaxError) as error:
+        except Exception as error:  # Decoders raise arbitrary exceptions on damaged files.
             raise ValueError(f"cannot decompress {len(data)} bytes to {out}, perhaps without imagecodecs") from error
 
     return decompress

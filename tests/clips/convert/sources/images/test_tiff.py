@@ -1,5 +1,6 @@
 """Tests TIFF stacks, hyperstacks, colours and damaged files against tifffile and Pillow."""
 
+import contextlib
 import gzip
 import itertools
 
@@ -150,6 +151,30 @@ def test_compressed_sixteen_bit_rgb_is_lossless(tmp_path, compression, predictor
             page.tags["Compression"].overwrite({"tiff_lzw": 5, "zstd": 50000}[compression])
     (tmp_path / "row.tif").unlink()
     assert np.array_equal(read_only_source(tmp_path)[2], _RGB)
+
+
+def test_packed_twelve_bits_are_those_stored(tmp_path):
+    values = RNG.integers(0, 4096, (9, 14)).astype(np.uint16)
+    first, second = values[:, ::2], values[:, 1::2]
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=-1).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", packed.reshape(9, 21), photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        file.pages[0].tags["ImageWidth"].overwrite(14)
+        file.pages[0].tags["BitsPerSample"].overwrite(12)
+    assert np.array_equal(read_only_source(tmp_path)[2][0, ..., 0], values)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damaged_file_raises_no_other_error(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    options = [{"metadata": None}, {"compression": "zlib"}, {"imagej": True}, {"ome": True}][seed % 4]
+    tifffile.imwrite(tmp_path / "a.tif", _STACK, photometric="minisblack", **options)
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    for position in rng.integers(0, 400, 3):
+        data[position] = rng.integers(256)
+    (tmp_path / "a.tif").write_bytes(data)
+    with contextlib.suppress(BadSource):
+        read_sources(tmp_path)
 
 
 def test_white_as_zero_is_inverted_and_noted(tmp_path):
