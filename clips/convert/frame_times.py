@@ -206,7 +206,7 @@ class _RunFinder:
             if len(times) == 1 and not found and self._fps is None and self._nominal is None:
                 raise BadSource(self._place, "one frame has no rate; set it (--fps)")
             grid, regular = estimate_grid(times, (self._fps, self._nominal, self._latest), self._resolution)
-            rate = _MICROSECONDS / grid.period
+            rate = float(f"{_MICROSECONDS / grid.period:.12g}")  # 30.0, not 29.999999999999996.
             if self._fps is not None and not regular and abs(rate / self._fps - 1) > _SAME:
                 rate = _mean_rate(times, self._fps, self._resolution) or rate
             # One last frame has no spacing; it belongs to the frames before it.

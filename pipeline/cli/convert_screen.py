@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from framecast.clips.convert import left_out
 from framecast.clips.convert.pipeline import read_progress
 from framecast.clips.records import MANIFEST
 
@@ -57,7 +58,7 @@ def describe(directory: str, manifest: dict[str, Any]) -> str:
         f"{manifest['clips']} clips of {manifest['recordings']} recordings, {manifest['frames']} frames in "
         f"{len(manifest['shards'])} files, {manifest['bytes'] / 1e6:.1f} MB ({manifest['frames_read']} frames read)"
     ]
-    lines += [f"  {count} {name}" for name, count in manifest["left_out"].items()]
+    lines += [f"  {line}" for line in left_out.explain(manifest["left_out"])]
     lines += [_values(unit, values) for unit, values in manifest["values"].items()]
     if manifest["classes"]:
         lines.append("  classes: " + ", ".join(f"{number} {name}" for number, name in enumerate(manifest["classes"])))

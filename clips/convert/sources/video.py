@@ -13,6 +13,7 @@ from framecast.clips.convert.sources.truncation import find_missing_end
 
 SUFFIXES = (".mp4", ".mkv", ".avi", ".gif", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
 _MICROSECONDS = 1_000_000
+_SIMILAR = 0.2  # Relative difference of two estimates of one rate.
 HIDDEN = "frames hidden by a video's edit list"
 NO_KEYFRAME = "frames before a video's first keyframe"
 
@@ -47,7 +48,7 @@ class Video:
                 raise BadSource(path, "expected a video stream, received none")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            rate = stream.guessed_rate or stream.average_rate
+            rate = _nominal_rate(stream)
             left_out: collections.Counter[str] = collections.Counter()
             yield Recording(
                 self.name,
@@ -57,6 +58,12 @@ class Video:
                 resolution=0.0 if container.format.name == "avi" else float((stream.time_base or 0) * _MICROSECONDS),
                 left_out=left_out,
             )
+
+
+def _nominal_rate(stream: Any) -> Fraction | None:
+    """Returns FFmpeg's guess, the lowest rate that has all timestamps, unless jitter makes it much too high."""
+    guess, average = stream.guessed_rate, stream.average_rate
+    return guess if guess and (not average or abs(guess / average - 1) <= _SIMILAR) else average
 
 
 class _Decoder:
