@@ -69,8 +69,8 @@ class ReadSpec(Section):
     time_format: str | None = _field(None, "strptime format of the time in file names, such as %Y%m%d%H%M.")
     join: bool = _field(
         False,
-        "Take all images of a folder as one recording, in the order of their names, even if prefixes differ or numbers "
-        "are missing.",
+        "Take all images or gridded files of a folder as one recording, images in the order of their names, even if "
+        "prefixes differ or numbers are missing.",
     )
     raw_size: tuple[int, int] | None = _field(
         None, "Size of frames that are raw pixels in examples, height x width x channels.", metavar="HEIGHT WIDTH"

@@ -107,13 +107,15 @@ def _make(kind: Kind, files: Sequence[tuple[str, str]], spec: ConvertSpec) -> It
     read = spec.read
     if read.time_format is not None and kind not in ("images", "grids"):
         raise ValueError(f"time format {read.time_format} (--time-format): {kind} have no time in their file names")
+    if read.keep_hidden and kind != "video":
+        raise ValueError(f"--keep-hidden: expected videos, received {kind}")
     if read.raw_size is not None and kind != "examples":
         raise ValueError(f"--raw-size: expected TFRecords of examples, received {kind}")
     if read.select and kind not in ("images", "grids"):
         raise ValueError(f"--select {' '.join(read.select)}: expected gridded files or TIFF, received {kind}")
-    if read.join and kind != "images":
-        raise ValueError(f"--join: expected images, received {kind}")
-    if read.keep_alpha and kind not in ("images", "video"):
+    if read.join and kind not in ("images", "grids"):
+        raise ValueError(f"--join: expected images or gridded files, received {kind}")
+    if read.keep_alpha and kind not in ("images", "video", "examples"):
         raise ValueError(f"--keep-alpha: expected images or videos, received {kind}")
     if kind == "images":
         by_folder = collections.defaultdict(list)

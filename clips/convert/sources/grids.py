@@ -161,8 +161,8 @@ class Grid:
 def find(name: str, members: Sequence[tuple[str, str]], read: ReadSpec, unpack: bool = True) -> list[Grid]:
     """Returns the sources in the gridded files of a folder.
 
-    Files whose names differ in digits only are joined along time, if each continues the one before. A file with several
-    time steps and no times, or with recordings (axis N), is a source of its own.
+    Files whose names differ in digits only are joined along time, if each continues the one before; with `join`, all
+    files are. A file with several time steps and no times, or with recordings (axis N), is a source of its own.
 
     Args:
         name: Unique name of the folder.
@@ -173,16 +173,12 @@ def find(name: str, members: Sequence[tuple[str, str]], read: ReadSpec, unpack: 
     Raises:
         BadSource: If the variable or an axis is not found.
     """
-    patterns: dict[str, list[tuple[str, str]]] = {}
-    for member in members:
-        patterns.setdefault(re.sub(r"\d+", "#", os.path.basename(member[1])), []).append(member)
     variables = _variables([path for _, path in members], read.variable)
     several = len(variables) > 1
     chains = [
         (variable, chain)
         for variable in variables
-        for files in patterns.values()
-        for chain in ([[member] for member in files] if several else _chains(files, variable, read))
+        for chain in ([[member] for member in members] if several else _chains(list(members), variable, read))
     ]
     if all(read_header(chain[0][1], variable, read).error for variable, chain in chains):
         raise next(filter(None, (read_header(chain[0][1], variable, read).error for variable, chain in chains)))
@@ -212,7 +208,22 @@ def _variables(paths: Sequence[str], pattern: str | None) -> list[str]:
 
 
 def _chains(members: list[tuple[str, str]], variable: str, read: ReadSpec) -> list[list[tuple[str, str]]]:
-    """Groups files that are one recording."""
+    """Groups the files of a folder that are one recording."""
+    if read.join:
+        return [members]
+    patterns: dict[str, list[tuple[str, str]]] = {}
+    for member in members:
+        patterns.setdefault(re.sub(r"\d+", "#", os.path.basename(member[1])), []).append(member)
+    if 1 < len(patterns) == len(members):
+        # Names such as jan.nc, feb.nc: single steps can only be one recording.
+        headers = [read_header(path, variable, read) for _, path in members]
+        if all(header.error is None and header.steps == 1 and header.times for header in headers):
+            return [members]
+    return [chain for files in patterns.values() for chain in _chains_of_pattern(files, variable, read)]
+
+
+def _chains_of_pattern(members: list[tuple[str, str]], variable: str, read: ReadSpec) -> list[list[tuple[str, str]]]:
+    """Groups files whose names differ in digits only."""
     headers = (read_header(path, variable, read) for _, path in members)
     first = next((header for header in headers if header.error is None), None)
     if first is None or "N" in first.layout.axes:

@@ -113,3 +113,20 @@ def test_coordinates_in_group_above_are_used(tmp_path):
     _, frames, values = read_only_source(tmp_path, variable="low/p")
     assert np.array_equal(values[..., 0], data.p.transpose("time", "lat", "lon"))
     assert np.diff([frame.time for frame in frames]).tolist() == [3_600_000_000] * 8
+
+
+def test_single_steps_of_any_names_are_one_recording(tmp_path):
+    _write_steps(tmp_path, range(4))
+    for number, name in enumerate(("jan", "feb", "mar", "apr")):
+        (tmp_path / f"p_{number}.nc").rename(tmp_path / f"{name}.nc")
+    _, _, values = read_only_source(tmp_path)
+    assert values[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_prefixes_are_separate_unless_joined(tmp_path):
+    _write_steps(tmp_path, range(6))
+    for number in range(3, 6):
+        (tmp_path / f"p_{number}.nc").rename(tmp_path / f"q_{number}.nc")
+    assert [len(frames) for _, frames in read_sources(tmp_path).values()] == [3, 3]
+    _, _, values = read_only_source(tmp_path, join=True)
+    assert values[:, 0, 0, 0].tolist() == list(range(6))
