@@ -120,7 +120,7 @@ def test_hidden_files_are_no_input(tmp_path):
 @pytest.mark.parametrize(
     ("name", "read", "message"),
     [
-        ("f.npy", {"join": True}, "--join: expected images, received arrays"),
+        ("f.npy", {"join": True}, "--join: expected images or gridded files, received arrays"),
         ("f.npy", {"keep_alpha": True}, "--keep-alpha: expected images or videos, received arrays"),
         ("f", {"axes": "THW"}, r"f: expected TIFF \(--axes, --select\)"),
         ("f", {"select": ("Z=1",)}, r"f: expected TIFF \(--axes, --select\)"),
