@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
-from framecast.clips.convert.sources.images.video_frame import upright_frame
+from framecast.clips.convert.sources.images.video_frame import decoder_of, upright_frame
 from framecast.clips.convert.sources.source import BadSource, Frame, Recording
 from framecast.clips.convert.sources.truncation import find_missing_end
 
@@ -73,6 +73,7 @@ class _Decoder:
         self._path = path
         self._container = container
         self._stream = stream
+        self._codec = decoder_of(stream)
         self._keep_alpha = keep_alpha
         self._left_out = left_out
         self._times: list[int] = []  # Heap of the times of packets whose frames are not decoded yet.
@@ -95,13 +96,13 @@ class _Decoder:
         try:
             for packet in self._container.demux(self._stream):
                 if packet.is_corrupt or (missing is not None and self._packets == missing.whole_frames):
-                    yield from self._shown(self._stream.codec_context.decode(None))
+                    yield from self._shown(self._codec.decode(None))
                     fault = missing.message if missing else "FFmpeg reports a damaged packet"
                     raise BadSource(self._place(), fault)
                 # AVI marks a dropped frame by an empty packet; the last packet, without a time, flushes the decoder.
                 if packet.size or packet.dts is None:
                     self._count(packet)
-                    yield from self._shown(packet.decode())
+                    yield from self._shown(self._codec.decode(packet))
         except av.FFmpegError as error:
             raise BadSource(self._place(), f"cannot decode the frame: {error}") from error
         is_mp4 = "mov" in self._format

@@ -5,6 +5,18 @@ from typing import Any
 from framecast.clips.convert.sources.images.colours import Still, compose
 from framecast.clips.convert.sources.images.orientation import matrix_orientation, turn_upright
 
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+
+def decoder_of(stream: Any) -> Any:
+    """Returns the decoder of a PyAV stream; libvpx for WebM with alpha, which FFmpeg's own decoders leave out."""
+    import av
+
+    name = _ALPHA_DECODERS.get(stream.codec_context.name)
+    if name is None or stream.metadata.get("alpha_mode") != "1":
+        return stream.codec_context
+    return av.CodecContext.create(name, "r")
+
 
 def upright_frame(frame: Any, keep_alpha: bool) -> Still:
     """Returns the pixels of a PyAV frame, 8 or 16 bits, turned by the frame's display matrix.
