@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import tifffile
 
+from framecast.clips import image_codec
 from framecast.clips.convert.sources.discovery import find_sources
+from framecast.clips.convert.sources.labels import Labels
 from framecast.clips.convert.sources.source import BadSource
 from framecast.clips.convert.spec import ConvertSpec
-from tests.clips.convert.sources.reading import GRAY, read_sources, write_image_folder
+from tests.clips.convert.sources.reading import GRAY, read_only_source, read_sources, write_image_folder
 
 
 def _recordings(folder, names, **read):
@@ -133,3 +136,25 @@ def test_options_that_do_not_apply_are_errors(tmp_path, name, read, message):
         np.save(tmp_path / name, GRAY)
     with pytest.raises(ValueError, match=message):
         read_sources(tmp_path / name, **read)
+
+
+def test_stacks_are_joined_only_on_request(tmp_path):
+    (tmp_path / "f").mkdir()
+    for name in ("cell1.tif", "cell2.tif"):
+        tifffile.imwrite(tmp_path / "f" / name, GRAY, metadata=None, photometric="minisblack")
+    assert list(read_sources(tmp_path / "f")) == ["cell1.tif", "cell2.tif"]
+    recording, _, values = read_only_source(tmp_path / "f", join=True)
+    assert recording.name == "f"
+    assert np.array_equal(values[..., 0], np.concatenate([GRAY, GRAY]))
+
+
+def test_class_folders_label_stacks_and_sequences(tmp_path):
+    for kind in ("run", "walk"):
+        write_image_folder(tmp_path / kind, GRAY, "person1_{}.png")
+        for index, pixels in enumerate(GRAY):
+            (tmp_path / kind / f"person2_{index}.png").write_bytes(image_codec.encode_png(pixels[..., None]))
+        tifffile.imwrite(tmp_path / kind / "cell.tif", GRAY, metadata=None, photometric="minisblack")
+    names = list(read_sources(tmp_path))
+    assert names == ["run/cell.tif", "run/person1", "run/person2", "walk/cell.tif", "walk/person1", "walk/person2"]
+    assert Labels("folders", names).classes == ["run", "walk"]
+    assert Labels("folders", names).of("walk/person2", "walk/person2").string == "walk"
