@@ -226,6 +226,35 @@ def test_parts_slower_than_fps_are_counted():
     assert 25 <= tally[frame_times.TOO_SLOW] <= 30
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_random_times_lose_no_frame_uncounted(seed):
+    rng = np.random.default_rng(seed)
+    spacings = [20_000] * 30  # Fast enough for every --fps.
+    for _ in range(rng.integers(1, 6)):
+        period, jitter = rng.uniform(5_000, 300_000), rng.choice([0, 0.05, 0.2, 0.4])
+        even = np.arange(rng.integers(2, 80)) * period + rng.uniform(-0.5, 0.5, 1) * jitter * period
+        spacings += [*np.diff(even + rng.uniform(-0.5, 0.5, len(even)) * jitter * period), rng.uniform(2, 9) * period]
+    times = np.cumsum([0, *np.maximum(np.round(spacings), 1)]).astype(int)
+    fps = rng.choice([None, 5.0, 20.0])
+    most = int(rng.integers(2, 30))
+    stride = rng.choice([None, most // 2 + 1])
+    resolution = float(rng.choice([0, 1000]))
+    segments, tally = _cut(
+        times.tolist(), fps=fps, resolution=resolution, frames={"min": 2, "max": most}, stride=stride
+    )
+    _even_clips(segments)
+    used = {index for segment in segments for index in _indices(segment)}
+    lost = tally["frames of no clip"] + tally[frame_times.NOT_WANTED] + tally[frame_times.TOO_SLOW]
+    assert tally["frames"] == len(times)
+    # A resampled frame can be in a clip and, repeated, in none.
+    assert len(used) + lost - tally[frame_times.REPEATED] <= len(times) <= len(used) + lost
+    if fps is None:
+        assert len(used) + lost == len(times)
+    for segment in segments:
+        shown = np.asarray([times[index] for index in _indices(segment)])
+        assert np.abs(shown - segment.times).max() <= 0.75e6 / segment.rate + 1000
+
+
 def test_irregular_times_are_resampled():
     rng = np.random.default_rng(0)
     times = np.cumsum(rng.integers(20_000, 90_000, 400))
