@@ -48,6 +48,7 @@ class Dimension:
         attributes: Attributes of its coordinate.
         labels: Values of its coordinate; None if it has none.
         times: Times of its steps; None if it has none.
+        coordinate: Name of its coordinate, if another one than the dimension's.
     """
 
     name: str | None
@@ -55,6 +56,7 @@ class Dimension:
     attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     labels: np.ndarray | None = None
     times: StepTimes | None = None
+    coordinate: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +92,7 @@ def find_layout(dimensions: Sequence[Dimension], axes: str | None, select: Seque
     if axes is not None:
         return _given(dimensions, index, axes, place)
     kept = [number for number, chosen in enumerate(index) if chosen is None]
-    roles = {number: _role(dimensions[number]) for number in kept}
+    roles = {number: role_of(dimensions[number]) for number in kept}
     for number in kept:
         # A time of one step is kept, because files of one step each are joined; of two times, the longer one is.
         several = list(roles.values()).count(roles[number]) > 1
@@ -103,7 +105,7 @@ def find_layout(dimensions: Sequence[Dimension], axes: str | None, select: Seque
     if not any(roles.values()):
         letters = axes_of_shape([dimensions[number].size for number in kept], place, grid=True)
     else:
-        _by_position(roles)
+        _by_position(dimensions, roles)
         letters = _letters(dimensions, kept, roles, place)
     return Layout(tuple(index), letters)
 
@@ -211,7 +213,7 @@ def _same(label: Any, text: str) -> bool:
         return False
 
 
-def _role(dimension: Dimension) -> str | None:
+def role_of(dimension: Dimension) -> str | None:
     """Returns the letter of a dimension; Z for another known one, None if unknown."""
     attributes = {name.lower(): value for name, value in dimension.attributes.items()}
     text = {name: attributes[name] for name in attributes if isinstance(attributes[name], str)}
@@ -228,8 +230,11 @@ def _role(dimension: Dimension) -> str | None:
         return "W"
     if unit.lower() in _PRESSURE or "positive" in text:
         return "Z"
-    name = (dimension.name or "").lower()
-    return next((letter for letter, names in _NAMES.items() if re.fullmatch(names, name)), None)
+    for name in (dimension.name, dimension.coordinate):
+        for letter, names in _NAMES.items():
+            if re.fullmatch(names, (name or "").lower()):
+                return letter
+    return None
 
 
 def _two_heights(dimensions: Sequence[Dimension], roles: dict[int, str | None]) -> None:
@@ -239,10 +244,15 @@ def _two_heights(dimensions: Sequence[Dimension], roles: dict[int, str | None]) 
         roles |= {names["height"]: "H", names["width"]: "W"}
 
 
-def _by_position(roles: dict[int, str | None]) -> None:
-    """Gives the last unknown dimensions the letters H and W, in this order, if these are missing."""
+def _by_position(dimensions: Sequence[Dimension], roles: dict[int, str | None]) -> None:
+    """Gives the last unknown dimensions the letters H and W, and a first one without a name the letter T, if missing."""
     missing = [letter for letter in "HW" if letter not in roles.values()]
     unknown = [number for number, role in roles.items() if role is None]
+    first = next(iter(roles))
+    nameless = re.fullmatch(r"((phony_)?dim_\d+)?", dimensions[first].name or "") is not None
+    if "T" not in roles.values() and nameless and len(unknown) == len(missing) + 1 and unknown[0] == first:
+        roles[first] = "T"
+        unknown = unknown[1:]
     if len(unknown) == len(missing):
         roles |= dict(zip(unknown, missing, strict=True))
 
@@ -254,7 +264,8 @@ def _letters(dimensions: Sequence[Dimension], kept: list[int], roles: dict[int, 
         if letter in (None, "Z") or letters.count(letter) > 1:
             name = _name(dimensions, number)
             option = f"--select {name}=VALUE"
-            for axis, meaning in (("T", "time steps"), ("C", "channels")):
+            meanings = (("T", "time steps"), ("N", "recordings"), ("C", "channels"))
+            for axis, meaning in meanings if letter is None else meanings[2:]:
                 axes = "".join(axis if other == number else str(roles[other]) for other in kept)
                 if set(axes) <= set("NTHWC") and len(set(axes)) == len(axes) and {"H", "W"} < set(axes):
                     option += f", or --axes {axes} to read its values as {meaning}"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from framecast.clips.convert.sources.gridded import packing, times
-from framecast.clips.convert.sources.gridded.axes import Dimension
+from framecast.clips.convert.sources.gridded.axes import Dimension, role_of
 from framecast.clips.convert.sources.gridded.packing import text_of
 from framecast.clips.convert.sources.gridded.variable import Variable, listed
 from framecast.clips.convert.sources.source import BadSource
@@ -134,6 +134,7 @@ def _dimensions(dataset: Any, place: str) -> tuple[Dimension, ...]:
         labels = None if coordinate is None else coordinate[...]
         decoded = None if coordinate is None else _decoded(coordinate, name or "", place)
         found.append(Dimension(name, size, attributes, labels, decoded))
+    _add_siblings(dataset, found, place)
     if all(each.times is None for each in found):
         _add_sibling_times(dataset, found, place)
     return tuple(found)
@@ -167,6 +168,20 @@ def _knmi(text: str) -> str:
     if len(parts) != 3 or parts[1].upper() not in months:
         return text
     return f"{parts[2]}-{months.index(parts[1].upper()) + 1:02d}-{parts[0].zfill(2)}T{clock}"
+
+
+def _add_siblings(dataset: Any, found: list[Dimension], place: str) -> None:
+    """Gives unnamed dimensions the coordinates beside the data set, such as `lat`, if only one has their length."""
+    claims: dict[int, list[Dimension]] = {}
+    for name, item in dataset.parent.items():
+        fits = [number for number, each in enumerate(found) if getattr(item, "shape", None) == (each.size,)]
+        if len(fits) == 1 and found[fits[0]].name is None and item.dtype.kind in "iuf":
+            claim = Dimension(name, item.shape[0], _texts(item.attrs), item[...], _decoded(item, name, place))
+            if role_of(claim) in ("T", "H", "W"):
+                claims.setdefault(fits[0], []).append(claim)
+    for number, coordinates in claims.items():
+        if len(coordinates) == 1:
+            found[number] = coordinates[0]
 
 
 def _add_sibling_times(dataset: Any, found: list[Dimension], place: str) -> None:

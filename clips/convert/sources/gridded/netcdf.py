@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from framecast.clips.convert.sources.gridded import packing, times
-from framecast.clips.convert.sources.gridded.axes import Dimension
+from framecast.clips.convert.sources.gridded.axes import Dimension, role_of
 from framecast.clips.convert.sources.gridded.variable import Variable, listed
 from framecast.clips.convert.sources.source import BadSource
 
@@ -122,7 +122,20 @@ def _dimension(variables: Mapping[Any, Any], dim: Any, size: int, path: str) -> 
     attributes = dict(coordinate.attrs) if coordinate is not None and named else {}
     labels = coordinate.values if coordinate is not None and named else None
     found = _step_times(variables, (dim,), dim, path)
-    return Dimension(str(dim), size, attributes, labels, found if found and len(found.stamps) == size else None)
+    if found is not None and len(found.stamps) != size:
+        found = None
+    dimension = Dimension(str(dim), size, attributes, labels, found)
+    if role_of(dimension) is None:
+        # Coordinates of other names, such as lat(dim_1).
+        others = [
+            Dimension(str(dim), size, dict(variable.attrs), variable.values, found, str(name))
+            for name, variable in variables.items()
+            if variable.dims == (dim,) and variable.dtype.kind in "iuf"
+        ]
+        others = [other for other in others if role_of(other) in ("H", "W")]
+        if len({role_of(other) for other in others}) == 1:
+            return others[0]
+    return dimension
 
 
 def _scalar_time(variables: Mapping[Any, Any], array: Any, path: str) -> times.StepTimes | None:

@@ -5,7 +5,7 @@ https://docs.unidata.ucar.edu/nug/current/attribute_conventions.html
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,19 +64,26 @@ def read_encoding(
         raise BadSource(place, f"expected a scale other than 0, received scale {scale:g} and offset {offset:g}")
     unpacked = [np.asarray(value).dtype for value in (scale_value, offset_value) if value is not None]
 
-    def stored_value(value: float, given: np.dtype) -> float:
-        packed = _stored(value, given, stored, view)
-        if view.kind in "iu" and not (packed.is_integer() and np.iinfo(view).min <= packed <= np.iinfo(view).max):
-            return (value - offset) / scale  # Some writers give the unpacked value.
-        return packed
+    def stored_values(pairs: Iterable[tuple[float, np.dtype]]) -> set[float]:
+        found = set()
+        for value, given in pairs:
+            packed = _stored(value, given, stored, view)
+            # Some writers give the unpacked value. One that an integer cannot hold does not occur.
+            for candidate in (packed, round((value - offset) / scale, 3)) if math.isfinite(value) else (packed,):
+                if view.kind == "f" or (
+                    candidate.is_integer() and np.iinfo(view).min <= candidate <= np.iinfo(view).max
+                ):
+                    found.add(candidate)
+                    break
+        return found
 
-    fill = {
-        stored_value(value, given)
+    fill = stored_values(
+        pair
         for scope in lower[: 1 + _depth(lower, _FILL)]
         for name in _FILL
-        for value, given in _numbers(scope.get(name), name, place)
-    }
-    undetect = {stored_value(*pair) for pair in _numbers(_first(lower, _UNDETECT), "undetect", place)}
+        for pair in _numbers(scope.get(name), name, place)
+    )
+    undetect = stored_values(_numbers(_first(lower, _UNDETECT), "undetect", place))
     finite = sorted(value for value in fill if not math.isnan(value))
     encoding = ValueEncoding(
         scale=scale,
@@ -199,7 +206,8 @@ def _valid(
         if bound is None or math.isnan(bound[0]):
             continue
         value, given = bound
-        physical = given.kind == "f" and view.kind in "iu" and given in unpacked
+        wider = view.kind in "iu" or given.itemsize > view.itemsize
+        physical = given.kind == "f" and given in unpacked and wider
         limits[index] = (value - offset) / scale if physical else _stored(value, given, stored, view)
     if physical:
         limits.sort()

@@ -1,5 +1,6 @@
 """Tests the axes of gridded variables against xarray's transpose, and the errors for axes that are left over."""
 
+import h5py
 import netCDF4
 import numpy as np
 import pandas as pd
@@ -106,7 +107,7 @@ def test_bands_are_channels(tmp_path):
 
 def test_unknown_dimension_is_refused(tmp_path):
     _write(tmp_path / "a.nc", ("time", "quantile", "y", "x"), "TZHW")
-    with pytest.raises(BadSource, match=r"dimension quantile .*--select quantile=VALUE, or --axes TCHW"):
+    with pytest.raises(BadSource, match=r"dimension quantile .*--select quantile=VALUE, .*or --axes TCHW"):
         read_sources(tmp_path)
     _write(tmp_path / "a.nc", ("run", "y", "x"), "ZHW")
     with pytest.raises(BadSource, match=r"dimension run .*--axes THW to read its values as time steps"):
@@ -159,3 +160,35 @@ def test_random_dimension_order_reads_back_equal(tmp_path, seed):
     expected = array.transpose(*[name for place, name in enumerate(names) if place in order])
     assert np.array_equal(read if number == 4 else read[..., 0], expected)
     assert np.diff([frame.time for frame in frames]).tolist() == [600_000_000] * int(sizes[0] - 1)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"units": "degrees_north"}])
+def test_coordinates_beside_hdf5_dataset_name_its_axes(tmp_path, attributes):
+    values = _RNG.random((9, 8, 6))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["field"] = values
+        for name, size in (("lon", 8), ("lat", 6), ("quality", 9)):
+            file[name] = np.arange(float(size))
+        file["lat"].attrs.update(attributes)
+    _, _, found = read_only_source(tmp_path, variable="field")
+    assert np.array_equal(found[..., 0], values.transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("names", [("lon", "lat"), ("longitude", "latitude"), ("x", "y")])
+def test_coordinates_of_other_names_are_used(tmp_path, names):
+    data = xarray.Dataset(
+        {"p": (("time", "first", "second"), _RNG.random((9, 8, 6)))},
+        coords={names[0]: ("first", np.arange(8.0)), names[1]: ("second", np.arange(6.0))},
+    )
+    data.to_netcdf(tmp_path / "a.nc", engine="netcdf4")
+    _, _, values = read_only_source(tmp_path)
+    assert np.array_equal(values[..., 0], data.p.transpose("time", "second", "first"))
+
+
+def test_samples_can_be_recordings(tmp_path):
+    array = _write(tmp_path / "a.nc", ("sample", "time", "y", "x"), "ZTHW")
+    with pytest.raises(BadSource, match=r"dimension sample .*, or --axes NTHW to read its values as recordings, or"):
+        read_sources(tmp_path)
+    read = read_sources(tmp_path, axes="NTHW")
+    assert np.array_equal([[frame.values[..., 0] for frame in frames] for _, frames in read.values()], array)
+    assert all(np.diff([frame.time for frame in frames]).min() > 0 for _, frames in read.values())

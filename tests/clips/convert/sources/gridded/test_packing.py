@@ -317,3 +317,19 @@ def test_rain_in_other_unit_is_refused(tmp_path):
         _converted(tmp_path / "in", tmp_path / "out", value=value)
     manifest, _ = _converted(tmp_path / "in", tmp_path / "clips", value={**value, "scale": 3600, "unit": "mm/h"})
     assert manifest["values"]["mm/h"]["mean"] == 3600
+
+
+@pytest.mark.parametrize(
+    ("attributes", "fill"),
+    [
+        ({"missing_value": -9.5, "scale_factor": 0.5, "add_offset": 0.0}, (-19.0,)),
+        ({"missing_value": np.float32(1e20), "scale_factor": 0.5}, ()),
+        ({"missing_value": 70_000.0}, ()),
+        ({"missing_value": np.array([3, 9], "i2")}, (3.0, 9.0)),
+        ({"missing_value": "-7"}, (-7.0,)),
+    ],
+)
+def test_missing_values_are_those_that_can_occur(tmp_path, attributes, fill):
+    _write_netcdf(tmp_path / "a.nc", np.zeros((3, 6, 8), "i2"), "i2", **attributes)
+    recording, _, _ = read_only_source(tmp_path)
+    assert recording.encoding.fill == fill
