@@ -245,7 +245,7 @@ def _two_heights(dimensions: Sequence[Dimension], roles: dict[int, str | None]) 
 
 
 def _by_position(dimensions: Sequence[Dimension], roles: dict[int, str | None]) -> None:
-    """Gives the last unknown dimensions the letters H and W, and a first one without a name the letter T, if missing."""
+    """Gives unknown dimensions the letters that are missing: the last ones H and W, a first one without a name T."""
     missing = [letter for letter in "HW" if letter not in roles.values()]
     unknown = [number for number, role in roles.items() if role is None]
     first = next(iter(roles))
