@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from framecast.clips.convert import frame_times, windowing
-from framecast.clips.convert.sources import video
+from framecast.clips.convert.sources import grids, video
 from framecast.clips.convert.sources.examples import sequence_examples
 
 _HINTS = {
@@ -16,6 +16,9 @@ _HINTS = {
     video.HIDDEN: "--keep-hidden keeps them",
     video.NO_KEYFRAME: "they cannot be decoded; cut videos at keyframes",
     sequence_examples.SPACED: "timestamps in microseconds would be used",
+    "values beyond the range": "stored as the lowest or largest pixel; a wider --range keeps them",
+    "values moved off the pixel for missing": "one pixel value off; another --missing keeps them",
+    grids.BY_MONTHS: "all frames are kept; months differ in length by more than frames of a clip may",
     "clips of little content": "lower --min-content to keep them",
 }
 

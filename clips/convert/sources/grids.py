@@ -19,7 +19,7 @@ from framecast.clips.convert.spec import ReadSpec
 
 SUFFIXES = gridded_files.SUFFIXES
 PREFIXES = ("wrfout", "wrfinput", "wrfprs")  # WRF writes NetCDF files without a suffix.
-_BY_MONTHS = "recordings of whole months, spaced by the mean month"
+BY_MONTHS = "recordings of whole months, spaced by the mean month"
 _NEXT = 1.5  # Of the spacing: a file that starts later than this after another one is another recording.
 
 
@@ -107,7 +107,7 @@ class Grid:
         if months is None:
             return parts, stamps, ()
         spaced = iter(months)
-        return parts, [None if stamp is None else next(spaced) for stamp in stamps], (_BY_MONTHS,)
+        return parts, [None if stamp is None else next(spaced) for stamp in stamps], (BY_MONTHS,)
 
     def _encoding(self, good: list[FileSteps]) -> tuple[ValueEncoding, ValueLimits]:
         """Returns the encoding of all files; physical values if files have different ones."""
