@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from framecast.clips.convert.sources.images import colours, still, tiff_codecs
+from framecast.clips.convert.sources.images import colours, still
 from framecast.clips.convert.sources.images.colours import Still
 from framecast.clips.convert.sources.images.orientation import turn_upright
 from framecast.clips.convert.sources.images.tiff_axes import Planes, arrange
@@ -164,7 +164,6 @@ def open_tiff(path: str, read: ReadSpec) -> Iterator[TiffReader]:
     import tifffile
     from PIL import Image
 
-    tiff_codecs.register()
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # Its warnings are errors here.
     with contextlib.ExitStack() as stack:
         opened: list[Any] = []
