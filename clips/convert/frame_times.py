@@ -226,7 +226,7 @@ class _RunFinder:
             return Run(rate, self._even(grid, SLEW))
         if abs(rate / self._fps - 1) <= _SAME:
             return Run(self._fps, self._even(dataclasses.replace(grid, period=_MICROSECONDS / self._fps), _SAME))
-        return Run(self._fps, self._resampled())
+        return Run(self._fps, self._resampled(rate))
 
     def _is_slow(self, rate: float) -> bool:
         return self._fps is not None and rate < self._fps * (1 - _SAME)
@@ -262,10 +262,12 @@ class _RunFinder:
         self._index += 1
         return TimedFrame(self._index - 1, frame.time, frame.time if even is None else even, frame)
 
-    def _resampled(self) -> Iterator[TimedFrame]:
+    def _resampled(self, source_rate: float) -> Iterator[TimedFrame]:
         """Yields the nearest frame for each time of a grid of the requested rate, up to a gap at that rate."""
         assert self._fps is not None
         period = _MICROSECONDS / self._fps
+        # Half an interval, and what jitter adds to it.
+        reach = 0.5 * period + 0.25 * min(period, _MICROSECONDS / source_rate) + min(self._resolution, period / 4)
         before = item = self._take()
         start, step, used = item.time, 0, -1
         while True:
@@ -275,10 +277,11 @@ class _RunFinder:
                 yield self._at(wanted, nearest, used)
                 used, step = nearest.index, step + 1
             frame = self._ahead.peek()
-            if frame is None or frame.time is None or frame.time - item.time > 1.5 * period + self._tolerance(period):
+            if frame is None or frame.time is None or _far(wanted, period, item.time, frame.time, reach):
                 break
             before, item = item, self._take()
-        if used != item.index and wanted - item.time <= period / 2:
+        # The last frame is shown as long as the one before it.
+        if used != item.index and wanted - item.time <= (item.time - before.time) / 2:
             yield self._at(wanted, item, used)
 
     def _at(self, wanted: int, nearest: TimedFrame, used: int) -> TimedFrame:
@@ -286,8 +289,14 @@ class _RunFinder:
         self._emitted += 1
         return TimedFrame(self._emitted - 1, wanted, wanted, nearest.frame)
 
-    def _tolerance(self, period: float) -> float:
-        return min(self._resolution, period / 4)
+
+def _far(wanted: float, period: float, time: int, following: int, reach: float) -> bool:
+    """Returns whether a wanted time from `wanted` up to the following frame is out of reach of both frames."""
+    while wanted <= following:
+        if min(wanted - time, following - wanted) > reach:
+            return True
+        wanted += period
+    return False
 
 
 def _too_slow(place: str, fps: float, rate: float) -> BadSource:

@@ -95,6 +95,20 @@ def test_hole_in_resampled_recording_is_gap():
     assert tally["gaps"] == 1
 
 
+@pytest.mark.parametrize(("missing", "gaps"), [(1, 0), (3, 0), (7, 1), (20, 1)])
+def test_resampled_frame_is_within_half_interval(missing, gaps):
+    times = [index * 40_000 for index in range(100) if not 41 <= index < 41 + missing]
+    segments, tally = _cut(times, rate=25.0, fps=5.0, frames={"min": 1, "max": 100})
+    assert tally["gaps"] == gaps
+    for segment in segments:
+        assert np.abs([times[index] for index in _indices(segment)] - np.asarray(segment.times)).max() <= 110_000
+
+
+def test_last_resampled_frame_is_not_stretched():
+    (segment,), _ = _cut(range(0, 40 * 40_000, 40_000), rate=25.0, fps=12.5, frames={"min": 1, "max": 100})
+    assert segment.times == list(range(0, 1_560_000, 80_000))
+
+
 def test_rounded_container_times_become_even():
     rounded = [round(index * 1000 / 30) * 1000 for index in range(60)]
     (segment,), tally = _cut(rounded, rate=30.0, resolution=1000.0, frames={"min": 2, "max": 60})
