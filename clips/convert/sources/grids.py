@@ -86,9 +86,9 @@ class Grid:
         if self.read.time_format is not None:
             for part in good:
                 if part.steps > 1:
-                    received = "its own times" if part.times else "none"
-                    message = f"has {part.steps} time steps and {received}; a file name gives one time"
-                    raise BadSource(part.path, f"{self.variable} {message}: remove --time-format")
+                    received, fix = ("its own", "") if part.times else ("no", " and set --fps")
+                    message = f"has {part.steps} time steps and {received} times; a file name gives one time"
+                    raise BadSource(part.path, f"{self.variable} {message}: remove --time-format{fix}")
             named = file_times.times_in_names([part.path for part in parts], self.read.time_format)
             return parts, list(named or ()), ()
         timed = [part for part in good if part.times is not None]
@@ -162,7 +162,7 @@ def find(name: str, members: Sequence[tuple[str, str]], read: ReadSpec, unpack: 
     """Returns the sources in the gridded files of a folder.
 
     Files whose names differ in digits only are joined along time, if each continues the one before; with `join`, all
-    files are. A file with several time steps and no times, or with recordings (axis N), is a source of its own.
+    files are. A file with several time steps and no times, or with recordings (axis N), is a separate source.
 
     Args:
         name: Unique name of the folder.
@@ -231,7 +231,7 @@ def _chains_of_pattern(members: list[tuple[str, str]], variable: str, read: Read
     if first.steps == 1:
         return [members]
     parts = {member: read_header(member[1], variable, read) for member in members}
-    # A file that cannot be read is a source of its own, so that its error does not hide the others.
+    # A file that cannot be read is a separate source, so that its error does not hide the others.
     timed = sorted((member for member in members if parts[member].times), key=lambda member: parts[member].stamps[0])
     spacing = np.median([step for member in timed for step in np.diff(parts[member].stamps)] or [0])
     chains = [[member] for member in members if not parts[member].times]

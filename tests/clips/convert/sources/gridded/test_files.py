@@ -63,7 +63,7 @@ def _write_steps(folder, numbers):
         data.to_netcdf(folder / f"p_{number}.nc", engine="netcdf4")
 
 
-def test_files_of_one_step_with_gap_are_one_recording(tmp_path):
+def test_single_steps_with_gap_are_one_recording(tmp_path):
     _write_steps(tmp_path, [0, 1, 2, 3, 20, 21, 22])
     _, frames, values = read_only_source(tmp_path)
     assert values[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 20, 21, 22]
