@@ -27,7 +27,7 @@ class Examples:
     Args:
         name: Unique name.
         files: The file.
-        key: Feature of the frames; `{}` stands for the number of the frame. By default the only one that can be.
+        key: Feature of the frames, with `{}` for the number of the frame; by default the only candidate.
         raw: Format of frames that are raw pixels; None for encoded images.
         fps: Requested frame rate; spaces frames whose timestamps are not usable.
         keep_alpha: Whether alpha is a channel.
