@@ -167,7 +167,8 @@ class PixelScale:
             shares = np.where(rain, physical, self._spec.low)
         shares = np.where(detected | ~known, shares, self._spec.low)
         shares = (shares - self._spec.low) / (self._spec.high - self._spec.low)
-        self._tally["values beyond the range"] += int(np.count_nonzero(detected & ((shares < -_ROUNDING) | (shares > 1 + _ROUNDING))))
+        beyond = detected & ((shares < -_ROUNDING) | (shares > 1 + _ROUNDING))
+        self._tally["values beyond the range"] += int(np.count_nonzero(beyond))
         shares = np.clip(shares, 0, 1)
         if self.dtype == np.float32:
             return shares.astype(np.float32)

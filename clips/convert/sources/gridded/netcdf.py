@@ -80,13 +80,22 @@ def _plain_zarr(path: str) -> dict[str, Any] | None:
         store = zarr.open(path, mode="r")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BadSource(path, f"expected a Zarr store, received: {error}") from error
-    if hasattr(store, "dtype"):
-        arrays = {"": store}
-    else:
-        arrays = {}
-        store.visititems(lambda name, item: arrays.update({name: item}) if hasattr(item, "dtype") else None)
-    named = any("_ARRAY_DIMENSIONS" in array.attrs for array in arrays.values())
+    arrays = {"": store} if hasattr(store, "dtype") else dict(_zarr_arrays(store, ""))
+    named = any("_ARRAY_DIMENSIONS" in array.attrs or _dimension_names(array) for array in arrays.values())
     return None if named or not arrays else arrays
+
+
+def _zarr_arrays(group: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yields path and array of a group and the groups in it."""
+    for name, array in group.arrays():
+        yield path + name, array
+    for name, inner in group.groups():
+        yield from _zarr_arrays(inner, f"{path}{name}/")
+
+
+def _dimension_names(array: Any) -> bool:
+    """Returns whether an array of Zarr format 3 names its dimensions."""
+    return any(getattr(getattr(array, "metadata", None), "dimension_names", None) or ())
 
 
 def _zarr_variable(path: str, name: str, arrays: Mapping[str, Any]) -> Variable:

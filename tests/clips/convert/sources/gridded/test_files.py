@@ -23,7 +23,7 @@ def test_random_stores_without_names_read_back_equal(tmp_path, seed):
     if kind == "zarr":
         zarr.save(str(tmp_path / "a.zarr"), values)
     elif kind == "zarr group":
-        zarr.open_group(str(tmp_path / "a.zarr"), "w").create_dataset("set/field", data=values, chunks=chunks)
+        zarr.open_group(str(tmp_path / "a.zarr"), mode="w").require_group("set")["field"] = values
     else:
         with h5py.File(tmp_path / "a.h5", "w") as file:
             file.create_dataset("set/field", data=values, chunks=None if "contiguous" in kind else chunks)
