@@ -20,7 +20,7 @@ _FILL = ("_fillvalue", "missing_value", "fillvalue", "fill_value", "codemissingv
 _VALID = ("valid_range", "valid_min", "valid_max")
 _UNDETECT = ("undetect",)
 _UNIT = ("units", "unit")
-# Units of ODIM_H5's quantities (OPERA data model, table 16).
+# Units of ODIM_H5's quantities.
 _ODIM_UNITS = {
     **dict.fromkeys(("TH", "TV", "DBZH", "DBZV", "UDBZH", "UDBZV"), "dBZ"),
     "ZDR": "dB", "RATE": "mm/h", "ACRR": "mm", "VRAD": "m/s", "VRADH": "m/s", "VRADV": "m/s", "WRAD": "m/s",
