@@ -121,7 +121,7 @@ def _decode_deep(data: bytes) -> np.ndarray:
 
 def _png_header(data: bytes) -> Header:
     header = None
-    for kind, body in _png_chunks(data):
+    for kind, body in png_chunks(data):
         if header is None:
             if (kind, len(body)) != (b"IHDR", 13):
                 raise BadImage(f"expected IHDR as the first PNG chunk, received {kind!r}")
@@ -129,11 +129,11 @@ def _png_header(data: bytes) -> Header:
             if colour not in _PNG_CHANNELS:
                 raise BadImage(f"expected a gray, RGB or RGBA PNG, received colour type {colour} (type 3 is a palette)")
             header = Header("PNG", height, width, _PNG_CHANNELS[colour], depth)
-    assert header is not None  # _png_chunks yields at least one chunk or raises.
+    assert header is not None  # png_chunks yields at least one chunk or raises.
     return header
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yields `(kind, body)` of every chunk up to IEND."""
     position, kind = len(_PNG_MAGIC), b""
     while kind != b"IEND":
@@ -151,7 +151,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _check_png_rows(data: bytes, header: Header) -> None:
     """Rejects a PNG with fewer rows than its header declares, because Pillow fills them with black."""
-    chunks = list(_png_chunks(data))
+    chunks = list(png_chunks(data))
     interlaced = chunks[0][1][12]
     expected = 0
     for top, left, down, right in _ADAM7 if interlaced else ((0, 0, 1, 1),):

@@ -1,4 +1,4 @@
-"""Reads and writes TFRecord files, plain or gzip; errors name the file and the record.
+"""Reads and writes TFRecord files, plain or gzip; errors name the file and the record. ZLIB files are read too.
 
     for index, record in read_records("clips.tfrecord.gz"):
         ...
@@ -11,11 +11,12 @@ in little-endian order, see `tensorflow/core/lib/io/record_writer.h`.
 """
 
 import gzip
+import io
 import os
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import IO
+from typing import IO, Any
 
 import google_crc32c
 
@@ -25,7 +26,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
 _CHUNK = 1 << 20
-_Stream = IO[bytes] | gzip.GzipFile
+_Stream = IO[bytes] | gzip.GzipFile | io.BufferedReader
 MANIFEST = "manifest.json"  # Written next to the clip files by `framecast data convert`.
 _MAX_RECORD = 2**31 - 1  # Bytes; protobuf's limit for one message.
 
@@ -160,7 +161,44 @@ def _decompressed(file: IO[bytes], path: str) -> _Stream:
         # A first record's length can look like gzip's magic number; a matching checksum shows a plain file.
         if checksum == _masked_crc(start[:8]) and length <= _MAX_RECORD:
             return file
-    return gzip.GzipFile(fileobj=file, mode="rb") if start.startswith(_GZIP_MAGIC) else file
+    if start.startswith(_GZIP_MAGIC):
+        return gzip.GzipFile(fileobj=file, mode="rb")
+    # RFC 1950: method deflate, and a header that is a multiple of 31.
+    if start[:1] == b"\x78" and int.from_bytes(start[:2], "big") % 31 == 0:
+        return io.BufferedReader(_ZlibReader(file))
+    return file
+
+
+class _ZlibReader(io.RawIOBase):
+    """Decompresses a ZLIB stream, as TensorFlow writes it with the compression type ZLIB."""
+
+    def __init__(self, file: IO[bytes]):
+        self._file = file
+        self._stream = zlib.decompressobj()
+
+    def readable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Reads decompressed bytes into a buffer; returns their number, 0 at the end.
+
+        Raises:
+            _DamageError: If the file is truncated or damaged.
+        """
+        data = b""
+        while not data and not self._stream.eof:
+            packed = self._stream.unconsumed_tail or self._file.read(_CHUNK)
+            if not packed:
+                raise _TruncatedError(
+                    "truncated ZLIB file: expected the end of the stream, received the end of the file"
+                )
+            try:
+                data = self._stream.decompress(packed, len(buffer))
+            except zlib.error as error:
+                raise _DamageError(f"damaged ZLIB file: {error}") from error
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _read_record(stream: _Stream) -> bytes | None:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from framecast.clips.codec import encode_clip
+from framecast.clips.convert.field_statistics import FieldStatistics
 from framecast.clips.convert.quantize import PixelScale, luminance, resize
 from framecast.clips.convert.sources.labels import Label
 from framecast.clips.convert.sources.source import BadSource, Recording
 from framecast.clips.convert.spec import ConvertSpec, CutSpec
-from framecast.clips.convert.windowing import Segment, cut, frame_rate
+from framecast.clips.convert.windowing import Segment, cut
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,11 @@ class PendingClip:
 
 
 def make_clips(
-    recording: Recording, spec: ConvertSpec, label: Label, tally: collections.Counter[str]
+    recording: Recording,
+    spec: ConvertSpec,
+    label: Label,
+    tally: collections.Counter[str],
+    statistics: FieldStatistics | None = None,
 ) -> Iterator[PendingClip]:
     """Yields the clips of a recording.
 
@@ -41,17 +46,16 @@ def make_clips(
         spec: How frames are scaled and cut.
         label: Label of the recording.
         tally: Receives the counts of `cut` and `PixelScale`, and `clips of little content`.
+        statistics: Receives the physical values of the frames.
 
     Raises:
         BadSource: If frames cannot be read, or do not match `spec`.
     """
-    frames, rate, clip_rate = frame_rate(recording.frames, recording.rate, spec.read.fps, recording.name)
-    segments = cut(frames, rate=rate, clip_rate=clip_rate, resolution=recording.resolution, spec=spec.cut, tally=tally)
     converter: _PixelConverter | None = None
     ready: dict[int, np.ndarray] = {}
-    for segment in segments:
+    for segment in cut(recording, fps=spec.read.fps, spec=spec.cut, tally=tally):
         if converter is None:
-            converter = _PixelConverter(recording, spec, segment.frames[0].values.dtype, tally)
+            converter = _PixelConverter(recording, spec, segment.frames[0].values.dtype, tally, statistics)
         # Overlapping segments share frames; each frame is converted once.
         ready = {
             segment.index + number: ready[segment.index + number]
@@ -60,17 +64,25 @@ def make_clips(
             for number, frame in enumerate(segment.frames)
         }
         pixels = _stacked(list(ready.values()), segment)
-        yield from _tiles(recording, segment, pixels, clip_rate, converter.scale, spec.cut, label, tally)
+        yield from _tiles(recording, segment, pixels, converter.scale, spec.cut, label, tally)
+    tally.update(recording.left_out)
 
 
 class _PixelConverter:
     """Converts a frame to pixels: crop, gray, scale, resize."""
 
-    def __init__(self, recording: Recording, spec: ConvertSpec, stored: np.dtype, tally: collections.Counter[str]):
+    def __init__(
+        self,
+        recording: Recording,
+        spec: ConvertSpec,
+        stored: np.dtype,
+        tally: collections.Counter[str],
+        statistics: FieldStatistics | None,
+    ):
         self._value = spec.value
         self._cut = spec.cut
         try:
-            self.scale = PixelScale(spec.value, recording.encoding, stored, tally)
+            self.scale = PixelScale(spec.value, recording.encoding, stored, tally, recording.limits, statistics)
         except ValueError as error:
             raise BadSource(recording.name, str(error)) from error
 
@@ -100,7 +112,6 @@ def _tiles(
     recording: Recording,
     segment: Segment,
     pixels: np.ndarray,
-    rate: float,
     scale: PixelScale,
     spec: CutSpec,
     label: Label,
@@ -134,7 +145,7 @@ def _tiles(
                 continue
             name = f"{recording.name}/{segment.index:07d}" + (f"@{top},{left}" if side else "")
             yield PendingClip(
-                len(part), media, contract, _encoder(part, name, media, rate, segment.times, scale, label)
+                len(part), media, contract, _encoder(part, name, media, segment.rate, segment.times, scale, label)
             )
 
 

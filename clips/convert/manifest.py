@@ -3,6 +3,7 @@
 import collections
 from typing import Any
 
+from framecast.clips.convert.field_statistics import FieldStatistics
 from framecast.clips.convert.sources.discovery import FoundSources
 from framecast.clips.convert.sources.labels import Labels
 from framecast.clips.convert.spec import ConvertSpec
@@ -24,8 +25,10 @@ def make_manifest(
     tally: collections.Counter[str] = collections.Counter()
     lengths: collections.Counter[int] = collections.Counter()
     contracts: list[dict[str, object]] = []
+    statistics = FieldStatistics()
     for fact in facts:
         tally.update(fact["tally"])
+        statistics.merge(fact["values"])
         lengths.update({int(length): count for length, count in fact["lengths"].items()})
         contracts += [contract for contract in fact["contracts"] if contract not in contracts]
     return {
@@ -35,6 +38,7 @@ def make_manifest(
         "recordings": len({name for fact in facts for name in fact["recordings"]}),
         "frames_read": tally.pop("frames", 0),
         "lengths": {str(length): lengths[length] for length in sorted(lengths)},
+        "values": statistics.describe(),
         "left_out": {name: count for name, count in sorted(tally.items()) if count},
         "bad": [message for fact in facts for message in fact["bad"]],
         "ignored": found.ignored,

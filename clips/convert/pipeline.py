@@ -18,7 +18,7 @@ from typing import Any
 import apache_beam as beam
 
 from framecast.clips.beam import BEAM_RUNNER
-from framecast.clips.convert import state
+from framecast.clips.convert import left_out, state
 from framecast.clips.convert.manifest import make_manifest
 from framecast.clips.convert.sources.discovery import find_sources
 from framecast.clips.convert.sources.labels import Labels
@@ -99,10 +99,10 @@ def convert(
         raise BadSourcesError("\n".join([f"{len(bad)} bad sources:", *bad[:_SHOWN], *more]))
     manifest = make_manifest(plan, facts, found, labels, spec)
     if not manifest["clips"]:
-        raise ValueError(
-            f"{', '.join(paths)}: expected clips of {spec.cut.frames.min} to {spec.cut.frames.max} frames, "
-            f"received none: {manifest['left_out'] or 'nothing'}"
-        )
+        counts = manifest["left_out"]
+        expected = f"expected clips of {spec.cut.frames.min} to {spec.cut.frames.max} frames"
+        message = f"{', '.join(paths)}: {expected}, received none: {counts or 'nothing'}"
+        raise ValueError("\n".join([message, *left_out.explain(counts)]))
     state.write_json(base / MANIFEST, manifest)
     shutil.rmtree(folder)
     return manifest

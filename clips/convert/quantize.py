@@ -11,12 +11,16 @@ import collections
 
 import numpy as np
 
-from framecast.clips.convert.sources.source import BadSource, ValueEncoding
+from framecast.clips.convert.field_statistics import FieldStatistics
+from framecast.clips.convert.sources.source import BadSource, ValueEncoding, ValueLimits
 from framecast.clips.convert.spec import ValueSpec
 from framecast.schemas.clip_spec import PixelValue
-from framecast.schemas.units import REFLECTIVITY, rain_to_dbz
+from framecast.schemas.units import RATE, REFLECTIVITY, rain_to_dbz
 
 _LEAST_RAIN = 0.05  # mm/h; less counts as no rain.
+_RATES = ("mm/h", "mm/hr", "mm/hour", "mmh-1", "mmhr-1", "mmhour-1", "mmh^-1", "mm*h-1", "mm.h-1")
+_NO_LIMITS = ValueLimits()
+_ROUNDING = 1e-6  # Of the range: values this close to it are not beyond it.
 _FLOAT_MISSING = -1.0  # Outside the legal range of a float32 pixel.
 
 
@@ -29,6 +33,8 @@ class PixelScale:
         stored: The dtype of the stored values.
         tally: Receives the counts `values beyond the range`, `values moved off the pixel for missing` and
             `missing values`.
+        limits: Which stored values are measurements.
+        statistics: Receives the physical values of the frames, before they are clipped; only if `value` is known.
 
     Attributes:
         dtype: Dtype of the pixels.
@@ -39,18 +45,33 @@ class PixelScale:
         ValueError: If `missing` is not a legal pixel.
     """
 
-    def __init__(self, spec: ValueSpec, encoding: ValueEncoding, stored: np.dtype, tally: collections.Counter[str]):
+    def __init__(
+        self,
+        spec: ValueSpec,
+        encoding: ValueEncoding,
+        stored: np.dtype,
+        tally: collections.Counter[str],
+        limits: ValueLimits = _NO_LIMITS,
+        statistics: FieldStatistics | None = None,
+    ):
         self._spec = spec
+        self._statistics = statistics
         self._tally = tally
         self._scale = encoding.scale if spec.scale is None else spec.scale
         self._offset = encoding.offset if spec.offset is None else spec.offset
         self._fill = encoding.fill if spec.fill is None else (spec.fill,)
+        self._limits = limits
         self._ranged = spec.low is not None
+        self._stored_unit = spec.unit or encoding.unit or (RATE if spec.rain_to_dbz else "1")
+        if spec.rain_to_dbz and spec.unit is None and "".join(self._stored_unit.split()).lower() not in _RATES:
+            raise ValueError(
+                f"rain_to_dbz: expected values in {RATE}, received {self._stored_unit}; set --scale and --unit {RATE}"
+            )
         unit = REFLECTIVITY if spec.rain_to_dbz else spec.unit or encoding.unit
         self.dtype = self._pixel_dtype(stored)
         self._largest = 1.0 if self.dtype == np.float32 else float(np.iinfo(self.dtype).max)
         self.missing = self._missing_pixel(spec.missing)
-        self.value = self._pixel_value(unit)
+        self.value = self._pixel_value(unit, self._scale / self._largest if stored == np.bool_ else self._scale)
 
     def __call__(self, values: np.ndarray, place: str) -> np.ndarray:
         """Converts a frame.
@@ -62,19 +83,39 @@ class PixelScale:
         Raises:
             BadSource: If a value cannot be stored as a pixel.
         """
+        known = self._known(values)
+        absent = values.size - int(np.count_nonzero(known))
+        if absent and self.missing is None:
+            raise BadSource(place, f"{absent} pixels have no data; set the pixel for no data (--missing)")
+        self._tally["missing values"] += absent
+        detected = known & ~np.isin(values, self._limits.undetect) if self._limits.undetect else known
+        if self.value is not None:
+            self._add_statistics(values, known, detected)
+        if self._ranged:
+            pixels = self._ranged_pixels(values, known, detected)
+        else:
+            pixels = self._plain_pixels(values, known, detected, place)
+        if self.missing is not None:
+            pixels = np.where(known, pixels, self.dtype.type(self.missing))
+        return pixels
+
+    def _known(self, values: np.ndarray) -> np.ndarray:
         known = np.ones(values.shape, bool)
         for fill in self._fill:
             known &= values != fill
         if np.issubdtype(values.dtype, np.floating):
             known &= ~np.isnan(values)
+        if self._limits.bounded:
+            low, high = self._limits.valid
+            known &= np.isin(values, self._limits.undetect) | ((values >= low) & (values <= high))
+        return known
+
+    def _add_statistics(self, values: np.ndarray, known: np.ndarray, detected: np.ndarray) -> None:
+        if self._statistics is None:
+            return
+        seen = values[detected].astype(np.float64) * self._scale + self._offset
         absent = values.size - int(np.count_nonzero(known))
-        if absent and self.missing is None:
-            raise BadSource(place, f"{absent} pixels have no data; set the pixel for no data (--missing)")
-        self._tally["missing values"] += absent
-        pixels = self._ranged_pixels(values, known) if self._ranged else self._plain_pixels(values, known, place)
-        if self.missing is not None:
-            pixels = np.where(known, pixels, self.dtype.type(self.missing))
-        return pixels
+        self._statistics.add(self._stored_unit, seen, absent, int(np.count_nonzero(known & ~detected)))
 
     def _pixel_dtype(self, stored: np.dtype) -> np.dtype:
         if self._spec.dtype is not None:
@@ -85,26 +126,36 @@ class PixelScale:
             return np.dtype(np.uint16)
         return np.dtype(np.float32)
 
-    def _pixel_value(self, unit: str | None) -> PixelValue | None:
+    def _pixel_value(self, unit: str | None, scale: float) -> PixelValue | None:
         low, high = self._spec.low, self._spec.high
         if low is not None and high is not None:
             return PixelValue(unit=unit or "1", scale=(high - low) / self._largest, offset=low)
         if unit is not None or (self._scale, self._offset) != (1.0, 0.0):
-            return PixelValue(unit=unit or "1", scale=self._scale, offset=self._offset)
+            return PixelValue(unit=unit or "1", scale=scale, offset=self._offset)
         return None
 
     def _missing_pixel(self, asked: float | None) -> float | None:
         if asked is None:
-            if not self._fill:
-                # Without a fill value, only a float (NaN) can be missing.
-                return _FLOAT_MISSING if self.dtype == np.float32 else None
-            asked = _FLOAT_MISSING if self.dtype == np.float32 else self._largest if self._ranged else self._fill[0]
-        legal = self.dtype == np.float32 or (float(asked).is_integer() and 0 <= asked <= self._largest)
-        if not legal:
+            if self.dtype == np.float32:
+                asked = _FLOAT_MISSING
+            elif not self._fill and not self._limits.bounded:
+                return None  # Without a fill value, only a float (NaN) can be missing.
+            elif self._ranged:
+                asked = self._largest
+            else:
+                fills = [fill for fill in self._fill if not np.isnan(fill)]
+                possible = [*fills, *([self._largest] if self._limits.valid[1] < self._largest else [])]
+                if not possible:
+                    return None
+                asked = next((pixel for pixel in possible if self._is_pixel(pixel)), possible[0])
+        if not self._is_pixel(asked):
             raise ValueError(f"missing: expected a {self.dtype} pixel, received {asked:g} (--missing)")
         return asked
 
-    def _ranged_pixels(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    def _is_pixel(self, value: float) -> bool:
+        return self.dtype == np.float32 or (float(value).is_integer() and 0 <= value <= self._largest)
+
+    def _ranged_pixels(self, values: np.ndarray, known: np.ndarray, detected: np.ndarray) -> np.ndarray:
         assert self._spec.low is not None
         assert self._spec.high is not None
         physical = np.where(known, values, 0).astype(np.float64) * self._scale + self._offset
@@ -112,10 +163,12 @@ class PixelScale:
         if self._spec.rain_to_dbz:
             rain = physical >= _LEAST_RAIN
             physical = rain_to_dbz(np.where(rain, physical, 1.0))
-            known = known & rain
+            detected = detected & rain
             shares = np.where(rain, physical, self._spec.low)
+        shares = np.where(detected | ~known, shares, self._spec.low)
         shares = (shares - self._spec.low) / (self._spec.high - self._spec.low)
-        self._tally["values beyond the range"] += int(np.count_nonzero(known & ((shares < 0) | (shares > 1))))
+        beyond = detected & ((shares < -_ROUNDING) | (shares > 1 + _ROUNDING))
+        self._tally["values beyond the range"] += int(np.count_nonzero(beyond))
         shares = np.clip(shares, 0, 1)
         if self.dtype == np.float32:
             return shares.astype(np.float32)
@@ -126,20 +179,27 @@ class PixelScale:
             pixels[taken] += -1 if self.missing else 1
         return pixels.astype(self.dtype)
 
-    def _plain_pixels(self, values: np.ndarray, known: np.ndarray, place: str) -> np.ndarray:
+    def _plain_pixels(self, values: np.ndarray, known: np.ndarray, detected: np.ndarray, place: str) -> np.ndarray:
+        if values.dtype == np.bool_:
+            values = values * self.dtype.type(self._largest)  # True is white, as in a 1-bit image.
         floating = np.issubdtype(values.dtype, np.floating)
         if floating and self.dtype != np.float32:
             raise BadSource(place, f"expected integers, received {values.dtype}; set the range of the values (--range)")
-        bad = known & ~((values >= 0) & (values <= self._largest))
+        bad = detected & ~((values >= 0) & (values <= self._largest))
         if bad.any():
             received = values[bad][0]
             expected = f"expected values from 0 to {self._largest:g} ({self.dtype})"
             raise BadSource(place, f"{expected}, received {received:g}; set their range (--range)")
-        if self.missing is not None and (known & (values == self.missing)).any():
+        if self.missing is not None and (detected & (values == self.missing)).any():
             raise BadSource(
                 place, f"the pixel for no data, {self.missing:g}, is also a value; set another one (--missing)"
             )
-        return np.where(known, values, 0).astype(self.dtype)
+        moved = known & ~detected & (values != 0)
+        if moved.any():
+            if self._scale < 0:
+                raise BadSource(place, "the value for nothing detected has no pixel; set the range (--range)")
+            self._tally["values for nothing detected, stored as pixel 0"] += int(np.count_nonzero(moved))
+        return np.where(detected, values, 0).astype(self.dtype)
 
 
 def luminance(values: np.ndarray, place: str) -> np.ndarray:

@@ -45,10 +45,20 @@ class ReadSpec(Section):
         "by default detected from the file names.",
     )
     variable: str | None = _field(
-        None, "Path of the variable in NetCDF, HDF5, Zarr and npz; key of the frames in examples."
+        None,
+        "Path of the variable in NetCDF, HDF5, Zarr and npz; key of the frames in examples, where {} is the number of "
+        "the frame, such as {}/image/encoded.",
     )
     axes: str | None = _field(
-        None, "Axes of an array: N (recordings), T, H, W, C, such as TNHW; by default detected from the shape."
+        None,
+        "Axes of an array, a gridded variable or a TIFF: N (recordings), T, H, W, C, such as TNHW; by default detected "
+        "from names, metadata and shape.",
+    )
+    select: tuple[str, ...] = _field(
+        (),
+        "Value or index of another dimension of a gridded variable or a TIFF, such as level=850 or Z=3; repeatable. "
+        "The coordinate's value if the dimension has one, else the index from 0.",
+        metavar="DIM=VALUE",
     )
     fps: float | None = _field(
         None,
@@ -57,12 +67,45 @@ class ReadSpec(Section):
         allow_inf_nan=False,
     )
     time_format: str | None = _field(None, "strptime format of the time in file names, such as %Y%m%d%H%M.")
+    join: bool = _field(
+        False,
+        "Take all images or gridded files of a folder as one recording, images in the order of their names, even if "
+        "prefixes differ or numbers are missing.",
+    )
+    raw_size: tuple[int, int] | None = _field(
+        None, "Size of frames that are raw pixels in examples, height x width x channels.", metavar="HEIGHT WIDTH"
+    )
+    raw_dtype: DType | None = _field(
+        None, "Type of raw pixels: uint8, uint16 or float32; by default uint8, gray or RGB by the number of bytes."
+    )
+    raw_channels: int | None = _field(None, "Channels of raw pixels; by default from the number of bytes.", ge=1)
+    keep_hidden: bool = _field(False, "Also read the frames that a video's edit list hides.")
+    keep_alpha: bool = _field(False, "Keep alpha as a channel; by default transparent pixels are shown on black.")
     labels: str | None = _field(
         None,
         "folders: the last folder's name is the class; or a CSV file: recording and label (class) or value (number).",
         metavar="folders|CSV",
     )
     digits: Digits = Digits()
+
+    @pydantic.model_validator(mode="after")
+    def _raw(self) -> "ReadSpec":
+        if self.raw_size is None and (self.raw_dtype is not None or self.raw_channels is not None):
+            raise ValueError("raw_size: expected the size of raw pixels too")
+        if self.raw_size is not None and min(self.raw_size) < 1:
+            raise ValueError(f"raw_size: expected height, width > 0, received {self.raw_size}")
+        return self
+
+    @pydantic.field_validator("select")
+    @classmethod
+    def _pairs(cls, select: tuple[str, ...]) -> tuple[str, ...]:
+        dims = [pair.partition("=")[0] for pair in select]
+        for pair in select:
+            if not all(pair.partition("=")):
+                raise ValueError(f"expected DIM=VALUE, such as level=850, received {pair}")
+        if len(set(dims)) < len(dims):
+            raise ValueError(f"expected one value per dimension, received {' '.join(select)}")
+        return select
 
     @pydantic.field_validator("axes")
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any
 
 from framecast.clips.convert import state
 from framecast.clips.convert.clip_making import PendingClip, make_clips
+from framecast.clips.convert.field_statistics import FieldStatistics
 from framecast.clips.convert.sources.labels import Label, Labels
 from framecast.clips.convert.sources.source import BadSource, Recording, Source
 from framecast.clips.convert.spec import ConvertSpec
@@ -40,6 +41,7 @@ class UnitWriter:
         self._path = state.unit_path(base, unit.number)
         self._tally: collections.Counter[str] = collections.Counter()
         self._lengths: collections.Counter[int] = collections.Counter()
+        self._statistics = FieldStatistics()
         self._contracts: list[dict[str, object]] = []
         self._bad: list[str] = []
         self._shards: list[dict[str, Any]] = []
@@ -92,8 +94,10 @@ class UnitWriter:
         for source in self._unit.sources:
             try:
                 for recording in source.recordings():
+                    if self._skip_bad:
+                        recording.skip = self._skip_frame
                     label = self._label(recording, source)
-                    for clip in make_clips(recording, self._spec, label, self._tally):
+                    for clip in make_clips(recording, self._spec, label, self._tally, self._statistics):
                         self._lengths[clip.frames] += 1
                         self._recordings.add(clip.media_id)
                         if clip.contract not in self._contracts:
@@ -105,6 +109,10 @@ class UnitWriter:
                     # The order of clips is fixed, so later sources must wait until this one can be read.
                     return
             self._sources_done += 1
+
+    def _skip_frame(self, error: BadSource) -> None:
+        self._bad.append(str(error))
+        self._tally["frames that cannot be read"] += 1
 
     def _label(self, recording: Recording, source: Source) -> Label:
         if self._labels is None:
@@ -129,6 +137,7 @@ class UnitWriter:
                 "recordings": sorted(self._recordings),
                 "lengths": self._lengths,
                 "tally": self._tally,
+                "values": self._statistics.to_json(),
                 "contracts": self._contracts,
                 "bad": self._bad,
                 "sources": digests,

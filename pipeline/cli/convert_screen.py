@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from framecast.clips.convert import left_out
 from framecast.clips.convert.pipeline import read_progress
 from framecast.clips.records import MANIFEST
 
@@ -57,7 +58,8 @@ def describe(directory: str, manifest: dict[str, Any]) -> str:
         f"{manifest['clips']} clips of {manifest['recordings']} recordings, {manifest['frames']} frames in "
         f"{len(manifest['shards'])} files, {manifest['bytes'] / 1e6:.1f} MB ({manifest['frames_read']} frames read)"
     ]
-    lines += [f"  {count} {name}" for name, count in manifest["left_out"].items()]
+    lines += [f"  {line}" for line in left_out.explain(manifest["left_out"])]
+    lines += [_values(unit, values) for unit, values in manifest["values"].items()]
     if manifest["classes"]:
         lines.append("  classes: " + ", ".join(f"{number} {name}" for number, name in enumerate(manifest["classes"])))
     for title, names in (("bad sources, skipped", manifest["bad"]), ("files of another kind", manifest["ignored"])):
@@ -69,3 +71,14 @@ def describe(directory: str, manifest: dict[str, Any]) -> str:
     lines += [f"manifest: {directory}/{MANIFEST}", "for the configuration:"]
     lines += yaml.safe_dump(section, sort_keys=False, default_flow_style=None, width=120).splitlines()
     return "\n".join(lines)
+
+
+def _values(unit: str, values: dict[str, Any]) -> str:
+    """Formats the statistics of a physical field, in which a lost scale or unit is visible."""
+    unit = "(no unit)" if unit == "1" else unit
+    if values["min"] is None:
+        seen = f"values in {unit}: none known"
+    else:
+        seen = f"values: {values['min']:.6g} to {values['max']:.6g} {unit}, mean {values['mean']:.6g} {unit}"
+    undetected = f", {values['undetected']:.2%} nothing detected" if values["undetected"] else ""
+    return f"  {seen}, {values['missing']:.2%} missing{undetected}"

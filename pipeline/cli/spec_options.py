@@ -122,6 +122,8 @@ def _option_type(annotation: Any) -> Any:
     """Returns a type that Typer parses; pydantic checks the choices of a Literal, so that errors look alike."""
     if get_origin(annotation) is Literal:
         return str
+    if get_origin(annotation) is tuple and get_args(annotation)[-1] is Ellipsis:
+        return list[get_args(annotation)[0]]  # type: ignore[misc] # A repeatable option.
     if get_origin(annotation) is types.UnionType or type(None) in get_args(annotation):
         (inner,) = (each for each in get_args(annotation) if each is not type(None))
         return _option_type(inner)

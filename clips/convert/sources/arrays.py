@@ -1,4 +1,4 @@
-"""Reads NumPy files: `(T, H, W[, C])`, `(N, T, H, W[, C])`, and Moving MNIST's `(T, N, H, W)`."""
+"""Reads NumPy files: `(T, H, W[, C])`, `(T, C, H, W)`, `(N, T, H, W[, C])`, `(N, T, C, H, W)`, and Moving MNIST."""
 
 import dataclasses
 import math
@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from framecast.clips.convert.sources.gridded.axes import axes_of_shape
 from framecast.clips.convert.sources.source import BadSource, Frame, Recording
 
 SUFFIXES = (".npy", ".npz")
-_MOVING_MNIST = (20, 10_000, 64, 64)
-_MOST_CHANNELS = 4  # A last axis of at most this size is taken for channels.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +73,8 @@ def find(name: str, path: str, member: str | None, axes: str | None, source_byte
     if path.endswith(".npz"):
         member = _only_member(path, member)
     shape, dtype = _header(path, member)
+    if dtype.kind not in "biuf":
+        raise BadSource(path, f"expected an array of numbers, received {dtype}")
     axes = _axes(path, shape, axes)
     if "N" not in axes:
         return [Array(name, (path,), member, axes)]
@@ -87,20 +88,14 @@ def find(name: str, path: str, member: str | None, axes: str | None, source_byte
 
 
 def _axes(path: str, shape: Sequence[int], axes: str | None) -> str:
-    if axes is None:
-        if len(shape) == 4:
-            axes = "TNHW" if tuple(shape) == _MOVING_MNIST else "THWC" if shape[-1] <= _MOST_CHANNELS else "NTHW"
-        else:
-            axes = {3: "THW", 5: "NTHWC"}.get(len(shape))
-    if axes is None or len(axes) != len(shape) or "T" not in axes:
-        expected = (
-            "an array with the axes THW, THWC, NTHW or NTHWC"
-            if axes is None
-            else f"an array with the axes {axes}, with T"
-        )
-        raise BadSource(path, f"expected {expected}, received the shape {tuple(shape)}")
     if 0 in shape:
         raise BadSource(path, f"expected frames, received the shape {tuple(shape)}")
+    if axes is None:
+        axes = axes_of_shape(shape, path)
+    elif len(axes) != len(shape):
+        raise BadSource(path, f"expected an array with the axes {axes} (--axes), received the shape {tuple(shape)}")
+    if "T" not in axes:
+        raise BadSource(path, f"expected an array with an axis T (--axes), received {axes} of the shape {tuple(shape)}")
     return axes
 
 

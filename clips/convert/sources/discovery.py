@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from framecast.clips.convert.sources import arrays, digits, grids, image_folder, tf_examples, video
+from framecast.clips.convert.sources.examples.encoded_frames import RawPixels
 from framecast.clips.convert.sources.source import Source
 from framecast.clips.convert.spec import ConvertSpec, Kind
 
@@ -25,7 +26,7 @@ class FoundSources:
 
     Args:
         sources: The sources, sorted by name.
-        ignored: Files of other kinds.
+        ignored: Files of other kinds, and hidden files and folders.
     """
 
     sources: list[Source]
@@ -40,7 +41,8 @@ def find_sources(paths: Sequence[str], spec: ConvertSpec) -> FoundSources:
         BadSource: If a file whose header is needed cannot be read.
         ValueError: If the kind of the sources is ambiguous, or two sources have the same name.
     """
-    files = [(root, path) for pattern in paths for root, path in _files(pattern)]
+    every = [found for pattern in paths for found in _files(pattern)]
+    files = [(root, path) for root, path, hidden in every if not hidden]
     kinds = {path: kind_of(path) for _, path in files}
     present = sorted({kind for kind in kinds.values() if kind is not None})
     kind = spec.read.kind
@@ -61,24 +63,29 @@ def find_sources(paths: Sequence[str], spec: ConvertSpec) -> FoundSources:
     for name, count in names.items():
         if count > 1:
             raise ValueError(f"{name}: expected unique source names, but {count} sources have this name")
-    return FoundSources(sources, sorted(path for _, path in files if path not in chosen))
+    return FoundSources(sources, sorted(path for _, path, _ in every if path not in chosen))
 
 
-def _files(pattern: str) -> Iterator[tuple[str, str]]:
-    """Yields `(root, path)`; source names are relative to the root."""
+def _files(pattern: str) -> Iterator[tuple[str, str, bool]]:
+    """Yields `(root, path, hidden)`; source names are relative to the root. A hidden folder is one path."""
     matches = [pattern] if os.path.lexists(pattern) else sorted(glob.glob(pattern))
     if not matches:
         raise FileNotFoundError(f"{pattern}: expected files, received none")
     for match in matches:
         match = os.path.normpath(match)
         if not os.path.isdir(match) or match.lower().endswith(".zarr"):
-            yield os.path.dirname(match), match
+            yield os.path.dirname(match), match, False
             continue
         for folder, folders, names in os.walk(match):
-            stores = [name for name in folders if name.lower().endswith(".zarr")]
-            folders[:] = sorted(set(folders) - set(stores))
-            for name in sorted([*names, *stores]):
-                yield match, os.path.join(folder, name)
+            whole = [name for name in folders if name.lower().endswith(".zarr") or _is_hidden(name)]
+            folders[:] = sorted(set(folders) - set(whole))
+            for name in sorted([*names, *whole]):
+                yield match, os.path.join(folder, name), _is_hidden(name)
+
+
+def _is_hidden(name: str) -> bool:
+    """Returns whether a file or folder is hidden, such as `._frame1.png`, which macOS adds to a copy."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def kind_of(path: str) -> Kind | None:
@@ -87,36 +94,60 @@ def kind_of(path: str) -> Kind | None:
     for kind, suffixes in _SUFFIXES.items():
         if name.endswith(suffixes):
             return kind
-    if "tfrecord" in name:
+    if "tfrecord" in name or name.endswith((".tfrec", ".tfrec.gz")):
         return "examples"
     if "idx3-ubyte" in name:
         return "digits"
+    if name.startswith(grids.PREFIXES):
+        return "grids"
     return None
 
 
 def _make(kind: Kind, files: Sequence[tuple[str, str]], spec: ConvertSpec) -> Iterator[Source]:
     read = spec.read
-    if kind in ("images", "grids"):
+    if read.time_format is not None and kind not in ("images", "grids"):
+        raise ValueError(f"time format {read.time_format} (--time-format): {kind} have no time in their file names")
+    if read.keep_hidden and kind != "video":
+        raise ValueError(f"--keep-hidden: expected videos, received {kind}")
+    if read.raw_size is not None and kind != "examples":
+        raise ValueError(f"--raw-size: expected TFRecords of examples, received {kind}")
+    if read.select and kind not in ("images", "grids"):
+        raise ValueError(f"--select {' '.join(read.select)}: expected gridded files or TIFF, received {kind}")
+    if read.join and kind not in ("images", "grids"):
+        raise ValueError(f"--join: expected images or gridded files, received {kind}")
+    if read.keep_alpha and kind not in ("images", "video", "examples"):
+        raise ValueError(f"--keep-alpha: expected images or videos, received {kind}")
+    if kind == "images":
+        by_folder = collections.defaultdict(list)
+        for root, path in files:
+            by_folder[root, os.path.dirname(path)].append(path)
+        for (root, folder), images in by_folder.items():
+            yield from image_folder.find(_folder_name(root, folder), folder, root, images, read)
+        return
+    if kind == "grids":
         folders = collections.defaultdict(list)
+        roots = {path: root for root, path in files}
         for root, path in files:
             folders[_folder_name(root, os.path.dirname(path))].append(path)
         for name, members in folders.items():
             members.sort(key=lambda path: image_folder.natural_key(os.path.basename(path)))
-            if kind == "images":
-                yield image_folder.ImageFolder(name, tuple(members), read.time_format)
-            else:
-                yield from grids.find(name, members, read.variable, read.axes, read.time_format)
+            unpack = spec.value.scale is None and spec.value.offset is None and spec.value.fill is None
+            named = [(os.path.relpath(path, roots[path] or "."), path) for path in members]
+            yield from grids.find(name, named, read, unpack)
         return
     for root, path in files:
         name = os.path.relpath(path, root or ".")
         if kind == "video":
-            yield video.Video(name, (path,))
+            yield video.Video(name, (path,), read.keep_alpha, read.keep_hidden)
         elif kind == "arrays":
             yield from arrays.find(name, path, read.variable, read.axes, _SOURCE_BYTES)
         elif kind == "digits":
             yield from digits.find(name, path, read.digits, spec.cut.frames)
         else:
-            yield tf_examples.Examples(name, (path,), read.variable)
+            raw = None
+            if read.raw_size is not None:
+                raw = RawPixels(*read.raw_size, read.raw_dtype, read.raw_channels)
+            yield tf_examples.Examples(name, (path,), read.variable, raw, read.fps, read.keep_alpha)
 
 
 def _folder_name(root: str, folder: str) -> str:

@@ -28,20 +28,29 @@ def times_in_names(paths: Sequence[str], time_format: str | None) -> list[int] |
     """
     if time_format is None:
         return None
-    pattern = re.compile(_pattern(time_format))
-    stamps = []
-    for path in paths:
-        found = []
-        for match in pattern.finditer(os.path.basename(path)):
-            try:
-                found.append(datetime.datetime.strptime(match.group(1), time_format))
-            except ValueError:
-                continue
-        if len(found) != 1:
-            expected = f"expected one time of format {time_format} in the file name"
-            raise BadSource(path, f"{expected}, received {len(found) or 'none'}")
-        stamps.append(round((found[0] - _EPOCH) / datetime.timedelta(microseconds=1)))
-    return stamps
+    return [split_time(path, time_format)[0] for path in paths]
+
+
+def split_time(path: str, time_format: str) -> tuple[int, str]:
+    """Returns the time in a file name, in microseconds since 1970 (UTC), and the name without it.
+
+    Raises:
+        BadSource: If the name does not have exactly one time.
+        ValueError: If the format has an unsupported directive.
+    """
+    name = os.path.basename(path)
+    found = []
+    for match in re.finditer(_pattern(time_format), name):
+        try:
+            time = datetime.datetime.strptime(match.group(1), time_format)
+        except ValueError:
+            continue
+        found.append((time, name[: match.start(1)] + name[match.end(1) :]))
+    if len(found) != 1:
+        expected = f"expected one time of format {time_format} in the file name"
+        raise BadSource(path, f"{expected}, received {len(found) or 'none'}")
+    ((time, rest),) = found
+    return round((time - _EPOCH) / datetime.timedelta(microseconds=1)), rest
 
 
 def median_rate(stamps: Sequence[int]) -> float | None:

@@ -1,249 +1,268 @@
-"""Reads gridded files with a time axis, or one file per time step: HDF5 (h5py), NetCDF-4 and Zarr (xarray)."""
+"""Reads gridded files: HDF5, NetCDF and Zarr, one file per recording or several files joined along time."""
 
-import contextlib
+import collections
 import dataclasses
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from framecast.clips.convert.sources import file_times
-from framecast.clips.convert.sources.source import BadSource, Frame, Recording, ValueEncoding
+from framecast.clips.convert.sources.gridded import files as gridded_files
+from framecast.clips.convert.sources.gridded.files import open_variable
+from framecast.clips.convert.sources.gridded.steps import FileSteps, physical_values, read_header, read_steps
+from framecast.clips.convert.sources.gridded.times import even_months
+from framecast.clips.convert.sources.source import BadSource, Frame, Recording, ValueEncoding, ValueLimits
+from framecast.clips.convert.spec import ReadSpec
 
-HDF5 = (".h5", ".hdf5", ".hdf", ".he5")
-SUFFIXES = (*HDF5, ".nc", ".nc4", ".zarr")
-_TIME_NAMES = ("time", "t", "valid_time", "step")
-# Attributes for no-data values: the CF convention's, and an older common one.
-_FILL_ATTRIBUTES = ("_FillValue", "missing_value")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Variable:
-    """A variable of an open file; `values[...]` reads from the file."""
-
-    values: Any
-    shape: tuple[int, ...]
-    axes: str | None
-    encoding: ValueEncoding
-    times: np.ndarray | None  # datetime64, one per time step; None if the file has none.
+SUFFIXES = gridded_files.SUFFIXES
+PREFIXES = ("wrfout", "wrfinput", "wrfprs")  # WRF writes NetCDF files without a suffix.
+BY_MONTHS = "recordings of whole months, spaced by the mean month"
+_NEXT = 1.5  # Of the spacing: a file that starts later than this after another one is another recording.
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """A variable over time: along the time axis of one file, or one file per time step.
+    """A variable over time, in one file or joined from several; or one recording per index of axis N.
 
     Args:
         name: Unique name.
-        files: All files in time order; for a Zarr store, the files in its folder.
-        steps: Paths to open: the files, or the folder of a Zarr store.
+        files: All files; for a Zarr store, the files in its folder.
+        paths: Paths to open, in the order of their names: the files, or the folder of a Zarr store.
         variable: Path of the variable in each file.
-        axes: One letter per axis.
-        time_format: strptime format of the times in the file names.
+        read: Options: `axes`, `select`, `time_format`.
+        unpack: Whether files of different scales become physical values; else they are an error.
     """
 
     name: str
     files: tuple[str, ...]
-    steps: tuple[str, ...]
+    paths: tuple[str, ...]
     variable: str
-    axes: str | None
-    time_format: str | None
+    read: ReadSpec
+    unpack: bool = True
 
     def recordings(self) -> Iterator[Recording]:
-        """Yields one recording with all time steps."""
-        with _opened(self.steps[0], self.variable) as first:
-            axes = _axes(self.steps[0], self.variable, first, self.axes)
-            stamps = _stamps(first) if "T" in axes else None
-        if "T" not in axes:
-            stamps = file_times.times_in_names(self.steps, self.time_format)
-            if stamps is None and len(self.steps) > 1:
-                stamps = self._stamps_within()
-        rate = file_times.median_rate(stamps) if stamps else None
-        frames = self._along_axis(axes, stamps) if "T" in axes else self._file_per_step(axes, stamps)
-        yield Recording(self.name, frames, rate=rate, encoding=first.encoding)
+        """Yields one recording with all time steps, or one per index of axis N."""
+        parts = [read_header(path, self.variable, self.read) for path in self.paths]
+        good = [part for part in parts if part.error is None]
+        if not good:
+            assert parts[0].error is not None
+            raise parts[0].error
+        if "N" in good[0].layout.axes:
+            for part in parts:
+                yield from self._numbered(part)
+            return
+        parts, stamps, notes = self._timed(parts)
+        encoding, limits = self._encoding(good)
+        recording = Recording(
+            self.name,
+            iter(()),
+            resolution=max((part.times.resolution for part in good if part.times), default=0.0),
+            encoding=encoding,
+            limits=limits,
+            left_out=collections.Counter(notes),
+        )
+        recording.frames = self._frames(recording, parts, stamps)
+        yield recording
 
-    def _stamps_within(self) -> list[int] | None:
-        """Returns the time stored in each single-step file; None unless all files have one."""
-        stamps = []
-        for path in self.steps:
-            with _opened(path, self.variable) as variable:
-                if variable.times is None or variable.times.size != 1:
-                    return None
-                stamps += _stamps(variable) or []
-        return stamps
+    def _numbered(self, part: FileSteps) -> Iterator[Recording]:
+        if part.error is not None:
+            raise part.error
+        unique = len(set(part.ids)) == len(part.ids) == part.size("N")
+        stamps = None if part.times is None else list(part.times.stamps)
+        for number in range(part.size("N")):
+            name = part.ids[number] if unique else f"{number:06d}"
+            resolution = part.times.resolution if part.times else 0.0
+            recording = Recording(f"{self.name}/{name}", iter(()), resolution=resolution)
+            recording.encoding, recording.limits = part.encoding, part.limits
+            recording.frames = self._part_frames(recording, part, stamps, 0, number)
+            yield recording
 
-    def _along_axis(self, axes: str, stamps: list[int] | None) -> Iterator[Frame]:
-        (path,) = self.steps
-        with _opened(path, self.variable) as variable:
-            place = axes.index("T")
-            for index in range(variable.shape[place]):
-                where = f"{path}, {self.variable}, time step {index}"
-                values = _read(where, variable, (slice(None),) * place + (index,))
-                time = stamps[index] if stamps else None
-                yield Frame(_as_frame(values, axes.replace("T", "")), time, where)
+    def _timed(self, parts: list[FileSteps]) -> tuple[list[FileSteps], list[int | None] | None, tuple[str, ...]]:
+        """Returns the files in the order of time, the time of each step (None in unreadable files), and notes."""
+        good = [part for part in parts if part.error is None]
+        if self.read.time_format is not None:
+            for part in good:
+                if part.steps > 1:
+                    received, fix = ("its own", "") if part.times else ("no", " and set --fps")
+                    message = f"has {part.steps} time steps and {received} times; a file name gives one time"
+                    raise BadSource(part.path, f"{self.variable} {message}: remove --time-format{fix}")
+            named = file_times.times_in_names([part.path for part in parts], self.read.time_format)
+            return parts, list(named or ()), ()
+        timed = [part for part in good if part.times is not None]
+        if not timed:
+            return parts, None, ()
+        calendar = timed[0].times.calendar if timed[0].times else ""
+        for part in good:
+            if part.times is None or part.times.calendar != calendar:
+                received = part.times.calendar if part.times else "no times"
+                expected = f"{self.variable}: expected times of the calendar {calendar} as in {timed[0].path}"
+                raise BadSource(part.path, f"{expected}, received {received}; or set --time-format")
+        parts = _in_time_order(parts)
+        stamps = [stamp for part in parts for stamp in (part.times.stamps if part.times else (None,))]
+        known = [stamp for stamp in stamps if stamp is not None]
+        months = even_months(known, calendar)
+        if months is None:
+            return parts, stamps, ()
+        spaced = iter(months)
+        return parts, [None if stamp is None else next(spaced) for stamp in stamps], (BY_MONTHS,)
 
-    def _file_per_step(self, axes: str, stamps: list[int] | None) -> Iterator[Frame]:
-        encoding = None
-        for number, path in enumerate(self.steps):
-            with _opened(path, self.variable) as variable:
-                if encoding not in (None, variable.encoding):
-                    expected = f"{self.variable}: expected {encoding} as in {self.steps[0]}"
-                    raise BadSource(path, f"{expected}, received {variable.encoding}")
-                encoding = variable.encoding
-                if len(variable.shape) != len(axes):
-                    raise BadSource(path, f"{self.variable}: expected the axes {axes}, received {variable.shape}")
-                values = _read(path, variable, ...)
-                yield Frame(_as_frame(values, axes), stamps[number] if stamps else None, path)
+    def _encoding(self, good: list[FileSteps]) -> tuple[ValueEncoding, ValueLimits]:
+        """Returns the encoding of all files; physical values if files have different ones."""
+        first = good[0]
+        other = next((part for part in good if (part.encoding, part.limits) != (first.encoding, first.limits)), None)
+        if other is None:
+            return first.encoding, first.limits
+        units = {part.encoding.unit for part in good}
+        if len(units) > 1 or not self.unpack:
+            expected = f"{self.variable}: expected {first.encoding} and {first.limits} as in {first.path}"
+            raise BadSource(other.path, f"{expected}, received {other.encoding} and {other.limits}")
+        undetect = (-math.inf,) if any(part.limits.undetect for part in good) else ()
+        return ValueEncoding(unit=first.encoding.unit, fill=(math.nan,)), ValueLimits(undetect=undetect)
+
+    def _frames(self, recording: Recording, parts: list[FileSteps], stamps: list[int | None] | None) -> Iterator[Frame]:
+        first = next(part for part in parts if part.error is None)
+        start = 0
+        for part in parts:
+            if part.error is not None:
+                recording.skip(part.error)
+            else:
+                for letter in "HWC":
+                    if part.size(letter) != first.size(letter):
+                        expected = f"{self.variable}: expected {first.size(letter)} on axis {letter} as in {first.path}"
+                        raise BadSource(part.path, f"{expected}, received {part.size(letter)}")
+                yield from self._part_frames(recording, part, stamps, start)
+            start += part.steps
+
+    def _part_frames(
+        self,
+        recording: Recording,
+        part: FileSteps,
+        stamps: Sequence[int | None] | None,
+        start: int,
+        number: int | None = None,
+    ) -> Iterator[Frame]:
+        """Yields the frames of one file; its first step is step `start` of the recording."""
+        with open_variable(part.path, self.variable) as variable:
+            place = f"{part.path}, {self.variable}" + ("" if number is None else f", recording {number}")
+            for step, stored in read_steps(variable, part, number, place):
+                if isinstance(stored, BadSource):
+                    recording.skip(stored)
+                    continue
+                same = (recording.encoding, recording.limits) == (part.encoding, part.limits)
+                values = stored if same else physical_values(stored, part.encoding, part.limits)
+                where = place if part.steps == 1 else f"{place}, time step {step}"
+                time = stamps[start + step] if stamps else None
+                yield Frame(values, time, where, position=None if stamps else start + step)
 
 
-def find(
-    name: str, paths: Sequence[str], variable: str | None, axes: str | None, time_format: str | None
-) -> list[Grid]:
-    """Returns the sources in gridded files: one for all files if each is a time step, else one per file.
+def find(name: str, members: Sequence[tuple[str, str]], read: ReadSpec, unpack: bool = True) -> list[Grid]:
+    """Returns the sources in the gridded files of a folder.
+
+    Files whose names differ in digits only are joined along time, if each continues the one before; with `join`, all
+    files are. A file with several time steps and no times, or with recordings (axis N), is a separate source.
+
+    Args:
+        name: Unique name of the folder.
+        members: Unique name and path of each file, in natural order.
+        read: Options of reading.
+        unpack: Whether files of different scales become physical values.
 
     Raises:
-        BadSource: If the variable does not exist, or is not given and the file has several.
+        BadSource: If the variable or an axis is not found.
     """
-    variable = variable or _only_variable(paths[0])
-    with _opened(paths[0], variable) as first:
-        found = _axes(paths[0], variable, first, axes)
-    if "T" in found:
-        return [
-            Grid(
-                f"{name}/{os.path.basename(path)}" if len(paths) > 1 else name,
-                _files(path),
-                (path,),
-                variable,
-                axes,
-                time_format,
-            )
-            for path in paths
-        ]
-    files = tuple(file for path in paths for file in _files(path))
-    return [Grid(name, files, tuple(paths), variable, axes, time_format)]
+    variables = _variables([path for _, path in members], read.variable)
+    several = len(variables) > 1
+    chains = [
+        (variable, chain)
+        for variable in variables
+        for chain in ([[member] for member in members] if several else _chains(list(members), variable, read))
+    ]
+    if all(read_header(chain[0][1], variable, read).error for variable, chain in chains):
+        raise next(filter(None, (read_header(chain[0][1], variable, read).error for variable, chain in chains)))
+    return [
+        Grid(
+            (name if len(chains) == 1 and len(chain) > 1 else chain[0][0]) + (f"/{variable}" if several else ""),
+            tuple(file for _, path in chain for file in gridded_files.files_in(path)),
+            tuple(path for _, path in chain),
+            variable,
+            read,
+            unpack,
+        )
+        for variable, chain in chains
+    ]
 
 
-def _files(path: str) -> tuple[str, ...]:
-    """Returns the path itself, or the files in a Zarr store."""
-    if not os.path.isdir(path):
-        return (path,)
-    return tuple(sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names))
-
-
-def _axes(path: str, name: str, variable: _Variable, axes: str | None) -> str:
-    """Returns one letter per axis, without N."""
-    axes = axes or variable.axes or {2: "HW", 3: "THW", 4: "THWC"}.get(len(variable.shape))
-    if axes is None or len(axes) != len(variable.shape) or "N" in axes:
-        expected = "2 to 4 axes" if axes is None else f"the axes {axes}, without N"
-        raise BadSource(path, f"{name}: expected {expected}, received the shape {variable.shape}")
-    return axes
-
-
-def _as_frame(values: np.ndarray, axes: str) -> np.ndarray:
-    values = values.transpose([axes.index(letter) for letter in "HWC" if letter in axes])
-    return values if "C" in axes else values[..., None]
-
-
-def _read(place: str, variable: _Variable, index: Any) -> np.ndarray:
-    try:
-        return np.asarray(variable.values[index])
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise BadSource(place, f"cannot read the values: {error}") from error
-
-
-def _stamps(variable: _Variable) -> list[int] | None:
-    if variable.times is None:
-        return None
-    return variable.times.reshape(-1).astype("datetime64[us]").astype(np.int64).tolist()
-
-
-@contextlib.contextmanager
-def _opened(path: str, name: str) -> Iterator[_Variable]:
-    if path.lower().endswith(HDF5):
-        import h5py
-
+def _variables(paths: Sequence[str], pattern: str | None) -> list[str]:
+    """Returns the variables of the first file that can be read."""
+    error: BadSource | None = None
+    for path in paths:
         try:
-            file = h5py.File(path, "r")
-        except OSError as error:
-            raise BadSource(path, f"expected an HDF5 file, received: {error}") from error
-        with file:
-            if name not in file or not isinstance(file[name], h5py.Dataset):
-                found: list[str] = []
-                file.visititems(lambda key, item: found.append(key) if isinstance(item, h5py.Dataset) else None)
-                raise BadSource(path, f"variable {name} is missing; the file has {_listed(found)}")
-            dataset = file[name]
-            yield _Variable(dataset, dataset.shape, None, _meaning(dataset.attrs), None)
-        return
-    with _dataset(path, os.path.dirname(name.strip("/"))) as data:
-        short = os.path.basename(name)
-        if short not in data.data_vars:
-            raise BadSource(path, f"variable {name} is missing; the file has {_listed(data.data_vars)}")
-        array = data[short]
-        time = next((dim for dim in array.dims if _is_time(data, dim)), None)
-        axes = None
-        if array.ndim == 2 + (time is not None):
-            axes = "HW" if time is None else "HW"[: array.dims.index(time)] + "T" + "HW"[array.dims.index(time) :]
-        stamps = None
-        coordinate = data.coords.get(time or "time")
-        if coordinate is not None and np.issubdtype(coordinate.dtype, np.datetime64):
-            stamps = coordinate.values
-        yield _Variable(array.variable, array.shape, axes, _meaning(array.attrs), stamps)
+            return gridded_files.find_variables(path, pattern)
+        except BadSource as problem:
+            error = error or problem
+    assert error is not None
+    raise error
 
 
-@contextlib.contextmanager
-def _dataset(path: str, group: str) -> Iterator[Any]:
-    import xarray
+def _chains(members: list[tuple[str, str]], variable: str, read: ReadSpec) -> list[list[tuple[str, str]]]:
+    """Groups the files of a folder that are one recording."""
+    if read.join:
+        return [members]
+    patterns: dict[str, list[tuple[str, str]]] = {}
+    for member in members:
+        patterns.setdefault(re.sub(r"\d+", "#", os.path.basename(member[1])), []).append(member)
+    if 1 < len(patterns) == len(members):
+        # Names such as jan.nc, feb.nc: single steps can only be one recording.
+        headers = [read_header(path, variable, read) for _, path in members]
+        if all(header.error is None and header.steps == 1 and header.times for header in headers):
+            return [members]
+    return [chain for files in patterns.values() for chain in _chains_of_pattern(files, variable, read)]
 
-    options: dict[str, Any] = {"mask_and_scale": False, "group": group or None}
-    try:
-        if path.rstrip("/").lower().endswith(".zarr"):
-            data = xarray.open_zarr(path, chunks=None, **options)
+
+def _chains_of_pattern(members: list[tuple[str, str]], variable: str, read: ReadSpec) -> list[list[tuple[str, str]]]:
+    """Groups files whose names differ in digits only."""
+    headers = (read_header(path, variable, read) for _, path in members)
+    first = next((header for header in headers if header.error is None), None)
+    if first is None or "N" in first.layout.axes:
+        return [[member] for member in members]
+    if first.steps == 1:
+        return [members]
+    parts = {member: read_header(member[1], variable, read) for member in members}
+    # A file that cannot be read is a separate source, so that its error does not hide the others.
+    timed = sorted((member for member in members if parts[member].times), key=lambda member: parts[member].stamps[0])
+    spacing = np.median([step for member in timed for step in np.diff(parts[member].stamps)] or [0])
+    chains = [[member] for member in members if not parts[member].times]
+    before: int | None = None  # Last time of the file before.
+    for member in timed:
+        start = parts[member].stamps[0]
+        if before is not None and 0 < start - before <= _NEXT * spacing:
+            chains[-1].append(member)
         else:
-            data = xarray.open_dataset(path, engine="netcdf4", **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise BadSource(path, f"expected a NetCDF-4 file or a Zarr store, received: {error}") from error
-    with data:
-        yield data
+            chains.append([member])
+        before = parts[member].stamps[-1]
+    return chains
 
 
-def _is_time(data: Any, dim: Any) -> bool:
-    coordinate = data.coords.get(dim)
-    if coordinate is not None and np.issubdtype(coordinate.dtype, np.datetime64):
-        return True
-    return str(dim).lower() in _TIME_NAMES
+def _in_time_order(parts: list[FileSteps]) -> list[FileSteps]:
+    """Sorts files by their first time; an unreadable one stays after the file before it.
 
-
-def _only_variable(path: str) -> str:
-    if path.lower().endswith(HDF5):
-        raise BadSource(path, "set --variable to the path of a dataset, such as image1/image_data")
-    with _dataset(path, "") as data:
-        names = [str(name) for name, array in data.data_vars.items() if array.ndim >= 2]
-    if len(names) != 1:
-        raise BadSource(path, f"expected one variable, received {_listed(names)}; set --variable")
-    return names[0]
-
-
-def _meaning(attributes: Mapping[str, Any]) -> ValueEncoding:
-    """Reads scale, offset, unit and fill values from CF attributes."""
-
-    def number(name: str, default: float) -> float:
-        return float(np.asarray(attributes.get(name, default)).reshape(-1)[0])
-
-    unit = attributes.get("units")
-    fill = {
-        float(value)
-        for name in _FILL_ATTRIBUTES
-        if name in attributes
-        for value in np.asarray(attributes[name]).reshape(-1)
-    }
-    return ValueEncoding(
-        scale=number("scale_factor", 1.0),
-        offset=number("add_offset", 0.0),
-        unit=unit.decode() if isinstance(unit, bytes) else unit,
-        fill=tuple(sorted(value for value in fill if not np.isnan(value))),
-    )
-
-
-def _listed(names: Any) -> str:
-    names = sorted(map(str, names))
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "") if names else "none"
+    Raises:
+        BadSource: If the times of two files overlap.
+    """
+    earliest = min(part.stamps[0] for part in parts if part.times)
+    starts: list[int] = []
+    for part in parts:
+        starts.append(part.stamps[0] if part.times else starts[-1] if starts else earliest)
+    order = sorted(range(len(parts)), key=lambda number: starts[number])
+    before: FileSteps | None = None
+    for number in order:
+        part = parts[number]
+        if part.times is None:
+            continue
+        if before is not None and part.stamps[0] <= before.stamps[-1]:
+            raise BadSource(part.path, f"its times overlap those of {before.path}; convert them separately")
+        before = part
+    return [parts[number] for number in order]

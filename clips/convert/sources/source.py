@@ -1,8 +1,10 @@
 """Defines sources: each yields recordings, and each recording streams frames."""
 
+import collections
 import dataclasses
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -34,11 +36,15 @@ class Frame:
         values: `(height, width, channel)`.
         time: Microseconds from any origin; None if the source has no times.
         place: The file and position in it, for messages.
+        position: Index in the recording, counting missing frames; None if no frame is missing. Only without times.
+        notes: What the source converted or left out, in the plural; the manifest has the number of frames of each.
     """
 
     values: np.ndarray
     time: int | None
     place: str
+    position: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +55,35 @@ class ValueEncoding:
         scale: See above.
         offset: See above.
         unit: The unit; None if the source has none.
-        fill: Stored values for no data.
+        fill: Stored values for no data; NaN if the source says that NaN may occur.
     """
 
     scale: float = 1.0
     offset: float = 0.0
     unit: str | None = None
     fill: tuple[float, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueLimits:
+    """Which stored values are measurements.
+
+    Args:
+        valid: Least and largest valid stored value; values outside are no data.
+        undetect: Stored values for "observed, but nothing detected"; they become the lowest pixel.
+    """
+
+    valid: tuple[float, float] = (-math.inf, math.inf)
+    undetect: tuple[float, ...] = ()
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a value can be invalid."""
+        return self.valid != (-math.inf, math.inf)
+
+
+def _fail(error: BadSource) -> None:
+    raise error
 
 
 @dataclasses.dataclass
@@ -65,12 +93,15 @@ class Recording:
     Args:
         name: Unique among all sources; clips are named after it.
         frames: The frames; raises BadSource at a frame that cannot be read.
-        rate: Frames per second; None if the source has none.
+        rate: Frames per second that the source declares; None if it has none.
         resolution: Largest rounding error of the source's times, in microseconds.
         encoding: How the source stores values.
+        limits: Which stored values are measurements.
         label: Class of the recording, as text.
         label_index: Class of the recording, as a number.
+        left_out: Counts of frames that the source leaves out, by reason; complete after the last frame.
         media_id: Shared by recordings whose clips must be in the same split; by default the name.
+        skip: Called with the error of a frame that cannot be read, if later frames can; raises it by default.
     """
 
     name: str
@@ -78,9 +109,12 @@ class Recording:
     rate: float | None = None
     resolution: float = 0.0
     encoding: ValueEncoding = ValueEncoding()
+    limits: ValueLimits = ValueLimits()
     label: str | None = None
     label_index: int | None = None
     media_id: str | None = None
+    left_out: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    skip: Callable[[BadSource], None] = _fail
 
 
 class Source(Protocol):

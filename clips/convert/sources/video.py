@@ -1,21 +1,38 @@
 """Reads video files of any format that FFmpeg decodes, through PyAV."""
 
+import collections
 import dataclasses
-from collections.abc import Iterator
+import heapq
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from typing import Any
 
+from framecast.clips.convert.sources.images.video_frame import decoder_of, upright_frame
 from framecast.clips.convert.sources.source import BadSource, Frame, Recording
+from framecast.clips.convert.sources.truncation import find_missing_end
 
 SUFFIXES = (".mp4", ".mkv", ".avi", ".gif", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
 _MICROSECONDS = 1_000_000
+_SIMILAR = 0.2  # Relative difference of two estimates of one rate.
+HIDDEN = "frames hidden by a video's edit list"
+NO_KEYFRAME = "frames before a video's first keyframe"
 
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """The first video stream of a file."""
+    """The first video stream of a file.
+
+    Args:
+        name: Unique name.
+        files: The file.
+        keep_alpha: Whether alpha is a channel.
+        keep_hidden: Whether to read frames that an edit list hides.
+    """
 
     name: str
     files: tuple[str, ...]
+    keep_alpha: bool = False
+    keep_hidden: bool = False
 
     def recordings(self) -> Iterator[Recording]:
         """Yields the video as one recording."""
@@ -23,7 +40,7 @@ class Video:
 
         (path,) = self.files
         try:
-            container = av.open(path)
+            container = av.open(path, options={"ignore_editlist": "1"} if self.keep_hidden else {})
         except (av.FFmpegError, OSError) as error:
             raise BadSource(path, f"cannot open the video: {error}") from error
         with container:
@@ -31,47 +48,109 @@ class Video:
                 raise BadSource(path, "expected a video stream, received none")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            rate = stream.average_rate or stream.guessed_rate
-            time_base = stream.time_base
+            rate = _nominal_rate(stream)
+            left_out: collections.Counter[str] = collections.Counter()
             yield Recording(
                 self.name,
-                _frames(path, container, stream),
+                _Decoder(path, container, stream, self.keep_alpha, left_out).frames(),
                 rate=float(rate) if rate else None,
-                resolution=float(time_base) * _MICROSECONDS if time_base else 0.0,
+                # AVI counts frames, so its times are exact.
+                resolution=0.0 if container.format.name == "avi" else float((stream.time_base or 0) * _MICROSECONDS),
+                left_out=left_out,
             )
 
 
-def _frames(path: str, container: Any, stream: Any) -> Iterator[Frame]:
-    import av
+def _nominal_rate(stream: Any) -> Fraction | None:
+    """Returns FFmpeg's guess, the lowest rate that has all timestamps, unless jitter makes it much too high."""
+    guess, average = stream.guessed_rate, stream.average_rate
+    return guess if guess and (not average or abs(guess / average - 1) <= _SIMILAR) else average
 
-    index = 0
-    try:
-        for frame in container.decode(stream):
-            place = f"{path}, frame {index}"
-            if frame.pts is None:
-                raise BadSource(place, "the frame has no timestamp")
+
+class _Decoder:
+    """Decodes one stream in display order, and counts the frames that are not shown."""
+
+    def __init__(self, path: str, container: Any, stream: Any, keep_alpha: bool, left_out: collections.Counter[str]):
+        self._path = path
+        self._container = container
+        self._stream = stream
+        self._codec = decoder_of(stream)
+        self._keep_alpha = keep_alpha
+        self._left_out = left_out
+        self._times: list[int] = []  # Heap of the times of packets whose frames are not decoded yet.
+        self._packets = 0
+        self._leading = 0  # Packets before the first keyframe.
+        self._hidden = 0
+        self._index = 0
+        self._before: Fraction | None = None  # Time of the last frame, in ticks.
+        self._format = container.format.name
+
+    def frames(self) -> Iterator[Frame]:
+        """Yields the frames.
+
+        Raises:
+            BadSource: If a frame cannot be decoded, or the end of the file is missing.
+        """
+        import av
+
+        missing = find_missing_end(self._path, self._format)
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.is_corrupt or (missing is not None and self._packets == missing.whole_frames):
+                    yield from self._shown(self._codec.decode(None))
+                    fault = missing.message if missing else "FFmpeg reports a damaged packet"
+                    raise BadSource(self._place(), fault)
+                # AVI marks a dropped frame by an empty packet; the last packet, without a time, flushes the decoder.
+                if packet.size or packet.dts is None:
+                    self._count(packet)
+                    yield from self._shown(self._codec.decode(packet))
+        except av.FFmpegError as error:
+            raise BadSource(self._place(), f"cannot decode the frame: {error}") from error
+        is_mp4 = "mov" in self._format
+        complete = is_mp4 and self._packets == self._stream.frames
+        if missing is not None and not complete:
+            raise BadSource(self._path, missing.message)
+        if not self._index:
+            raise BadSource(self._path, f"expected frames, decoded none of {self._packets} packets")
+        # FFmpeg reads no packets of an MP4's hidden groups of pictures, which its header counts.
+        self._left_out[HIDDEN] += self._hidden + (max(self._stream.frames - self._packets, 0) if is_mp4 else 0)
+        self._left_out[NO_KEYFRAME] += max(min(self._leading, self._packets - self._hidden - self._index), 0)
+
+    def _place(self) -> str:
+        return f"{self._path}, frame {self._index}"
+
+    def _count(self, packet: Any) -> None:
+        if not packet.size:
+            return
+        self._leading += packet.is_keyframe is False and self._leading == self._packets
+        self._packets += 1
+        self._hidden += packet.is_discard
+        time = packet.pts if packet.pts is not None and self._format != "avi" else packet.dts
+        if time is not None and not packet.is_discard:
+            heapq.heappush(self._times, time)
+
+    def _shown(self, decoded: Iterable[Any]) -> Iterator[Frame]:
+        for frame in decoded:
+            # The times of AVI packets are in decoding order; sorted, they are those of the frames in display order.
+            earliest = heapq.heappop(self._times) if self._times else None
+            pts = earliest if frame.pts is None or self._format == "avi" else frame.pts
+            if pts is None:
+                raise BadSource(self._place(), "the frame has no timestamp")
+            ticks = self._before = self._ticks(pts)
             if frame.is_corrupt:
-                raise BadSource(place, "FFmpeg reports a corrupt frame")
-            components = frame.format.components
-            depth = "48le" if components[0].bits > 8 else "24"
-            layout = "gray" if len(components) == 1 and not frame.format.has_palette else f"rgb{depth}"
-            if layout == "gray" and components[0].bits > 8:
-                layout = "gray16le"
-            values = frame.to_ndarray(format=layout)
+                raise BadSource(self._place(), "FFmpeg reports a corrupt frame")
+            try:
+                image = upright_frame(frame, self._keep_alpha)
+            except ValueError as error:
+                raise BadSource(self._place(), str(error)) from error
             # time_base is an exact fraction; floats would drift in long videos.
-            time = round(frame.pts * stream.time_base * _MICROSECONDS)
-            yield Frame(values[..., None] if values.ndim == 2 else values, time, place)
-            index += 1
-    except av.FFmpegError as error:
-        raise BadSource(f"{path}, frame {index}", f"cannot decode the frame: {error}") from error
-    declared = stream.frames or _declared_frames(container, stream)
-    if index < declared:
-        raise BadSource(path, f"expected {declared} frames (header), received {index}")
+            time = round(ticks * self._stream.time_base * _MICROSECONDS)
+            yield Frame(image.values, time, self._place(), None, image.notes)
+            self._index += 1
 
-
-def _declared_frames(container: Any, stream: Any) -> int:
-    """Returns a lower bound on the frame count from the duration, because a truncated file ends without an error."""
-    if not container.duration or not stream.average_rate or len(container.streams) > 1:
-        return 0  # The duration is that of the longest stream.
-    # Containers round the duration, and only some include the last frame's display time.
-    return int(0.99 * container.duration / _MICROSECONDS * stream.average_rate) - 1
+    def _ticks(self, pts: int) -> Fraction:
+        """Returns the time of a frame; an MPEG program stream has times of blocks, up to a frame off."""
+        rate = self._stream.guessed_rate
+        if self._format != "mpeg" or self._before is None or not rate:
+            return Fraction(pts)
+        expected = self._before + 1 / (rate * self._stream.time_base)
+        return expected if abs(pts - expected) < 1.5 * (expected - self._before) else Fraction(pts)

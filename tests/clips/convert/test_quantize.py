@@ -42,10 +42,10 @@ def test_values_never_use_missing_pixel():
     assert scale(values[:, :1], "here").ravel().tolist() == [1]
 
 
-@pytest.mark.parametrize("stored", ["uint8", "uint16", "int16", "int64", "bool"])
+@pytest.mark.parametrize("stored", ["uint8", "uint16", "int16", "int64"])
 def test_integers_are_unchanged(stored):
     scale, _ = _scale(stored)
-    values = np.array([0, 1] if stored == "bool" else [0, 1, 100, 127]).astype(stored).reshape(1, -1, 1)
+    values = np.array([0, 1, 100, 127]).astype(stored).reshape(1, -1, 1)
     pixels = scale(values, "here")
     assert np.array_equal(pixels, values)
     assert pixels.dtype == (np.uint8 if stored in ("uint8", "bool") else np.uint16)
@@ -123,3 +123,17 @@ def test_interpolated_values_avoid_missing_pixel():
     pixels[:, ::2] = 254
     assert 127 not in resize(pixels, (8, 4), 127)
     assert 127 in resize(pixels, (8, 4), None)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"dtype": "uint16"}, {"dtype": "float32"}, {"low": 0, "high": 1}, {"unit": "m"}]
+)
+def test_true_is_the_largest_pixel(options):
+    mask = np.random.default_rng(0).random((4, 5, 1)) < 0.5
+    scale, tally = _scale("bool", **options)
+    pixels = scale(mask, "here")
+    largest = 1 if scale.dtype == np.float32 else np.iinfo(scale.dtype).max
+    assert np.array_equal(pixels, mask * np.float64(largest))
+    if scale.value is not None:
+        assert np.allclose(pixels * scale.value.scale + scale.value.offset, mask)
+    assert not +tally

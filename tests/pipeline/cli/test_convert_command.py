@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import typer.main
+import xarray
 
 from framecast.clips.convert.spec import ConvertSpec
 from framecast.pipeline.cli.data import data
@@ -42,6 +43,10 @@ def test_json_output_is_one_object(framecast, tmp_path, array):
         (["--range", 5, 1], 2, "framecast: --range: expected low < high, received 5 and 1"),
         (["--dtype", "int8"], 2, "framecast: --dtype: Input should be 'uint8', 'uint16' or 'float32', received 'int8'"),
         (["--axes", "HWX"], 2, "framecast: --axes: expected distinct letters of N, T, H, W and C, with H and W"),
+        (["--select", "level"], 2, "framecast: --select: expected DIM=VALUE, such as level=850, received level"),
+        (["--select", "z=1", "--select", "z=2"], 2, "framecast: --select: expected one value per dimension, received"),
+        (["--fps", 1, "--select", "z=1"], 1, "--select z=1: expected gridded files or TIFF, received arrays"),
+        (["--fps", 1, "--time-format", "%Y"], 1, "time format %Y (--time-format): arrays have no time in their file"),
         (["--tile-stride", 4], 2, "framecast: --tile-stride: expected a tile too"),
         (["--rain-to-dbz"], 2, "framecast: --rain-to-dbz: expected a range in dBZ too, such as -10 60"),
         (["--fps", 0], 2, "framecast: --fps: Input should be greater than 0, received 0.0"),
@@ -109,3 +114,20 @@ def test_options_reach_the_manifest(framecast, tmp_path, array):
         "gzip": False,
     }
     assert plan == ConvertSpec.model_validate(expected).model_dump(mode="json")
+
+
+def test_selected_level_and_its_values_are_printed(framecast, tmp_path):
+    values = np.random.default_rng(0).uniform(250, 300, (9, 3, 6, 8)).astype("f4")
+    data = xarray.Dataset({"t": (("time", "level", "lat", "lon"), values, {"units": "K"})})
+    data = data.assign_coords(time=np.datetime64("2020-01-01", "ns") + np.arange(9) * np.timedelta64(1, "h"))
+    data.assign_coords(level=[1000, 850, 500]).to_netcdf(tmp_path / "a.nc", engine="netcdf4")
+    options = [tmp_path / "a.nc", "--range", 250, 310, "--to", tmp_path / "clips"]
+    answer = framecast("data", "convert", *options)
+    assert answer.code != 0
+    assert "dimension level is no axis of a frame (3 values: 1000, 850, 500); set --select level=VALUE" in answer.text
+    answer = framecast("data", "convert", *options, "--select", "level=850")
+    assert answer.code == 0, answer.text
+    low, high = values[:, 1].min(), values[:, 1].max()
+    assert (
+        f"values: {low:.6g} to {high:.6g} K, mean {values[:, 1].mean(dtype=float):.6g} K, 0.00% missing" in answer.text
+    )

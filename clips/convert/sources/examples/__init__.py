@@ -1,0 +1,1 @@
+"""Finds and decodes the frames in records of TFRecord files."""

@@ -1,0 +1,1 @@
+"""Decodes still images, image stacks and animations."""
