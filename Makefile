@@ -3,8 +3,9 @@
 .PHONY: help setup peers demo tensorboard test test-stack test-host test-all test-backends test-flink test-image soak manifests image-steps lint format lock clean
 
 PYTHON := .venv/bin/python
-# Tests of a file stay on one worker, see tests/conftest.py. Each worker takes 2 GB.
-PYTEST := $(PYTHON) -W ignore -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Tests of a file stay on one worker, see tests/conftest.py. Three workers on two cores, because tests
+# also wait for servers and processes; each takes 3 GB.
+PYTEST := $(PYTHON) -W ignore -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 help: ## Lists the targets.

@@ -3,6 +3,8 @@
 import json
 import pathlib
 
+import pytest
+
 from framecast.evaluation.gate.verdict import read_verdict
 from framecast.pipeline.config import config as configuration
 from framecast.pipeline.runs import run as runs
@@ -72,6 +74,7 @@ def test_partial_run_uses_artifacts_of_earlier_runs(chain):
     assert chain.versions == versions
 
 
+@pytest.mark.slow
 def test_missed_slice_threshold_rejects_and_exits_3(chain, framecast):
     versions = chain.versions
     slices = read_verdict(str(chain.artifact("Evaluator", "evaluation"))).slices
@@ -96,6 +99,7 @@ def test_missed_slice_threshold_rejects_and_exits_3(chain, framecast):
     assert chain.versions == versions
 
 
+@pytest.mark.slow
 def test_candidate_with_nan_forecasts_is_rejected(chain):
     versions = chain.versions
     result = chain.run("model.preset=null", f"model.builder={chain.folder}/builder.py:when_asked", "train.steps=3")

@@ -288,6 +288,7 @@ def pause_in_the_second_trial(folder):
     search(folder, _RANDOM)
 
 
+@pytest.mark.slow
 def test_killed_search_resumes_from_trial_checkpoint(folder, planted, caplog):
     process = subprocess.Popen([sys.executable, "-W", "ignore", __file__, folder])
     deadline = time.monotonic() + _PATIENCE

@@ -241,7 +241,7 @@ def test_class_names_come_from_labelled_clips(serve, framecast, tmp_path):
 def test_gaps_that_leave_no_clip_are_named(serve, framecast, tmp_path):
     options, _ = serve()
     shown = [Image.fromarray(np.full((8, 8), 40 * number, np.uint8)) for number in range(6)]
-    shown[0].save(tmp_path / "a.gif", save_all=True, append_images=shown[1:], duration=[100, 100, 900, 100, 100, 900])
+    shown[0].save(tmp_path / "a.gif", save_all=True, append_images=shown[1:], duration=[100, 900] * 3)
     answer = framecast("query", tmp_path / "a.gif", "--gray", *options)
     assert answer.code == 1
     assert "expected a clip long enough for the model, received" in answer.text

@@ -147,7 +147,7 @@ def _numbers(value: Any, name: str, place: str) -> Iterator[tuple[float, np.dtyp
         try:
             yield float(item), array.dtype
         except (TypeError, ValueError) as error:
-            raise BadSource(place, f"attribute {name}: expected a number, received {item!r}") from error
+            raise BadSource(place, f"attribute {name}: expected a number, received {str(item)!r}") from error
 
 
 def _one(value: Any, name: str, place: str, default: float) -> float:
