@@ -77,6 +77,8 @@ def decode(data: bytes, header: Header) -> np.ndarray:
             _check_png_rows(data, header)
         deep = header.depth == 16 and header.channels > 1
         pixels = _decode_deep(data) if deep else _decode_pillow(data)
+    except MemoryError:  # Not the image's fault.
+        raise
     except Exception as error:  # Decoders raise arbitrary exceptions on damaged input.
         raise BadImage(f"cannot decode the {header.format} image: {error}") from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)

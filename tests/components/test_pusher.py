@@ -153,7 +153,7 @@ def test_withdrawn_model_is_pushed_as_canary_with_remark(model, push, base):
 
 @pytest.mark.parametrize("label", ["stable", "canary"])
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
-def test_push_killed_at_any_step_is_finished_by_next(tmp_path, model, label, done, monkeypatch):
+def test_killed_push_is_finished_by_the_next(tmp_path, model, label, done, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)  # Slow, and without effect unless the machine fails.
     for step in itertools.count():
         base = tmp_path / str(step)

@@ -64,7 +64,7 @@ def _kill_worker(cluster):
 
 
 @pytest.mark.parametrize("kill", [_kill_task_manager, _kill_worker])
-def test_a_loss_in_the_middle_of_transform_costs_no_record_and_doubles_none(cluster, start, local_run, kill, await_):
+def test_lost_task_manager_keeps_every_record_once(cluster, start, local_run, kill, await_):
     name = kill.__name__.strip("_")
     run = start(name, cluster.section, to="Transform")
     await_("clips to be written", lambda: _WRITING in " ".join(cluster.running_steps()), run.check, 600)

@@ -17,6 +17,6 @@ def test_missing_numbers_do_not_change_the_alignment():
     assert text.splitlines() == ["     seconds", "a       none", "b", "c  1.235e+04"]
 
 
-def test_long_cells_are_not_cut_and_markup_is_literal():
+def test_long_cells_and_markup_are_printed_unchanged():
     path = "[bold]/very" * 200
     assert columns([["path"], [path]]) == f"path\n{path}"

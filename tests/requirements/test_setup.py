@@ -149,7 +149,7 @@ def test_newer_glibc_takes_stack_b(machine):
     assert machine.setup("--which") == (0, f"stack b, {python}\n", "")
 
 
-def test_stack_a_is_taken_where_only_its_python_is(machine):
+def test_stack_a_is_chosen_with_only_its_python(machine):
     machine.write("bin/getconf", "#!/bin/sh\necho glibc 2.41\n")
     python = machine.python("bin/python3.10", "3.10")
     code, out, _ = machine.setup("--which")

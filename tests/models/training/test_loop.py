@@ -317,7 +317,7 @@ def test_every_evaluation_draws_images_of_current_weights(finished):
     assert set(read_curves(finished.folder / "logs")) == {"loss", "gradient_norm", "val_loss", "learning_rate"}
 
 
-def test_one_cycle_rises_to_peak_and_falls_to_zero():
+def test_one_cycle_rises_then_falls_to_zero():
     schedule = OneCycle(0.5, 100)
     rates = np.array([float(schedule(step)) for step in range(101)])
     np.testing.assert_allclose(rates[:10], 0.05 * np.arange(1, 11), rtol=1e-6)

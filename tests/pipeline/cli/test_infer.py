@@ -83,7 +83,7 @@ def test_parquet_rows_equal_single_predictions(infer, alone, tmp_path, task):
     assert not expected
 
 
-def test_netcdf_has_one_file_per_size_with_valid_times(infer, alone, tmp_path):
+def test_netcdf_has_a_file_per_size(infer, alone, tmp_path):
     code, found = infer("forecast", "--format=nc")
     assert code == 0, found
     assert sorted(found["files"].values()) == [2, 3, 3, 4]
@@ -182,7 +182,7 @@ def test_only_short_clips_are_an_error(infer, tmp_path):
     assert f"{source}: expected a clip of at least 3 frames, received 1 shorter ones and 0 bad" in text
 
 
-def test_format_that_does_not_fit_the_task_is_refused(infer):
+def test_format_unfit_for_the_task_is_rejected(infer):
     assert infer("forecast", "--format=gif")[0] == 2
     code, text = infer("forecast", "--format=parquet")
     assert code == 1

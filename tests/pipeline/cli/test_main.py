@@ -41,7 +41,7 @@ def test_light_commands_import_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
-def test_configuration_error_is_one_line_and_exit_code_2():
+def test_configuration_error_is_one_line_exit_2():
     done = _framecast("run", str(_ROOT / "configs/demo.yaml"), "--set=train.stesp=1")
     assert done.returncode == 2
     assert done.stderr == "framecast: --set train.stesp=1: train.stesp: unknown key (received 1)\n"
@@ -73,7 +73,7 @@ def test_serve_rejects_contradictory_flags(framecast, arguments, message):
     assert (answer.code, answer.text) == (2, f"framecast: {message}\n")
 
 
-def test_serve_reads_tensorflow_servings_files_and_stops_on_sigterm(tmp_path):
+def test_serve_reads_configuration_files_stops_on_sigterm(tmp_path):
     toy.export(1.0, str(tmp_path / "toy" / "7"))
     (tmp_path / "batching.config").write_text("max_batch_size { value: 4 }")
     (tmp_path / "models.config").write_text(

@@ -138,7 +138,7 @@ def test_card_gives_the_physical_value_of_pixels(serve, framecast, tmp_path, pla
         np.testing.assert_allclose(data["forecast"].values[0, 0], moving(0)[-1, ..., 0] * 0.5 * 0.5 + 1, rtol=1e-5)
 
 
-def test_value_in_clips_is_used_unless_the_card_differs(serve, framecast, tmp_path):
+def test_value_in_clips_must_match_the_card(serve, framecast, tmp_path):
     options, base = serve(value={"unit": "mm/h", "scale": 0.5, "offset": 1.0})
     source = write_clips(tmp_path / "a.tfrecord", [moving(0)], value=PixelValue(unit="dBZ", scale=0.25, offset=-10))
     run_query(framecast, source, *options, "--to", tmp_path / "a.nc")

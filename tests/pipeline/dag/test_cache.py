@@ -62,7 +62,7 @@ def test_artifacts_that_a_partial_run_used_are_kept(project):
     assert project.run() == {"Evaluator", "Pusher", "Report"}
 
 
-def test_partial_run_does_not_use_a_run_with_deleted_artifacts(project):
+def test_partial_run_ignores_runs_with_deleted_artifacts(project):
     project.run()
     project.run(to_node="Transform")
     project.clean_up()

@@ -198,7 +198,7 @@ def test_new_serving_model_is_compared_and_trained_from(project):
     assert stale(warmed, project.pipeline(warm)) == {*FROM_SERVING, *FROM_TRAINER, "Report"}
 
 
-def test_clips_are_predicted_again_if_they_or_the_code_change(project):
+def test_changed_clips_or_code_are_predicted_again(project):
     asked = project.folder / "asked"
     shutil.copytree(project.folder / "clips" / "eval", asked)
     infer = f"infer={{data: {asked}, to: {project.folder}/predictions}}"

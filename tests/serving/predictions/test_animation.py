@@ -93,7 +93,7 @@ def test_rows_of_wrong_shape_are_named(tmp_path):
         write_gif(tmp_path / "a.gif", [])
 
 
-def test_error_is_blue_for_too_low_orange_for_too_high(tmp_path):
+def test_errors_are_blue_below_orange_above_truth(tmp_path):
     truth = np.zeros((1, 32, 32, 1), np.uint8)
     truth[:, :, :16] = 255
     forecast = np.zeros((1, 32, 32, 1), np.float32)

@@ -99,7 +99,7 @@ def test_netcdf_has_physical_values_at_their_valid_times(tmp_path):
         assert data["media_id"].values.tolist() == ["radar-a", "radar-a"]
 
 
-def test_netcdf_without_units_is_in_0_to_1_with_channels(tmp_path):
+def test_netcdf_without_units_is_between_0_and_1(tmp_path):
     known = make_prediction(channels=3, missing=False)
     prediction = Prediction(known.example, known.context, None, known.outputs, 3)
     write_predictions(tmp_path / "forecast.nc", [prediction], model="rgb")
@@ -120,7 +120,7 @@ def test_netcdf_without_units_is_in_0_to_1_with_channels(tmp_path):
         ({"interval": 600_000_000}, "clip b: expected an interval of 300 s as in clip storm-1, .* received 600 s"),
     ],
 )
-def test_netcdf_names_the_differing_clip_and_keeps_old_file(tmp_path, other, message):
+def test_netcdf_names_differing_clip_and_keeps_file(tmp_path, other, message):
     path = tmp_path / "forecast.nc"
     path.write_text("before")
     with pytest.raises(ValueError, match=message):

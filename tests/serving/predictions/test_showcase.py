@@ -39,7 +39,7 @@ def _records(count, size=(16, 16), frames=6):
     ]
 
 
-def test_best_median_worst_of_the_moving_half_are_selected():
+def test_best_median_and_worst_moving_clips_are_selected():
     # c0, c4 and c5 hardly change; their skills would be the largest and the smallest.
     errors = [(0.0, 1.0), (20.0, 40.0), (36.0, 40.0), (4.0, 40.0), (9.0, 1.0), (0.0, 0.0)]
     records = _records(len(errors))
@@ -50,7 +50,7 @@ def test_best_median_worst_of_the_moving_half_are_selected():
     assert selected[1].mse == 4.0 / 100.0
 
 
-def test_short_clips_are_skipped_and_number_scored_is_bounded():
+def test_short_clips_are_skipped_and_scoring_is_bounded():
     errors = [(None, 0.0), *[(10.0 + place, 40.0) for place in range(30)]]
     records = _records(len(errors))
     selected, scored = showcase.choose(_Model(errors), lambda: records, _SPEC)
@@ -58,14 +58,14 @@ def test_short_clips_are_skipped_and_number_scored_is_bounded():
     assert "c0" not in {clip.clip for clip in selected}
 
 
-def test_without_clips_nothing_is_selected_and_one_only_once():
+def test_no_clips_and_one_clip_are_selected_once():
     assert showcase.choose(_Model([]), lambda: [], _SPEC) == ([], 0)
     records = _records(1)
     selected, _ = showcase.choose(_Model([(1.0, 2.0)]), lambda: records, _SPEC)
     assert [clip.clip for clip in selected] == ["c0"]
 
 
-def test_animation_of_large_clip_has_all_frames_and_stays_small(tmp_path):
+def test_animation_of_large_clip_stays_small(tmp_path):
     records = _records(1, size=(640, 560), frames=12)
     (clip,), _ = showcase.choose(_Model([(1.0, 2.0)]), lambda: records, _SPEC, frame_rate=1 / 300)
     assert clip.stride > 1

@@ -34,7 +34,7 @@ def test_newest_and_loaded_versions_are_kept(base, keep, removed):
     assert _removable(base, keep) == []
 
 
-def test_stable_and_rollback_target_are_kept_under_a_canary(base):
+def test_stable_and_rollback_target_outlive_a_canary(base):
     push_version(base, 7, "canary")
     # Servers load 6 and 7; a rollback leads from 6 to 5.
     assert version_folder.rollback_target(str(base)) == 5

@@ -81,7 +81,7 @@ def monitoring_config():
     return _class([inner, outer], "tensorflow.serving.MonitoringConfig")
 
 
-def test_models_config_loads_newest_folders_and_labels_by_number():
+def test_models_config_loads_newest_and_labels_versions():
     text = tf_serving_config.models_config({"stable": 8, "canary": 9})
     (model,) = tf_serving_config.parse_models_config(text).model_config_list.config
     assert (model.name, model.base_path, model.model_platform) == ("framecast", "/models/framecast", "tensorflow")
