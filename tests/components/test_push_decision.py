@@ -9,18 +9,9 @@ from tfx.types import standard_artifacts
 from framecast.components.artifact_properties import property_of
 from framecast.components.push_decision import PushDecision, decide
 from framecast.evaluation.gate.verdict import Miss, Verdict
+from tests.artifacts import stored_artifact
 
 _VERDICT = Verdict(False, [Miss("mse", 2, "overall", 0.5, "at most 0.1")], {}, {}, {}, {})
-
-
-def _artifact(kind, **properties):
-    artifact = kind()
-    for name, value in properties.items():
-        if isinstance(value, int):
-            artifact.set_int_custom_property(name, value)
-        else:
-            artifact.set_string_custom_property(name, value)
-    return artifact.mlmd_artifact
 
 
 @pytest.mark.parametrize(
@@ -55,8 +46,8 @@ def _artifact(kind, **properties):
 )
 def test_verdict_reason_and_version(pushed, infra, expected):
     end = decide(
-        _artifact(standard_artifacts.PushedModel, **pushed),
-        _artifact(standard_artifacts.InfraBlessing, **infra),
+        stored_artifact(standard_artifacts.PushedModel, **pushed),
+        stored_artifact(standard_artifacts.InfraBlessing, **infra),
         _VERDICT,
     )
     assert (end.verdict, end.why, end.version) == expected

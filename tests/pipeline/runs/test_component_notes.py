@@ -7,16 +7,7 @@ from tfx.types import standard_artifacts
 
 from framecast.models.training import summary as training_summary
 from framecast.pipeline.runs.component_notes import describe
-
-
-def _artifact(kind, **properties):
-    artifact = kind()
-    for name, value in properties.items():
-        if isinstance(value, int):
-            artifact.set_int_custom_property(name, value)
-        else:
-            artifact.set_string_custom_property(name, value)
-    return artifact.mlmd_artifact
+from tests.artifacts import stored_artifact
 
 
 @pytest.mark.parametrize(
@@ -27,7 +18,7 @@ def _artifact(kind, **properties):
     ],
 )
 def test_pusher_note_has_version_or_reason(properties, note):
-    outputs = {"pushed_model": _artifact(standard_artifacts.PushedModel, **properties)}
+    outputs = {"pushed_model": stored_artifact(standard_artifacts.PushedModel, **properties)}
     assert describe("Pusher", outputs, None, "forecast") == note
 
 
