@@ -4,12 +4,14 @@ A folder simulates the root of the pod's file system. Reference: `backend/src/v2
 github.com/kubeflow/pipelines.
 """
 
+import contextlib
 import os
 import pathlib
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import IO, Any
 
 from google.protobuf import json_format
@@ -121,25 +123,23 @@ def _run(command: list[str], environment: dict[str, str], pod: pathlib.Path, log
     Raises:
         TaskError: If the command cannot start, or fails.
     """
-    # Blocked while the process starts, because an exception inside Popen would lose the process.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=pod,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
-        )
-    except OSError as error:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        raise TaskError(f"{command[0]}: {error.strerror}") from error
+    with _deferred_signals() as deferred:
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=pod,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise TaskError(f"{command[0]}: {error.strerror}") from error
     with process:
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            for number in deferred:
+                signal.raise_signal(number)
             code = process.wait()
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
@@ -147,6 +147,24 @@ def _run(command: list[str], environment: dict[str, str], pod: pathlib.Path, log
     if code:
         ended = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         raise TaskError(f"{command[0]}: {ended}")
+
+
+@contextlib.contextmanager
+def _deferred_signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT, because an exception inside `Popen` would lose the process.
+
+    A signal mask is no alternative: another thread of this process receives what one thread blocks.
+    """
+    deferred: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: deferred.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield deferred
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _collect(

@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 import typer
@@ -322,11 +323,16 @@ def test_ending_the_run_kills_its_task(tmp_path):
 def test_signal_during_start_kills_the_task(run, monkeypatch):
     started = []
 
+    def interrupt():  # On a thread of its own, because the kernel delivers to any thread that does not block.
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
     class InterruptedPopen(subprocess.Popen):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             started.append(self.pid)
-            os.kill(os.getpid(), signal.SIGTERM)
+            thread = threading.Thread(target=interrupt)
+            thread.start()
+            thread.join()
 
     monkeypatch.setattr(subprocess, "Popen", InterruptedPopen)
     with pytest.raises(SystemExit):
