@@ -337,5 +337,9 @@ def test_signal_during_start_kills_the_task(run, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", InterruptedPopen)
     with pytest.raises(SystemExit):
         run({"a": kfp.task("import signal; signal.pause()")})
-    with pytest.raises(ProcessLookupError):
-        os.kill(started[0], 0)
+    try:
+        with pytest.raises(ProcessLookupError):
+            os.kill(started[0], 0)
+    finally:  # If the run did not kill its task.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(started[0], signal.SIGKILL)
