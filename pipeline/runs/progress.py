@@ -75,12 +75,15 @@ class Watcher:
                 self._result.verdict = "unchanged"
                 self._result.why = "stopped before the Pusher by --to"
             return
-        # The verdict is about the candidate: a component that fails after the Pusher does not change it.
         pusher, infra = self._runs["Pusher"], self._runs.get("SavedModelInfraValidator")
         end = decide(pusher.outputs["pushed_model"], infra.outputs["blessing"] if infra else None, self._verdict)
-        self._result.verdict = "unchanged" if end.verdict == "pushed" and pusher.cached else end.verdict
-        self._result.version = end.version
-        self._result.why = end.why if self.error is None else f"{end.why}\n{self._result.why}"
+        result = self._result
+        result.decision = "unchanged" if end.verdict == "pushed" and pusher.cached else end.verdict
+        result.version = end.version
+        if self.error is None:
+            result.verdict, result.why = result.decision, end.why
+        else:  # A failed run is tried again, whatever Pusher decided.
+            result.why += f"\nPusher had finished: {result.decision}: {end.why}"
 
     @property
     def folders(self) -> dict[str, str]:

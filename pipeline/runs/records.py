@@ -5,7 +5,9 @@ for run in read_runs("work"):
 find_run("work", "latest")
 """
 
+import contextlib
 import dataclasses
+import datetime
 import difflib
 import json
 import os
@@ -19,6 +21,11 @@ from framecast.pipeline.config.config import ConfigError
 
 LATEST = "latest"
 
+_UTC = datetime.timezone.utc
+_TICK = datetime.timedelta(microseconds=1)
+_NAME = "%Y%m%d-%H%M%S-%fZ"
+_LOCAL_NAME = "%Y%m%d-%H%M%S-%f"  # Of earlier versions.
+
 # Verdicts of earlier versions.
 _RENAMED_VERDICTS = {"lost": "rejected"}
 
@@ -28,7 +35,7 @@ class RunRecord:
     """The record of a run that has started.
 
     Args:
-        name: Name of its folder: the time at which it started.
+        name: Name of its folder: its start in UTC.
         folder: Folder of its record, configuration, log and report.
         record: Content of `run.json`; empty if the run was killed or still runs.
         config: The resolved configuration, keys joined by dots.
@@ -82,8 +89,44 @@ def _existing_folders(workdir: str) -> list[pathlib.Path]:
 
 
 def folders(workdir: str | os.PathLike) -> list[pathlib.Path]:
-    """Returns the folders of the runs, newest first: their names are times."""
-    return sorted((path for path in (pathlib.Path(workdir) / "runs").glob("*") if path.is_dir()), reverse=True)
+    """Returns the folders of the runs, newest first."""
+    return sorted((path for path in _runs(workdir).glob("*") if path.is_dir()), key=_start, reverse=True)
+
+
+def make_folder(workdir: str | os.PathLike, now: datetime.datetime) -> pathlib.Path:
+    """Makes the folder of a new run, named by its start in UTC, such as `20261124-090000-000000Z`.
+
+    If the newest run started later, because the clock was set back, the name is the time after that run's.
+
+    Args:
+        workdir: The work directory, locked by the caller.
+        now: The current time, with its time zone.
+    """
+    start = max([now.astimezone(_UTC), *(_start(path) + _TICK for path in folders(workdir)[:1])])
+    folder = _runs(workdir) / start.strftime(_NAME)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _runs(workdir: str | os.PathLike) -> pathlib.Path:
+    return pathlib.Path(workdir) / "runs"
+
+
+def _start(folder: pathlib.Path) -> datetime.datetime:
+    """Returns the start of a run in UTC, to order runs by.
+
+    Earlier versions named runs by local time, so that the record, which has the zone, decides. A run without a record
+    was killed or still runs: its name is taken for this machine's local time.
+    """
+    with contextlib.suppress(ValueError):
+        return datetime.datetime.strptime(folder.name, _NAME).replace(tzinfo=_UTC)
+    try:
+        named = datetime.datetime.strptime(folder.name, _LOCAL_NAME)
+    except ValueError:  # Not named by Framecast.
+        return datetime.datetime.min.replace(tzinfo=_UTC)
+    if not (recorded := _read_record(folder).get("time")):
+        return named.astimezone(_UTC)
+    return datetime.datetime.fromisoformat(recorded).replace(microsecond=named.microsecond).astimezone(_UTC)
 
 
 def is_finished(run: RunRecord) -> bool:
@@ -97,10 +140,16 @@ def newest_span(run: RunRecord) -> int | None:
     return max(run.record.get("spans") or [None])
 
 
+def _read_record(folder: pathlib.Path) -> dict[str, Any]:
+    """Reads `run.json` in a run's folder; empty if the run was killed or still runs."""
+    path = folder / "run.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def read(folder: pathlib.Path) -> RunRecord:
     """Reads the record in a run's folder."""
-    path, config = folder / "run.json", folder / "config.yaml"
-    record = json.loads(path.read_text()) if path.exists() else {}
+    config = folder / "config.yaml"
+    record = _read_record(folder)
     if record.get("verdict") in _RENAMED_VERDICTS:
         record["verdict"] = _RENAMED_VERDICTS[record["verdict"]]
     return RunRecord(

@@ -19,7 +19,7 @@ from typing import Any
 from framecast.clips.files import write_whole
 from framecast.pipeline.config.config import Config, check_builder, to_yaml
 from framecast.pipeline.config.inputs import LATEST, Inputs, find_inputs, select_span
-from framecast.pipeline.runs import provenance
+from framecast.pipeline.runs import provenance, records
 from framecast.pipeline.runs.lock import exclusive
 from framecast.pipeline.runs.result import RunResult
 from framecast.pipeline.runs.screen import Screen, logged_to
@@ -84,8 +84,7 @@ def _recorded_run(
 ) -> RunResult:
     """Runs the pipeline, and writes the configuration, the log, the report and `run.json` to the run's folder."""
     now = datetime.datetime.now().astimezone()
-    folder = base / "runs" / now.strftime("%Y%m%d-%H%M%S-%f")
-    folder.mkdir(parents=True)
+    folder = records.make_folder(base, now)
     write_whole(folder / "config.yaml", to_yaml(config))
     started = time.monotonic()
     result = RunResult(

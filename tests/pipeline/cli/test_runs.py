@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-_FIRST, _SECOND, _KILLED = "20260101-120000-000001", "20260102-120000-000001", "20260103-120000-000001"
+_FIRST, _SECOND, _KILLED = "20260101-120000-000001Z", "20260102-120000-000001Z", "20260103-120000-000001Z"
 _CONFIG = {
     "task": {"kind": "forecast", "horizon": 2},
     "train": {"steps": 40, "learning_rate": 0.005},
@@ -20,7 +20,7 @@ _EXAMPLES = {
     "key": "examples",
     "uri": "/artifacts/examples/1",
     "execution": 1,
-    "run": "20251231-120000-000001",
+    "run": "20251231-120000-000001Z",
 }
 _MODEL = {"id": 9, "key": "model", "uri": "/artifacts/model/5", "execution": 5, "run": _FIRST}
 _LINEAGE = [
@@ -123,7 +123,7 @@ def test_run_is_shown_with_memory_and_lineage(framecast, workdir):
         ["ClipExampleGen", "cached", "0.1", "clips"],
         ["Trainer", "done", "30.5", "2300", "val", "loss", "0.1"],
         ["component", "execution", "made", "from", "artifact", "made", "in", "run", "folder"],
-        ["ClipExampleGen", "4", "cached", "1", "examples", "20251231-120000-000001", "/artifacts/examples/1"],
+        ["ClipExampleGen", "4", "cached", "1", "examples", "20251231-120000-000001Z", "/artifacts/examples/1"],
         ["Trainer", "5", "done", "1", "9", "model", _FIRST, "/artifacts/model/5"],
         ["Evaluator", "6", "failed", "1,", "9"],
     ):
