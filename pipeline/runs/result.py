@@ -13,8 +13,8 @@ class RunResult:
     Args:
         verdict: `pushed`, `unchanged`, `rejected` or `failed`.
         why: The reason, one sentence to a few lines.
-        decision: Pusher's decision: `pushed`, `unchanged` or `rejected`; empty if Pusher did not finish. It differs from
-            the verdict if a later component failed.
+        decision: Pusher's decision, `pushed`, `unchanged` or `rejected`; empty if Pusher did not finish. The verdict
+            differs if a later component failed.
         figures: Every metric of the candidate over the eval split (`framecast.evaluation.gate.verdict.Verdict`).
         misses: Every threshold that was missed.
         components: State, seconds, peak memory (bytes; None if cached) and note of each component.

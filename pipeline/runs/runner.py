@@ -121,7 +121,8 @@ def _base_run(pipeline: tfx_pipeline.Pipeline, from_nodes: list[str] | None, to_
             for context in store.get_contexts_by_type(constants.NODE_CONTEXT_TYPE_NAME)
         }
         runs = store.get_contexts_by_type(constants.PIPELINE_RUN_CONTEXT_TYPE_NAME)
-        for run in sorted(runs, key=lambda context: context.id, reverse=True):  # By id, because a clock can be set back.
+        # By id, because a clock can be set back.
+        for run in sorted(runs, key=lambda context: context.id, reverse=True):
             done = {
                 ids.get(context.id)
                 for execution in store.get_executions_by_context(run.id)
