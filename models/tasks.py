@@ -11,8 +11,9 @@ The settings, and the facts that need no TensorFlow, are in `framecast.models.sp
 
 import abc
 import dataclasses
+import inspect
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -27,7 +28,7 @@ from framecast.models.export.forecast import ForecastModule, ReferenceConstants
 from framecast.models.export.labels import ClassifyModule, RegressModule
 from framecast.models.export.module import ExportModule
 from framecast.models.training.input_pipeline import InputPipeline, SplitFiles
-from framecast.models.training.objectives import NextFrameObjective, Objective, label_objective
+from framecast.models.training.objectives import LabelObjective, NextFrameObjective, Objective
 from framecast.models.training.tensorboard_images import ForecastImages
 from framecast.schemas.clip_spec import ClipSpec
 
@@ -75,6 +76,24 @@ class TaskDefinition(abc.ABC):
             clip: The clip contract.
         """
         return ForecastImages(model, batches, self.spec.horizon, clip)
+
+    def prepare(self, model: keras.Model, pipeline: InputPipeline, train_files: Sequence[str]) -> None:
+        """Checks that a built model can be trained as configured, and sets what it takes from the train split.
+
+        Args:
+            model: A built model.
+            pipeline: Reads the clips.
+            train_files: Transformed clips of the train split.
+
+        Raises:
+            ValueError: If the model lacks what a setting of `train` needs.
+        """
+        sampling = pipeline.train.sampling
+        if sampling != "none" and "observed" not in inspect.signature(model.call).parameters:
+            raise ValueError(
+                f"train.sampling: expected none, because the call of {type(model).__name__} has no argument observed, "
+                f"received {sampling}"
+            )
 
     @abc.abstractmethod
     def learn_constants(self, model: keras.Model, pipeline: InputPipeline, files: SplitFiles) -> Any:
@@ -150,7 +169,10 @@ class _LabelDefinition(TaskDefinition):
     module: type[ClassifyModule] | type[RegressModule]
 
     def make_objective(self, train: Any) -> Objective:
-        return label_objective
+        return LabelObjective(self.spec.label)
+
+    def prepare(self, model: keras.Model, pipeline: InputPipeline, train_files: Sequence[str]) -> None:
+        """Does nothing."""
 
     def make_images(self, model: keras.Model, batches: Iterable[dict[str, tf.Tensor]], clip: ClipSpec) -> None:
         return None
@@ -178,6 +200,33 @@ class RegressDefinition(_LabelDefinition):
     """Estimates a number for every clip or every frame."""
 
     module = RegressModule
+
+    def prepare(self, model: keras.Model, pipeline: InputPipeline, train_files: Sequence[str]) -> None:
+        """Sets the mean and the spread of the labels, so that the model learns standardised numbers."""
+        mean, spread = measure_numbers(
+            clip["label"].numpy() if self.spec.per == "clip" else clip["label"].numpy()[: int(clip["length"])]
+            for clip in pipeline.whole(train_files)
+        )
+        model.mean.assign(mean)
+        model.spread.assign(spread)
+
+
+def measure_numbers(labels: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mean and the standard deviation of numbers, `(1,)` float32 each; 1 if all are equal.
+
+    Args:
+        labels: The numbers of each clip, of any shape.
+    """
+    count, mean, squares = 0, np.zeros(1), np.zeros(1)
+    for one in labels:
+        # Chan et al. 1979: sums of squares would cancel for numbers far from 0.
+        values = np.asarray(one, np.float64).reshape(-1, 1)
+        own, total = values.mean(axis=0), count + len(values)
+        squares += np.square(values - own).sum(axis=0) + np.square(own - mean) * count * len(values) / total
+        mean += (own - mean) * len(values) / total
+        count = total
+    spread = np.sqrt(squares / max(count, 1))
+    return mean.astype(np.float32), np.where(spread > 0, spread, 1).astype(np.float32)
 
 
 _DEFINITIONS: dict[str, type[TaskDefinition]] = {

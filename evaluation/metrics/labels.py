@@ -7,7 +7,7 @@ import numpy as np
 from framecast.evaluation.metrics.ratio import ratio
 
 # For each clip: the number of labels, and sums over them. `confusion` is `(classes, classes)`, true class by row,
-# predicted class by column; the others are scalars.
+# predicted class by column; the others are scalars. `value` is counted from any fixed number near the labels.
 CLASSIFY_OUTPUTS = ("labels", "cross_entropy", "confusion")
 REGRESS_OUTPUTS = ("labels", "squared_error", "absolute_error", "value", "squared_value")
 

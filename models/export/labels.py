@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from framecast.models.export.module import ExportModule
+from framecast.models.networks.plain_models import StandardisedRegressor
 from framecast.models.spec import LabelTask
 from framecast.models.tensors import normalise
 from framecast.schemas.clip_spec import ClipSpec
@@ -87,7 +88,11 @@ class ClassifyModule(LabelModule):
 
 
 class RegressModule(LabelModule):
-    """Exports a regressor. Its output is `value`, `(batch,)` or `(batch, time)`."""
+    """Exports a regressor, a `StandardisedRegressor`. Its output is `value`, `(batch,)` or `(batch, time)`."""
+
+    def __init__(self, model: StandardisedRegressor, *args: Any, **kwargs: Any):
+        super().__init__(model, *args, **kwargs)
+        self._mean = float(model.mean[0])
 
     def outputs(self, estimates: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"value": estimates[..., 0]}
@@ -99,8 +104,9 @@ class RegressModule(LabelModule):
         )
 
     def label_sums(self, estimates: tf.Tensor, label: tf.Tensor, counted: tf.Tensor) -> dict[str, tf.Tensor]:
-        label = tf.where(counted, label, 0.0)
         error = tf.where(counted, estimates[..., 0] - label, 0.0)
+        # From the mean of the train split, because squares of numbers far from 0 cancel in float32.
+        label = tf.where(counted, label - self._mean, 0.0)
         terms = {
             "labels": tf.cast(counted, tf.float32),
             "squared_error": tf.square(error),

@@ -9,11 +9,10 @@ from typing import Any
 
 import keras
 
-from framecast.models.networks import presets
+from framecast.models.networks import presets, user_models
+from framecast.models.networks.plain_models import StandardisedRegressor
 from framecast.models.spec import ModelSpec
 from framecast.schemas.clip_spec import ClipSpec
-
-_SIDE = 16  # Side in pixels of the frames that create a model's weights, if the clip contract fixes none.
 
 
 def build(spec: ModelSpec, task: Any, clip: ClipSpec, dtype: keras.DTypePolicy) -> keras.Model:
@@ -26,15 +25,17 @@ def build(spec: ModelSpec, task: Any, clip: ClipSpec, dtype: keras.DTypePolicy) 
         dtype: Keras dtype policy of the computation.
 
     Raises:
-        ValueError: If the preset is unknown, the builder cannot be imported, or it rejects `arguments`.
+        ValueError: If the preset is unknown, the builder cannot be imported or rejects `arguments`, or its model does
+            not fit the task.
     """
     if spec.preset is not None:
-        return presets.build(spec.preset, clip.channels, dtype, spec.arguments, **task.preset_arguments)
-    fixed = {"channels": clip.channels, "dtype": dtype, **task.builder_arguments}
-    model = presets.call(load(spec), spec.arguments, **fixed)
-    # A user's model may create its weights only when called.
-    frames = keras.ops.zeros((1, task.min_frames, clip.height or _SIDE, clip.width or _SIDE, clip.channels))
-    model(frames, keras.ops.full((1,), task.min_frames, "int32"), **task.call_arguments)
+        model = presets.build(spec.preset, clip.channels, dtype, spec.arguments, **task.preset_arguments)
+    else:
+        fixed = {"channels": clip.channels, "dtype": dtype, **task.builder_arguments}
+        made = presets.call(load(spec), spec.arguments, **fixed)
+        model = user_models.adapt(made, task, clip, f"model.builder {spec.builder}")
+    if task.kind == "regress":
+        model = StandardisedRegressor(model, task.builder_arguments["outputs"])
     return model
 
 

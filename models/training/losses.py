@@ -1,4 +1,4 @@
-"""Losses of next frames and of labels. Imports Keras only."""
+"""Losses of next frames, of classes and of numbers. Imports Keras only."""
 
 from typing import Literal
 
@@ -44,22 +44,44 @@ def next_frame_loss(frames, predictions, length, known, kind: NextFrameLoss = "m
     return total / pixels
 
 
-def label_loss(labels, estimates, counted):
-    """Computes the mean cross-entropy of classes in nats, or the mean squared error of numbers.
+def class_loss(labels, estimates, counted):
+    """Computes the mean cross-entropy of classes in nats.
 
     Args:
-        labels: `(...)` int64 classes or float32 numbers; any value, even NaN, where not counted.
-        estimates: `(..., classes)` float32 logits, or `(..., 1)` numbers; any value where not counted.
+        labels: `(...)` int64 classes; any value where not counted.
+        estimates: `(..., classes)` float32 logits; any value, even NaN, where not counted.
         counted: `(...)` bool.
 
     Returns:
         float32 scalar; 0 if no label is counted.
     """
     estimates = ops.where(counted[..., None], estimates, 0.0)
-    labels = ops.where(counted, labels, ops.zeros_like(labels))
-    if ops.shape(estimates)[-1] == 1:
-        errors = ops.square(estimates[..., 0] - labels)
-    else:
-        errors = -ops.take_along_axis(ops.log_softmax(estimates), ops.cast(labels, "int32")[..., None], axis=-1)[..., 0]
+    labels = ops.cast(ops.where(counted, labels, ops.zeros_like(labels)), "int32")
+    errors = -ops.take_along_axis(ops.log_softmax(estimates), labels[..., None], axis=-1)[..., 0]
+    return _mean_where(errors, counted)
+
+
+def number_loss(labels, estimates, counted, spread):
+    """Computes the mean squared error of numbers, each divided by its spread.
+
+    Args:
+        labels: `(..., numbers)` float32; any value, even NaN, where not counted.
+        estimates: float32 of the same shape; any value, even NaN, where not counted.
+        counted: `(...)` bool.
+        spread: `(numbers,)` float32, the standard deviation of each number.
+
+    Returns:
+        float32 scalar; 0 if no label is counted.
+
+    Raises:
+        ValueError: If the shapes of labels and estimates differ, because they would be broadcast.
+    """
+    if len(labels.shape) != len(estimates.shape) or labels.shape[-1] != estimates.shape[-1]:
+        raise ValueError(f"expected one estimate for each label, {labels.shape}, received {estimates.shape}")
+    errors = ops.where(counted[..., None], estimates - labels, 0.0) / spread
+    return _mean_where(ops.mean(ops.square(errors), axis=-1), counted)
+
+
+def _mean_where(errors, counted):
     counted = ops.cast(counted, "float32")
     return ops.sum(errors * counted) / ops.maximum(ops.sum(counted), 1.0)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from framecast.models.spec import TrainSpec
 from framecast.models.training import losses
+from framecast.schemas.clip_spec import LabelSpec
 
 # `(model, batch, step, training) -> scalar`; `step` counts optimizer steps from 0, an int64 scalar.
 Objective = Callable[[keras.Model, dict[str, tf.Tensor], tf.Tensor, bool], tf.Tensor]
@@ -27,17 +28,32 @@ def count_errors(batch: dict[str, tf.Tensor]) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(tf.logical_and(batch["known"][:, 1:], within), tf.float32))
 
 
-def label_objective(
-    model: keras.Model,
-    batch: dict[str, tf.Tensor],
-    step: tf.Tensor,  # noqa: ARG001 - every objective takes it
-    training: bool,
-) -> tf.Tensor:
-    """Returns the mean cross-entropy of classes, or the mean squared error of numbers."""
-    length, label = batch["length"], batch["label"]
-    estimates = model(tf.where(batch["known"], batch["frames"], 0.0), length, training=training)
-    counted = tf.ones_like(length, tf.bool) if label.shape.rank == 1 else tf.sequence_mask(length, tf.shape(label)[1])
-    return losses.label_loss(label, estimates, counted)
+class LabelObjective:
+    """Computes the mean cross-entropy of classes, or the mean squared error of numbers in units of their spread.
+
+    Args:
+        label: The label that the model estimates; it decides the loss.
+    """
+
+    def __init__(self, label: LabelSpec):
+        self._label = label
+
+    def __call__(
+        self,
+        model: keras.Model,
+        batch: dict[str, tf.Tensor],
+        step: tf.Tensor,  # noqa: ARG002 - every objective takes it
+        training: bool,
+    ) -> tf.Tensor:
+        """Returns the loss of a batch."""
+        length, label = batch["length"], batch["label"]
+        estimates = model(tf.where(batch["known"], batch["frames"], 0.0), length, training=training)
+        counted = tf.ones_like(length, tf.bool)
+        if self._label.per == "frame":
+            counted = tf.sequence_mask(length, tf.shape(label)[1])
+        if self._label.classes is not None:
+            return losses.class_loss(label, estimates, counted)
+        return losses.number_loss(label[..., None], estimates, counted, model.spread)
 
 
 class NextFrameObjective:
@@ -62,6 +78,9 @@ class NextFrameObjective:
             place = batch.get("place", tf.range(tf.shape(length)[0]))
             arguments["observed"] = self._sample(context, tf.shape(frames)[1], step, place)
             context = length
+        elif not getattr(model, "predicts_context", True):
+            in_context = tf.sequence_mask(context, tf.shape(frames)[1])[:, :, None, None, None]
+            known = tf.logical_and(known, tf.logical_not(in_context))
         predictions = model(inputs, context, steps=tf.shape(frames)[1] - 1, **arguments)
         return losses.next_frame_loss(frames, predictions, length, known, self._train.loss)
 

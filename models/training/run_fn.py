@@ -50,7 +50,7 @@ def run_fn(fn_args: Any) -> None:
     files = SplitFiles.match(fn_args.train_files, fn_args.eval_files)
     survey = survey_splits(pipeline, files)
     spec = ModelSpec.model_validate(settings["model"])
-    model = train_model.build_model(strategy, spec, pipeline)
+    model = train_model.build_model(strategy, spec, pipeline, files.train)
     start = _start(strategy, model, pipeline.train, fn_args.base_model)
     state = os.path.join(settings["state"], _state_digest(settings, files.train, start.digest))
     if distribution.is_chief(strategy):

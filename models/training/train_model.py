@@ -1,6 +1,6 @@
 """Builds and fits a model by the configuration's `model` and `train` sections, for the Trainer and the Tuner.
 
-model = build_model(strategy, spec, pipeline)
+model = build_model(strategy, spec, pipeline, train_files)
 fitted = fit_model(strategy, model, pipeline, train_files, val_dataset, state_dir=..., log_dir=...)
 """
 
@@ -17,14 +17,18 @@ from framecast.models.training import loop, precision
 from framecast.models.training.input_pipeline import InputPipeline
 
 
-def build_model(strategy: tf.distribute.Strategy, spec: ModelSpec, pipeline: InputPipeline) -> keras.Model:
-    """Builds a model to be trained by `pipeline.train`; the same seed gives the same weights."""
+def build_model(
+    strategy: tf.distribute.Strategy, spec: ModelSpec, pipeline: InputPipeline, train_files: Sequence[str]
+) -> keras.Model:
+    """Builds a model to be trained by `pipeline.train` on `train_files`; the same seed gives the same weights."""
     train = pipeline.train
     keras.utils.set_random_seed(train.seed)
     if train.deterministic:
         tf.config.experimental.enable_op_determinism()
     with strategy.scope():
-        return builders.build(spec, pipeline.task, pipeline.clip, precision.policy(train.precision))
+        model = builders.build(spec, pipeline.task, pipeline.clip, precision.policy(train.precision))
+        define_task(pipeline.task).prepare(model, pipeline, train_files)
+    return model
 
 
 def fit_model(

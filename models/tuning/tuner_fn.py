@@ -110,7 +110,7 @@ class Trials:
         try:
             train_model.fit_model(
                 self._strategy,
-                train_model.build_model(self._strategy, spec, pipeline),
+                train_model.build_model(self._strategy, spec, pipeline, self._train_files),
                 pipeline,
                 self._train_files,
                 self._val_dataset,

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.models.training.losses import label_loss, next_frame_loss
+from framecast.models.training.losses import class_loss, next_frame_loss, number_loss
 
 LENGTH = np.array([5, 3, 1], "int32")
 
@@ -86,13 +86,21 @@ def test_class_loss_equals_keras_over_counted_labels():
     counted = rng.uniform(size=(4, 6)) < 0.6
     expected = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True).numpy()[counted].mean()
     dirty = np.where(counted[..., None], logits, np.nan).astype("float32")
-    np.testing.assert_allclose(label_loss(np.where(counted, labels, -1), dirty, counted), expected, rtol=1e-5)
+    np.testing.assert_allclose(class_loss(np.where(counted, labels, -1), dirty, counted), expected, rtol=1e-5)
 
 
-def test_number_loss_equals_mean_squared_error():
+def test_number_loss_equals_standardised_squared_error():
     rng = np.random.default_rng(0)
-    labels, estimates = rng.normal(size=(2, 7)).astype("float32"), rng.normal(size=(2, 7, 1)).astype("float32")
-    counted = rng.uniform(size=(2, 7)) < 0.6
-    expected = np.square(labels - estimates[..., 0])[counted].mean()
-    np.testing.assert_allclose(label_loss(np.where(counted, labels, np.nan), estimates, counted), expected, rtol=1e-5)
-    assert float(label_loss(labels, estimates, np.zeros_like(counted))) == 0
+    labels, estimates = (rng.normal(size=(2, 7, 3)).astype("float32") for _ in range(2))
+    counted, spread = rng.uniform(size=(2, 7)) < 0.6, np.array([1.0, 10.0, 0.5], "float32")
+    expected = np.square((labels - estimates) / spread)[counted].mean()
+    dirty = np.where(counted[..., None], labels, np.nan)
+    np.testing.assert_allclose(number_loss(dirty, estimates, counted, spread), expected, rtol=1e-5)
+    assert float(number_loss(labels, estimates, np.zeros_like(counted), spread)) == 0
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 3)])
+def test_number_loss_refuses_to_broadcast(shape):
+    labels, estimates = np.zeros((4, 1), "float32"), np.zeros(shape, "float32")
+    with pytest.raises(ValueError, match=r"expected one estimate for each label, \(4, 1\), received \(4,"):
+        number_loss(labels, estimates, np.ones(4, bool), np.ones(1, "float32"))

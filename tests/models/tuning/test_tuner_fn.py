@@ -121,7 +121,7 @@ def test_trainer_uses_found_values(folder, monkeypatch):
     class Reached(Exception):
         pass
 
-    def catch(strategy, spec, pipeline):
+    def catch(strategy, spec, pipeline, train_files):
         raise Reached(spec.arguments, pipeline.train.learning_rate, pipeline.train.augment, pipeline.train.steps)
 
     space = {
