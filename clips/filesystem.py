@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import functools
 import glob as local_glob
-import hashlib
 import importlib.util
 import io
 import os
@@ -128,18 +127,14 @@ def list_below(folder: str) -> list[str]:
     )
 
 
-def fingerprint(pattern: str) -> str:
-    """Returns a digest of the files that match a pattern: their number, paths, sizes and modification times.
+def checksum(path: str) -> str:
+    """Returns the checksum that an object store keeps for a file; equal for equal contents, if uploaded alike.
 
     Raises:
-        FileNotFoundError: If no file matches.
+        OSError: If the store cannot be reached or has no such file.
     """
-    files = list_files(pattern)
-    if not files:
-        raise FileNotFoundError(f"expected files, received none that match {pattern}")
-    size = sum(file.size for file in files)
-    digest = hashlib.sha256("\n".join(f"{file.path}\0{file.size}\0{file.time}" for file in files).encode())
-    return f"{len(files)} files of {size} bytes, {digest.hexdigest()[:16]}"
+    with _errors_with_path(path):
+        return str(_file_system(path).checksum(path))
 
 
 def total_size(files: Iterable[str]) -> int:

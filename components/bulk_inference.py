@@ -1,7 +1,6 @@
 """Runs the serving model on a set of clips and writes the predictions to a folder per version and input."""
 
-import hashlib
-import json
+import glob
 import os
 import shutil
 from typing import Any
@@ -12,6 +11,8 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.types.experimental import simple_artifacts
 
+from framecast.clips import filesystem
+from framecast.clips.fingerprint import fingerprint_of
 from framecast.clips.records import MANIFEST, find_files
 from framecast.components.artifact_properties import property_of
 from framecast.serving import versions
@@ -106,10 +107,12 @@ class BulkInference(base_beam_component.BaseBeamComponent):
         super().__init__(spec=spec)
 
 
-def fingerprint(pattern: str) -> str:
-    """Returns a digest of the names, sizes and times of the files that match a pattern."""
-    found = []
-    for path in find_files([pattern]):
-        status = os.stat(path)
-        found.append([path, status.st_size, status.st_mtime_ns])
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:8]
+def fingerprint(pattern: str, known: str = "") -> str:
+    """Returns a digest of the names and contents of the files that match a pattern.
+
+    Args:
+        pattern: As `InferSpec.data`.
+        known: File that keeps digests between runs, see `framecast.clips.fingerprint`.
+    """
+    files = [file for path in find_files([pattern]) for file in filesystem.list_files(glob.escape(path))]
+    return fingerprint_of(files, known).rpartition(" ")[2][:8]

@@ -9,7 +9,8 @@ import json
 from tfx.dsl.component.experimental.annotations import OutputDict, Parameter
 from tfx.dsl.component.experimental.decorators import component
 
-from framecast.clips import filesystem, spans
+from framecast.clips import spans
+from framecast.clips.fingerprint import fingerprint
 
 NEWEST = -1  # Instead of a span's number: the newest complete span.
 
@@ -21,6 +22,7 @@ def InputFiles(
     count: Parameter[int] = 1,
     newest: Parameter[int] = NEWEST,
     marker: Parameter[str] = "",
+    known_digests: Parameter[str] = "",
 ) -> OutputDict(files=str, spans=str):  # type: ignore[valid-type] # TFX reads the annotation's value
     """Resolves `{SPAN}` and fingerprints the files, so that new files change the parameters of ClipExampleGen.
 
@@ -32,10 +34,11 @@ def InputFiles(
         count: `data.spans`.
         newest: Number of the newest span to use; -1 for the newest complete one.
         marker: `data.span_done`, or empty.
+        known_digests: File that keeps the digests of input files between runs, see `framecast.clips.fingerprint`.
 
     Returns:
         `files`: JSON with `patterns`, a glob pattern or one per span for each of `train` and `eval`, and a
-        `fingerprint` of the names, sizes and times of the files; `spans`: JSON list of the spans, lowest first.
+        `fingerprint` of the names and contents of the files; `spans`: JSON list of the spans, lowest first.
 
     Raises:
         ValueError: If there are no files, no span is complete, or as `framecast.clips.spans.resolve`.
@@ -51,7 +54,7 @@ def InputFiles(
         parts = {"": found} if isinstance(found, str) else found
         for span, pattern in parts.items():
             try:
-                fingerprints.append(f"{key}{span}: {filesystem.fingerprint(pattern)}")
+                fingerprints.append(f"{key}{span}: {fingerprint(pattern, known_digests)}")
             except OSError as error:
                 raise ValueError(f"{key}: {error}") from error
     files = {

@@ -32,6 +32,7 @@ class ClipExampleGen(component.FileBasedExampleGen):
         max_bad_fraction: If None, a bad clip or file ends the run. Otherwise they are written to quarantine, beside the
             splits, and end the run if they exceed this share of all clips. A file that cannot be read further counts
             as one.
+        known_digests: File that keeps the digests of input files between runs, see `framecast.clips.fingerprint`.
         code: Digest of the component's code; part of the cache key.
     """
 
@@ -49,6 +50,7 @@ class ClipExampleGen(component.FileBasedExampleGen):
         min_frames: int = 1,
         label: LabelSpec | None = None,
         max_bad_fraction: float | None = None,
+        known_digests: str = "",
         code: str = "",
     ):
         splits = parameters.input_splits("train", train) + (parameters.input_splits("eval", eval) if eval else [])
@@ -59,6 +61,7 @@ class ClipExampleGen(component.FileBasedExampleGen):
             "min_frames": min_frames,
             "label": label.model_dump(mode="json") if label else None,
             "max_bad_fraction": max_bad_fraction,
+            "known_digests": known_digests,
             "code": code,
         }
         super().__init__(

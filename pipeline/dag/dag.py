@@ -33,8 +33,8 @@ def create_pipeline(
     """
     parameters = runtime_parameters(config) if inputs is None else {}
 
-    files = data.input_files(config, parameters) if inputs is None else None
-    examples = data.clip_example_gen(config, inputs, files)
+    files = data.input_files(config, workdir, parameters) if inputs is None else None
+    examples = data.clip_example_gen(config, inputs, workdir, files)
     schema = data.import_schema_gen(config)
     statistics = data.statistics_gen(config, examples, schema)
     inferred = data.schema_gen(statistics)
@@ -50,7 +50,7 @@ def create_pipeline(
     infra = release.infra_validator(trainer)
     pusher = release.pusher(config, parameters, trainer, evaluator, infra)
     report = release.report(config, examples, gate, tuner, trainer, evaluator, infra, pusher)
-    inference = release.bulk_inference(config, parameters, pusher)
+    inference = release.bulk_inference(config, workdir, parameters, pusher)
 
     # Fixes the order of components without dependencies on each other.
     components = [

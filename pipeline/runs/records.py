@@ -90,7 +90,7 @@ def _existing_folders(workdir: str) -> list[pathlib.Path]:
 
 def folders(workdir: str | os.PathLike) -> list[pathlib.Path]:
     """Returns the folders of the runs, newest first."""
-    return sorted((path for path in _runs(workdir).glob("*") if path.is_dir()), key=_start, reverse=True)
+    return sorted((path for path in _runs(workdir).glob("*") if path.is_dir()), key=_order, reverse=True)
 
 
 def make_folder(workdir: str | os.PathLike, now: datetime.datetime) -> pathlib.Path:
@@ -110,6 +110,10 @@ def make_folder(workdir: str | os.PathLike, now: datetime.datetime) -> pathlib.P
 
 def _runs(workdir: str | os.PathLike) -> pathlib.Path:
     return pathlib.Path(workdir) / "runs"
+
+
+def _order(folder: pathlib.Path) -> tuple[datetime.datetime, str]:
+    return _start(folder), folder.name
 
 
 def _start(folder: pathlib.Path) -> datetime.datetime:

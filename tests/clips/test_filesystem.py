@@ -87,20 +87,6 @@ def test_copy_to_and_from_bucket(bucket, tmp_path):
     assert bucket.list() == []
 
 
-def test_fingerprint_changes_only_with_matching_files(filled, bucket):
-    remote, _ = filled
-    first = filesystem.fingerprint(f"{remote}/day1/*.gz")
-    bucket.put("day1/a.txt")
-    bucket.put("day2/b.gz")
-    assert filesystem.fingerprint(f"{remote}/day1/*.gz") == first
-    bucket.put("day1/e.gz")
-    second = filesystem.fingerprint(f"{remote}/day1/*.gz")
-    bucket.put("day1/e.gz", b"replaced")
-    assert len({first, second, filesystem.fingerprint(f"{remote}/day1/*.gz")}) == 3
-    with pytest.raises(FileNotFoundError, match=f"expected files, received none that match {remote}/none"):
-        filesystem.fingerprint(f"{remote}/none")
-
-
 def test_deleted_file_is_named(filled, bucket):
     path = f"{filled[0]}/day1/a.gz"
     with filesystem.open_path(path, "rb") as file:

@@ -9,6 +9,7 @@ from tfx.components import ExampleValidator, SchemaGen, StatisticsGen
 from tfx.orchestration.data_types import RuntimeParameter
 
 from framecast.clips import spans
+from framecast.clips.fingerprint import known_digests
 from framecast.clips.spans import Patterns
 from framecast.components.clip_example_gen.component import ClipExampleGen
 from framecast.components.clip_example_gen.parameters import FILES
@@ -24,20 +25,23 @@ from framecast.pipeline.dag.runtime_parameters import EVAL_DATA, SPAN, TRAIN_DAT
 from framecast.schemas.schema import build_schema
 
 
-def input_files(config: Config, parameters: dict[str, RuntimeParameter]) -> Any:
+def input_files(config: Config, workdir: str, parameters: dict[str, RuntimeParameter]) -> Any:
     """Returns InputFiles, which finds the files when a compiled pipeline runs."""
     optional = {key: parameters[name] for key, name in (("eval", EVAL_DATA), ("newest", SPAN)) if name in parameters}
     if config.data.span_done is not None:
         optional["marker"] = config.data.span_done
-    return InputFiles(train=parameters[TRAIN_DATA], count=config.data.spans, **optional)
+    return InputFiles(
+        train=parameters[TRAIN_DATA], count=config.data.spans, known_digests=known_digests(workdir), **optional
+    )
 
 
-def clip_example_gen(config: Config, inputs: Inputs | None, files: Any | None) -> ClipExampleGen:
+def clip_example_gen(config: Config, inputs: Inputs | None, workdir: str, files: Any | None) -> ClipExampleGen:
     """Returns ClipExampleGen: reads clips, validates every frame, splits by recording, and adds the slicing features.
 
     Args:
         config: The configuration.
         inputs: The files; None for a compiled pipeline.
+        workdir: Where digests of files are kept between runs.
         files: InputFiles, for a compiled pipeline.
     """
     data = config.data
@@ -52,6 +56,7 @@ def clip_example_gen(config: Config, inputs: Inputs | None, files: Any | None) -
         min_frames=config.task.min_frames,
         label=config.task.label,
         max_bad_fraction=data.max_bad_fraction if data.on_bad_clip == "quarantine" else None,
+        known_digests=known_digests(workdir),
         code=code_digest("framecast.components.clip_example_gen.component"),
     )
     if files is not None:

@@ -7,6 +7,7 @@ from tfx.dsl.components.base import executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import pusher_pb2
 
+from framecast.clips.fingerprint import known_digests
 from framecast.components import bulk_inference as inference
 from framecast.components import pusher as pusher_executor
 from framecast.components.evaluator import Evaluator
@@ -99,7 +100,9 @@ def report(
     )
 
 
-def bulk_inference(config: Config, parameters: dict[str, RuntimeParameter], pushed: Pusher) -> Any | None:
+def bulk_inference(
+    config: Config, workdir: str, parameters: dict[str, RuntimeParameter], pushed: Pusher
+) -> Any | None:
     """Returns BulkInference: runs the serving model on the clips of `infer`; None without `infer`."""
     if config.infer is None:
         return None
@@ -108,6 +111,6 @@ def bulk_inference(config: Config, parameters: dict[str, RuntimeParameter], push
         directory=parameters.get(PUSH_DIRECTORY, config.push.directory),
         infer=config.infer,
         skip_bad=config.data.on_bad_clip == "quarantine",
-        fingerprint="" if parameters else inference.fingerprint(config.infer.data),
+        fingerprint="" if parameters else inference.fingerprint(config.infer.data, known_digests(workdir)),
         code=code_digest("framecast.components.bulk_inference"),
     )

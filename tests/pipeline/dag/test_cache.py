@@ -31,6 +31,12 @@ def test_edited_template_runs_report_only(project):
     assert project.run() == {"Report"}
 
 
+def test_touched_input_file_runs_nothing(project):
+    path = next((project.folder / "clips" / "train").iterdir())
+    path.write_bytes(path.read_bytes())
+    assert project.run() == set()
+
+
 def test_edited_input_file_ingests_again(project):
     path = next((project.folder / "clips" / "train").iterdir())
     path.write_bytes(path.read_bytes() + path.read_bytes())
