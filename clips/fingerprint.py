@@ -58,7 +58,7 @@ def known_digests(workdir: str) -> str:
 
 
 def _read(known: str) -> dict[str, list]:
-    """Reads the digests of earlier calls; empty if there are none or the file is damaged, because they only save time."""
+    """Reads the digests of earlier calls; none if the file is damaged, because they only save time."""
     try:
         return json.loads(pathlib.Path(known).read_bytes()) if known else {}
     except (FileNotFoundError, ValueError):
