@@ -100,9 +100,7 @@ def report(
     )
 
 
-def bulk_inference(
-    config: Config, workdir: str, parameters: dict[str, RuntimeParameter], pushed: Pusher
-) -> Any | None:
+def bulk_inference(config: Config, workdir: str, parameters: dict[str, RuntimeParameter], pushed: Pusher) -> Any | None:
     """Returns BulkInference: runs the serving model on the clips of `infer`; None without `infer`."""
     if config.infer is None:
         return None
