@@ -5,12 +5,14 @@ import fnmatch
 import os
 from collections.abc import Iterator
 
-from framecast.clips.convert.sources.gridded import hdf5, netcdf
+from framecast.clips.convert.sources.gridded import grib, grib_messages, hdf5, netcdf
 from framecast.clips.convert.sources.gridded.variable import Variable, listed
 from framecast.clips.convert.sources.source import BadSource
 
 HDF5 = (".h5", ".hdf5", ".hdf", ".he5")
-SUFFIXES = (*HDF5, ".nc", ".nc4", ".nc3", ".cdf", ".netcdf", ".zarr")
+_GRIB = ("grib", "grib1", "grib2", "grb", "grb1", "grb2", "pgrb2")
+GRIB = tuple(f".{name}{packed}" for name in _GRIB for packed in ("", ".gz"))
+SUFFIXES = (*HDF5, *GRIB, ".nc", ".nc4", ".nc3", ".cdf", ".netcdf", ".zarr")
 
 
 @contextlib.contextmanager
@@ -20,7 +22,8 @@ def open_variable(path: str, name: str) -> Iterator[Variable]:
     Raises:
         BadSource: If the file or the variable cannot be opened.
     """
-    with hdf5.open_variable(path, name) if _is_hdf5(path) else netcdf.open_variable(path, name) as variable:
+    reader = grib if _is_grib(path) else hdf5 if _is_hdf5(path) else netcdf
+    with reader.open_variable(path, name) as variable:
         if variable.stored.kind not in "biuf":
             raise BadSource(path, f"{name}: expected numbers, received {variable.stored}")
         if 0 in (dimension.size for dimension in variable.dimensions):
@@ -42,7 +45,9 @@ def find_variables(path: str, pattern: str | None) -> list[str]:
     """
     if pattern is not None and not set(pattern) & set("*?"):
         return [pattern]
-    if not _is_hdf5(path):
+    if _is_grib(path):
+        names = grib.frame_variables(path)
+    elif not _is_hdf5(path):
         names = netcdf.frame_variables(path)
     else:
         with hdf5.open_file(path) as file:
@@ -66,6 +71,11 @@ def _is_hdf5(path: str) -> bool:
     with contextlib.suppress(OSError), open(path, "rb") as file:
         return file.read(3) != b"CDF"
     return True
+
+
+def _is_grib(path: str) -> bool:
+    """Returns whether ecCodes reads the file; GRIB files may have any suffix, such as .f006."""
+    return path.lower().endswith(GRIB) or (not path.lower().endswith(SUFFIXES) and grib_messages.is_grib(path))
 
 
 def files_in(path: str) -> tuple[str, ...]:
