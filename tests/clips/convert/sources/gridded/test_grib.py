@@ -132,9 +132,7 @@ def test_message_of_several_fields_equals_eccodes(tmp_path, same_bitmap):
     messages = []
     for hour in range(9):
         times = {"dataDate": 20240501, "dataTime": 100 * hour}
-        u, v = (
-            grib(field + hour, shortName=name, **times) for name, field in zip(("10u", "10v"), fields, strict=True)
-        )
+        u, v = (grib(field + hour, shortName=name, **times) for name, field in zip(("10u", "10v"), fields, strict=True))
         second = [part for number, part in sections(v) if number in (4, 5, 6, 7)]
         if same_bitmap:
             second[2] = b"\0\0\0\6\6\xfe"
