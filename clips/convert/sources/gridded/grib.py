@@ -249,7 +249,7 @@ def _cube(fields: Sequence[Field], place: str) -> tuple[tuple[Dimension, ...], d
         Dimension("number", len(members), {}, np.array(members)),
     ]
     valid = sorted({field.base + field.step for field in fields})
-    cells = {
+    cells: dict[tuple[int, ...], Field] = {
         (levels.index(field.level), members.index(field.member), valid.index(field.base + field.step)): field
         for field in fields
     }
