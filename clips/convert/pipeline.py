@@ -18,7 +18,7 @@ from typing import Any
 import apache_beam as beam
 
 from framecast.clips.beam import BEAM_RUNNER
-from framecast.clips.convert import left_out, state
+from framecast.clips.convert import left_out, state, value_range
 from framecast.clips.convert.manifest import make_manifest
 from framecast.clips.convert.sources.discovery import find_sources
 from framecast.clips.convert.sources.labels import Labels
@@ -85,6 +85,16 @@ def convert(
     folder = state.begin(base, plan)
     labels = Labels(spec.read.labels, [source.name for source in found.sources]) if spec.read.labels else None
     units = _units(found.sources)
+    asked = spec
+    if value_range.is_needed(found.sources, spec):
+        with beam.Pipeline(argv=list(beam_flags)) as pipeline:
+            (
+                pipeline
+                | "Units" >> beam.Create(units)
+                | "Spread" >> beam.Reshuffle()
+                | "Survey" >> beam.Map(_survey, spec, str(folder))
+            )
+        spec = value_range.with_range(spec, folder, len(units))
     with beam.Pipeline(argv=list(beam_flags)) as pipeline:
         (
             pipeline
@@ -98,6 +108,8 @@ def convert(
         more = [f"and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
         raise BadSourcesError("\n".join([f"{len(bad)} bad sources:", *bad[:_SHOWN], *more]))
     manifest = make_manifest(plan, facts, found, labels, spec)
+    if spec != asked:
+        manifest["found_range"] = [spec.value.low, spec.value.high, spec.value.dtype]
     if not manifest["clips"]:
         counts = manifest["left_out"]
         expected = f"expected clips of {spec.cut.frames.min} to {spec.cut.frames.max} frames"
@@ -134,6 +146,10 @@ class _Convert(beam.DoFn):
     def process(self, unit: Unit) -> None:
         """Converts a unit, or resumes it after an earlier run."""
         UnitWriter(pathlib.Path(self._base), self._spec, self._labels, self._skip_bad, unit).run()
+
+
+def _survey(unit: Unit, spec: ConvertSpec, folder: str) -> None:
+    value_range.survey(unit.sources, spec, pathlib.Path(folder), unit.number)
 
 
 def _units(sources: Sequence[Source]) -> list[Unit]:

@@ -50,13 +50,13 @@ class PixelScale:
         spec: ValueSpec,
         encoding: ValueEncoding,
         stored: np.dtype,
-        tally: collections.Counter[str],
+        tally: collections.Counter[str] | None = None,
         limits: ValueLimits = _NO_LIMITS,
         statistics: FieldStatistics | None = None,
     ):
         self._spec = spec
         self._statistics = statistics
-        self._tally = tally
+        self._tally = collections.Counter() if tally is None else tally
         self._scale = encoding.scale if spec.scale is None else spec.scale
         self._offset = encoding.offset if spec.offset is None else spec.offset
         self._fill = encoding.fill if spec.fill is None else (spec.fill,)
@@ -88,7 +88,7 @@ class PixelScale:
         if absent and self.missing is None:
             raise BadSource(place, f"{absent} pixels have no data; set the pixel for no data (--missing)")
         self._tally["missing values"] += absent
-        detected = known & ~np.isin(values, self._limits.undetect) if self._limits.undetect else known
+        detected = self._detected(values, known)
         if self.value is not None:
             self._add_statistics(values, known, detected)
         if self._ranged:
@@ -98,6 +98,20 @@ class PixelScale:
         if self.missing is not None:
             pixels = np.where(known, pixels, self.dtype.type(self.missing))
         return pixels
+
+    def physical(self, values: np.ndarray) -> np.ndarray:
+        """Returns the physical values of a frame, except of pixels without data or in which nothing was detected."""
+        return values[self._detected(values, self._known(values))].astype(np.float64) * self._scale + self._offset
+
+    def can_store(self, values: np.ndarray) -> bool:
+        """Returns whether a frame's values are pixels without a range."""
+        if np.issubdtype(values.dtype, np.floating) and self.dtype != np.float32:
+            return False
+        seen = values[self._detected(values, self._known(values))]
+        return bool(((seen >= 0) & (seen <= self._largest)).all())
+
+    def _detected(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+        return known & ~np.isin(values, self._limits.undetect) if self._limits.undetect else known
 
     def _known(self, values: np.ndarray) -> np.ndarray:
         known = np.ones(values.shape, bool)

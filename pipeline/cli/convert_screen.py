@@ -60,6 +60,10 @@ def describe(directory: str, manifest: dict[str, Any]) -> str:
     ]
     lines += [f"  {line}" for line in left_out.explain(manifest["left_out"])]
     lines += [_values(unit, values) for unit, values in manifest["values"].items()]
+    if "found_range" in manifest:
+        low, high, dtype = manifest["found_range"]
+        options = f"--range {low:.12g} {high:.12g} --dtype {dtype}"
+        lines.append(f"  range of the values: {low:.12g} to {high:.12g}; to scale other files alike, add {options}")
     if manifest["classes"]:
         lines.append("  classes: " + ", ".join(f"{number} {name}" for number, name in enumerate(manifest["classes"])))
     for title, names in (("bad sources, skipped", manifest["bad"]), ("files of another kind", manifest["ignored"])):
