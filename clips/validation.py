@@ -6,13 +6,13 @@ example = check_clip(record, spec)  # Raises BadClip with clip, frame, expected 
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf import message as protobuf_message
 
 from framecast.clips.codec import BadClip, clip_name, context_value, decode_frames, frame_values, iterate_frames
+from framecast.clips.declared import check_declared, frame_interval
 from framecast.clips.records import BadFile, read_records
 from framecast.schemas import features
 from framecast.schemas.clip_spec import ClipSpec, LabelSpec
@@ -94,6 +94,7 @@ def check_clip(serialized: bytes, spec: ClipSpec, label: LabelSpec | None = None
         - `clip/content`: `empty`, `sparse` or `dense`, by the share of zeros.
         - `clip/movement`: `moving` if motion is above a tenth of the deviation, else `still`.
         - `clip/class`: the `clip/label/index`; `none` or `several` if there is not exactly one.
+        - `image/frame_rate`: float, from the timestamps, if the clip has none and more than one frame.
 
     Raises:
         BadClip: If the clip breaks the contract.
@@ -110,6 +111,8 @@ def check_clip(serialized: bytes, spec: ClipSpec, label: LabelSpec | None = None
         (features.CONTENT, content), (features.MOVEMENT, movement), (features.CLASS, _class_of(example))
     ):  # fmt: skip
         context[name].CopyFrom(tf.train.Feature(bytes_list=tf.train.BytesList(value=[word.encode()])))
+    if features.FRAME_RATE not in context and (interval := frame_interval(example)):
+        facts[features.FRAME_RATE] = 1 / interval
     for name, value in facts.items():
         context[name].CopyFrom(tf.train.Feature(float_list=tf.train.FloatList(value=[value])))
     return example
@@ -146,7 +149,7 @@ def _check_features(serialized: bytes, spec: ClipSpec, label: LabelSpec | None) 
     count = len(frame_values(example, features.ENCODED, "bytes_list"))
     _check_count(count, len(timestamps), spec, clip)
     _check_times(timestamps, context_value(example, features.FRAME_RATE, "float_list"), clip)
-    _check_value(example, spec, clip)
+    check_declared(example, spec)
     if label is not None:
         _check_labels(example, label, count, clip)
     return example, count
@@ -199,27 +202,6 @@ def _check_times(timestamps: list[int], frame_rate: float | None, clip: str | No
         if abs(spacing - expected) > _SPACING_TOLERANCE * expected + _ROUNDING:
             message = f"expected {expected:.0f} us (+-1 %, {source}) after the previous frame, received {spacing} us"
             raise BadClip("timestamp-gap", f"{features.TIMESTAMP}: {message}", clip, frame)
-
-
-def _check_value(example: tf.train.SequenceExample, spec: ClipSpec, clip: str | None) -> None:
-    """Compares the pixel value that a clip declares, if any, with the configuration."""
-    expected: dict[str, Any] = {features.MISSING: spec.missing}
-    if spec.value is not None:
-        expected[features.VALUE_UNIT] = spec.value.unit
-        expected[features.VALUE_SCALE] = spec.value.scale
-        expected[features.VALUE_OFFSET] = spec.value.offset
-    for name, wanted in expected.items():
-        received = context_value(example, name, _CONTEXT_KINDS[name])
-        if received is None:
-            continue
-        if isinstance(received, bytes):
-            same, received = received.decode(errors="replace") == wanted, received.decode(errors="replace")
-        else:
-            # Clips hold float32.
-            same = wanted is not None and math.isclose(received, wanted, rel_tol=1e-4, abs_tol=1e-6)
-        if not same:
-            message = f"{name}: expected {'none' if wanted is None else wanted} (configuration), received {received}"
-            raise BadClip("pixel-value", message, clip)
 
 
 def _check_labels(example: tf.train.SequenceExample, label: LabelSpec, frames: int, clip: str | None) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from google.protobuf import json_format
 
 FIGURES = "figures"  # Of Evaluator's blessing: JSON of the candidate's metrics over all lead times.
+NO_BASELINE = "no_baseline"  # Of Evaluator's blessing: why the serving model was not compared; empty if it was.
 PRESENT = "present"  # Of ServingModel's model: 1 if a comparable model is serving, else 0.
 
 

@@ -8,12 +8,14 @@ from tfx import types
 from tfx.components.evaluator import executor
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
-from tfx.utils import json_utils
+from tfx.utils import json_utils, path_utils
 
-from framecast.components.artifact_properties import FIGURES, PRESENT
+from framecast.components.artifact_properties import FIGURES, NO_BASELINE, PRESENT
 from framecast.components.batches import few_clips
 from framecast.evaluation.gate.verdict import read_verdict
 from framecast.evaluation.metrics import figures as metric_figures
+from framecast.schemas.intervals import other_intervals
+from framecast.serving import versions
 
 
 class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
@@ -32,6 +34,10 @@ class EvaluatorExecutor(executor.Executor):
         """Evaluates, and adds the candidate's metrics to the blessing, for Pusher."""
         key = standard_component_specs.BASELINE_MODEL_KEY
         present = [model for model in input_dict.get(key, []) if model.get_int_custom_property(PRESENT)]
+        candidate = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
+        differs = "; ".join(filter(None, (_other_interval(candidate, model) for model in present)))
+        if differs:
+            present = []
         inputs = {name: value for name, value in input_dict.items() if name != key}
         if present:
             inputs[key] = present
@@ -41,6 +47,17 @@ class EvaluatorExecutor(executor.Executor):
         blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
         overall = metric_figures.overall(read_verdict(evaluation.uri).figures)
         blessing.set_string_custom_property(FIGURES, json.dumps(overall))
+        blessing.set_string_custom_property(NO_BASELINE, differs)
+
+
+def _other_interval(candidate: types.Artifact, serving: types.Artifact) -> str:
+    """Returns why two models cannot be compared: intervals between frames without a common one. Empty if they can."""
+    ours, theirs = (
+        versions.intervals(versions.read_card(path_utils.serving_model_path(model.uri)))
+        for model in (candidate, serving)
+    )
+    differ = other_intervals(ours, theirs)
+    return f"not compared with the serving model: {differ}" if differ else ""
 
 
 class Evaluator(base_beam_component.BaseBeamComponent):

@@ -1,7 +1,7 @@
 """Defines a legal clip: the `clip` section of the configuration."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -66,6 +66,8 @@ class ClipSpec(Section):
         width: Frame width in pixels; any width if None.
         missing: Pixel value reserved for "no data", in the clips' dtype; None if no pixel is missing.
         value: Physical value of a pixel; None if unknown.
+        intervals: Legal seconds between frames, with a tolerance of 5 %. If empty, all clips of a run have one
+            interval.
     """
 
     channels: int = pydantic.Field(default=1, ge=1)
@@ -75,6 +77,7 @@ class ClipSpec(Section):
     width: int | None = pydantic.Field(default=None, ge=1)
     missing: float | None = None
     value: PixelValue | None = None
+    intervals: tuple[Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)], ...] = ()
 
     @property
     def max_pixel(self) -> float:

@@ -23,7 +23,7 @@ class ExportedModel:
 
     Args:
         folder: Folder of the SavedModel.
-        clip: The clip contract.
+        clip: The clip contract, with the intervals between frames that the model was trained on.
         task: The task it was trained for, a `framecast.models.spec.TaskSpec`.
         events: The events that its `evaluate` signature counts; None for none.
         contract: The contract as stored on the card: clip, task, events, summed outputs and slicing features. Two
@@ -83,7 +83,8 @@ def find_model(path: str) -> ExportedModel:
     if "contract" not in card:
         raise ValueError(f"{card_path}: expected the contract of a model exported by Framecast, received none")
     contract = json.loads(card["contract"])
-    clip, task = ClipSpec.model_validate(contract["clip"]), parse_task(contract["task"])
+    clip = ClipSpec.model_validate({**contract["clip"], "intervals": versions.intervals(card)})
+    task = parse_task(contract["task"])
     events = EventsSpec.model_validate(contract["events"]) if contract["events"] else None
     for key, expected in (("outputs", registry.outputs_of(task.kind, events)), ("slices", features.SLICES)):
         received = contract.get(key, [])

@@ -46,6 +46,12 @@ def read_card(model: str) -> dict[str, Any]:
         return json.loads(file.read())
 
 
+def intervals(card: dict[str, Any]) -> tuple[float, ...]:
+    """Returns the seconds between frames that a model was trained on; empty if its card does not say."""
+    rate = card.get("frame_rate")
+    return tuple(card.get("intervals", [])) or ((1 / rate,) if rate else ())
+
+
 def digest(model: str) -> str:
     """Returns the SHA-256 of the names and contents of all files of an exported model, as hexadecimal digits."""
     total = hashlib.sha256()

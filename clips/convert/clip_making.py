@@ -134,6 +134,7 @@ def _tiles(
         "width": side or width,
         "missing": _plain(scale.missing),
         "value": scale.value.model_dump() if scale.value else None,
+        "intervals": [float(f"{1 / segment.rate:.4g}")],  # Rounded, so that few contracts differ by jitter.
     }
     tops = range(0, height - side + 1, step) if side else (0,)
     lefts = range(0, width - side + 1, step) if side else (0,)

@@ -7,6 +7,7 @@ from framecast.clips.convert.field_statistics import FieldStatistics
 from framecast.clips.convert.sources.discovery import FoundSources
 from framecast.clips.convert.sources.labels import Labels
 from framecast.clips.convert.spec import ConvertSpec
+from framecast.schemas.intervals import distinct_intervals
 
 
 def make_manifest(
@@ -24,7 +25,7 @@ def make_manifest(
     shards = [shard for fact in facts for shard in fact["shards"]]
     tally: collections.Counter[str] = collections.Counter()
     lengths: collections.Counter[int] = collections.Counter()
-    contracts: list[dict[str, object]] = []
+    contracts: list[dict[str, Any]] = []
     statistics = FieldStatistics()
     for fact in facts:
         tally.update(fact["tally"])
@@ -50,8 +51,8 @@ def make_manifest(
     }
 
 
-def _section(contracts: list[dict[str, object]], spec: ConvertSpec) -> dict[str, Any]:
-    """Returns the `clip` section of a configuration, with the values that all clips share."""
+def _section(contracts: list[dict[str, Any]], spec: ConvertSpec) -> dict[str, Any]:
+    """Returns the `clip` section of a configuration: the values that all clips share, and every interval."""
     if not contracts:
         return {}
     section: dict[str, Any] = {
@@ -59,5 +60,6 @@ def _section(contracts: list[dict[str, object]], spec: ConvertSpec) -> dict[str,
         for key, value in contracts[0].items()
         if value is not None and all(contract[key] == value for contract in contracts)
     }
+    section["intervals"] = distinct_intervals(interval for contract in contracts for interval in contract["intervals"])
     section["frames"] = spec.cut.frames.model_dump()
     return section

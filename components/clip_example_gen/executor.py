@@ -54,7 +54,7 @@ class ClipExampleGenExecutor(base_example_gen_executor.BaseExampleGenExecutor):
             _clear(artifact.uri)
             duplicates = {(path, record): message for path, record, message in summary["duplicates"]}
             summary = self._ingest(files, settings, artifact, duplicates)
-        check_summary(summary, settings)
+        summary["warnings"] = check_summary(summary, settings)
         summary["spans"] = sorted({int(span) for split in splits if (span := split.name.partition("-")[2])})
         with fileio.open(os.path.join(artifact.uri, SUMMARY), "w") as file:
             file.write(json.dumps(summary, indent=1))

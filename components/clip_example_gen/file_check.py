@@ -10,11 +10,12 @@ import tensorflow as tf
 
 from framecast.clips import records
 from framecast.clips.codec import frame_size
+from framecast.clips.declared import declared_by
 from framecast.clips.origin import write_origin
 from framecast.clips.quarantine import Fault, encode_fault
 from framecast.clips.validation import BadClip, check_clip
 from framecast.components.clip_example_gen.splits import is_left_out, recording_of, split_of
-from framecast.components.clip_example_gen.summary import DUPLICATE, QUARANTINE
+from framecast.components.clip_example_gen.summary import DECLARED, DUPLICATE, QUARANTINE
 from framecast.schemas import features
 from framecast.schemas.clip_spec import ClipSpec, LabelSpec
 
@@ -54,6 +55,7 @@ class CheckFile(beam.DoFn):
         files_of, _, span = input_split.partition("-")
         shares = {"eval": 1} if files_of == "eval" else self._shares
         recordings: set[bytes] = set()
+        declared: set[tuple[Any, ...]] = set()
         digest = hashlib.sha256()
         for found in self._read(path, digest):
             if isinstance(found, Fault):
@@ -68,6 +70,12 @@ class CheckFile(beam.DoFn):
             name = example.context.feature[features.EXAMPLE_ID].bytes_list.value[0]
             yield beam.pvalue.TaggedOutput(IDS, (name, (path, index)))
             yield _fact("clip", split, length, frame_size(example))
+            found_in = declared_by(example, f"{path}, record {index}")
+            kind = (f"{found_in.interval or 0:.3g}", found_in.value)
+            if kind not in declared:
+                declared.add(kind)
+                value = found_in.value.model_dump() if found_in.value else None
+                yield _fact(DECLARED, files_of, found_in.interval, value, found_in.place)
             if not is_left_out(split, length, self._min_frames):
                 yield beam.pvalue.TaggedOutput(split, example.SerializeToString(deterministic=True))
         for recording in sorted(recordings):

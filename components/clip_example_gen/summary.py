@@ -1,6 +1,6 @@
 """Summarises an ingest: clips by split, frame counts and sizes, a digest of the data, and bad clips.
 
-A fact is a JSON list whose first entry is its kind: `clip`, `group`, `file`, `bad` or `duplicate-id`.
+A fact is a JSON list whose first entry is its kind: `clip`, `group`, `file`, `declared`, `bad` or `duplicate-id`.
 """
 
 import collections
@@ -10,11 +10,14 @@ from typing import Any
 
 from tfx.dsl.io import fileio
 
+from framecast.clips.declared import Declared, check_mixture
 from framecast.components.clip_example_gen.splits import SPLITS
+from framecast.schemas.clip_spec import ClipSpec, PixelValue
 
 SUMMARY = "ingest.json"  # In the output artifact, beside the splits.
 QUARANTINE = "quarantine"  # Folder beside the splits; `framecast.clips.quarantine` reads its files.
 DUPLICATE = "duplicate-id"
+DECLARED = "declared"  # Interval and pixel value of a clip, once for all clips of a file that share them.
 _SHOWN = 10  # Bad clips listed in an error.
 
 
@@ -31,7 +34,8 @@ def summarise(facts: str, min_frames: int) -> dict[str, Any]:
 
     Returns:
         `splits` (clips, frames and short clips by split), `groups` (recordings by split), `short`, `lengths` and
-        `sizes` (clips by number of frames and by `HEIGHTxWIDTH`), `digest`, `bad` (messages), `duplicates` (file,
+        `sizes` (clips by number of frames and by `HEIGHTxWIDTH`), `declared` (input split, interval, pixel value and
+        place of a clip, by file), `digest`, `bad` (messages), `duplicates` (file,
         record and message) and `reasons` (bad clips by reason).
     """
     splits: dict[str, dict[str, int]] = {}
@@ -41,6 +45,7 @@ def summarise(facts: str, min_frames: int) -> dict[str, Any]:
     files = []
     bad = []
     duplicates = []
+    declared = []
     reasons: collections.Counter[str] = collections.Counter()
     with fileio.open(facts) as file:
         for line in file.read().splitlines():
@@ -52,6 +57,8 @@ def summarise(facts: str, min_frames: int) -> dict[str, Any]:
                 reasons[DUPLICATE] += count
                 bad.append(fact[2])
                 duplicates.append(fact)
+            elif kind == DECLARED:
+                declared.append(fact)
             elif kind == "file":
                 files.append([*fact, count])
             elif kind == "group":
@@ -70,6 +77,7 @@ def summarise(facts: str, min_frames: int) -> dict[str, Any]:
         "short": sum(counts["short"] for counts in splits.values()),
         "lengths": {str(length): lengths[length] for length in sorted(lengths)},
         "sizes": dict(sizes.most_common()),
+        "declared": sorted(declared, key=lambda fact: (fact[0] != "train", fact[3])),
         # Of the records only: renamed or moved files have the same digest.
         "digest": hashlib.sha256(json.dumps(sorted(files)).encode()).hexdigest()[:16],
         "bad": sorted(bad),
@@ -78,11 +86,15 @@ def summarise(facts: str, min_frames: int) -> dict[str, Any]:
     }
 
 
-def check_summary(summary: dict[str, Any], settings: dict[str, Any]) -> None:
+def check_summary(summary: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     """Checks that the good clips suffice for a run.
 
+    Returns:
+        Warnings; see `framecast.clips.declared.check_mixture`.
+
     Raises:
-        BadClipsError: If there are more bad clips than the settings allow, or a split has no clip that is long enough.
+        BadClipsError: If there are more bad clips than the settings allow, a split has no clip that is long enough, or
+            clips contradict each other in interval or pixel value.
     """
     bad, allowed = summary["bad"], settings["max_bad_fraction"]
     if bad and allowed is None:
@@ -100,6 +112,14 @@ def check_summary(summary: dict[str, Any], settings: dict[str, Any]) -> None:
                 f"split {split}: expected a clip of at least {settings['min_frames']} frames (context and "
                 f"horizon), received {counts['clips']} clips, all of them shorter"
             )
+    declared = [
+        Declared(interval, PixelValue.model_validate(value) if value else None, place)
+        for _, interval, value, place in summary["declared"]
+    ]
+    try:
+        return check_mixture(declared, ClipSpec.model_validate(settings["clip"]))
+    except ValueError as error:
+        raise BadClipsError(str(error)) from error
 
 
 def _describe_bad(summary: dict[str, Any]) -> str:

@@ -141,6 +141,7 @@ def _card(settings: dict[str, Any], pipeline: InputPipeline, survey: SplitSurvey
         "missing": clip.missing,
         "value": clip.value.model_dump() if clip.value else None,
         "frame_rate": frame_rate or None,
+        "intervals": list(clip.intervals) or ([1 / frame_rate] if frame_rate else []),
         "batch_sizes": settings["export"]["batch_sizes"],
         "contract": settings["contract"],
         "code": settings["code"],

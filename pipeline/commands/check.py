@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from framecast.clips.codec import BadClip
+from framecast.clips.declared import check_declared, check_mixture, declared_by, first_clips
 from framecast.clips.validation import read_clips
 from framecast.models.export.module import ExportModule
 from framecast.models.networks import builders
@@ -18,6 +20,7 @@ from framecast.pipeline.config.config import Config, ConfigError, check_builder
 from framecast.pipeline.config.inputs import Inputs
 
 _CLIPS = 4
+_FILES = 16  # Files of a split whose first clips are compared with each other.
 
 
 def check(config: Config, inputs: Inputs) -> dict[str, Any]:
@@ -40,6 +43,8 @@ def check(config: Config, inputs: Inputs) -> dict[str, Any]:
     examples, bad = _read_examples(config, inputs.files["train"])
     if bad:
         findings["bad clips before them"] = bad
+    if warnings := _compare_files(config, inputs):
+        findings["warnings"] = warnings
     model = builders.build(config.model, config.task, config.clip, keras.DTypePolicy("float32"))
     module = untrained_module(model, config)
     frames, length = module.decode(tf.constant(examples))
@@ -86,6 +91,33 @@ def _read_examples(config: Config, paths: list[str]) -> tuple[list[bytes], list[
     if not examples:
         raise ConfigError(f"data.train: expected good clips, received none in {len(paths)} files. {'; '.join(bad[:3])}")
     return examples, bad
+
+
+def _compare_files(config: Config, inputs: Inputs) -> list[str]:
+    """Compares interval and pixel value of the first clips of some files with the configuration and with each other.
+
+    Returns:
+        Warnings; with `data.on_bad_clip: quarantine` also the clips that break the contract.
+
+    Raises:
+        ConfigError: If the clips contradict each other.
+        ValueError: If a clip contradicts the configuration and `data.on_bad_clip` is `fail`.
+    """
+    warnings, found = [], []
+    paths = [path for names in inputs.files.values() for path in names[:: -(-len(names) // _FILES)]]
+    for place, example in first_clips(paths):
+        try:
+            check_declared(example, config.clip)
+            found.append(declared_by(example, place))
+        except BadClip as error:
+            message = f"{place}: {error}"
+            if config.data.on_bad_clip == "fail":
+                raise ValueError(message) from error
+            warnings.append(message)
+    try:
+        return warnings + check_mixture(found, config.clip)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _take_step(

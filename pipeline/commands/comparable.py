@@ -1,6 +1,7 @@
 """Checks which models and thresholds an exported model can be compared with."""
 
 from framecast.pipeline.config.config import Config, ConfigError, load
+from framecast.schemas.intervals import other_intervals
 from framecast.serving.exported_model import ExportedModel
 
 
@@ -8,13 +9,15 @@ def check_comparable(model: ExportedModel, other: ExportedModel) -> None:
     """Checks that two models have the same contract.
 
     Raises:
-        ConfigError: If they differ, naming the differences.
+        ConfigError: If they differ, or their intervals between frames do, naming the differences.
     """
     differing = [
         f"{key}: expected {model.contract[key]}, received {other.contract[key]}"
         for key in model.contract
         if other.contract[key] != model.contract[key]
     ]
+    if differ := other_intervals(model.clip.intervals, other.clip.intervals):
+        differing.append(f"clip.intervals: {differ}")
     if differing:
         raise ConfigError(f"--against {other.folder}: expected the contract of {model.folder}: {'; '.join(differing)}")
 
@@ -23,7 +26,7 @@ def read_config(path: str, model: ExportedModel) -> Config:
     """Reads a configuration whose thresholds apply to a model.
 
     Raises:
-        ConfigError: If the file is invalid, or its task or events differ from the model's.
+        ConfigError: If the file is invalid, or its task, events, pixel value or intervals differ from the model's.
     """
     config = load(path)
     for key, expected, received in (
@@ -32,4 +35,11 @@ def read_config(path: str, model: ExportedModel) -> Config:
     ):
         if received != expected:
             raise ConfigError(f"{path}: {key}: expected {expected!r} as in {model.folder}, received {received!r}")
+    clip = config.clip
+    if clip.value is not None and model.clip.value is not None and clip.value != model.clip.value:
+        raise ConfigError(
+            f"{path}: clip.value: expected {model.clip.value!r} as in {model.folder}, received {clip.value!r}"
+        )
+    if differ := other_intervals(model.clip.intervals, clip.intervals):
+        raise ConfigError(f"{path}: clip.intervals: {differ}; {model.folder} was trained on the former")
     return config

@@ -18,6 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tfx_bsl.tfxio import raw_tf_record
 
 from framecast.clips.beam import BEAM_RUNNER, original_error
+from framecast.clips.declared import first_clips, not_compared
 from framecast.clips.origin import source_names, write_origin
 from framecast.clips.validation import read_clips
 from framecast.components.batches import few_clips
@@ -49,6 +50,7 @@ class Evaluation:
         verdict: Figures, slices and missed thresholds; the figures of `against` are those of the serving model.
         intervals: Confidence intervals of the figures, over the recordings (`clip/media_id`).
         extrapolation: Comparison with extrapolation; None for other tasks, and without pySTEPS.
+        not_compared: What the clips declare and the model does not know; see `framecast.clips.declared.not_compared`.
     """
 
     model: ExportedModel
@@ -59,6 +61,7 @@ class Evaluation:
     verdict: Verdict
     intervals: Intervals
     extrapolation: ExtrapolationComparison | None
+    not_compared: list[str]
 
     def to_json(self) -> dict[str, Any]:
         """Returns the result as JSON values."""
@@ -72,6 +75,7 @@ class Evaluation:
             "figures": {"model": self.verdict.figures, "against": self.verdict.serving},
             "slices": self.verdict.slices,
             "intervals": dataclasses.asdict(self.intervals),
+            "not_compared": self.not_compared,
             "extrapolation": self.extrapolation
             and {"clips": self.extrapolation.clips, "figures": self.extrapolation.figures()},
         }
@@ -81,7 +85,9 @@ class Evaluation:
         lines = [f"model: {self.model.folder}"]
         if self.against:
             lines.append(f"against: {self.against.folder}")
-        lines += [f"{self.clips} clips evaluated, {self.left_out} too short left out", ""]
+        lines.append(f"{self.clips} clips evaluated, {self.left_out} too short left out")
+        lines += [f"not compared, because the model's card does not have it: {one}" for one in self.not_compared]
+        lines.append("")
         figures = {"model": self.verdict.figures} | ({"against": self.verdict.serving} if self.against else {})
         forecast = self.model.task.is_forecast
         lines.append(columns(self._comparison(figures, REFERENCES if forecast else ())))
@@ -165,8 +171,9 @@ def evaluate(
         verdict, intervals = read_verdict(folder), read_intervals(folder)
     forecasts = model.task.is_forecast
     comparison = _compare_extrapolation(model, against, files) if forecasts and extrapolation.available() else None
+    unknown = next((not_compared(example, model.clip) for _, example in first_clips(files)), [])
     return Evaluation(
-        model, against, counts[_COUNTED], counts[_SHORT], spec is not None, verdict, intervals, comparison
+        model, against, counts[_COUNTED], counts[_SHORT], spec is not None, verdict, intervals, comparison, unknown
     )
 
 

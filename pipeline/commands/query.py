@@ -10,12 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from framecast.clips import codec
+from framecast.clips.declared import not_compared
 from framecast.pipeline.commands import holdout_scores
 from framecast.pipeline.commands.query_card import ModelCard, ModelCards
 from framecast.pipeline.commands.query_sources import MediaOptions, own_missing, read_sources
 from framecast.pipeline.tables import columns
 from framecast.schemas import features
 from framecast.schemas.clip_spec import ANY_LENGTH, ClipSpec
+from framecast.serving import versions
 from framecast.serving.client.client import Client
 from framecast.serving.client.signatures import ModelMetadata, TensorSpec
 from framecast.serving.predictions import writers
@@ -53,7 +55,8 @@ def query(
 
     Returns:
         `clips`; `left_out`, the number of clips too short for the model; `limited`, whether `limit` was reached;
-        `version`; `tally`, counts of changed or lost media frames; and `to`. For forecasts also `horizon`, and with
+        `version`; `tally`, counts of changed or lost media frames; `to`; and `not_compared`, what the clips declare
+        and the model does not (`framecast.clips.declared.not_compared`). For forecasts also `horizon`, and with
         `holdout` the scores of `holdout_scores.score`. For other tasks `answers`, the name and outputs of each clip,
         and `classes`, class names by number, as far as the clips have them.
 
@@ -91,6 +94,7 @@ def query(
         "version": predictions[-1].version,
         "tally": lost,
         "to": list(to),
+        "not_compared": not_compared(predictions[0].example, session.spec),
         **_outputs(predictions),
         **(holdout_scores.score(predictions) if holdout else {}),
     }
@@ -103,6 +107,7 @@ def describe(found: dict[str, Any]) -> str:
         + (", stopped at --limit" if found["limited"] else "")
     ]
     lines += [f"{name}: {count}" for name, count in found["tally"].items()]
+    lines += [f"not compared with the model, because no --card has it: {one}" for one in found["not_compared"]]
     lines += [_describe_outputs(clip, found["classes"]) for clip in found.get("answers", ())]
     if "mse" in found:
         rows = [["lead time", *map(str, range(1, found["horizon"] + 1))]]
@@ -198,7 +203,8 @@ def _clip_spec(model: str, metadata: ModelMetadata, card: ModelCard | None) -> C
                 f"--card: expected the card of model {model} version {metadata.version}, with {declared}, "
                 f"received {of_card}"
             )
-        declared |= {"missing": card.missing, "value": card.value}
+        intervals = versions.intervals(card.model_dump())
+        declared |= {"missing": card.missing, "value": card.value, "intervals": intervals}
     return ClipSpec.model_validate({**declared, "frames": ANY_LENGTH})
 
 

@@ -22,6 +22,7 @@ class ModelCard(Section):
     missing: float | None = None
     value: PixelValue | None = None
     frame_rate: float | None = None
+    intervals: tuple[float, ...] = ()
 
 
 class ModelCards:

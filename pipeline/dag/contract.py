@@ -13,7 +13,7 @@ from framecast.serving import versions
 def contract(config: Config) -> str:
     """Returns, as JSON, the settings that two models must share for a comparison: clips, task, outputs and slices."""
     shared = {
-        "clip": config.clip.model_dump(mode="json"),
+        "clip": _clip(config),
         "task": config.task.model_dump(mode="json"),
         "events": events(config),
         "outputs": registry.outputs_of(config.task.kind, config.evaluate.events),
@@ -35,5 +35,10 @@ def serving_fingerprint(directory: str) -> str:
 
 def statistics_key(config: Config) -> str:
     """Returns a digest of the settings that the statistics of two spans must share: clip contract and `data.train`."""
-    shared = {"clip": config.clip.model_dump(mode="json"), "train": config.data.train}
+    shared = {"clip": _clip(config), "train": config.data.train}
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _clip(config: Config) -> dict[str, Any]:
+    """Returns the clip contract without intervals: the clips themselves have them, and the card says which."""
+    return config.clip.model_dump(mode="json", exclude={"intervals"})

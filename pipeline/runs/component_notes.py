@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from framecast.components import tuner
-from framecast.components.artifact_properties import property_of
+from framecast.components.artifact_properties import NO_BASELINE, property_of
 from framecast.components.clip_example_gen import splits as ingest_splits
 from framecast.components.clip_example_gen import summary as ingest_summary
 from framecast.components.validation_gate import component as validation_gate
@@ -29,7 +29,8 @@ def describe(component: str, outputs: Mapping[str, Any], verdict: Verdict | None
     """
     if component == "Evaluator":
         assert verdict is not None
-        return verdict.summary(task)
+        baseline = property_of(outputs["blessing"], NO_BASELINE)
+        return "; ".join(filter(None, [verdict.summary(task), baseline]))
     return _NOTES[component](outputs) if component in _NOTES else ""
 
 
@@ -47,7 +48,8 @@ def _clips(outputs: Mapping[str, Any]) -> str:
     bad = f", {len(summary['bad'])} bad, in {quarantine}" if summary["bad"] else ""
     names = ", ".join(map(str, summary["spans"]))
     spans = f" of span{'s' if len(summary['spans']) > 1 else ''} {names}" if names else ""
-    return f"clips{spans}: {counts}{short}{bad}"
+    warnings = "".join(f"; {warning}" for warning in summary["warnings"])
+    return f"clips{spans}: {counts}{short}{bad}{warnings}"
 
 
 def _gate(outputs: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import apache_beam as beam
 
 from framecast.clips.beam import original_error
+from framecast.clips.declared import first_clips, not_compared
 from framecast.clips.survey import Survey, survey_files
 from framecast.serving import versions
 from framecast.serving.bulk.folder import BulkFolder, BulkProgress
@@ -56,7 +57,8 @@ def infer(
     Returns:
         The content of `manifest.json`: `model` with its folder, name, version and digest; `clips`, the number of
         predictions; `left_out`, the number of clips too short for the model; `bad`, an error message for each skipped
-        clip; `files`, the number of clips in each output file; and the `plan`.
+        clip; `files`, the number of clips in each output file; `not_compared`, what the clips declare and the model
+        does not know (`framecast.clips.declared.not_compared`); and the `plan`.
 
     Raises:
         ValueError: If a clip is bad or a file is damaged, naming file, record and clip; if no clip is long enough; or
@@ -84,11 +86,14 @@ def infer(
         _refuse_bad([*survey.faults, *survey.duplicates.values()])
     _predict(paths, PredictFile(model, folder, kind, batch, skip_bad, survey.duplicates), make_pipeline)
     progress = [folder.read(number) for number in range(len(paths))]
-    manifest = _manifest(model, digest, survey, progress) | {"plan": plan}
+    unknown = next((not_compared(example, model.clip) for _, example in first_clips(paths)), [])
+    manifest = _manifest(model, digest, survey, progress) | {"not_compared": unknown, "plan": plan}
     if not manifest["clips"]:
+        bad = manifest["bad"]
         raise ValueError(
             f"{', '.join(files)}: expected a clip of at least {model.min_served_frames} frames, received "
-            f"{manifest['left_out']} shorter ones and {len(manifest['bad'])} bad clips or files"
+            f"{manifest['left_out']} shorter ones and {len(bad)} bad clips or files"
+            + (f", the first: {bad[0]}" if bad else "")
         )
     check_each_clip_once(folder, progress, survey, make_pipeline)
     folder.finish(manifest)
@@ -124,6 +129,7 @@ def describe(to: str, manifest: dict[str, Any]) -> str:
         + (f", {len(bad)} bad clips or files skipped:" if bad else "")
     ]
     lines += [f"  {message}" for message in bad[:_SHOWN]]
+    lines += [f"not compared, because the model's card does not have it: {one}" for one in manifest["not_compared"]]
     return "\n".join([*lines, f"written: {len(manifest['files'])} files in {to}"])
 
 

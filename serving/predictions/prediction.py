@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from framecast.clips.codec import clip_name, context_value, frame_values
+from framecast.clips.declared import frame_interval
 from framecast.schemas import features
 from framecast.schemas.clip_spec import PixelValue
 
@@ -57,21 +58,18 @@ class Prediction:
 
     @functools.cached_property
     def interval(self) -> float:
-        """Microseconds between frames: the mean of the clip's timestamps, or derived from the frame rate.
+        """Microseconds between frames: those of the clip, or derived from `frame_rate`.
 
         Raises:
             ValueError: If the clip has one frame and no frame rate.
         """
-        times = frame_values(self.example, features.TIMESTAMP, "int64_list")
-        if len(times) > 1:
-            return (times[-1] - times[0]) / (len(times) - 1)
-        rate = context_value(self.example, features.FRAME_RATE, "float_list") or self.frame_rate
-        if not rate:
+        interval = frame_interval(self.example) or (1 / self.frame_rate if self.frame_rate else None)
+        if interval is None:
             raise ValueError(
                 f"clip {self.name}: expected {features.FRAME_RATE} or two frames to compute forecast times, "
                 "received neither"
             )
-        return _MICROSECONDS / rate
+        return interval * _MICROSECONDS
 
     @property
     def times(self) -> list[int]:
