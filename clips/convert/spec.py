@@ -200,3 +200,7 @@ class ConvertSpec(Section):
     cut: CutSpec = CutSpec()
     shard_mb: float = _field(150, "Approximate size of a clip file.", gt=0, allow_inf_nan=False)
     gzip: bool = _field(True, "Compress with gzip, which makes truncated files detectable.")
+
+
+# Clips of up to 24 frames, however short: for requests, in which every frame is context.
+ANY_CLIP = ConvertSpec(cut=CutSpec(frames=FrameRange(min=1, max=24)))

@@ -1,18 +1,20 @@
-"""`framecast query`: asks a server for predictions of recorded clips, videos, images or arrays."""
+"""`framecast query`: asks a server for predictions of recorded clips, videos, images, arrays or gridded files."""
 
 import json
 from typing import Annotated
 
 import typer
 
+from framecast.clips.convert.spec import ANY_CLIP, ConvertSpec
 from framecast.pipeline import quiet
 from framecast.pipeline.cli.options import AsJson
+from framecast.pipeline.cli.spec_options import options_of
 
 Clips = Annotated[
     list[str],
     typer.Argument(
         metavar="CLIPS...",
-        help="TFRecords of clips, or videos, images, .npy or .npz arrays: files, folders or patterns of one kind.",
+        help="TFRecords of clips, or videos, images, arrays or gridded files: files, folders or patterns of one kind.",
     ),
 ]
 OutputFiles = Annotated[
@@ -27,20 +29,33 @@ Card = Annotated[
     str | None,
     typer.Option(
         metavar="PATH",
-        help="The model's framecast.json, its folder or the folder of versions, for the physical value of a pixel. "
-        "Default: the clips' own values.",
+        help="The model's framecast.json, its folder or the folder of versions, for the physical value of a pixel and "
+        "the interval between frames, which the clips must have too. Default: the clips' own values.",
     ),
 ]
-Size = Annotated[
-    tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="Resize videos, images and arrays to this size.")
-]
-Frames = Annotated[
-    int | None, typer.Option(min=1, help="Frames of a clip cut from videos, images and arrays; default 24.")
-]
+_PANELS = {
+    "read": "Reading videos, images, arrays and gridded files",
+    "value": "Values to pixels",
+    "cut": "Frames to clips",
+}
+# Options of conversions that a query has no use for: labels, drawn digits, foreign TFRecords, and the written files.
+_WITHOUT = (
+    "kind",
+    "labels",
+    "digits",
+    "raw_size",
+    "raw_dtype",
+    "raw_channels",
+    "recording_seconds",
+    "shard_mb",
+    "gzip",
+)
 
 
+@options_of(ConvertSpec, "conversion", panels=_PANELS, defaults=ANY_CLIP, without=_WITHOUT)
 def query(
     clips: Clips,
+    conversion: ConvertSpec,
     address: Annotated[
         str, typer.Option(help="Address of TensorFlow Serving or of framecast serve.")
     ] = "127.0.0.1:8500",
@@ -55,18 +70,11 @@ def query(
     limit: Annotated[int, typer.Option(min=1, help="Largest number of clips.")] = 16,
     to: OutputFiles = None,
     card: Card = None,
-    fps: Annotated[
-        float | None, typer.Option(help="Frames per second of images and arrays; videos are resampled to it.")
-    ] = None,
-    gray: Annotated[bool, typer.Option("--gray", help="Convert RGB to luminance.")] = False,
-    size: Size = None,
-    frames: Frames = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a server for predictions of recorded clips, videos, images or arrays."""
+    """Ask a server for predictions of recorded clips, videos, images, arrays or gridded files."""
     with quiet.heavy_imports():
         from framecast.pipeline.commands import query as queries
-        from framecast.pipeline.commands.query_sources import MediaOptions
 
     answer = queries.query(
         clips,
@@ -78,6 +86,6 @@ def query(
         limit=limit,
         to=to or [],
         card=card,
-        media=MediaOptions(fps=fps, gray=gray, size=size, frames=frames),
+        conversion=conversion,
     )
     print(json.dumps(answer) if as_json else queries.describe(answer))

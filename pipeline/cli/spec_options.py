@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import inspect
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pydantic
@@ -53,7 +53,13 @@ class _Option:
         )
 
 
-def options_of(spec: type[Section], parameter: str, panels: Mapping[str, str]) -> Callable[..., Callable[..., None]]:
+def options_of(
+    spec: type[Section],
+    parameter: str,
+    panels: Mapping[str, str],
+    defaults: Section | None = None,
+    without: Collection[str] = (),
+) -> Callable[..., Callable[..., None]]:
     """Returns a decorator that replaces `parameter` of a command by options for the fields of `spec`.
 
     Args:
@@ -61,13 +67,15 @@ def options_of(spec: type[Section], parameter: str, panels: Mapping[str, str]) -
             `option` share one option.
         parameter: Name of the command's parameter that receives the validated section.
         panels: Help panel by the name of a nested section; the key "" is for the other fields.
+        defaults: Values of the options that are not given; by default those of `spec`.
+        without: Names of fields and nested sections that get no option.
 
     Raises:
         ConfigError: If the command runs with invalid values; the message has the option.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        options = _options(spec, panels)
+        options = _options(spec, panels, defaults or spec(), without)
 
         @functools.wraps(command)
         def wrapped(**arguments: Any) -> None:
@@ -85,9 +93,13 @@ def options_of(spec: type[Section], parameter: str, panels: Mapping[str, str]) -
     return decorate
 
 
-def _options(spec: type[Section], panels: Mapping[str, str]) -> list[_Option]:
+def _options(
+    spec: type[Section], panels: Mapping[str, str], defaults: Section, without: Collection[str]
+) -> list[_Option]:
     options: dict[str, _Option] = {}
     for path, field, info in _leaves(spec):
+        if not set(path).isdisjoint(without):
+            continue
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
         name = str(extra.get("option") or path[-1]) if info is field else path[-2]
         option = options.get(name)
@@ -99,7 +111,7 @@ def _options(spec: type[Section], panels: Mapping[str, str]) -> list[_Option]:
             )
         option.paths.append(path)
         option.types.append(_option_type(field.annotation))
-        option.defaults.append(_default(spec(), path))
+        option.defaults.append(_default(defaults, path))
     return list(options.values())
 
 

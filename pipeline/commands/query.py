@@ -1,4 +1,4 @@
-"""Implements `framecast query`: predictions of a server for clips, videos, images and arrays; scored and written."""
+"""Implements `framecast query`: predictions of a server for clips and media; scored and written."""
 
 import collections
 import dataclasses
@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from framecast.clips import codec
+from framecast.clips.convert.spec import ConvertSpec
 from framecast.clips.declared import not_compared
 from framecast.pipeline.commands import holdout_scores
 from framecast.pipeline.commands.query_card import ModelCard, ModelCards
-from framecast.pipeline.commands.query_sources import MediaOptions, own_missing, read_sources
+from framecast.pipeline.commands.query_sources import own_missing, read_sources
 from framecast.pipeline.tables import columns
 from framecast.schemas import features
 from framecast.schemas.clip_spec import ANY_LENGTH, ClipSpec
@@ -36,12 +37,12 @@ def query(
     limit: int = 16,
     to: Sequence[str] = (),
     card: str | None = None,
-    media: MediaOptions | None = None,
+    conversion: ConvertSpec | None = None,
 ) -> dict[str, Any]:
     """Requests predictions for clips from a server.
 
     Args:
-        paths: TFRecords of clips, or videos, images or NumPy arrays; files, folders or patterns.
+        paths: TFRecords of clips, or videos, images, NumPy arrays or gridded files; files, folders or patterns.
         address: `host:port` of the server.
         model: Name of the served model.
         label: Label of the version; the newest version by default.
@@ -51,7 +52,7 @@ def query(
         to: Output files, see `framecast.serving.predictions.writers`.
         card: Path of the model's `framecast.json`, see `ModelCards`, for the physical value of a pixel; by default
             the clips' own.
-        media: Options to cut clips from videos, images and arrays.
+        conversion: How clips are cut from videos, images, arrays and gridded files; by default `ANY_CLIP`.
 
     Returns:
         `clips`; `left_out`, the number of clips too short for the model; `limited`, whether `limit` was reached;
@@ -73,7 +74,7 @@ def query(
     left_out = 0
     with Client(address, model=model, label=label, deadline=deadline) as client:
         session = _open(client, model, ModelCards(card) if card else None, holdout, to)
-        for example in read_sources(paths, session.spec, media or MediaOptions(), tally):
+        for example in read_sources(paths, session.spec, conversion, tally):
             prediction = session.predict(example)
             if prediction is None:
                 left_out += 1

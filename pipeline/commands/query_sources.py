@@ -1,7 +1,6 @@
-"""Reads the clips for `framecast query`, from TFRecords or cut from videos, folders of images and arrays."""
+"""Reads the clips for `framecast query`, from TFRecords or cut from videos, images, arrays and gridded files."""
 
 import collections
-import dataclasses
 from collections.abc import Iterator, Sequence
 
 import pydantic
@@ -12,82 +11,48 @@ from framecast.clips.codec import clip_name, context_value
 from framecast.clips.convert.clip_making import make_clips
 from framecast.clips.convert.sources.discovery import find_sources, kind_of
 from framecast.clips.convert.sources.labels import Label
-from framecast.clips.convert.spec import ConvertSpec
+from framecast.clips.convert.spec import ANY_CLIP, ConvertSpec, Kind
 from framecast.clips.records import find_files, read_records
 from framecast.clips.validation import BadClip, check_clip
 from framecast.schemas import features
 from framecast.schemas.clip_spec import ClipSpec
 
-_MEDIA = {"video", "images", "arrays"}
-_LONGEST = 24  # Default frames of a clip cut from media, as in `framecast data convert`.
-
-
-@dataclasses.dataclass(frozen=True)
-class MediaOptions:
-    """Options to cut clips from media, as in `framecast.clips.convert.spec`.
-
-    Args:
-        fps: Frames per second.
-        gray: Whether to convert RGB to luminance.
-        size: Height and width of resized frames.
-        frames: Largest number of frames in a clip.
-    """
-
-    fps: float | None = None
-    gray: bool = False
-    size: tuple[int, int] | None = None
-    frames: int | None = None
-
-    def spec(self) -> ConvertSpec:
-        """Returns the options as a conversion.
-
-        Raises:
-            ValueError: If a number is out of range.
-        """
-        try:
-            return ConvertSpec.model_validate(
-                {
-                    "read": {"fps": self.fps},
-                    "value": {"gray": self.gray},
-                    "cut": {"frames": {"min": 1, "max": self.frames or _LONGEST}, "size": self.size},
-                }
-            )
-        except pydantic.ValidationError as error:
-            raise ValueError(f"--fps, --size, --frames: {error.errors()[0]['msg']}") from error
+_MEDIA: dict[Kind, str] = {"video": "videos", "images": "images", "arrays": "arrays", "grids": "gridded files"}
 
 
 def read_sources(
-    paths: Sequence[str], spec: ClipSpec, media: MediaOptions, tally: collections.Counter[str]
+    paths: Sequence[str], spec: ClipSpec, conversion: ConvertSpec | None, tally: collections.Counter[str]
 ) -> Iterator[tf.train.SequenceExample]:
     """Yields the validated clips of the paths.
 
     Args:
-        paths: Files, folders or patterns: TFRecords of clips, or videos, images or NumPy arrays, all of one kind.
+        paths: Files, folders or patterns: TFRecords of clips, or videos, images, NumPy arrays or gridded files, all of
+            one kind.
         spec: The clip contract; a clip may declare a value or missing pixel that the contract does not set.
-        media: Options to cut clips from media.
+        conversion: How clips are cut from media; None for `ANY_CLIP`, the defaults.
         tally: Counts frames and values of media that were changed or left out, by reason.
 
     Raises:
         ValueError: If a clip breaks the contract or a source cannot be read, naming it; if kinds are mixed; or if
-            `media` is given for TFRecords.
+            `conversion` is given for TFRecords.
         FileNotFoundError: If a path matches nothing.
     """
-    files = list(dict.fromkeys(find_files(paths)))
-    kinds = {kind_of(file) for file in files} - {None}
-    if kinds & _MEDIA and "examples" not in kinds:
-        return _from_media(paths, spec, media, tally)
+    # A Zarr store is a folder, but one source.
+    files = [] if all(map(kind_of, paths)) else list(dict.fromkeys(find_files(paths)))
+    kinds = {kind_of(file) for file in files or paths} - {None}
+    if kinds & _MEDIA.keys() and "examples" not in kinds:
+        return _from_media(paths, spec, conversion or ANY_CLIP, tally)
     if kinds - {"examples"}:
         received = " and ".join(sorted(str(kind) for kind in kinds))
         raise ValueError(
-            f"{', '.join(paths)}: expected TFRecords of clips, or videos, images or arrays, received {received} "
+            f"{', '.join(paths)}: expected TFRecords of clips, or {_expected()}, received {received} "
             "(framecast data convert reads more formats)"
         )
-    if media != MediaOptions():
+    if conversion is not None and conversion != ANY_CLIP:
         raise ValueError(
-            f"--fps, --gray, --size, --frames: expected videos, images or arrays, received TFRecords: "
-            f"{', '.join(paths)}"
+            f"{', '.join(_given(conversion))}: expected {_expected()}, received TFRecords: {', '.join(paths)}"
         )
-    return _from_records(files, spec)
+    return _from_records(files or list(dict.fromkeys(find_files(paths))), spec)
 
 
 def own_missing(example: tf.train.SequenceExample) -> float | None:
@@ -105,9 +70,8 @@ def _from_records(files: Sequence[str], spec: ClipSpec) -> Iterator[tf.train.Seq
 
 
 def _from_media(
-    paths: Sequence[str], spec: ClipSpec, media: MediaOptions, tally: collections.Counter[str]
+    paths: Sequence[str], spec: ClipSpec, conversion: ConvertSpec, tally: collections.Counter[str]
 ) -> Iterator[tf.train.SequenceExample]:
-    conversion = media.spec()
     found = find_sources(paths, conversion)
     if found.ignored:
         tally["files of another kind"] += len(found.ignored)
@@ -123,6 +87,23 @@ def _from_media(
             raise ValueError(
                 f"{source.files[0]}: expected {error.name} to be installed; install the extra framecast[media]"
             ) from error
+
+
+def _expected() -> str:
+    *names, last = _MEDIA.values()
+    return f"{', '.join(names)} or {last}"
+
+
+def _given(conversion: ConvertSpec) -> list[str]:
+    """Returns the options whose values differ from `ANY_CLIP`."""
+    options: dict[str, None] = {}
+    for section in ("read", "value", "cut"):
+        given, default = getattr(conversion, section), getattr(ANY_CLIP, section)
+        for name, field in type(given).model_fields.items():
+            if getattr(given, name) != getattr(default, name):
+                extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+                options[f"--{str(extra.get('option') or name).replace('_', '-')}"] = None
+    return list(options)
 
 
 def _check(record: bytes, spec: ClipSpec) -> tf.train.SequenceExample:

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from tfx.types import standard_artifacts
 
@@ -44,16 +45,22 @@ def _ingest(folder, files):
     return json.loads((folder / "output" / "ingest.json").read_text())
 
 
-def test_sizes_are_counted_most_frequent_first(tmp_path):
-    assert list(_ingest(tmp_path, {"a.tfrecord": _clips()})["sizes"].items()) == [("12x16", 9), ("8x8", 3)]
-
-
 def test_clip_without_size_features_has_image_size(tmp_path):
     clips = [tf.train.SequenceExample.FromString(record) for record in _clips()]
     for clip in clips:
         del clip.context.feature["image/height"], clip.context.feature["image/width"]
     summary = _ingest(tmp_path, {"a.tfrecord": [clip.SerializeToString() for clip in clips]})
     assert (summary["sizes"], summary["bad"]) == ({"12x16": 9, "8x8": 3}, [])
+
+
+def test_sizes_and_declared_facts_are_counted(tmp_path):
+    summary = _ingest(tmp_path, {"a.tfrecord": _clips()[:6], "b.tfrecord": _clips()[6:]})
+    assert list(summary["sizes"].items()) == [("12x16", 9), ("8x8", 3)]
+    places = [
+        f"{tmp_path}/clips/{name}, record 0: clip {clip}" for name, clip in (("a.tfrecord", "c0"), ("b.tfrecord", "c6"))
+    ]
+    assert summary["declared"] == [["train", pytest.approx(0.1), None, place] for place in places]
+    assert summary["warnings"] == []
 
 
 def test_digest_depends_on_records_not_file_names(tmp_path):

@@ -56,7 +56,7 @@ def test_clips_are_legal_exact_and_complete(tmp_path, arrays):
     clips = _clips(tmp_path / "clips", manifest)
     assert manifest["clips"] == len(clips) == 20
     assert (manifest["recordings"], manifest["frames"], manifest["frames_read"]) == (5, 150, 150)
-    assert manifest["lengths"] == {"6": 5, "8": 15}
+    assert (manifest["lengths"], manifest["clip"]["intervals"]) == ({"6": 5, "8": 15}, [0.1])
     for number in range(5):
         source = np.load(arrays / f"{number}.npy")
         mine = [frames for example, frames in clips if _text(example, "clip/media_id") == f"{number}.npy"]

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import xarray as xr
 
-from framecast.clips.codec import decode_frames
+from framecast.clips.codec import decode_frames, encode_clip
 from framecast.schemas import features
 from framecast.schemas.clip_spec import ANY_LENGTH
 from framecast.serving.exported_model import find_model
@@ -109,6 +109,17 @@ def test_npz_has_the_unchanged_outputs(infer, alone, tmp_path):
             for number, name in enumerate(data["example_id"]):
                 np.testing.assert_allclose(data[f"forecast/{number}"], expected.pop(name)["forecast"], atol=1e-5)
     assert not expected
+
+
+def test_clips_of_another_interval_are_refused(infer, tmp_path):
+    frames = np.zeros((4, 16, 16, 1), np.uint8)
+    slow = encode_clip(frames, example_id="slow", media_id="m", frame_rate=1 / 600)
+    path = bulk_clips.write(tmp_path / "clips" / "c.tfrecord", [bulk_clips.clip(1), slow])
+    code, text = infer("forecast", clips=[path])
+    assert code == 1
+    assert f"{path}, record 1: clip slow: image/timestamp: expected 300 s between frames, received 600 s" in text
+    code, found = infer("forecast", "--skip-bad", clips=[path], to=tmp_path / "rest")
+    assert (code, found["clips"], len(found["bad"]), found["not_compared"]) == (0, 1, 1, [])
 
 
 def test_folder_of_another_inference_is_refused(infer, bulk_folder, tmp_path):

@@ -2,11 +2,16 @@
 
 import pathlib
 
+import numpy as np
 import pytest
 
+from framecast.clips.codec import encode_clip
+from framecast.clips.records import write_records
 from framecast.pipeline.commands.check import check
 from framecast.pipeline.config.config import ConfigError, load
 from framecast.pipeline.config.inputs import find_inputs
+from framecast.schemas.clip_spec import PixelValue
+from tests.pipeline.config_file import write_config
 
 _CONFIG = str(pathlib.Path(__file__).parents[3] / "configs" / "radar.yaml")
 
@@ -42,3 +47,43 @@ def test_quarantine_skips_and_names_bad_clips():
     findings = _check(*overrides)
     assert findings["clips read"].startswith("4, ")
     assert all("expected 8 to 16 frames, received" in message for message in findings["bad clips before them"])
+
+
+def _two_files(folder, clip, rates=(10.0, 10.0), **given):
+    """Returns a configuration with one clip of each frame rate: the first for training, the second for evaluation."""
+    for name, rate in zip(("train", "eval"), rates):
+        frames = np.zeros((10, 16, 16, 1), np.uint8)
+        example = encode_clip(frames, example_id=name, media_id=name, frame_rate=rate, **given.get(name, {}))
+        write_records(folder / f"{name}.tfrecord", [example.SerializeToString()])
+    return load(write_config(folder, data="{train: train.tfrecord, eval: eval.tfrecord}", clip=clip))
+
+
+@pytest.mark.parametrize(
+    ("clip", "rates", "error", "message"),
+    [
+        (
+            "{frames: {min: 8, max: 24}}",
+            (10, 5),
+            ConfigError,
+            r"received 0.1 s \(.*clip train\); 0.2 s \(.*clip eval\)",
+        ),
+        (
+            "{frames: {min: 8, max: 24}, intervals: [0.1]}",
+            (10, 5),
+            ValueError,
+            "eval.tfrecord, record 0: clip eval: .*expected 0.1 s between frames, received 0.2 s",
+        ),
+        ("{frames: {min: 8, max: 24}, intervals: [0.2]}", (10, 10), ValueError, "clip train: .*received 0.1 s"),
+    ],
+)
+def test_clips_of_another_interval_are_named(tmp_path, clip, rates, error, message):
+    config = _two_files(tmp_path, clip, rates)
+    with pytest.raises(error, match=message):
+        check(config, find_inputs(config))
+
+
+def test_clips_of_another_unit_are_named(tmp_path):
+    units = {name: {"value": PixelValue(unit=unit)} for name, unit in (("train", "dBZ"), ("eval", "mm/h"))}
+    config = _two_files(tmp_path, "{frames: {min: 8, max: 24}}", **units)
+    with pytest.raises(ConfigError, match=r"clip.value: expected one .* dBZ \(.*train.*; .* mm/h \(.*clip eval"):
+        check(config, find_inputs(config))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -151,6 +152,35 @@ def test_models_of_different_contracts_are_not_compared(evaluate, folder):
     assert code == 2
     assert "'horizon': 3" in text
     assert "'horizon': 4" in text
+
+
+def _with_rate(folder, name, rate):
+    """Copies a model with another frame rate on its card."""
+    shutil.copytree(folder / "serving" / "10", folder / name)
+    path = folder / name / "assets.extra" / "framecast.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "frame_rate": rate}))
+    return name
+
+
+def test_clips_of_another_interval_are_refused(evaluate, folder):
+    slow = _with_rate(folder, "slow", 5.0)
+    code, text = evaluate(slow)
+    assert code == 1
+    assert re.search(r"clips/eval/.*, record 0: clip .*: expected 0.2 s between frames, received 0.1 s", text)
+    code, text = evaluate(_with_rate(folder, "fast", 10.0), f"--against={folder / slow}")
+    assert code == 2
+    assert "clip.intervals: expected 0.1 s between frames, received 0.2 s" in text
+    other = folder / "other.yaml"
+    other.write_text(_CONFIG.replace("max: 12}", "max: 12}, intervals: [0.1]"))
+    code, text = evaluate(slow, f"--config={other}")
+    assert code == 2
+    assert f"{other}: clip.intervals: expected 0.2 s between frames, received 0.1 s" in text
+
+
+def test_unknown_interval_of_model_is_said(compared):
+    assert compared.not_compared == compared.to_json()["not_compared"] == ["interval between frames 0.1 s"]
+    expected = "not compared, because the model's card does not have it: interval between frames 0.1 s"
+    assert compared.describe().splitlines().count(expected) == 1
 
 
 def test_configuration_of_another_task_is_refused(evaluate, folder):

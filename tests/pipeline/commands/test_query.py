@@ -150,6 +150,21 @@ def test_value_in_clips_must_match_the_card(serve, framecast, tmp_path):
     assert f"{source}, record 0: clip clip-0: clip/value/unit: expected mm/h" in refused.text
 
 
+def test_interval_must_match_the_card(serve, framecast, tmp_path):
+    options, base = serve()
+    example = encode_clip(moving(0), example_id="slow", media_id="m", frame_rate=5.0)
+    write_records(tmp_path / "a.tfrecord", [example.SerializeToString()])
+    refused = framecast("query", tmp_path / "a.tfrecord", *options, "--card", base)
+    assert refused.code == 1
+    assert "a.tfrecord, record 0: clip slow: image/timestamp: expected 0.1 s between frames, received 0.2 s" in (
+        refused.text
+    )
+    text = framecast("query", tmp_path / "a.tfrecord", *options).text
+    assert "not compared with the model, because no --card has it: interval between frames 0.2 s" in text
+    good = run_query(framecast, write_clips(tmp_path / "b.tfrecord", [moving(0)]), *options, "--card", base)
+    assert good["not_compared"] == []
+
+
 def test_missing_or_wrong_card_is_refused(serve, framecast, tmp_path):
     options, _ = serve()
     source = write_clips(tmp_path / "a.tfrecord", [moving(0)])
@@ -182,11 +197,35 @@ def test_arrays_and_images_are_cut_into_clips(serve, framecast, tmp_path):
                 np.testing.assert_allclose(data[f"forecast/{number}"][0], frames[last] / 255 * 0.5, rtol=1e-6)
                 assert data[f"time/{number}"][0] == (last + 1) * 200_000
     answer = run_query(
-        framecast, tmp_path / "a.npy", "--fps=5", "--frames=8", "--size", 4, 5, *options, f"--to={tmp_path}/a.npz"
+        framecast, tmp_path / "a.npy", "--fps=5", "--frames", 1, 8, "--size", 4, 5, *options, f"--to={tmp_path}/a.npz"
     )
     assert (answer["clips"], answer["left_out"]) == (4, 0)
     with np.load(tmp_path / "a.npz") as data:
         assert data["forecast/3"].shape == (2, 4, 5, 1)
+
+
+def test_axes_and_variables_are_chosen_as_in_conversions(serve, framecast, tmp_path):
+    options, _ = serve()
+    frames = moving(0)
+    np.save(tmp_path / "a.npy", frames[..., 0].transpose(1, 0, 2))
+    steps = 300 * np.arange(6)
+    layers = xr.Dataset(
+        {
+            "rain": (("time", "level", "y", "x"), np.stack([frames[..., 0], 0 * frames[..., 0]], axis=1)),
+            "other": (("time", "y", "x"), 0 * frames[..., 0]),
+        },
+        coords={"level": [850, 500], "time": ("time", steps, {"units": "seconds since 2020-01-01"})},
+    )
+    layers.to_netcdf(tmp_path / "a.nc")
+    layers.to_zarr(tmp_path / "a.zarr")
+    chosen = ["--variable=rain", "--select=level=850"]
+    for source, given in (("a.npy", ["--axes=HTW", "--fps=5"]), ("a.nc", chosen), ("a.zarr", chosen)):
+        run_query(framecast, tmp_path / source, *given, *options, f"--to={tmp_path}/out.npz")
+        with np.load(tmp_path / "out.npz") as data:
+            np.testing.assert_allclose(data["forecast/0"][0], frames[-1] / 255 * 0.5, rtol=1e-6)
+    refused = framecast("query", tmp_path / "a.npy", "--axes=TX", *options)
+    assert refused.code == 2
+    assert "--axes: expected distinct letters of N, T, H, W and C" in refused.text
 
 
 def test_video_is_converted_to_gray(serve, framecast, tmp_path):
@@ -274,8 +313,14 @@ def test_unusable_sources_are_named(serve, framecast, tmp_path):
     array = tmp_path / "a.npy"
     np.save(array, moving(0))
     for arguments, message in (
-        ([good, array], "expected TFRecords of clips, or videos, images or arrays, received arrays and examples"),
-        ([good, "--fps=5"], f"expected videos, images or arrays, received TFRecords: {good}"),
+        (
+            [good, array],
+            "expected TFRecords of clips, or videos, images, arrays or gridded files, received arrays and examples",
+        ),
+        (
+            [good, "--fps=5", "--range", 0, 9],
+            f"--fps, --range: expected videos, images, arrays or gridded files, received TFRecords: {good}",
+        ),
         ([array], "the frames have no times; set their rate (--fps)"),
         ([tmp_path / "no.npy"], "no.npy: expected files, received none"),
         ([good, "--to=a.mp4"], "a.mp4: expected a file name with extension .gif"),

@@ -137,6 +137,14 @@ def test_quarantined_clips_are_counted_by_reason(framecast, tmp_path):
     assert json.loads(record.read_text())["bad_clips"] == counts
 
 
+def test_clips_of_mixed_intervals_are_named(framecast, tmp_path):
+    _write(tmp_path / "clips", [_clip(number, frame_rate=5.0 if number == 7 else 10.0) for number in range(9)])
+    expected = (
+        r"expected one interval between frames in all clips, received 0.1 s .*; 0.2 s \(.*, record 7: clip clip-7"
+    )
+    _refused(framecast, tmp_path, _config(tmp_path), 1, "failed: ClipExampleGen", expected)
+
+
 def test_duplicate_clip_names_are_both_named(framecast, tmp_path):
     _write(tmp_path / "clips", [_clip(0), _clip(1), _clip(7, example_id="clip-0")])
     path = tmp_path / "clips" / "clips.tfrecord.gz"
