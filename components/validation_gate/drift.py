@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from framecast.clips.divergence import jensen_shannon
+from framecast.evaluation.metrics.divergence import jensen_shannon
 
 
 @dataclasses.dataclass(frozen=True)

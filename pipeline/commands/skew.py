@@ -18,9 +18,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from framecast.clips.divergence import jensen_shannon
 from framecast.clips.records import find_files
 from framecast.clips.validation import read_clips
+from framecast.evaluation.metrics.divergence import jensen_shannon
 from framecast.pipeline.commands.training_statistics import read_training_statistics
 from framecast.pipeline.tables import columns
 from framecast.schemas import features

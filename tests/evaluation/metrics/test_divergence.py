@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from framecast.clips.divergence import jensen_shannon
+from framecast.evaluation.metrics.divergence import jensen_shannon
 
 
 def test_jensen_shannon_of_disjoint_and_equal_counts():
