@@ -86,6 +86,12 @@ def glob(pattern: str) -> list[str]:
     return [file.path for file in _match(pattern)]
 
 
+def no_match(pattern: str) -> str:
+    """Returns the message for a pattern that no file matches; it says so if a bracket in it may be part of a name."""
+    hint = " ([ is a wildcard; write [[] for a bracket in a name)" if "[" in pattern.replace("[[]", "") else ""
+    return f"expected files, received none that match {pattern}{hint}"
+
+
 def list_files(pattern: str) -> list[ListedFile]:
     """Returns the files that match a pattern, with size and modification time, sorted as by `glob`.
 

@@ -32,7 +32,7 @@ def fingerprint(pattern: str, known: str = "") -> str:
     """
     files = filesystem.list_files(pattern)
     if not files:
-        raise FileNotFoundError(f"expected files, received none that match {pattern}")
+        raise FileNotFoundError(filesystem.no_match(pattern))
     return fingerprint_of(files, known)
 
 

@@ -6,6 +6,7 @@ TFX's own spans are not used, because they lack rolling windows and have no effe
 """
 
 import fnmatch
+import glob
 import os
 import re
 from collections.abc import Mapping
@@ -76,7 +77,7 @@ def resolve(patterns: Mapping[str, str], count: int, newest: int | None = None) 
         taken = [span for span in found if newest is None or span <= newest]
         if not window and not taken:
             bound = "" if newest is None else f" with a span up to {newest}"
-            raise ValueError(f"{key}: expected files, received none that match {pattern}{bound}")
+            raise ValueError(f"{key}: {filesystem.no_match(pattern)}{bound}")
         window = window or taken[-count:]
         if missing := [str(span) for span in window if span not in found]:
             raise ValueError(
@@ -111,7 +112,7 @@ def newest_complete(patterns: Mapping[str, str], marker: str | None = None) -> t
                 raise ValueError(f"{key}: {error}") from error
     first = next(iter(found))
     if not found[first]:
-        raise ValueError(f"{first}: expected files, received none that match {patterns[first]}")
+        raise ValueError(f"{first}: {filesystem.no_match(patterns[first])}")
     reasons: list[str] = []
     for span in sorted(found[first], reverse=True):
         lacking = [
@@ -131,8 +132,8 @@ def _lacking(key: str, pattern: str, own: str | None, marker: str | None) -> str
         return f"{key}: no file matches {pattern}"
     if marker is not None:
         depth = next(place for place, part in enumerate(pattern.split(os.sep)) if SPAN in part)
-        expected = os.path.join(os.sep.join(own.split(os.sep)[: depth + 1]), marker)
-        return None if filesystem.exists(expected) else f"{key}: {expected} is missing"
+        expected = os.path.join(os.sep.join(own.split(os.sep)[: depth + 1]), glob.escape(marker))
+        return None if filesystem.glob(expected) else f"{key}: {expected} is missing"
     folder, name = os.path.split(own)
     if SPAN in os.path.basename(pattern):  # The folder is shared with other spans.
         unfinished = [f".{name}*", *(name + suffix for suffix in _SUFFIXES)]

@@ -53,7 +53,7 @@ def find_inputs(config: Config) -> Inputs:
         except OSError as error:
             raise ConfigError(f"data.{key}: {error}") from error
         if not found:
-            raise ConfigError(f"data.{key}: expected files, received none that match {pattern}")
+            raise ConfigError(f"data.{key}: {filesystem.no_match(str(pattern))}")
         files[key] = [file.path for file in found]
         size += sum(file.size for file in found)
         if config.data.on_bad_clip == "fail":

@@ -4,6 +4,7 @@ values = {"train": {"steps": 2000}}
 apply_override(values, parse_override("train.steps=500"), Config)  # {"train": {"steps": 500}}
 """
 
+import glob
 import os
 import pathlib
 import types
@@ -13,7 +14,8 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 import pydantic
 import yaml
 
-_PATHS = (("data", "train"), ("data", "eval"), ("push", "directory"), ("infer", "data"), ("infer", "to"))
+_PATTERNS = (("data", "train"), ("data", "eval"), ("infer", "data"))
+_FOLDERS = (("push", "directory"), ("infer", "to"))
 
 
 class Override(NamedTuple):
@@ -86,16 +88,17 @@ def apply_override(values: dict[str, Any], override: Override, model: type[pydan
 
 
 def resolve_paths(values: dict[str, Any], folder: pathlib.Path) -> None:
-    """Makes the relative paths of a configuration absolute, in place.
+    """Makes the relative paths of a configuration absolute, in place; brackets in the folder's name are no wildcards.
 
     Args:
         values: Values of the configuration, changed.
         folder: The folder that the paths are relative to.
     """
-    for section, key in _PATHS:
-        part = values.get(section)
-        if isinstance(part, dict) and isinstance(part.get(key), str) and "://" not in part[key]:
-            part[key] = os.path.normpath(folder / part[key])
+    for base, keys in ((glob.escape(str(folder)), _PATTERNS), (str(folder), _FOLDERS)):
+        for section, key in keys:
+            part = values.get(section)
+            if isinstance(part, dict) and isinstance(part.get(key), str) and "://" not in part[key]:
+                part[key] = os.path.normpath(os.path.join(base, part[key]))
     model = values.get("model")
     if isinstance(model, dict) and isinstance(model.get("builder"), str) and ".py:" in model["builder"]:
         model["builder"] = os.path.normpath(folder / model["builder"])

@@ -1,4 +1,4 @@
-"""Locks a work directory, so that one run at a time uses it."""
+"""Checks a work directory, and locks it, so that one run at a time uses it."""
 
 import contextlib
 import datetime
@@ -7,9 +7,26 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from framecast.pipeline.config.config import ConfigError
+
 
 class WorkdirBusyError(RuntimeError):
     """Another run uses the work directory; the message names its process."""
+
+
+def check_workdir(workdir: pathlib.Path) -> None:
+    """Rejects a path that cannot be a work directory.
+
+    Raises:
+        ConfigError: If the path is a file, or has a character that TFX and Beam take for a wildcard.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise ConfigError(f"--workdir: expected a folder, received the file {workdir}")
+    if found := [character for character in "*?[]" if character in str(workdir)]:
+        raise ConfigError(
+            f"--workdir: expected a path without wildcards, because TFX reads artifacts by patterns; received {workdir} "
+            f"with {' '.join(found)}; choose another folder"
+        )
 
 
 @contextlib.contextmanager

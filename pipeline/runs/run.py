@@ -20,7 +20,7 @@ from framecast.clips.files import write_whole
 from framecast.pipeline.config.config import Config, check_builder, to_yaml
 from framecast.pipeline.config.inputs import LATEST, Inputs, find_inputs, select_span
 from framecast.pipeline.runs import provenance, records
-from framecast.pipeline.runs.lock import exclusive
+from framecast.pipeline.runs.lock import check_workdir, exclusive
 from framecast.pipeline.runs.result import RunResult
 from framecast.pipeline.runs.screen import Screen, logged_to
 from framecast.pipeline.runs.span import find_finished_run
@@ -48,9 +48,12 @@ def run(
         span: The newest span to use, a number or `latest`; see `framecast.pipeline.config.inputs.select_span`.
 
     Raises:
-        ConfigError: If there are no input files, the span does not exist, or the model builder cannot be imported.
+        ConfigError: If there are no input files, the span does not exist, the model builder cannot be imported, or the
+            work directory is a file or has wildcards in its path.
         WorkdirBusyError: If another run uses this work directory.
     """
+    base = pathlib.Path(workdir).resolve()
+    check_workdir(base)
     skipped = ""
     if span is not None:
         selected, skipped = select_span(config, span)
@@ -58,7 +61,6 @@ def run(
             return _nothing_to_do(skipped, quiet)
         config = selected
     inputs = find_inputs(config)
-    base = pathlib.Path(workdir).resolve()
     first = not base.exists()
     if first:  # A builder that cannot be imported leaves no work directory behind.
         check_builder(config)

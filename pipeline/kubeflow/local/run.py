@@ -25,7 +25,7 @@ from framecast.pipeline.kubeflow.local import spec as kfp_spec
 from framecast.pipeline.kubeflow.local.cache import fingerprint
 from framecast.pipeline.kubeflow.local.metadata import ClusterMetadata, Outputs
 from framecast.pipeline.kubeflow.local.store import Store, local_path
-from framecast.pipeline.runs.lock import exclusive
+from framecast.pipeline.runs.lock import check_workdir, exclusive
 from framecast.pipeline.runs.screen import Screen
 
 _TAIL = 20  # Lines of a log in an error message.
@@ -117,6 +117,7 @@ def run_local(
     if local_path(pathlib.Path(), root) is None:
         raise ConfigError(f"{root}: expected a pipeline root in an object store (minio://, s3:// or gs://)")
     base = pathlib.Path(workdir).resolve()
+    check_workdir(base)
     base.mkdir(parents=True, exist_ok=True)
     with exclusive(base), _ending_on_sigterm(), Screen(sys.stdout, quiet) as screen:
         return _Run(pipeline, values, root, base, cache, screen).run()

@@ -41,6 +41,30 @@ def test_inputs_without_spans_have_one_pattern_each(tmp_path):
     assert found == Inputs({"train": pattern}, {"train": [file]}, [], 7)
 
 
+@pytest.mark.parametrize("name", ["run [1]", "a*b", "what?", "[a-z]"])
+def test_wildcards_in_configuration_folder_are_escaped(tmp_path, monkeypatch, name):
+    folder = tmp_path / name
+    for file in ("day1/a.gz", "day1/_DONE", "day2/a.gz", "new/b.gz"):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).touch()
+    path = write_config(folder, data='{train: "day{SPAN}/*.gz", span_done: _DONE}')
+    config, skipped = select_span(load(path), "latest")
+    assert find_inputs(config).files == {"train": [f"{folder}/day1/a.gz"]}
+    assert "day2/_DONE is missing" in skipped
+    assert config.push.directory == f"{folder}/serving"
+    monkeypatch.chdir(folder)
+    assert find_inputs(load(path, ["data={train: new/*.gz}"])).files == {"train": [f"{folder}/new/b.gz"]}
+
+
+def test_bracket_without_a_match_is_explained(tmp_path):
+    (tmp_path / "[day]").mkdir()
+    (tmp_path / "[day]" / "a.gz").touch()
+    path = write_config(tmp_path)
+    with pytest.raises(ConfigError, match=r"\[ is a wildcard; write \[\[\] for a bracket in a name"):
+        find_inputs(load(path, [f"data.train={tmp_path}/[day]/*.gz"]))
+    assert find_inputs(load(path, [f"data.train={tmp_path}/[[]day]/*.gz"])).files
+
+
 def test_unreadable_file_fails_unless_quarantined(tmp_path):
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.gz").symlink_to("gone")

@@ -108,6 +108,15 @@ def test_impossible_span_is_rejected_with_its_name(framecast, folder, arguments,
     assert message in answer.text
 
 
+def test_impossible_work_directory_is_refused(framecast, folder, started):
+    (folder / "file").touch()
+    for workdir, message in (("work [1]", "expected a path without wildcards"), ("file", "expected a folder")):
+        answer = framecast("run", "config.yaml", "--workdir", workdir)
+        assert (answer.code, started) == (2, [])
+        assert f"--workdir: {message}" in answer.text
+        assert str(folder / workdir) in answer.text
+
+
 def test_second_run_fails_while_one_runs(framecast, folder, started):
     (folder / "work").mkdir()
     with lock.exclusive(folder / "work"):
