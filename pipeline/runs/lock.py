@@ -24,8 +24,8 @@ def check_workdir(workdir: pathlib.Path) -> None:
         raise ConfigError(f"--workdir: expected a folder, received the file {workdir}")
     if found := [character for character in "*?[]" if character in str(workdir)]:
         raise ConfigError(
-            f"--workdir: expected a path without wildcards, because TFX finds artifacts by patterns; received {workdir} "
-            f"with {' '.join(found)}"
+            f"--workdir: expected a path without wildcards, because TFX reads artifacts by patterns, "
+            f"received {workdir} with {' '.join(found)}"
         )
 
 
