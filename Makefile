@@ -42,9 +42,10 @@ test-all: test-host ## Runs all tests on this machine's stack and, if that is A,
 	  "stack a"*) requirements/debian13.sh make --no-print-directory test-host;; \
 	esac
 
+LAYER_TESTS := tests/models/test_convlstm.py tests/models/test_convlstm_cells.py tests/models/test_convlstm_masks.py
 test-backends: setup peers ## Runs the layers' tests on JAX and PyTorch, and the tests that need pySTEPS.
-	@KERAS_BACKEND=jax .venv-peers/bin/python -W ignore -m pytest tests/models/test_convlstm.py
-	@KERAS_BACKEND=torch .venv-peers/bin/python -W ignore -m pytest tests/models/test_convlstm.py
+	@KERAS_BACKEND=jax .venv-peers/bin/python -W ignore -m pytest $(LAYER_TESTS)
+	@KERAS_BACKEND=torch .venv-peers/bin/python -W ignore -m pytest $(LAYER_TESTS)
 	@.venv-peers/bin/python -W ignore -m pytest tests/evaluation/baselines/test_extrapolation.py
 	@FRAMECAST_PEERS=.venv-peers/bin/python $(PYTHON) -W ignore -m pytest tests/evaluation/test_pysteps.py
 

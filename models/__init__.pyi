@@ -1,8 +1,8 @@
 from .convlstm import RNN as RNN
 from .convlstm import ConvGRU as ConvGRU
-from .convlstm import ConvGRUCell as ConvGRUCell
 from .convlstm import ConvLSTM as ConvLSTM
-from .convlstm import ConvLSTMCell as ConvLSTMCell
+from .convlstm_cells import ConvGRUCell as ConvGRUCell
+from .convlstm_cells import ConvLSTMCell as ConvLSTMCell
 from .networks.frame_forecaster import FrameForecaster as FrameForecaster
 from .networks.labeller import Labeller as Labeller
 from .spec import AnomalyTask as AnomalyTask

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from framecast.models.convlstm import RNN, ConvLSTMCell
+from framecast.models.convlstm import RNN
+from framecast.models.convlstm_cells import ConvLSTMCell
 from framecast.models.motion import PAIRS, estimate_motion
 from framecast.models.networks.patches import patchify, unpatchify
 from framecast.models.networks.rollout_cell import Predict, RolloutCell

@@ -1,14 +1,14 @@
-"""Cells and layers on any backend of Keras; the oracles are Keras' layers, NumPy and SciPy."""
+"""Cells and layers on any backend of Keras; the oracles are Keras' layers and NumPy."""
 
 import keras
 import numpy as np
 import pytest
-import scipy.ndimage
-import scipy.stats
 from keras import ops
 
-from framecast.models.convlstm import RNN, ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell
+from framecast.models.convlstm import RNN, ConvGRU, ConvLSTM
+from framecast.models.convlstm_cells import ConvLSTMCell
 from tests.models.gradients import outputs_and_gradients
+from tests.models.random_weights import randomise
 
 CHANNELS, FILTERS, KERNEL = 2, 3, 3
 LENGTH = np.array([3, 5, 1, 4])
@@ -100,79 +100,6 @@ def test_nan_padding_changes_no_output_or_gradient(sequences, layer):
     assert not (gradients[-1] * padding).any()
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def convolve(x, kernel):
-    """Convolves `(height, width, channels)` with `(rows, columns, channels, filters)` by SciPy."""
-    filters = [
-        sum(
-            scipy.ndimage.correlate(x[..., i].astype("float64"), kernel[..., i, o], mode="constant")
-            for i in range(x.shape[-1])
-        )
-        for o in range(kernel.shape[-1])
-    ]
-    return np.stack(filters, axis=-1)
-
-
-def normalised(x, kind, parts):
-    """Normalises `(height, width, parts * filters)` by the papers' formulas, with Keras' epsilon."""
-    if kind is None:
-        return x
-    axes = -1 if kind == "layer" else (0, 1, 3)
-    x = x if kind == "layer" else x.reshape(*x.shape[:2], parts, -1)
-    x = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-3)
-    return x.reshape(*x.shape[:2], -1)
-
-
-def randomise(layer):
-    """Assigns random weights and returns them by name."""
-    rng = np.random.default_rng(1)
-    for weight in layer.weights:
-        weight.assign(rng.normal(scale=0.3, size=weight.shape).astype("float32"))
-    return {
-        weight.path.rpartition("/")[2]: np.asarray(value) for weight, value in zip(layer.weights, layer.get_weights())
-    }
-
-
-@pytest.mark.parametrize("normalization", [None, "layer", "group"])
-@pytest.mark.parametrize("peephole", [False, True])
-def test_one_lstm_step_equals_numpy(sequences, peephole, normalization):
-    cell = ConvLSTMCell(FILTERS, KERNEL, peephole=peephole, normalization=normalization, activation="relu")
-    frame = sequences[:, 0]
-    h, c = np.random.default_rng(2).normal(size=(2, 4, 7, 5, FILTERS)).astype("float32")
-    cell(frame, [h, c])
-    weights = randomise(cell)
-    output, (new_h, new_c) = cell(frame, [h, c])
-    w_i, w_f, w_o = weights.get("peepholes", np.zeros((3, FILTERS)))
-    for clip in range(4):
-        x = convolve(np.concatenate([frame[clip], h[clip]], -1), weights["kernel"])
-        x = normalised(x, normalization, 4) * weights.get("gamma", 1) + weights["bias"]
-        i, f, g, o = np.split(x, 4, -1)
-        expected_c = sigmoid(f + w_f * c[clip]) * c[clip] + sigmoid(i + w_i * c[clip]) * np.maximum(g, 0)
-        expected_h = sigmoid(o + w_o * expected_c) * np.maximum(expected_c, 0)
-        np.testing.assert_allclose(ops.convert_to_numpy(new_c)[clip], expected_c, atol=1e-5)
-        np.testing.assert_allclose(ops.convert_to_numpy(new_h)[clip], expected_h, atol=1e-5)
-    np.testing.assert_array_equal(ops.convert_to_numpy(output), ops.convert_to_numpy(new_h))
-
-
-def test_one_gru_step_equals_numpy(sequences):
-    cell = ConvGRUCell(FILTERS, KERNEL)
-    frame = sequences[:, 0]
-    h = np.random.default_rng(2).normal(size=(4, 7, 5, FILTERS)).astype("float32")
-    cell(frame, [h])
-    randomise(cell)
-    kernel, bias, candidate_kernel, candidate_bias = cell.get_weights()
-    output, (state,) = cell(frame, [h])
-    for clip in range(4):
-        gates = sigmoid(convolve(np.concatenate([frame[clip], h[clip]], -1), kernel) + bias)
-        z, r = np.split(gates, 2, -1)
-        g = np.tanh(convolve(np.concatenate([frame[clip], r * h[clip]], -1), candidate_kernel) + candidate_bias)
-        np.testing.assert_allclose(ops.convert_to_numpy(output)[clip], z * h[clip] + (1 - z) * g, atol=1e-5)
-    np.testing.assert_array_equal(ops.convert_to_numpy(output), ops.convert_to_numpy(state))
-
-
 def test_gru_over_one_pixel_equals_keras_gru(sequences):
     layer = ConvGRU(FILTERS, 1, return_sequences=True)
     series = sequences[:, :, :1, :1]
@@ -185,14 +112,6 @@ def test_gru_over_one_pixel_equals_keras_gru(sequences):
     oracle.set_weights([whole[:CHANNELS], whole[CHANNELS:], np.concatenate([bias, candidate_bias])])
     expected = ops.convert_to_numpy(oracle(series[:, :, 0, 0]))
     np.testing.assert_allclose(ops.convert_to_numpy(layer(series))[:, :, 0, 0], expected, atol=1e-6)
-
-
-@pytest.mark.parametrize(("unit", "expected"), [(True, 1), (False, 0)])
-def test_forget_bias_starts_at_one_unless_disabled(unit, expected):
-    cell = ConvLSTMCell(FILTERS, KERNEL, unit_forget_bias=unit)
-    cell.build((None, None, None, CHANNELS))
-    bias = [0] * FILTERS + [expected] * FILTERS + [0] * 2 * FILTERS
-    np.testing.assert_array_equal(ops.convert_to_numpy(cell.gates.bias), bias)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
@@ -254,8 +173,8 @@ def test_recurrent_dropout_mask_is_shared_by_training_steps(sequences, layer):
 
     drawn = []
     call = layer.cell.call
-    layer.cell.call = lambda inputs, states, recurrent_mask=None: (
-        drawn.append(recurrent_mask) or call(inputs, states, recurrent_mask=recurrent_mask)
+    layer.cell.call = lambda inputs, states, dropout_masks=None: (
+        drawn.append(dropout_masks[1]) or call(inputs, states, dropout_masks=dropout_masks)
     )
     trained = ops.convert_to_numpy(layer(still, training=True))
     # The first step starts from zeros, so dropout changes nothing there.
@@ -317,32 +236,6 @@ def test_keras_file_restores_model(sequences, layer, tmp_path):
         assert (one.remat, one.go_backwards) == (other.remat, other.go_backwards)
 
 
-@pytest.mark.parametrize("cell", [ConvLSTMCell, ConvGRUCell])
-def test_stock_keras_rnn_error_names_framecast_rnn(cell):
-    with pytest.raises(ValueError, match=r"expected framecast.models.convlstm.RNN .* received keras.layers.RNN"):
-        keras.layers.RNN(cell(FILTERS, KERNEL))(keras.Input((None, 7, 5, CHANNELS)))
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (
-            lambda: ConvLSTM(FILTERS, KERNEL, stateful=True),
-            r"stateful: expected False, received True; use return_state",
-        ),
-        (lambda: ConvLSTM(FILTERS, KERNEL, normalization="batch"), r"normalization: expected .* received 'batch'"),
-        (lambda: ConvGRUCell(FILTERS, KERNEL, recurrent_dropout=1), r"recurrent_dropout: expected .* received 1"),
-        (
-            lambda: ConvLSTM(FILTERS, KERNEL)(np.zeros((1, 2, 3, 3, 1)), length=[1], mask=[[True, False]]),
-            r"length, mask: expected at most one of them, received both",
-        ),
-    ],
-)
-def test_invalid_option_is_named_in_error(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
 def test_example_one_cell_step():
     frame = np.random.default_rng(0).random((1, 28, 28, 1), "float32")
     cell = ConvLSTMCell(64, 3)
@@ -381,17 +274,3 @@ def test_example_clips_of_different_lengths():
     frames[1, 3:] = 7.0
     np.testing.assert_array_equal(ops.convert_to_numpy(layer(frames, length=length)), outputs)
     np.testing.assert_allclose(outputs[1:, :3], ops.convert_to_numpy(layer(frames[1:, :3])), atol=1e-6)
-
-
-def test_kernels_are_initialised_as_in_pytorch():
-    """torch.nn.Conv2d draws from U(-b, b), b = 1 / sqrt(kernel pixels * input channels)."""
-    keras.utils.set_random_seed(0)
-    cell = ConvLSTMCell(32, 5)
-    cell.build((None, None, None, 3))
-    kernel = keras.ops.convert_to_numpy(cell.gates.kernel)
-    assert kernel.shape == (5, 5, 3 + 32, 4 * 32)
-    for part, channels in ((kernel[:, :, :3], 3), (kernel[:, :, 3:], 32)):
-        bound = 1 / np.sqrt(25 * channels)
-        result = scipy.stats.kstest(part.ravel(), scipy.stats.uniform(-bound, 2 * bound).cdf)
-        assert result.pvalue > 1e-4
-    assert len(np.unique(kernel[:, :, :3])) > 0.99 * kernel[:, :, :3].size

@@ -58,3 +58,32 @@ def test_remat_keeps_fewer_tensors_for_the_gradient(sequences, remat):
     ]
     kept = max(len(op.outputs) for op in loops)
     assert (kept < 16) == remat, kept
+
+
+def test_graph_fails_for_a_length_above_time(sequences):
+    layer = ConvLSTM(3, 3)
+    layer.build(sequences.shape)
+    function = tf.function(lambda x, length: layer(x, length=length))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="reshape"):
+        function(sequences, tf.constant([3, 5, 1, 7]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="reshape"):
+        function(sequences[:, :1], tf.constant([1, 1, 1, 2]))
+
+
+def test_graph_gives_zeros_for_empty_clips(sequences):
+    layer = ConvLSTM(3, 3, return_sequences=True)
+    layer.build(sequences.shape)
+    outputs = tf.function(lambda x, length: layer(x, length=length))(sequences, tf.zeros(4, tf.int32))
+    assert outputs.shape == (4, 6, 7, 5, 3)
+    assert not outputs.numpy().any()
+
+
+def test_graph_with_unknown_shapes_passes_the_mask():
+    first, second = ConvLSTM(3, 3, return_sequences=True), ConvGRU(3, 3)
+    first.build((None, None, None, None, CHANNELS))
+    second.build((None, None, None, None, 3))
+    signature = [tf.TensorSpec([None, None, None, None, CHANNELS]), tf.TensorSpec([None], tf.int32)]
+    function = tf.function(lambda x, length: second(first(x, length=length)), input_signature=signature)
+    x = np.random.default_rng(0).normal(size=(2, 4, 5, 5, CHANNELS)).astype("float32")
+    expected = [second(first(x[i : i + 1, :length])) for i, length in enumerate((2, 4))]
+    np.testing.assert_allclose(function(x, [2, 4]), np.concatenate(expected), atol=1e-6)
