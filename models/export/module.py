@@ -19,8 +19,19 @@ from framecast.models import tensors
 from framecast.models.export.step import Step
 from framecast.models.export.tracing import trace
 from framecast.schemas import features
-from framecast.schemas.clip_spec import ClipSpec
+from framecast.schemas.clip_spec import ClipSpec, LabelSpec
 from framecast.schemas.schema import build_schema
+
+
+def example_parser(clip: ClipSpec, label: LabelSpec | None) -> Callable[[tf.Tensor], tuple[dict[str, Any], ...]]:
+    """Returns the function that parses serialized SequenceExamples `(batch,)` to context and sequence features."""
+    context, sequence = tensor_representation_util.CreateTfSequenceExampleParserConfig(build_schema(clip, label))
+
+    def parse(examples: tf.Tensor) -> tuple[dict[str, Any], ...]:
+        parsed = tf.io.parse_sequence_example(examples, context_features=context, sequence_features=sequence)
+        return parsed[0], parsed[1]
+
+    return parse
 
 
 class ExportModule(tf.Module, abc.ABC):
@@ -54,9 +65,7 @@ class ExportModule(tf.Module, abc.ABC):
         self.transform = lambda features: transform(features)
         self._clip = clip
         self._task = task
-        self._parse_spec = tensor_representation_util.CreateTfSequenceExampleParserConfig(
-            build_schema(clip, task.label)
-        )
+        self._parse = example_parser(clip, task.label)
 
     @property
     def shortest(self) -> int:
@@ -200,13 +209,6 @@ class ExportModule(tf.Module, abc.ABC):
         length = tf.cast(transformed[features.FRAME_COUNT], tf.int32)
         labels = [] if self._task.label is None else [transformed[features.LABEL]]
         return tf.map_fn(one, [transformed[features.FRAMES], length, *labels], fn_output_signature=self.sums_spec())
-
-    def _parse(self, examples: tf.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
-        context, sequence = self._parse_spec
-        parsed_context, parsed_sequence, _ = tf.io.parse_sequence_example(
-            examples, context_features=context, sequence_features=sequence
-        )
-        return parsed_context, parsed_sequence
 
     def _transform(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         context, sequence = self._parse(examples)

@@ -16,7 +16,6 @@ from framecast.models import hyperparameters
 from framecast.models.export import warmup
 from framecast.models.export.module import save_module
 from framecast.models.export.warmup_requests import warmup_requests
-from framecast.models.networks import builders
 from framecast.models.spec import ExportSpec, ModelSpec, TrainSpec, parse_task
 from framecast.models.tasks import define_task
 from framecast.models.training import checkpoint_users, distribution, summary, train_model, warm_start
@@ -68,7 +67,8 @@ def run_fn(fn_args: Any) -> None:
     if distribution.is_chief(strategy):
         result = {"best": dataclasses.asdict(fitted), "start": start.note, "precision": model.dtype_policy.name}
         summary.write(fn_args.model_run_dir, {**survey.counts, **result})
-        exported = _with_precision(model, spec, pipeline, ExportSpec.model_validate(settings["export"]))
+        exporting = ExportSpec.model_validate(settings["export"])
+        exported = train_model.with_precision(model, spec, pipeline, exporting.precision)
         _export(exported, pipeline, files, survey, settings, fn_args)
     distribution.wait_for_all(strategy)
 
@@ -99,13 +99,6 @@ def _state_digest(settings: dict[str, Any], files: list[str], start: str | None)
     """
     sections = {key: value for key, value in settings.items() if key not in ("state", "events", "export", "contract")}
     return hashlib.sha256(json.dumps([sections, files, start], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _with_precision(model: keras.Model, spec: ModelSpec, pipeline: InputPipeline, exporting: ExportSpec) -> keras.Model:
-    """Rebuilds the model in the export precision with the trained weights."""
-    exported = builders.build(spec, pipeline.task, pipeline.clip, keras.DTypePolicy(exporting.precision))
-    exported.set_weights(model.get_weights())
-    return exported
 
 
 def _export(

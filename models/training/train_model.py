@@ -71,3 +71,10 @@ def fit_model(
             draw=draw,
             evaluated=evaluated,
         )
+
+
+def with_precision(model: keras.Model, spec: ModelSpec, pipeline: InputPipeline, exported: str) -> keras.Model:
+    """Rebuilds a trained model in the precision of the export, with its weights."""
+    rebuilt = builders.build(spec, pipeline.task, pipeline.clip, keras.DTypePolicy(exported))
+    rebuilt.set_weights(model.get_weights())
+    return rebuilt

@@ -1,30 +1,37 @@
 """Tries a configuration on a few clips, in seconds and without TFX: `framecast check`."""
 
 import itertools
+import os
 import tempfile
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from framecast.clips.codec import BadClip
 from framecast.clips.declared import check_declared, check_mixture, declared_by, first_clips
 from framecast.clips.validation import read_clips
-from framecast.models.export.module import ExportModule
-from framecast.models.networks import builders
+from framecast.models import tensors
+from framecast.models.export.module import ExportModule, example_parser, save_module
 from framecast.models.preprocessing import preprocess
 from framecast.models.tasks import define_task
-from framecast.models.tensors import normalise
-from framecast.models.training import loop
+from framecast.models.training import precision, train_model
+from framecast.models.training.input_pipeline import InputPipeline
 from framecast.pipeline.config.config import Config, ConfigError, check_builder
 from framecast.pipeline.config.inputs import Inputs
+from framecast.schemas import features
 
 _CLIPS = 4
 _FILES = 16  # Files of a split whose first clips are compared with each other.
+_TOLERANCE = 1e-2  # Of half-precision exports; float32 differs by 1e-5.
 
 
 def check(config: Config, inputs: Inputs) -> dict[str, Any]:
-    """Reads a few clips, preprocesses them, takes one training step and calls every signature.
+    """Reads a few clips and tries on them what a run does: Transform's graph, a training step, export and signatures.
+
+    The training step has the configured precision, and reads by the input pipeline. The exported model is loaded from
+    its files, and called with batches of two sizes.
 
     Args:
         config: The configuration.
@@ -35,7 +42,8 @@ def check(config: Config, inputs: Inputs) -> dict[str, Any]:
         by signature.
 
     Raises:
-        ConfigError: If the builder cannot be imported, or no clip is good and long enough.
+        ConfigError: If the builder cannot be imported, its model does not fit the task, or no clip is good and long
+            enough.
         ValueError: If a clip breaks the clip contract; the message names file, record and clip.
     """
     check_builder(config)
@@ -45,24 +53,104 @@ def check(config: Config, inputs: Inputs) -> dict[str, Any]:
         findings["bad clips before them"] = bad
     if warnings := _compare_files(config, inputs):
         findings["warnings"] = warnings
-    model = builders.build(config.model, config.task, config.clip, keras.DTypePolicy("float32"))
-    module = untrained_module(model, config)
-    frames, length = module.decode(tf.constant(examples))
-    shape = "x".join(str(size) for size in frames.shape[2:])
-    findings["clips read"] = f"{len(examples)}, {int(min(length))}-{int(max(length))} frames of {shape}"
-    label = None
-    if config.task.label is not None and config.task.label.required:
-        label = module.labels(tf.constant(examples))
-    findings["training step"] = f"loss {_take_step(model, config, frames, length, label):.5f}"
-    for name, signature in module.signatures().items():
-        arguments = {"examples": tf.constant(examples)}
+    with tempfile.TemporaryDirectory() as folder:
+        transformed = os.path.join(folder, "transformed")
+        findings["clips read"] = _write_transformed(config, examples, transformed)
+        # No more frames than were read, so that the step takes seconds.
+        train = config.train.model_copy(
+            update={"steps": 1, "batch_frames": min(config.train.batch_frames, _CLIPS * config.task.min_frames)}
+        )
+        pipeline = InputPipeline(config.clip, config.task, train)
+        try:
+            model, loss = _take_step(config, pipeline, transformed, folder)
+            findings["training step"] = f"loss {loss:.5f}, {precision.policy(train.precision).name}"
+            exported = train_model.with_precision(model, config.model, pipeline, config.export.precision)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        findings |= _call_exported(untrained_module(exported, config), tf.constant(examples), folder)
+    return findings
+
+
+def _take_step(config: Config, pipeline: InputPipeline, transformed: str, folder: str) -> tuple[keras.Model, float]:
+    """Takes one training step, as the Trainer does, and returns the model and its loss."""
+    strategy = tf.distribute.get_strategy()
+    model = train_model.build_model(strategy, config.model, pipeline, [transformed])
+    fitted = train_model.fit_model(
+        strategy,
+        model,
+        pipeline,
+        [transformed],
+        pipeline.evaluation([transformed]),
+        state_dir=os.path.join(folder, "state"),
+        log_dir=os.path.join(folder, "log"),
+    )
+    return model, fitted.val_loss
+
+
+def _call_exported(module: ExportModule, examples: tf.Tensor, folder: str) -> dict[str, Any]:
+    """Saves the model, loads it, and calls every signature; `serving_default` for two batch sizes and lengths.
+
+    Raises:
+        ConfigError: If a clip's answer depends on the other clips of its batch, or on the padding.
+    """
+    frames, length = module.decode(examples)
+    save_module(module, folder, {})
+    signatures = tf.saved_model.load(folder).signatures
+    findings = {}
+    for name, signature in sorted(signatures.items()):
+        arguments = {"examples": examples}
         if name == "serving_default":
             arguments = {"frames": frames, "length": length}
         elif name == "step" and module.step is not None:
             arguments = {"frames": frames, **module.step.start(len(examples))}
         outputs = signature(**arguments)
-        findings[name] = {key: f"{value.dtype.name} {tuple(value.shape)}" for key, value in outputs.items()}
+        findings[name] = {key: f"{value.dtype.name} {tuple(value.shape)}" for key, value in sorted(outputs.items())}
+        if name == "serving_default":
+            short = int(tf.argmin(length))
+            alone = signature(frames=frames[short : short + 1, : length[short]], length=length[short : short + 1])
+            for key, value in outputs.items():
+                _require_equal(key, alone[key][0].numpy(), value[short].numpy())
     return findings
+
+
+def _require_equal(name: str, alone: np.ndarray, batched: np.ndarray) -> None:
+    if alone.ndim and batched.shape != alone.shape:
+        batched = batched[: len(alone)]  # Outputs per frame are padded.
+    difference = float(np.max(np.abs(alone - batched)))
+    if not difference <= _TOLERANCE * max(1.0, float(np.max(np.abs(alone)))):
+        raise ConfigError(
+            f"model: expected the same {name} of a clip alone and in a batch of longer clips, received a difference of "
+            f"{difference:.3g}: the model depends on padding or on other clips"
+        )
+
+
+def _write_transformed(config: Config, examples: list[bytes], path: str) -> str:
+    """Writes the clips as Transform does, padded to the longest, and returns what was read.
+
+    Raises:
+        ConfigError: If no clip is long enough for the task.
+    """
+    context, sequence = example_parser(config.clip, config.task.label)(tf.constant(examples))
+    inputs = {**context, **sequence}
+    longest = tf.reduce_max(inputs[features.ENCODED].row_lengths())
+    outputs = preprocess(inputs, config.clip, longest[None], config.task.label)
+    lengths = outputs[features.FRAME_COUNT].numpy()
+    if not config.task.is_long_enough(lengths).any():
+        raise ConfigError(
+            f"data.train: expected a clip of at least {config.task.min_frames} frames "
+            f"among the first {len(lengths)}, received lengths {lengths.tolist()}"
+        )
+    kinds = {tf.string: "bytes_list", tf.int64: "int64_list", tf.float32: "float_list"}
+    with tf.io.TFRecordWriter(path, "GZIP") as writer:
+        for number in range(len(examples)):
+            feature = {
+                name: tf.train.Feature(**{kinds[values.dtype]: {"value": [values[number].numpy()]}})
+                for name, values in outputs.items()
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    shape = tensors.parse_frames(outputs[features.FRAMES][0], config.clip).shape
+    size = "x".join(str(size) for size in shape[1:])
+    return f"{len(examples)}, {min(lengths)}-{max(lengths)} frames of {size}"
 
 
 def untrained_module(model: keras.Model, config: Config) -> ExportModule:
@@ -118,43 +206,3 @@ def _compare_files(config: Config, inputs: Inputs) -> list[str]:
         return warnings + check_mixture(found, config.clip)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def _take_step(
-    model: keras.Model, config: Config, frames: tf.Tensor, length: tf.Tensor, label: tf.Tensor | None
-) -> float:
-    """Takes one training step on the clips that are long enough and returns their loss.
-
-    Args:
-        model: The model, changed.
-        config: The configuration.
-        frames: `(batch, time, height, width, channel)` in the clips' dtype.
-        length: `(batch,)`.
-        label: Labels of the clips; None if the task needs none.
-
-    Raises:
-        ConfigError: If no clip is long enough.
-    """
-    long_enough = config.task.is_long_enough(length)
-    if not bool(tf.reduce_any(long_enough)):
-        raise ConfigError(
-            f"data.train: expected a clip of at least {config.task.min_frames} frames "
-            f"among the first {len(length)}, received lengths {length.numpy().tolist()}"
-        )
-    side = config.train.crop or None
-    pixels, known = normalise(frames[:, :, :side, :side], length, config.clip)
-    batch = {"frames": pixels, "known": known, "length": length, **({} if label is None else {"label": label})}
-    batches = tf.data.Dataset.from_tensors({name: tf.boolean_mask(value, long_enough) for name, value in batch.items()})
-    with tempfile.TemporaryDirectory() as folder:
-        fitted = loop.fit(
-            model,
-            batches,
-            batches,
-            define_task(config.task).make_objective(config.train),
-            steps=1,
-            learning_rate=config.train.learning_rate,
-            eval_every=1,
-            state_dir=folder,
-            log_dir=folder,
-        )
-    return fitted.val_loss

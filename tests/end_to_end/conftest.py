@@ -12,7 +12,7 @@ from framecast.pipeline.config import config as configuration
 from framecast.pipeline.runs import run as runs
 
 HORIZON = 5
-# Keras weights that are NaN, everywhere or only where a forecast is asked for: no frame is given past the context.
+# A weight is NaN, but reaches only a forecast for which no frame is given past the context.
 _BUILDER = """
 import keras
 
@@ -20,23 +20,18 @@ from framecast.models.networks.frame_forecaster import FrameForecaster
 
 
 class Diverged(FrameForecaster):
-    def __init__(self, everywhere, **kwargs):
+    def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.everywhere = everywhere
         self.weight = self.add_weight(name="weight", shape=(), initializer=lambda *_, **__: float("nan"))
 
     def call(self, frames, context_length, steps, observed=None):
         forecast = super().call(frames, context_length, steps, observed)
         asked = keras.ops.max(context_length) == keras.ops.shape(frames)[1]
-        return forecast + keras.ops.where(keras.ops.logical_or(self.everywhere, asked), self.weight, 0.0)
+        return forecast + keras.ops.where(asked, self.weight, 0.0)
 
 
-def everywhere(channels, dtype):
-    return Diverged(True, channels=channels, filters=(4,), kernel_size=3, patch=4, dtype=dtype)
-
-
-def when_asked(channels, dtype):
-    return Diverged(False, channels=channels, filters=(4,), kernel_size=3, patch=4, dtype=dtype)
+def build(channels, dtype):
+    return Diverged(channels=channels, filters=(4,), kernel_size=3, patch=4, dtype=dtype)
 """
 _CONFIG = """
 data: {{train: "{folder}/clips/train/*", eval: "{folder}/clips/eval/*"}}

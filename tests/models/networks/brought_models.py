@@ -103,9 +103,9 @@ def nothing(channels, dtype):
     return None
 
 
-def next_frame(channels, dtype):
+def next_frame(channels, dtype, side=16):
     """A functional model of frames of any number, as in Keras' tutorial of next-frame prediction."""
-    inputs = keras.Input((None, 16, 16, channels))
+    inputs = keras.Input((None, side, side, channels))
     x = layers.ConvLSTM2D(4, 3, padding="same", return_sequences=True, dtype=dtype)(inputs)
     return keras.Model(inputs, layers.Conv3D(channels, 1, dtype="float32")(x))
 
@@ -122,15 +122,15 @@ def horizon(channels, dtype, context=4, horizon=3, side=16):
     return keras.Model(inputs, _unstacked(inputs, channels, horizon, dtype))
 
 
-def free_horizon(channels, dtype, horizon=3):
+def free_horizon(channels, dtype, horizon=3, side=16):
     """Any number of frames in, a fixed number out."""
-    inputs = keras.Input((None, 16, 16, channels))
+    inputs = keras.Input((None, side, side, channels))
     return keras.Model(inputs, _unstacked(inputs, channels, horizon, dtype))
 
 
-def half_precision(channels, dtype):
+def half_precision(channels, dtype, side=16):
     """The last layer has the policy's dtype."""
-    inputs = keras.Input((None, 16, 16, channels))
+    inputs = keras.Input((None, side, side, channels))
     return keras.Model(
         inputs, layers.ConvLSTM2D(channels, 3, padding="same", return_sequences=True, dtype=dtype)(inputs)
     )
@@ -146,3 +146,14 @@ def scalars(channels, outputs, dtype):
     """A label model whose output lacks the axis of outputs."""
     inputs = keras.Input((None, 16, 16, channels))
     return keras.Model(inputs, layers.Lambda(lambda frames: ops.mean(frames, axis=(1, 2, 3, 4)))(inputs))
+
+
+class ByPadding(Rollout):
+    """The answer depends on the length of the longest clip of a batch."""
+
+    def call(self, frames, context_length, steps):
+        return super().call(frames, context_length, steps) + ops.cast(steps, "float32") / 20
+
+
+def by_padding(channels, dtype):
+    return ByPadding(channels, dtype=dtype)

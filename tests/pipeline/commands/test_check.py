@@ -1,6 +1,7 @@
 """`framecast check` on the shipped radar clips: findings of each step, and named errors."""
 
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -22,10 +23,10 @@ def _check(*overrides):
 
 
 def test_every_signature_is_called():
-    findings = _check("model.preset=convlstm-tiny")
+    findings = _check("model.preset=convlstm-tiny", "train.precision=mixed_bfloat16")
     assert findings["files"] == {"train": 4, "eval": 2}
     assert findings["clips read"].endswith("of 128x128x1")
-    assert findings["training step"].startswith("loss 0.")
+    assert re.fullmatch(r"loss 0\.\d+, mixed_bfloat16", findings["training step"])
     assert {"serving_default", "serve_examples", "transform_features", "evaluate", "step"} <= set(findings)
     assert findings["evaluate"]["hits"] == findings["evaluate"]["hits_persistence"] == "float32 (4, 6, 5)"
     assert findings["evaluate"]["fss_error"] == "float32 (4, 6, 5, 3)"
@@ -87,3 +88,62 @@ def test_clips_of_another_unit_are_named(tmp_path):
     config = _two_files(tmp_path, "{frames: {min: 8, max: 24}}", **units)
     with pytest.raises(ConfigError, match=r"clip.value: expected one .* dBZ \(.*train.*; .* mm/h \(.*clip eval"):
         check(config, find_inputs(config))
+
+
+_BROUGHT = """
+data: {train: "clips.gz"}
+clip: {frames: {min: 4, max: 12}, height: 16, width: 16}
+task: {horizon: 3, context: {min: 4}}
+model: {builder: "tests.models.networks.brought_models:NAME"}
+train: {steps: 100, batch_frames: 24}
+push: {directory: serving}
+"""
+
+
+@pytest.fixture
+def check_brought(tmp_path):
+    """A function that checks a user's model, by its builder."""
+    rng = np.random.default_rng(0)
+    lengths = (12, 8, 7, 10, 7, 7)
+    clips = [
+        encode_clip(
+            rng.integers(0, 256, (length, 16, 16, 1), np.uint8), example_id=str(n), media_id=str(n), frame_rate=1
+        )
+        for n, length in enumerate(lengths)
+    ]
+    write_records(str(tmp_path / "clips.gz"), (clip.SerializeToString() for clip in clips))
+
+    def run(name, *overrides):
+        path = tmp_path / "config.yaml"
+        path.write_text(_BROUGHT.replace("NAME", name))
+        config = load(str(path), overrides)
+        return check(config, find_inputs(config))
+
+    return run
+
+
+@pytest.mark.parametrize(("name", "precision"), [("horizon", "mixed_bfloat16"), ("next_frame", "mixed_float16")])
+def test_plain_keras_model_passes(check_brought, name, precision):
+    findings = check_brought(name, f"train.precision={precision}")
+    assert re.fullmatch(rf"loss \d\.\d+, {precision}", findings["training step"])
+    assert findings["serving_default"] == {"forecast": "float32 (4, 3, 16, 16, 1)"}
+    assert ("step" in findings) == (name == "horizon")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("leaky", "the model sees frames that it is to forecast"),
+        ("loops_over_steps", "A Python loop needs a fixed number"),
+        ("nothing", "expected a keras.Model, received NoneType"),
+        ("by_padding", "expected the same forecast of a clip alone and in a batch of longer clips"),
+    ],
+)
+def test_wrong_model_is_refused(check_brought, name, message):
+    with pytest.raises(ConfigError, match=message):
+        check_brought(name)
+
+
+def test_sampling_needs_a_model_with_observed(check_brought):
+    with pytest.raises(ConfigError, match=r"train.sampling: expected none, because the call of HorizonForecaster"):
+        check_brought("horizon", "train.sampling=scheduled")
