@@ -11,8 +11,8 @@ from tfx.dsl.component.experimental.decorators import component
 
 from framecast.clips import spans
 from framecast.clips.fingerprint import fingerprint
-
-NEWEST = -1  # Instead of a span's number: the newest complete span.
+from framecast.components import run_parameters
+from framecast.components.run_parameters import EVAL_DATA, NEWEST, PUSH_DIRECTORY, SPAN, TRAIN_DATA, TRAIN_STEPS
 
 
 @component
@@ -23,6 +23,10 @@ def InputFiles(
     newest: Parameter[int] = NEWEST,
     marker: Parameter[str] = "",
     known_digests: Parameter[str] = "",
+    train_steps: Parameter[int] = 1,
+    push_directory: Parameter[str] = "",
+    parameters: Parameter[str] = "[]",
+    volumes: Parameter[str] = "[]",
 ) -> OutputDict(files=str, spans=str):  # type: ignore[valid-type] # TFX reads the annotation's value
     """Resolves `{SPAN}` and fingerprints the files, so that new files change the parameters of ClipExampleGen.
 
@@ -35,14 +39,23 @@ def InputFiles(
         newest: Number of the newest span to use; -1 for the newest complete one.
         marker: `data.span_done`, or empty.
         known_digests: File that keeps the digests of input files between runs, see `framecast.clips.fingerprint`.
+        train_steps: `train.steps`, only checked.
+        push_directory: `push.directory`, only checked.
+        parameters: JSON list of the pipeline's parameters, which are checked.
+        volumes: JSON list of the folders where the pods that push mount volumes.
 
     Returns:
         `files`: JSON with `patterns`, a glob pattern or one per span for each of `train` and `eval`, and a
         `fingerprint` of the names and contents of the files; `spans`: JSON list of the spans, lowest first.
 
     Raises:
-        ValueError: If there are no files, no span is complete, or as `framecast.clips.spans.resolve`.
+        ValueError: If a parameter is wrong, there are no files, no span is complete, or as
+            `framecast.clips.spans.resolve`.
     """
+    values = {
+        TRAIN_DATA: train, EVAL_DATA: eval, SPAN: newest, TRAIN_STEPS: train_steps, PUSH_DIRECTORY: push_directory
+    }  # fmt: skip
+    run_parameters.check({name: values[name] for name in json.loads(parameters)}, json.loads(volumes))
     given = {"data.train": train} | ({"data.eval": eval} if eval else {})
     if newest == NEWEST and spans.SPAN in train:
         newest, why_not = spans.newest_complete(given, marker or None)

@@ -5,11 +5,15 @@ from typing import Any
 from tfx.orchestration.data_types import RuntimeParameter
 
 from framecast.clips import spans
-from framecast.components.input_files import NEWEST
+from framecast.components.run_parameters import (
+    EVAL_DATA,
+    NEWEST,
+    PUSH_DIRECTORY,
+    SPAN,
+    TRAIN_DATA,
+    TRAIN_STEPS,
+)
 from framecast.pipeline.config.config import Config
-
-TRAIN_DATA, EVAL_DATA, SPAN = "train_data", "eval_data", "span"
-TRAIN_STEPS, PUSH_DIRECTORY = "train_steps", "push_directory"
 
 
 def runtime_parameters(config: Config) -> dict[str, RuntimeParameter]:

@@ -12,6 +12,8 @@ import yaml
 
 from framecast.pipeline import quiet
 from framecast.pipeline.config.config import ConfigError
+from framecast.pipeline.config.kubeflow import INPUT_FILES
+from framecast.pipeline.kubeflow.parameter_checks import check_parameters
 
 _TYPES: dict[str, Any] = {
     "NUMBER_INTEGER": int,
@@ -58,8 +60,8 @@ def prepare(
         given: `name=value` of parameters that replace the compiled defaults.
 
     Raises:
-        ConfigError: If the file is no compiled pipeline, a parameter is unknown or has a wrong type, or the cron
-            expression has a wrong number of fields.
+        ConfigError: If the file is no compiled pipeline, a parameter is unknown or has a wrong type or value, or the
+            cron expression is invalid or never matches.
     """
     spec = _read(path)
     definitions = spec["root"].get("inputDefinitions", {}).get("parameters", {})
@@ -69,6 +71,7 @@ def prepare(
         if not equals or key not in definitions:
             raise ConfigError(f"--parameter {pair}: expected NAME=VALUE, NAME one of {', '.join(definitions)}")
         parameters[key] = _parse(pair, text, definitions[key]["parameterType"])
+    check_parameters(parameters, _volumes(spec))
     pipeline = spec["pipelineInfo"]["name"]
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return Submission(
@@ -142,6 +145,12 @@ def _read(path: str) -> dict[str, Any]:
     raise ConfigError(f"{path}: expected a compiled pipeline with pipelineInfo, root and deploymentSpec, found none")
 
 
+def _volumes(spec: dict[str, Any]) -> str | None:
+    task = spec["root"]["dag"]["tasks"].get(INPUT_FILES, {})
+    given = task.get("inputs", {}).get("parameters", {}).get("volumes", {})
+    return given.get("runtimeValue", {}).get("constant")
+
+
 def _default(definition: dict[str, Any]) -> Any:
     value = definition.get("defaultValue")
     # Other compilers write integers as 3.0.
@@ -165,4 +174,13 @@ def _cron(expression: str) -> str:
         fields.insert(0, "0")  # KFP's first field is the second.
     if len(fields) != 6:
         raise ConfigError(f"--cron: expected 5 fields, or 6 with seconds first, received {expression}")
+    try:
+        import croniter
+    except ImportError as error:
+        raise ConfigError(f"--cron: expected framecast[kubeflow] to be installed: {error}") from error
+
+    try:
+        croniter.croniter(" ".join(fields), second_at_beginning=True).get_next()  # Fails if no date matches.
+    except croniter.CroniterError as error:
+        raise ConfigError(f"--cron {expression}: {error}") from error
     return " ".join(fields)

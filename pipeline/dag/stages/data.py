@@ -15,24 +15,41 @@ from framecast.components.clip_example_gen.component import ClipExampleGen
 from framecast.components.clip_example_gen.parameters import FILES
 from framecast.components.import_schema_gen import ImportSchemaGen
 from framecast.components.input_files import InputFiles
+from framecast.components.run_parameters import EVAL_DATA, PUSH_DIRECTORY, SPAN, TRAIN_DATA, TRAIN_STEPS
 from framecast.components.validation_gate import span_statistics
 from framecast.components.validation_gate.component import ValidationGate
 from framecast.pipeline.config.config import Config
 from framecast.pipeline.config.inputs import Inputs
 from framecast.pipeline.dag.code_digest import code_digest
 from framecast.pipeline.dag.contract import statistics_key
-from framecast.pipeline.dag.runtime_parameters import EVAL_DATA, SPAN, TRAIN_DATA, set_runtime_properties
+from framecast.pipeline.dag.runtime_parameters import set_runtime_properties
 from framecast.schemas.schema import build_schema
 
 
 def input_files(config: Config, workdir: str, parameters: dict[str, RuntimeParameter]) -> Any:
     """Returns InputFiles, which finds the files when a compiled pipeline runs."""
-    optional = {key: parameters[name] for key, name in (("eval", EVAL_DATA), ("newest", SPAN)) if name in parameters}
+    optional: dict[str, Any] = {
+        key: parameters[name] for key, name in (("eval", EVAL_DATA), ("newest", SPAN)) if name in parameters
+    }
     if config.data.span_done is not None:
         optional["marker"] = config.data.span_done
     return InputFiles(
-        train=parameters[TRAIN_DATA], count=config.data.spans, known_digests=known_digests(workdir), **optional
+        train=parameters[TRAIN_DATA],
+        count=config.data.spans,
+        known_digests=known_digests(workdir),
+        train_steps=parameters[TRAIN_STEPS],
+        push_directory=parameters[PUSH_DIRECTORY],
+        parameters=json.dumps(list(parameters)),
+        volumes=json.dumps(_push_volumes(config)),
+        **optional,
     )
+
+
+def _push_volumes(config: Config) -> list[str]:
+    """Returns the folders where every pod that reads or writes the versions mounts a volume."""
+    pods = ["ServingModel", "Pusher"] + (["BulkInference"] if config.infer else [])
+    mounted = [{volume.path for volume in config.kubeflow.task(pod).volumes} for pod in pods]
+    return sorted(set.intersection(*mounted))
 
 
 def clip_example_gen(config: Config, inputs: Inputs | None, workdir: str, files: Any | None) -> ClipExampleGen:

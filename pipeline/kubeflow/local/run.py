@@ -20,11 +20,13 @@ from google.protobuf import json_format
 
 from framecast.clips.files import write_whole
 from framecast.pipeline.config.config import ConfigError
+from framecast.pipeline.config.kubeflow import INPUT_FILES
 from framecast.pipeline.kubeflow.local import driver, launcher
 from framecast.pipeline.kubeflow.local import spec as kfp_spec
 from framecast.pipeline.kubeflow.local.cache import fingerprint
 from framecast.pipeline.kubeflow.local.metadata import ClusterMetadata, Outputs
 from framecast.pipeline.kubeflow.local.store import Store, local_path
+from framecast.pipeline.kubeflow.parameter_checks import check_parameters
 from framecast.pipeline.runs.lock import check_workdir, exclusive
 from framecast.pipeline.runs.screen import Screen
 
@@ -108,11 +110,13 @@ def run_local(
         quiet: Print nothing.
 
     Raises:
-        ConfigError: If the pipeline uses an unsupported feature or a parameter is wrong; before any task starts.
+        ConfigError: If the pipeline uses an unsupported feature, a parameter is wrong, or the work directory is a file or
+            has wildcards in its path; before any task starts.
         WorkdirBusyError: If another run uses this work directory.
     """
     pipeline = kfp_spec.read(path)
     values = driver.runtime_parameters(pipeline, parameters or [])
+    check_parameters(_plain(values), _volumes(pipeline))
     root = (root or pipeline.root).rstrip("/")
     if local_path(pathlib.Path(), root) is None:
         raise ConfigError(f"{root}: expected a pipeline root in an object store (minio://, s3:// or gs://)")
@@ -267,6 +271,13 @@ def _ending_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _volumes(pipeline: kfp_spec.Pipeline) -> str | None:
+    for task in pipeline.tasks:
+        if task.name == INPUT_FILES and "volumes" in task.spec.inputs.parameters:
+            return task.spec.inputs.parameters["volumes"].runtime_value.constant.string_value
+    return None
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,12 @@ _SPEC = {
                 "train_steps": {"parameterType": "NUMBER_INTEGER", "defaultValue": 30.0, "isOptional": True},
             }
         },
-        "dag": {"tasks": {"Trainer": {"componentRef": {"name": "Trainer"}, "taskInfo": {"name": "Trainer"}}}},
+        "dag": {
+            "tasks": {
+                "Trainer": {"componentRef": {"name": "Trainer"}, "taskInfo": {"name": "Trainer"}},
+                "InputFiles": {"inputs": {"parameters": {"volumes": {"runtimeValue": {"constant": '["/mnt"]'}}}}},
+            }
+        },
     },
 }
 _PLATFORM = {
@@ -118,7 +123,7 @@ def test_dry_run_prints_submission_without_server(framecast, pipeline):
         "namespace": "team",
         "cron": "0 30 6 * * *",
         "pipeline": "framecast-radar",
-        "tasks": ["Trainer"],
+        "tasks": ["InputFiles", "Trainer"],
     }
     assert "nothing was sent" in _submit(framecast, pipeline, *arguments, "--dry-run").text
 
@@ -129,6 +134,10 @@ def test_dry_run_prints_submission_without_server(framecast, pipeline):
         (["--parameter", "steps=7"], "--parameter steps=7: expected NAME=VALUE, NAME one of train_data, train_steps"),
         (["--parameter", "train_steps"], "--parameter train_steps: expected NAME=VALUE"),
         (["--parameter", "train_steps=many"], "--parameter train_steps=many: expected NUMBER_INTEGER, received many"),
+        (["--parameter", "train_steps=-3"], "--parameter train_steps: expected at least 1, received -3"),
+        (["--parameter", "train_data=/mnt/{SPAN}/*"], "--parameter train_data: expected a pattern without {SPAN}"),
+        (["--cron", "0 0 31 2 *"], "--cron 0 0 31 2 *: failed to find next date"),
+        (["--cron", "61 * * * *"], "--cron 61 * * * *: [0 61 * * * *] is not acceptable, out of range"),
         (["--cron", "6 * * *"], "--cron: expected 5 fields, or 6 with seconds first, received 6 * * *"),
     ],
 )
