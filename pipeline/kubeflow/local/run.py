@@ -110,8 +110,8 @@ def run_local(
         quiet: Print nothing.
 
     Raises:
-        ConfigError: If the pipeline uses an unsupported feature, a parameter is wrong, or the work directory is a file or
-            has wildcards in its path; before any task starts.
+        ConfigError: If the pipeline uses an unsupported feature, a parameter is wrong, or the work directory is a file
+            or has wildcards in its path; before any task starts.
         WorkdirBusyError: If another run uses this work directory.
     """
     pipeline = kfp_spec.read(path)

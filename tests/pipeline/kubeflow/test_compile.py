@@ -177,6 +177,8 @@ def test_runtime_parameters_default_to_the_configuration(documents, tasks):
     assert taken == {
         ("InputFiles", "train"): "train_data",
         ("InputFiles", "eval"): "eval_data",
+        ("InputFiles", "train_steps"): "train_steps",
+        ("InputFiles", "push_directory"): "push_directory",
         ("Trainer", "train_steps"): "train_steps",
         ("ServingModel", "directory"): "push_directory",
         ("Pusher", "directory"): "push_directory",
