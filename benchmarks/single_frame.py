@@ -19,7 +19,7 @@ from framecast.clips.codec import context_value, decode_frames
 from framecast.clips.demo.task_demos import make_motion
 from framecast.clips.validation import read_clips
 from framecast.models.networks import presets
-from framecast.models.training.losses import class_loss
+from framecast.models.training.losses import class_total
 from framecast.schemas.clip_spec import ClipSpec
 
 _BATCH = 16
@@ -63,7 +63,8 @@ def _train(clips: list[tuple[np.ndarray, int]], one_frame: bool, steps: int) -> 
     @tf.function(reduce_retracing=True)
     def step(frames, length, labels):
         with tf.GradientTape() as tape:
-            loss = class_loss(labels, model(frames, length, training=True), tf.ones_like(length, tf.bool))
+            logits = model(frames, length, training=True)
+            loss = class_total(labels, logits, tf.ones_like(length, tf.bool)) / _BATCH
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
 

@@ -20,8 +20,6 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from framecast.models.training.objectives import count_errors
-
 # Seconds that a worker waits for the others in one step: far longer than the chief needs to draw and save.
 _STEP_TIMEOUT = 600
 # Seconds that the other workers wait for the chief to export.
@@ -81,14 +79,13 @@ def share_out(
         batch: See `framecast.models.training.input_pipeline.InputPipeline`.
 
     Returns:
-        `(share, weight)`, for `strategy.run`. The objectives of the shares times their weights sum to the objective of
-        the batch. Each share has `place`, int32 `(batch,)`: the index of its clips in the global batch. If a batch has
+        `(share, weight)`, for `strategy.run`. The totals of the shares times their weights sum to the totals of the
+        batch. Each share has `place`, int32 `(batch,)`: the index of its clips in the global batch. If a batch has
         fewer clips than replicas, some replicas get its first clip with weight 0, because empty batches are a special
         case in every layer. With one replica, the share is the batch itself.
     """
     replicas = strategy.num_replicas_in_sync
     clips = tf.shape(batch["length"])[0]
-    errors = tf.maximum(count_errors(batch), 1.0)
 
     def take(context):
         if replicas == 1:
@@ -98,8 +95,7 @@ def share_out(
         empty = first == end
         first, end = tf.where(empty, 0, first), tf.where(empty, 1, end)
         share = {name: value[first:end] for name, value in batch.items()}
-        weight = tf.where(empty, 0.0, count_errors(share) / errors)
-        return {**share, "place": tf.range(first, end)}, weight
+        return {**share, "place": tf.range(first, end)}, tf.where(empty, 0.0, 1.0)
 
     with tf.device("CPU:0"):  # So that each GPU receives only its share.
         return strategy.experimental_distribute_values_from_function(take)

@@ -10,21 +10,23 @@ Batches are dictionaries, as `framecast.models.training.input_pipeline` makes th
 
 import contextlib
 import dataclasses
+import logging
 import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from framecast.models.training import distribution
+from framecast.models.training import distribution, precision
 from framecast.models.training.objectives import Objective
+from framecast.models.training.optimization.steps import TrainStep, ValStep
 from framecast.models.training.train_state import TrainState
 from framecast.models.training.training_log import TrainLog
 
+_LOG = logging.getLogger("framecast.train")
 _CLIP_NORM = 1.0
 _WARM_UP = 0.1  # Share of the steps.
 
@@ -93,14 +95,16 @@ def fit(
         model: A built model with the call contract that `objective` expects.
         dataset: Endless batches for training, the same global batches on every worker; without Python or stateful
             random operations, so that the position can be saved.
-        val_dataset: Finite batches, whose mean loss chooses the best weights.
-        objective: The loss of a batch, called with the step's number; `training` is False for val batches.
+        val_dataset: Finite batches, whose loss chooses the best weights.
+        objective: The loss. Training adds the losses that the model adds, such as those of regularizers; the reported
+            losses have none of these.
         steps: Optimizer steps.
         learning_rate: Peak of the schedule; 0 leaves the weights unchanged.
         eval_every: Steps between evaluations; the last step is evaluated too.
         state_dir: Folder of the checkpoints, shared by all workers.
-        log_dir: Folder of the TensorBoard summaries: `loss`, `gradient_norm` (global norm of a batch's gradients before
-            clipping), `val_loss`, `learning_rate`, and the images of `draw`.
+        log_dir: Folder of the TensorBoard summaries: `loss`, `added_loss` (of the model, if it adds any),
+            `gradient_norm` (global norm of a step's gradients before clipping), `val_loss`, `learning_rate`, and the
+            images of `draw`.
         draw: Called at every evaluation for images of the model's outputs: `(height, width, 3)` uint8, by tag.
         evaluated: Called at every evaluation with the step and its val loss, before the checkpoint, so a resumed
             training calls it again for an unsaved evaluation. An error in it ends the training.
@@ -115,11 +119,11 @@ def fit(
     schedule = OneCycle(learning_rate, steps)
     optimizer = _make_optimizer(model, schedule, strategy.num_replicas_in_sync)
     dataset = dataset.with_options(_without_autotuning())
-    train_step = _make_train_step(model, optimizer, objective, strategy, dataset.element_spec)
-    val_step = _make_val_step(model, objective, strategy, val_dataset.element_spec)
+    train_step = TrainStep(model, optimizer, objective, strategy, dataset.element_spec)
+    val_step = ValStep(model, objective, strategy, val_dataset.element_spec)
     batches = iter(dataset)
     state = TrainState(model, optimizer, batches)
-    log = TrainLog(steps)
+    log = TrainLog(steps, objective)
     with contextlib.ExitStack() as stack:
         stack.enter_context(distribution.naming_lost_workers(strategy, state.step))
         # Every worker saves, because TensorFlow may gather a variable from all of them; only the chief's copy is kept.
@@ -130,13 +134,13 @@ def fit(
         for step in range(int(state.step.numpy()) + 1, steps + 1):
             batch = _next_batch(batches, step, steps)
             rate = float(schedule(step - 1))
-            loss, norm = train_step(batch, tf.constant(step - 1, tf.int64)).numpy().tolist()
+            sums = train_step([batch], step - 1)
             state.step.assign(step)
-            _check_finite("loss", loss, step)
-            log.add_step(loss, norm)
+            _check_finite("loss", float(objective.combine(sums.totals, sums.counts)) + sums.added, step)
+            log.add_step(sums)
             evaluate = step % eval_every == 0 or step == steps
             if evaluate:
-                val_loss = _evaluate(val_step, val_dataset, step)
+                val_loss = _evaluate(val_step, val_dataset, objective, step)
                 log.add_evaluation(step, val_loss, draw() if draw and chief else {})
                 state.keep_if_best(val_loss)
                 if evaluated:
@@ -150,60 +154,11 @@ def fit(
 def _make_optimizer(model: keras.Model, schedule: OneCycle, replicas: int) -> keras.optimizers.Optimizer:
     # Squared gradients are averaged over 100 steps, not 1000, because a training has only hundreds of steps.
     optimizer = keras.optimizers.Adam(schedule, beta_2=0.99, global_clipnorm=_CLIP_NORM / replicas)
-    if model.compute_dtype == "float16":
+    if layer := precision.find_float16(model):
+        _LOG.info("the loss is scaled, because the layer %s computes in float16", layer.path)
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
     return optimizer
-
-
-def _make_train_step(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    objective: Objective,
-    strategy: tf.distribute.Strategy,
-    spec: Any,
-) -> Callable[[dict[str, tf.Tensor], tf.Tensor], tf.Tensor]:
-    """Returns the training step: from a global batch and the step's number to `[loss, gradient norm]`, float32."""
-    replicas = strategy.num_replicas_in_sync
-
-    def replica_step(share, weight, number):
-        with tf.GradientTape() as tape:
-            value = objective(model, share, number, True) * weight
-            scaled = optimizer.scale_loss(value)
-        gradients = tape.gradient(scaled, model.trainable_variables)
-        # Keras clips each replica's gradients, and checks them for overflow, before it sums them. So every replica
-        # passes an equal part of the sum.
-        context = tf.distribute.get_replica_context()
-        gradients, value = context.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, value))
-        # Before the gradients are applied, because that may change the loss scale.
-        norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(tf.ones([]))
-        parts = [gradient / replicas for gradient in gradients]
-        optimizer.apply_gradients(zip(parts, model.trainable_variables))
-        return tf.stack([value, norm])
-
-    @tf.function(input_signature=[spec, tf.TensorSpec([], tf.int64)], autograph=False)
-    def step(batch, number):
-        share, weight = distribution.share_out(strategy, batch)
-        return strategy.experimental_local_results(strategy.run(replica_step, (share, weight, number)))[0]
-
-    return step
-
-
-def _make_val_step(
-    model: keras.Model, objective: Objective, strategy: tf.distribute.Strategy, spec: Any
-) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
-    """Returns the val step: from a global batch to its loss, float32."""
-
-    def replica_step(share, weight):
-        value = objective(model, share, tf.zeros([], tf.int64), False) * weight
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
-
-    @tf.function(input_signature=[spec], autograph=False)
-    def step(batch):
-        share, weight = distribution.share_out(strategy, batch)
-        return strategy.experimental_local_results(strategy.run(replica_step, (share, weight)))[0]
-
-    return step
 
 
 def _without_autotuning() -> tf.data.Options:
@@ -220,11 +175,12 @@ def _next_batch(batches: Iterator, step: int, steps: int) -> dict[str, tf.Tensor
         raise ValueError(f"dataset: expected {steps} batches, received {step - 1}") from None
 
 
-def _evaluate(val_step: Callable, val_dataset: tf.data.Dataset, step: int) -> float:
-    losses = [float(val_step(batch)) for batch in val_dataset]
-    if not losses:
+def _evaluate(val_step: ValStep, val_dataset: tf.data.Dataset, objective: Objective, step: int) -> float:
+    sums = [val_step(batch) for batch in val_dataset]
+    if not sums:
         raise ValueError("val_dataset: expected at least 1 batch, received none")
-    val_loss = sum(losses) / len(losses)
+    totals, counts = (np.sum(values, axis=0) for values in zip(*((one.totals, one.counts) for one in sums)))
+    val_loss = float(objective.combine(totals, counts))
     _check_finite("val_loss", val_loss, step)
     return val_loss
 

@@ -1,10 +1,11 @@
 """Computes the training loss of a batch: of next frames, or of labels.
 
 objective = NextFrameObjective(task.horizon, train)
-loss = objective(model, batch, step, True)
+totals, counts = objective.totals(model, batch, step, True), objective.counts(batch)
+loss = objective.combine(totals, counts)
 """
 
-from collections.abc import Callable
+import abc
 
 import keras
 import tensorflow as tf
@@ -13,22 +14,43 @@ from framecast.models.spec import TrainSpec
 from framecast.models.training import losses
 from framecast.schemas.clip_spec import LabelSpec
 
-# `(model, batch, step, training) -> scalar`; `step` counts optimizer steps from 0, an int64 scalar.
-Objective = Callable[[keras.Model, dict[str, tf.Tensor], tf.Tensor, bool], tf.Tensor]
+
+class Objective(abc.ABC):
+    """Computes the loss as sums of errors and their counts, which add up over shares of a batch and over batches.
+
+    A mean of means would depend on how the clips were batched.
+
+    Attributes:
+        weights: The weight of each part in the loss.
+    """
+
+    weights: tuple[float, ...] = (1.0,)
+
+    @abc.abstractmethod
+    def counts(self, model: keras.Model, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Returns how many errors each part of the loss sums, `(parts,)` float32; they may be 0."""
+
+    @abc.abstractmethod
+    def totals(self, model: keras.Model, batch: dict[str, tf.Tensor], step: tf.Tensor, training: bool) -> tf.Tensor:
+        """Returns the sum of errors of each part, `(parts,)` float32.
+
+        Args:
+            model: Called once, with `training`.
+            batch: See `framecast.models.training.input_pipeline.InputPipeline`.
+            step: Optimizer steps so far, an int64 scalar.
+            training: Whether the call is a training step.
+        """
+
+    def combine(self, totals, counts):
+        """Returns the loss of summed totals and counts, a scalar; 0 if nothing is counted."""
+        return tf.reduce_sum(totals / tf.maximum(counts, 1.0) * self.weights)
+
+    def __call__(self, model: keras.Model, batch: dict[str, tf.Tensor], step: tf.Tensor, training: bool) -> tf.Tensor:
+        """Returns the loss of one batch."""
+        return self.combine(self.totals(model, batch, step, training), self.counts(model, batch))
 
 
-def count_errors(batch: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Returns the number of errors that the objective averages over, float32; it may be 0."""
-    length = batch["length"]
-    if "label" in batch:
-        per_frame = batch["label"].shape.rank > 1
-        return tf.cast(tf.reduce_sum(length) if per_frame else tf.size(length), tf.float32)
-    time = tf.shape(batch["frames"])[1]
-    within = tf.sequence_mask(length - 1, time - 1)[:, :, None, None, None]
-    return tf.reduce_sum(tf.cast(tf.logical_and(batch["known"][:, 1:], within), tf.float32))
-
-
-class LabelObjective:
+class LabelObjective(Objective):
     """Computes the mean cross-entropy of classes, or the mean squared error of numbers in units of their spread.
 
     Args:
@@ -38,25 +60,31 @@ class LabelObjective:
     def __init__(self, label: LabelSpec):
         self._label = label
 
-    def __call__(
+    def counts(self, model: keras.Model, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        return tf.reduce_sum(tf.cast(self._counted(batch), tf.float32))[None]
+
+    def totals(
         self,
         model: keras.Model,
         batch: dict[str, tf.Tensor],
         step: tf.Tensor,  # noqa: ARG002 - every objective takes it
         training: bool,
     ) -> tf.Tensor:
-        """Returns the loss of a batch."""
-        length, label = batch["length"], batch["label"]
-        estimates = model(tf.where(batch["known"], batch["frames"], 0.0), length, training=training)
-        counted = tf.ones_like(length, tf.bool)
-        if self._label.per == "frame":
-            counted = tf.sequence_mask(length, tf.shape(label)[1])
+        estimates = model(tf.where(batch["known"], batch["frames"], 0.0), batch["length"], training=training)
+        label, counted = batch["label"], self._counted(batch)
         if self._label.classes is not None:
-            return losses.class_loss(label, estimates, counted)
-        return losses.number_loss(label[..., None], estimates, counted, model.spread)
+            return losses.class_total(label, estimates, counted)[None]
+        return losses.number_total(label[..., None], estimates, counted, model.spread)[None]
+
+    def _counted(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Returns which labels count, bool of the shape of `label`."""
+        length = batch["length"]
+        if self._label.per == "clip":
+            return tf.ones_like(length, tf.bool)
+        return tf.sequence_mask(length, tf.shape(batch["label"])[1])
 
 
-class NextFrameObjective:
+class NextFrameObjective(Objective):
     """Computes the error of every next frame; the model predicts the last `horizon` frames from its own predictions.
 
     Args:
@@ -68,21 +96,34 @@ class NextFrameObjective:
         self._horizon = horizon
         self._train = train
 
-    def __call__(self, model: keras.Model, batch: dict[str, tf.Tensor], step: tf.Tensor, training: bool) -> tf.Tensor:
-        """Returns the loss of a batch."""
+    def counts(self, model: keras.Model, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        return tf.reduce_sum(tf.cast(self._counted(model, batch), tf.float32))[None]
+
+    def totals(self, model: keras.Model, batch: dict[str, tf.Tensor], step: tf.Tensor, training: bool) -> tf.Tensor:
         frames, known, length = batch["frames"], batch["known"], batch["length"]
-        context = tf.maximum(length - self._horizon, 1)
+        context = self._context(batch)
         inputs = tf.where(known, frames, 0.0)
         arguments = {}
         if training and self._train.sampling != "none":
             place = batch.get("place", tf.range(tf.shape(length)[0]))
             arguments["observed"] = self._sample(context, tf.shape(frames)[1], step, place)
             context = length
-        elif not getattr(model, "predicts_context", True):
-            in_context = tf.sequence_mask(context, tf.shape(frames)[1])[:, :, None, None, None]
-            known = tf.logical_and(known, tf.logical_not(in_context))
-        predictions = model(inputs, context, steps=tf.shape(frames)[1] - 1, **arguments)
-        return losses.next_frame_loss(frames, predictions, length, known, self._train.loss)
+        steps = tf.shape(frames)[1] - 1
+        predictions = model(inputs, context, steps=steps, training=training, **arguments)
+        counted = self._counted(model, batch)
+        return losses.next_frame_total(frames[:, 1:], predictions[:, :steps], counted, self._train.loss)[None]
+
+    def _context(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        return tf.maximum(batch["length"] - self._horizon, 1)
+
+    def _counted(self, model: keras.Model, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Returns which pixels of the next frames count, bool `(batch, time - 1, height, width, channel)`."""
+        known = batch["known"][:, 1:]
+        time = tf.shape(known)[1]
+        counted = tf.sequence_mask(batch["length"] - 1, time)
+        if not getattr(model, "predicts_context", True):
+            counted = tf.logical_and(counted, tf.logical_not(tf.sequence_mask(self._context(batch) - 1, time)))
+        return tf.logical_and(known, counted[:, :, None, None, None])
 
     def _sample(self, context: tf.Tensor, time: tf.Tensor, step: tf.Tensor, clips: tf.Tensor) -> tf.Tensor:
         """Draws which frames the model observes, `(batch, time)` bool; always the first.

@@ -1,4 +1,4 @@
-"""Chooses the Keras dtype policy of training, `auto` by the machine."""
+"""Chooses the Keras dtype policy of training, `auto` by the machine, and finds the precision of a model's layers."""
 
 import pathlib
 
@@ -19,6 +19,26 @@ def policy(precision: str) -> keras.DTypePolicy:
     if precision == "auto":
         precision = "mixed_bfloat16" if _supports_bfloat16() else "float32"
     return keras.DTypePolicy(precision)
+
+
+def describe(model: keras.Model) -> str:
+    """Returns the name of the policy that a model computes in.
+
+    A model's own policy may be that of none of its layers, so a layer in half precision decides.
+    """
+    half = find_float16(model)
+    if half is not None:
+        return f"{half.dtype_policy.name} with a scaled loss"
+    return (_find(model, "bfloat16") or model).dtype_policy.name
+
+
+def find_float16(model: keras.Model) -> keras.layers.Layer | None:
+    """Returns a layer that computes in float16, whose gradients underflow unless the loss is scaled."""
+    return _find(model, "float16")
+
+
+def _find(model: keras.Model, dtype: str) -> keras.layers.Layer | None:
+    return next((layer for layer in model._flatten_layers() if layer.compute_dtype == dtype), None)
 
 
 def _supports_bfloat16() -> bool:

@@ -18,7 +18,7 @@ from framecast.models.export.module import save_module
 from framecast.models.export.warmup_requests import warmup_requests
 from framecast.models.spec import ExportSpec, ModelSpec, TrainSpec, parse_task
 from framecast.models.tasks import define_task
-from framecast.models.training import checkpoint_users, distribution, summary, train_model, warm_start
+from framecast.models.training import checkpoint_users, distribution, precision, summary, train_model, warm_start
 from framecast.models.training.input_pipeline import InputPipeline, SplitFiles
 from framecast.models.training.survey import SplitSurvey, survey_splits
 from framecast.schemas.clip_spec import ClipSpec
@@ -65,7 +65,7 @@ def run_fn(fn_args: Any) -> None:
         draw=define_task(pipeline.task).make_images(model, pipeline.evaluation(files.val), pipeline.clip),
     )
     if distribution.is_chief(strategy):
-        result = {"best": dataclasses.asdict(fitted), "start": start.note, "precision": model.dtype_policy.name}
+        result = {"best": dataclasses.asdict(fitted), "start": start.note, "precision": precision.describe(model)}
         summary.write(fn_args.model_run_dir, {**survey.counts, **result})
         exporting = ExportSpec.model_validate(settings["export"])
         exported = train_model.with_precision(model, spec, pipeline, exporting.precision)

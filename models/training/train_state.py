@@ -37,8 +37,9 @@ class TrainState:
         self.best_step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._best_weights = [tf.Variable(tf.convert_to_tensor(weight), trainable=False) for weight in model.weights]
         # Variables, not the model, because the tracking of a Keras model misses layers that it holds in a list.
+        # Not only the weights: the states of random generators, such as Dropout's, are variables too.
         self._checkpoint = tf.train.Checkpoint(
-            weights=model.weights,
+            variables=model.variables,
             optimizer=optimizer.variables,
             step=self.step,
             best=self.best,

@@ -1,8 +1,9 @@
 """Logs the progress of a training, to the logger `framecast.train` and as TensorBoard summaries, and reads them.
 
 About once a second, and at every evaluation, the logger gets a record that carries a dictionary `progress`: `step`,
-`steps`, `loss` (mean since the last record), `gradient_norm` (likewise; None if no step had a finite one), `val_loss`
-(the last, None before the first) and `learning_rate`.
+`steps`, `loss` (over all errors since the last record), `added_loss` (mean over the steps since; None if the model adds
+none), `gradient_norm` (likewise; None if no step had a finite one), `val_loss` (the last, None before the first) and
+`learning_rate`.
 """
 
 import contextlib
@@ -16,6 +17,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
+from framecast.models.training.objectives import Objective
+from framecast.models.training.optimization.steps import StepSums
+
 _LOG = logging.getLogger("framecast.train")
 _REPORT_SECONDS = 1.0
 
@@ -25,13 +29,14 @@ class TrainLog:
 
     Args:
         steps: Total optimizer steps.
+        objective: Combines the sums of steps.
     """
 
-    def __init__(self, steps: int):
+    def __init__(self, steps: int, objective: Objective):
         self._steps = steps
+        self._objective = objective
         self._val_loss: float | None = None
-        self._losses: list[float] = []
-        self._norms: list[float] = []
+        self._sums: list[StepSums] = []
         self._reported = time.monotonic()
 
     @contextlib.contextmanager
@@ -42,12 +47,9 @@ class TrainLog:
             yield
         writer.close()
 
-    def add_step(self, loss: float, norm: float) -> None:
-        """Adds the loss and the gradient norm of a step."""
-        self._losses.append(loss)
-        # If float16 overflows, the norm is infinite, and the optimizer skips the step.
-        if math.isfinite(norm):
-            self._norms.append(norm)
+    def add_step(self, sums: StepSums) -> None:
+        """Adds the sums of a step."""
+        self._sums.append(sums)
 
     def add_evaluation(self, step: int, val_loss: float, images: Mapping[str, np.ndarray]) -> None:
         """Writes the val loss and the images, by tag, of an evaluation."""
@@ -60,20 +62,24 @@ class TrainLog:
         """Writes a record if the last is a second old, or `force`."""
         if not force and time.monotonic() - self._reported < _REPORT_SECONDS:
             return
+        totals, counts = (np.sum([getattr(one, name) for one in self._sums], axis=0) for name in ("totals", "counts"))
+        added = [one.added for one in self._sums]
+        # If float16 overflows, the norm is infinite, and the optimizer skips the step.
+        norms = [one.norm for one in self._sums if math.isfinite(one.norm)]
         progress = {
             "step": step,
             "steps": self._steps,
-            "loss": sum(self._losses) / len(self._losses),
-            "gradient_norm": sum(self._norms) / len(self._norms) if self._norms else None,
+            "loss": float(self._objective.combine(totals, counts)),
+            "added_loss": sum(added) / len(added) if any(added) else None,
+            "gradient_norm": sum(norms) / len(norms) if norms else None,
             "val_loss": self._val_loss,
             "learning_rate": learning_rate,
         }
         _LOG.info(" ".join(f"{name} {value}" for name, value in progress.items()), extra={"progress": progress})
-        for name in ("loss", "gradient_norm", "learning_rate"):
+        for name in ("loss", "added_loss", "gradient_norm", "learning_rate"):
             if progress[name] is not None:
                 tf.summary.scalar(name, progress[name], step)
-        self._losses.clear()
-        self._norms.clear()
+        self._sums.clear()
         self._reported = time.monotonic()
 
 

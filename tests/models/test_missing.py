@@ -12,9 +12,9 @@ from framecast.evaluation.metrics.sums import Sums
 from framecast.models.export.forecast import ForecastModule, ReferenceConstants
 from framecast.models.networks import presets
 from framecast.models.preprocessing import preprocess
-from framecast.models.spec import ContextSpec, ForecastTask
+from framecast.models.spec import ContextSpec, ForecastTask, TrainSpec
 from framecast.models.tensors import normalise
-from framecast.models.training import losses
+from framecast.models.training.objectives import NextFrameObjective
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
 
 _EVENTS = EventsSpec(thresholds=[0.1, 0.9], scales=[1, 5])
@@ -37,8 +37,7 @@ def _results(missing):
     keras.utils.set_random_seed(0)
     model = presets.build("convlstm-tiny", channels=1, dtype="float32")
     with tf.GradientTape() as tape:
-        predictions = model(frames, tf.constant(lengths - 3), steps=7)
-        loss = losses.next_frame_loss(frames, predictions, tf.constant(lengths), known)
+        loss = NextFrameObjective(3, TrainSpec(steps=1))(model, batch, tf.zeros([], tf.int64), True)
     boundaries = tf.constant([8], tf.int64)
     module = ForecastModule(model, lambda inputs: preprocess(inputs, spec, boundaries), spec, _TASK, constants, _EVENTS)
     examples = tf.constant(

@@ -1,6 +1,5 @@
 """The training loop on small clips: what it learns, saves, resumes and logs."""
 
-import functools
 import io
 import logging
 import math
@@ -18,8 +17,8 @@ from framecast.models.spec import ForecastTask, TrainSpec
 from framecast.models.tasks import define_task
 from framecast.models.training import training_log
 from framecast.models.training.loop import OneCycle, fit
-from framecast.models.training.losses import next_frame_loss
 from framecast.models.training.training_log import read_curves
+from tests.models.training.changed_objective import Changed
 
 HORIZON = 2
 OBJECTIVE = define_task(ForecastTask(horizon=HORIZON)).make_objective(TrainSpec(steps=1))
@@ -98,19 +97,64 @@ def drawing(model):
     return draw
 
 
+def loss_of(model, data):
+    """The mean squared error of every next frame, by NumPy."""
+    predictions = np.asarray(model(data["frames"], data["length"] - HORIZON, steps=5))
+    squares = np.square(predictions - data["frames"][:, 1:])
+    return np.concatenate([clip[: length - 1] for clip, length in zip(squares, data["length"], strict=True)]).mean()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_training_learns_moving_column(tmp_path, dtype):
     model = forecaster(dtype)
     batch = clips(seed=1)
 
     def error():
-        predictions = model(batch["frames"], batch["length"] - HORIZON, steps=5)
-        return float(next_frame_loss(batch["frames"], predictions, batch["length"], batch["known"]))
+        return loss_of(model, batch)
 
     before = error()
     fitted = train(model, tmp_path, steps=150, eval_every=50, learning_rate=2e-2)
     assert error() < 0.2 * before
     np.testing.assert_allclose(fitted.val_loss, error(), rtol=1e-2)
+
+
+class Black(keras.Model):
+    """Predicts black frames, by a layer of its own precision."""
+
+    def __init__(self, dtype="float32"):
+        super().__init__()
+        self.conv = keras.layers.Conv3D(1, 1, kernel_initializer="zeros", dtype=dtype)
+        self.conv.build((None, None, None, None, 1))
+
+    def call(self, frames, context_length, steps):
+        return keras.ops.cast(self.conv(frames[:, :steps]), "float32")
+
+
+def grey(*levels):
+    frames = np.broadcast_to(np.reshape(levels, (-1, 1, 1, 1, 1)), (len(levels), 4, 8, 8, 1)).astype("float32")
+    return {"frames": frames, "known": np.ones_like(frames, bool), "length": np.full(len(levels), 4, "int32")}
+
+
+def test_reported_losses_weigh_every_error_equally(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_log, "_REPORT_SECONDS", 1e9)
+    data = grey(*[0.1] * 16, 1.0)  # 16 clips of error .01 and one of 1, in a batch of 16 and one of 1.
+    options = {"steps": 2, "learning_rate": 0.0, "eval_every": 2}
+    fitted = train(Black(), tmp_path, batches(data, size=16).repeat(), batches(data, size=16), **options)
+    assert fitted.val_loss == pytest.approx((16 * 0.01 + 1) / 17, rel=1e-5)
+    curves = read_curves(tmp_path / "logs")
+    assert curves["loss"] == [[2, pytest.approx(fitted.val_loss)]]
+    assert curves["val_loss"] == [[2, pytest.approx(fitted.val_loss)]]
+
+
+def test_float16_layer_in_float32_model_scales_loss(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "framecast.train")
+    faint = Changed(OBJECTIVE, lambda totals, *arguments: 1e-6 * totals)  # Gradients underflow in float16.
+    data = batches(grey(0.5, 1.0)).repeat()
+    model = Black("mixed_float16")
+    train(model, tmp_path, data, data.take(1), steps=1, objective=faint)
+    assert model.dtype_policy.name == "float32"
+    assert (model.conv.kernel.numpy() != 0).all()
+    assert "the loss is scaled, because the layer conv3d" in caplog.text
 
 
 def test_learning_rate_zero_keeps_weights(tmp_path):
@@ -130,17 +174,20 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path, monkeypatch):
 
     calls = []
 
-    def counting(*arguments, limit=1000):
+    def counting(limit):
         def count():
             calls.append(0)
             if len(calls) > limit:
                 raise Killed
 
-        tf.py_function(count, [], [])
-        return OBJECTIVE(*arguments)
+        def change(totals, *arguments):
+            tf.py_function(count, [], [])
+            return totals
+
+        return Changed(OBJECTIVE, change)
 
     half = 2 * (5 + 2)  # Of the 20 steps, with two evaluations of 2 batches.
-    killed_at_step_11 = functools.partial(counting, limit=half)
+    killed_at_step_11 = counting(limit=half)
     whole = forecaster()
     expected = train(whole, tmp_path / "whole", eval_every=5, draw=drawing(whole))
     with pytest.raises(tf.errors.UnknownError, match="Killed"):
@@ -150,7 +197,7 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path, monkeypatch):
     resumed = forecaster()
     log = tmp_path / "resumed"  # TFX gives every execution another folder.
     assert (
-        train(resumed, tmp_path / "cut", log_dir=log, eval_every=5, objective=counting, draw=drawing(resumed))
+        train(resumed, tmp_path / "cut", log_dir=log, eval_every=5, objective=counting(1000), draw=drawing(resumed))
         == expected
     )
     assert len(calls) == half
@@ -164,9 +211,7 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path, monkeypatch):
             np.testing.assert_array_equal(after[tag][step], before[tag][step])
 
 
-def clipped(*arguments):
-    """A loss so large that gradients are clipped."""
-    return 100 * OBJECTIVE(*arguments)
+CLIPPED = Changed(OBJECTIVE, lambda totals, *arguments: 100 * totals)  # So large that gradients are clipped.
 
 
 class Records(logging.Handler):
@@ -206,7 +251,10 @@ def test_finished_training_is_not_repeated(finished, tmp_path):
         raise AssertionError("a step ran")
 
     again = forecaster()
-    assert train(again, finished.folder, objective=refuses, eval_every=8, log_dir=tmp_path) == finished.fitted
+    assert (
+        train(again, finished.folder, objective=Changed(OBJECTIVE, refuses), eval_every=8, log_dir=tmp_path)
+        == finished.fitted
+    )
     np.testing.assert_array_equal(again.get_weights()[0], finished.model.get_weights()[0])
 
 
@@ -214,22 +262,22 @@ def test_weights_of_lowest_val_loss_are_kept(tmp_path):
     model = forecaster()
     shown = []
 
-    def records(*arguments):
-        value = OBJECTIVE(*arguments)
-        tf.py_function(lambda v: shown.append(float(v)), [value], [])
-        return value
+    def records(totals, model, batch, step, training):
+        if not training:
+            value = OBJECTIVE.combine(totals, OBJECTIVE.counts(model, batch))
+            tf.py_function(lambda v: shown.append(float(v)), [value], [])
+        return totals
 
     dark = clips(seed=1)
     dark["frames"] = np.zeros_like(dark["frames"])
-    fitted = train(model, tmp_path, steps=6, eval_every=1, val=batches(dark, size=8), objective=records)
-    val_losses = shown[1::2]
+    fitted = train(
+        model, tmp_path, steps=6, eval_every=1, val=batches(dark, size=8), objective=Changed(OBJECTIVE, records)
+    )
+    val_losses = shown
     assert len(val_losses) == 6
     np.testing.assert_allclose(fitted.val_loss, min(val_losses))
     assert fitted.step == 1 + int(np.argmin(val_losses)) < 6
-    predictions = model(dark["frames"], dark["length"] - HORIZON, steps=5)
-    np.testing.assert_allclose(
-        float(next_frame_loss(dark["frames"], predictions, dark["length"], dark["known"])), min(val_losses), rtol=1e-5
-    )
+    np.testing.assert_allclose(loss_of(model, dark), min(val_losses), rtol=1e-5)
 
 
 def test_missing_and_padded_pixels_change_no_weight(tmp_path):
@@ -278,12 +326,12 @@ def test_log_records_equal_tensorboard_summaries(finished):
 def test_gradient_norm_is_before_clipping_and_loss_scaling(tmp_path, monkeypatch, dtype, rtol):
     monkeypatch.setattr(training_log, "_REPORT_SECONDS", 0)
     data = clips()
-    train(forecaster(dtype), tmp_path, batches(data).repeat(), steps=2, learning_rate=0.0, objective=clipped)
+    train(forecaster(dtype), tmp_path, batches(data).repeat(), steps=2, learning_rate=0.0, objective=CLIPPED)
     expected = []
     for batch in batches(data):
         model = forecaster(dtype)
         with tf.GradientTape() as tape:
-            loss = clipped(model, batch, tf.zeros([], tf.int64), True)
+            loss = CLIPPED(model, batch, tf.zeros([], tf.int64), True)
         gradients = tape.gradient(loss, model.trainable_variables)
         expected.append(np.sqrt(sum(np.sum(np.square(gradient.numpy(), dtype=np.float64)) for gradient in gradients)))
     assert min(expected) > 1  # Else nothing is clipped.
@@ -294,9 +342,7 @@ def test_gradient_norm_is_before_clipping_and_loss_scaling(tmp_path, monkeypatch
 def test_step_with_float16_overflow_has_no_norm(tmp_path, monkeypatch):
     monkeypatch.setattr(training_log, "_REPORT_SECONDS", 0)
 
-    def steep(*arguments):
-        return 1e4 * OBJECTIVE(*arguments)
-
+    steep = Changed(OBJECTIVE, lambda totals, *arguments: 1e4 * totals)
     model = forecaster("mixed_float16")
     train(model, tmp_path, steps=12, objective=steep)
     values = summaries(tmp_path / "logs")

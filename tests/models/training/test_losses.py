@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from framecast.models.training.losses import class_loss, next_frame_loss, number_loss
+from framecast.models.training.losses import class_total, next_frame_total, number_total
 
 LENGTH = np.array([5, 3, 1], "int32")
 
@@ -17,11 +17,16 @@ def batch():
     return frames, predictions, known
 
 
+def counted_mask(known):
+    """`next_frame_total`'s argument: which pixels of the next frames count."""
+    return known[:, 1:] & (np.arange(1, 5) < LENGTH[:, None])[..., None, None, None]
+
+
 def value_and_gradient(frames, predictions, known):
     predictions = tf.convert_to_tensor(predictions)
     with tf.GradientTape() as tape:
         tape.watch(predictions)
-        value = next_frame_loss(frames, predictions, LENGTH, known)
+        value = next_frame_total(frames[:, 1:], predictions[:, :4], counted_mask(known))
     return value.numpy(), tape.gradient(value, predictions).numpy()
 
 
@@ -35,10 +40,10 @@ def test_mse_and_gradient_equal_numpy_loop(batch):
     counted = counted_pixels(known)
     errors = [float(predictions[b, t - 1, y, x, c]) - float(frames[b, t, y, x, c]) for b, t, y, x, c in counted]
     value, gradient = value_and_gradient(*batch)
-    np.testing.assert_allclose(value, np.mean(np.square(errors)), rtol=1e-6)
+    np.testing.assert_allclose(value, np.sum(np.square(errors)), rtol=1e-6)
     expected = np.zeros_like(predictions)
     for (b, t, y, x, c), error in zip(counted, errors, strict=True):
-        expected[b, t - 1, y, x, c] = 2 * error / len(counted)
+        expected[b, t - 1, y, x, c] = 2 * error
     np.testing.assert_allclose(gradient, expected, rtol=1e-5)
 
 
@@ -76,31 +81,30 @@ def test_other_losses_equal_numpy_loop(batch, kind, error_of):
         error_of(float(predictions[b, t - 1, y, x, c]) - float(frames[b, t, y, x, c]), float(frames[b, t, y, x, c]))
         for b, t, y, x, c in counted_pixels(known)
     ]
-    value = next_frame_loss(frames, predictions, LENGTH, known, kind)
-    np.testing.assert_allclose(value, np.mean(errors), rtol=1e-5)
+    value = next_frame_total(frames[:, 1:], predictions[:, :4], counted_mask(known), kind)
+    np.testing.assert_allclose(value, np.sum(errors), rtol=1e-5)
 
 
 def test_class_loss_equals_keras_over_counted_labels():
     rng = np.random.default_rng(0)
     labels, logits = rng.integers(0, 5, (4, 6)), rng.normal(size=(4, 6, 5)).astype("float32")
     counted = rng.uniform(size=(4, 6)) < 0.6
-    expected = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True).numpy()[counted].mean()
+    expected = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True).numpy()[counted].sum()
     dirty = np.where(counted[..., None], logits, np.nan).astype("float32")
-    np.testing.assert_allclose(class_loss(np.where(counted, labels, -1), dirty, counted), expected, rtol=1e-5)
+    np.testing.assert_allclose(class_total(np.where(counted, labels, -1), dirty, counted), expected, rtol=1e-5)
 
 
 def test_number_loss_equals_standardised_squared_error():
     rng = np.random.default_rng(0)
     labels, estimates = (rng.normal(size=(2, 7, 3)).astype("float32") for _ in range(2))
     counted, spread = rng.uniform(size=(2, 7)) < 0.6, np.array([1.0, 10.0, 0.5], "float32")
-    expected = np.square((labels - estimates) / spread)[counted].mean()
-    dirty = np.where(counted[..., None], labels, np.nan)
-    np.testing.assert_allclose(number_loss(dirty, estimates, counted, spread), expected, rtol=1e-5)
-    assert float(number_loss(labels, estimates, np.zeros_like(counted), spread)) == 0
+    expected = np.square((labels - estimates) / spread).mean(axis=-1)[counted].sum()
+    dirty = np.where(counted[..., None], labels, np.nan).astype("float32")
+    np.testing.assert_allclose(number_total(dirty, estimates, counted, spread), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 3)])
 def test_number_loss_refuses_to_broadcast(shape):
     labels, estimates = np.zeros((4, 1), "float32"), np.zeros(shape, "float32")
     with pytest.raises(ValueError, match=r"expected one estimate for each label, \(4, 1\), received \(4,"):
-        number_loss(labels, estimates, np.ones(4, bool), np.ones(1, "float32"))
+        number_total(labels, estimates, np.ones(4, bool), np.ones(1, "float32"))

@@ -20,8 +20,8 @@ def batch():
 class Recorder:
     """A forecaster that keeps what it was called with."""
 
-    def __call__(self, frames, context_length, steps, observed=None):
-        self.context, self.observed = context_length, observed
+    def __call__(self, frames, context_length, steps, training, observed=None):
+        self.context, self.observed, self.training = context_length, observed, training
         return tf.zeros([2, steps, *frames.shape[2:]])
 
 

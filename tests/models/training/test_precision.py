@@ -1,5 +1,6 @@
 """The precision that `auto` chooses on simulated machines."""
 
+import keras
 import pytest
 import tensorflow as tf
 
@@ -47,3 +48,18 @@ def test_explicit_precision_is_kept(machine):
     machine(_ZEN3)
     assert precision.policy("mixed_bfloat16").name == "mixed_bfloat16"
     assert precision.policy("float32").name == "float32"
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        (["float32"], "float32"),
+        (["float32", "mixed_bfloat16"], "mixed_bfloat16"),
+        (["mixed_bfloat16", "mixed_float16"], "mixed_float16 with a scaled loss"),
+        (["float16"], "float16 with a scaled loss"),
+    ],
+)
+def test_precision_of_model_is_that_of_its_layers(layers, expected):
+    model = keras.Sequential([keras.Input((4,)), *(keras.layers.Dense(4, dtype=dtype) for dtype in layers)])
+    assert model.dtype_policy.name == "float32"
+    assert precision.describe(model) == expected

@@ -1,0 +1,1 @@
+"""Optimizers, learning rates and steps of the training loop."""
