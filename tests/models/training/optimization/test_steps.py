@@ -64,9 +64,9 @@ def _built(kind):
 
 def _step(model, optimizer, task, batches):
     optimizer.build(model.trainable_variables)
-    dataset = tf.data.Dataset.from_tensors(batches[0])
+    spec = {name: tf.TensorSpec([None, *value.shape[1:]], value.dtype) for name, value in batches[0].items()}
     objective = define_task(parse_task(task)).make_objective(TrainSpec(steps=1))
-    step = TrainStep(model, optimizer, objective, tf.distribute.get_strategy(), dataset.element_spec, len(batches))
+    step = TrainStep(model, optimizer, objective, tf.distribute.get_strategy(), spec, len(batches))
     return step([{name: tf.constant(value) for name, value in batch.items()} for batch in batches], 0)
 
 
