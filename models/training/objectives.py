@@ -60,7 +60,7 @@ class LabelObjective(Objective):
     def __init__(self, label: LabelSpec):
         self._label = label
 
-    def counts(self, model: keras.Model, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    def counts(self, model: keras.Model, batch: dict[str, tf.Tensor]) -> tf.Tensor:  # noqa: ARG002
         return tf.reduce_sum(tf.cast(self._counted(batch), tf.float32))[None]
 
     def totals(
