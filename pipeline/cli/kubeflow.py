@@ -23,6 +23,7 @@ def compile_command(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="The compiled pipeline.")
     ] = "pipeline.yaml",
+    name: Annotated[str | None, typer.Option(help="Pipeline name; default: framecast- and the name of CONFIG.")] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -30,7 +31,9 @@ def compile_command(
     from framecast.pipeline.config import config as configuration
     from framecast.pipeline.kubeflow import compile
 
-    name = compile.pipeline_name(config)
+    name = compile.pipeline_name(config) if name is None else name
+    compile.check_name(name)
+    compile.check_image(image)
     documents = compile.compile_pipeline(configuration.load(config, overrides or []), name, image, pipeline_root)
     compile.write(documents, output)
     parameters = {

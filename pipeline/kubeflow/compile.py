@@ -4,6 +4,7 @@ TFX's compiler targets Google's managed KFP. This module adds to its output what
 parameter defaults, caching per task, resources, retries and the platform document.
 """
 
+import hashlib
 import pathlib
 import re
 from typing import Any
@@ -84,8 +85,35 @@ def write(documents: list[dict[str, Any]], path: str) -> None:
 
 
 def pipeline_name(path: str) -> str:
-    """Derives the pipeline name from the name of the configuration file, such as `framecast-radar`."""
-    return "framecast-" + re.sub("[^a-z0-9]+", "-", pathlib.Path(path).stem.lower()).strip("-")
+    """Derives the pipeline name from the name of the configuration file, such as `framecast-radar`.
+
+    A name with other characters than KFP's gets a digest, because runs of equal pipeline names share a cache.
+    """
+    stem = pathlib.Path(path).stem
+    plain = re.sub("[^a-z0-9]+", "-", stem.lower()).strip("-")
+    digest = [] if plain == stem else [hashlib.sha256(stem.encode()).hexdigest()[:6]]
+    return "-".join(["framecast", *filter(None, [plain]), *digest])
+
+
+def check_name(name: str) -> None:
+    """Checks a pipeline name.
+
+    Raises:
+        ConfigError: If KFP rejects it.
+    """
+    if not re.fullmatch("[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?", name):
+        raise ConfigError(f"--name: expected lower-case letters, digits and hyphens, received {name!r}")
+
+
+def check_image(image: str) -> None:
+    """Checks an image reference.
+
+    Raises:
+        ConfigError: If it is empty or has neither a tag nor a digest, because the image behind it may change unnoticed.
+    """
+    found = re.fullmatch(r"[^\s:@]+(?::[0-9]+/[^\s:@]+)?(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?", image)
+    if found is None or not (found[1] or found[2]):
+        raise ConfigError(f"--image: expected an image with a tag or a digest, such as framecast:1, received {image!r}")
 
 
 def _check(config: Config, root: str) -> None:

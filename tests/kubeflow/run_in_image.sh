@@ -4,7 +4,7 @@ set -eu
 cd
 mkdir -p volume
 python -m framecast.clips.demo.moving_digits clips --clips 63 --size 32 --seed 3
-framecast kubeflow compile /opt/framecast/configs/demo.yaml --image framecast --pipeline-root minio://bucket/artifacts \
+framecast kubeflow compile /opt/framecast/configs/demo.yaml --image framecast:test --pipeline-root minio://bucket/artifacts \
     -o pipeline.yaml --set "data.train=$HOME/clips/train/*" --set "data.eval=$HOME/clips/eval/*" \
     --set clip.height=32 --set clip.width=32 --set train.steps=4 --set train.eval_every=2 \
     --set evaluate.thresholds.skill.min=-1e9 --set "push.directory=$HOME/volume/serving" \

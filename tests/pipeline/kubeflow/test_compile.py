@@ -11,7 +11,14 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from framecast.pipeline.component_names import COMPONENTS
 from framecast.pipeline.config.config import ConfigError, load
-from framecast.pipeline.kubeflow.compile import ENTRY, compile_pipeline, pipeline_name, write
+from framecast.pipeline.kubeflow.compile import (
+    ENTRY,
+    check_image,
+    check_name,
+    compile_pipeline,
+    pipeline_name,
+    write,
+)
 
 _IMAGE = "registry.example/framecast:1"
 _ROOT = "minio://mlpipeline/framecast"
@@ -356,7 +363,26 @@ def test_command_writes_file_and_prints_parameters(framecast, folder, documents)
 
 
 def test_pipeline_names_are_valid_in_kfp():
-    assert pipeline_name("configs/KNMI radar_2.yaml") == "framecast-knmi-radar-2"
+    assert pipeline_name("configs/radar-2.yaml") == "framecast-radar-2"
+    stems = ["KNMI radar_2", "knmi-radar_2", "knmi radar 2", "レーダー", "радар", "-"]
+    names = {pipeline_name(f"configs/{stem}.yaml") for stem in stems}
+    assert len(names) == len(stems)
+    for name in names:
+        check_name(name)
+
+
+@pytest.mark.parametrize("image", ["framecast:1", "host:5000/team/framecast:1.0-gpu", f"framecast@sha256:{'0a' * 32}"])
+def test_image_with_tag_or_digest_is_accepted(image):
+    check_image(image)
+
+
+@pytest.mark.parametrize(
+    "image", ["", "framecast", "host:5000/team/framecast", "framecast:", "frame cast:1", "f@sha256:0"]
+)
+def test_image_without_tag_is_rejected(framecast, folder, image):
+    answer = framecast("kubeflow", "compile", folder / "radar.yaml", "--image", image, "--pipeline-root", _ROOT)
+    assert answer.code == 2
+    assert f"--image: expected an image with a tag or a digest, such as framecast:1, received {image!r}" in answer.text
 
 
 def test_bulk_inference_follows_push_and_is_never_cached(folder):
