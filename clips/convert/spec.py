@@ -41,13 +41,13 @@ class ReadSpec(Section):
 
     kind: Kind | None = _field(
         None,
-        "video, images, arrays, digits (MNIST idx), grids (NetCDF, HDF5, Zarr) or examples (tf.train.Example); "
+        "video, images, arrays, digits (MNIST idx), grids (NetCDF, HDF5, Zarr, GRIB) or examples (tf.train.Example); "
         "by default detected from the file names.",
     )
     variable: str | None = _field(
         None,
-        "Path of the variable in NetCDF, HDF5, Zarr and npz; key of the frames in examples, where {} is the number of "
-        "the frame, such as {}/image/encoded.",
+        "Path of the variable in NetCDF, HDF5, Zarr and npz; parameter of GRIB, such as t or t/isobaricInhPa; key of the "
+        "frames in examples, where {} is the number of the frame, such as {}/image/encoded.",
     )
     axes: str | None = _field(
         None,
@@ -125,7 +125,8 @@ class ValueSpec(Section):
     rain_to_dbz: bool = _field(False, "Convert rain in mm/h to dBZ, Z = 200 R^1.6; less than 0.05 mm/h is pixel 0.")
     low: float | None = _field(
         None,
-        "Physical values of pixel 0 and of the largest pixel; by default values are stored unscaled.",
+        "Physical values of pixel 0 and of the largest pixel; by default values are stored unscaled, or gridded values "
+        "that are no pixels get their own range in 16 bits.",
         option="range",
         metavar="LOW HIGH",
         allow_inf_nan=False,

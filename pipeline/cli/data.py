@@ -36,7 +36,7 @@ def convert(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Convert videos, image folders, NumPy arrays, NetCDF, HDF5, Zarr, MNIST digits or TFDS videos to clip files.
+    """Convert videos, image folders, NumPy arrays, NetCDF, HDF5, Zarr, GRIB, MNIST digits or TFDS videos to clip files.
 
     Run the same command again to resume a stopped conversion. DIR/manifest.json has the result.
     """

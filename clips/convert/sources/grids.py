@@ -1,4 +1,4 @@
-"""Reads gridded files: HDF5, NetCDF and Zarr, one file per recording or several files joined along time."""
+"""Reads gridded files: HDF5, NetCDF, Zarr and GRIB, one file per recording or several files joined along time."""
 
 import collections
 import dataclasses

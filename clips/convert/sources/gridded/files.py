@@ -12,7 +12,7 @@ from framecast.clips.convert.sources.source import BadSource
 HDF5 = (".h5", ".hdf5", ".hdf", ".he5")
 _GRIB = ("grib", "grib1", "grib2", "grb", "grb1", "grb2", "pgrb2")
 GRIB = tuple(f".{name}{packed}" for name in _GRIB for packed in ("", ".gz"))
-SUFFIXES = (*HDF5, *GRIB, ".nc", ".nc4", ".nc3", ".cdf", ".netcdf", ".zarr")
+SUFFIXES = (*HDF5, *GRIB, ".nc", ".nc4", ".nc3", ".cdf", ".netcdf", *netcdf.ZARR)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from framecast.clips.convert.sources.source import BadSource
 
 _TIME_NAMES = ("time", "times", "t", "valid_time", "timestamp", "timestamps", "datetime")
 _IDS = ("id", "ids")
+_ODIM_IMAGES = ("COMP", "IMAGE", "CVOL", "")  # Objects of ODIM_H5 on a Cartesian grid; empty if the file says none.
 _NO_VALUES = b"This is a netCDF dimension but not a netCDF variable"
 
 
@@ -44,9 +45,14 @@ def datasets(file: Any) -> list[str]:
 
 
 def odim_data(file: Any) -> list[str]:
-    """Returns the data sets of an ODIM_H5 file; none for another file."""
-    if not text_of(file.attrs.get("Conventions")).startswith("ODIM_H5"):
+    """Returns the data sets of an ODIM_H5 file; none for another file.
+
+    Raises:
+        BadSource: If its data are polar.
+    """
+    if not _is_odim(file):
         return []
+    _check_cartesian(file)
     return [
         f"{dataset}/{data}/data"
         for dataset in file
@@ -54,6 +60,19 @@ def odim_data(file: Any) -> list[str]:
         for data in file[dataset]
         if data.startswith("data") and f"{dataset}/{data}/data" in file
     ]
+
+
+def _is_odim(file: Any) -> bool:
+    return text_of(file.attrs.get("Conventions")).startswith("ODIM_H5")
+
+
+def _check_cartesian(file: Any) -> None:
+    """Checks that an ODIM_H5 file has images, because rays of a polar scan would be read as rows."""
+    kind = text_of(file["what"].attrs.get("object")).upper() if "what" in file else ""
+    if kind not in _ODIM_IMAGES:
+        expected = "expected a composite (COMP) or an image of ODIM_H5"
+        fix = "rays and range bins are no pixels; grid it first, such as with Py-ART or wradlib"
+        raise BadSource(file.filename, f"{expected}, received the object {kind}: {fix}")
 
 
 @contextlib.contextmanager
@@ -69,6 +88,8 @@ def open_variable(path: str, name: str) -> Iterator[Variable]:
         name = name.strip("/")
         if name not in file or not isinstance(file[name], h5py.Dataset):
             raise BadSource(path, f"variable {name} is missing; the file has {listed(datasets(file))}")
+        if _is_odim(file):
+            _check_cartesian(file)
         dataset = file[name]
         place = f"{path}, {name}"
         encoding, limits, view = packing.read_encoding(_scopes(file, name, place), dataset.dtype, place)

@@ -1,7 +1,9 @@
 """Opens variables of NetCDF files and Zarr stores (xarray), and of Zarr arrays without named dimensions."""
 
 import contextlib
+import os
 import posixpath
+import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +12,7 @@ from framecast.clips.convert.sources.gridded.axes import Dimension, role_of
 from framecast.clips.convert.sources.gridded.variable import Variable, listed
 from framecast.clips.convert.sources.source import BadSource
 
+ZARR = (".zarr", ".zarr.zip")
 _NOT_TIME = ("forecast_reference_time", "forecast_period")
 
 
@@ -72,17 +75,41 @@ def open_variable(path: str, name: str) -> Iterator[Variable]:
 
 def _plain_zarr(path: str) -> dict[str, Any] | None:
     """Returns the arrays of a Zarr store without named dimensions, which xarray does not open; else None."""
-    if not path.rstrip("/").lower().endswith(".zarr"):
+    if not is_zarr(path):
         return None
     import zarr
 
     try:
-        store = zarr.open(path, mode="r")
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        store = zarr.open(_zarr_store(path), mode="r")
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise BadSource(path, f"expected a Zarr store, received: {error}") from error
     arrays = {"": store} if hasattr(store, "dtype") else dict(_zarr_arrays(store, ""))
     named = any("_ARRAY_DIMENSIONS" in array.attrs or _dimension_names(array) for array in arrays.values())
     return None if named or not arrays else arrays
+
+
+def is_zarr(path: str) -> bool:
+    """Returns whether a path is a Zarr store: a folder, or a ZIP file of one."""
+    return path.rstrip("/").lower().endswith(ZARR)
+
+
+def _zarr_store(path: str) -> Any:
+    """Returns what Zarr opens.
+
+    Raises:
+        BadSource: If the installed version of Zarr cannot read the store's format.
+    """
+    import zarr
+
+    if path.lower().endswith(".zip"):
+        with zipfile.ZipFile(path) as archive:
+            newer = "zarr.json" in archive.namelist()
+    else:
+        newer = os.path.exists(os.path.join(path, "zarr.json"))
+    if newer and zarr.__version__.startswith("2."):
+        fix = "use Framecast on Python 3.11, or store it again in format 2 (zarr_format=2) or as NetCDF"
+        raise BadSource(path, f"zarr {zarr.__version__} cannot read Zarr format 3: {fix}")
+    return zarr.storage.ZipStore(path, mode="r") if path.lower().endswith(".zip") else path
 
 
 def _zarr_arrays(group: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -115,8 +142,8 @@ def _xarray_file(path: str, group: str) -> Iterator[Any]:
 
     options: dict[str, Any] = {"mask_and_scale": False, "decode_times": False, "decode_coords": "all"}
     try:
-        if path.rstrip("/").lower().endswith(".zarr"):
-            data = xarray.open_zarr(path, chunks=None, group=group or None, **options)
+        if is_zarr(path):
+            data = xarray.open_zarr(_zarr_store(path), chunks=None, group=group or None, **options)
         else:
             data = xarray.open_dataset(path, engine="netcdf4", group=group or None, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:

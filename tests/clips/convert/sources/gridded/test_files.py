@@ -130,3 +130,45 @@ def test_prefixes_are_separate_unless_joined(tmp_path):
     assert [len(frames) for _, frames in read_sources(tmp_path).values()] == [3, 3]
     _, _, values = read_only_source(tmp_path, join=True)
     assert values[:, 0, 0, 0].tolist() == list(range(6))
+
+
+def test_zipped_store_is_read(tmp_path):
+    values = RNG.random((9, 6, 8)).astype("f4")
+    values[:, 0] = np.nan
+    data = xarray.Dataset(
+        {"p": (("time", "y", "x"), values, {"units": "K"})}, coords={"time": pd.date_range("2020", periods=9, freq="h")}
+    )
+    with zarr.storage.ZipStore(str(tmp_path / "a.zarr.zip"), mode="w") as store:
+        data.to_zarr(store, consolidated=False)
+    recording, frames, read = read_only_source(tmp_path / "a.zarr.zip")
+    assert np.array_equal(read[..., 0], values, equal_nan=True)
+    assert (recording.encoding.unit, np.isnan(recording.encoding.fill)) == ("K", True)
+    assert np.diff([frame.time for frame in frames]).tolist() == [3_600_000_000] * 8
+
+
+def test_plain_zipped_array_is_read(tmp_path):
+    values = RNG.integers(0, 256, (9, 6, 8)).astype("u1")
+    with zarr.storage.ZipStore(str(tmp_path / "a.zarr.zip"), mode="w") as store:
+        zarr.open_group(store, mode="w").require_group("set")["field"] = values
+    _, _, read = read_only_source(tmp_path / "a.zarr.zip", axes="THW")
+    assert np.array_equal(read[..., 0], values)
+
+
+def test_zarr_format_3_is_read_or_refused(tmp_path):
+    values = RNG.random((9, 6, 8)).astype("f4")
+    data = xarray.Dataset(
+        {"p": (("time", "y", "x"), values)}, coords={"time": pd.date_range("2020", periods=9, freq="h")}
+    )
+    if zarr.__version__.startswith("2."):
+        (tmp_path / "a.zarr").mkdir()
+        (tmp_path / "a.zarr/zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
+        with pytest.raises(BadSource, match=r"a\.zarr: zarr 2\.\S+ cannot read Zarr format 3: use Framecast on Python"):
+            read_sources(tmp_path)
+        return
+    for consolidated in (False, True):
+        path = tmp_path / f"{consolidated}.zarr"
+        encoding = {"p": {"chunks": (3, 3, 4), "shards": (9, 6, 8), "_FillValue": np.nan}}
+        data.to_zarr(path, zarr_format=3, consolidated=consolidated, encoding=encoding)
+        recording, _, read = read_only_source(path)
+        assert np.array_equal(read[..., 0], values)
+        assert np.isnan(recording.encoding.fill)

@@ -187,6 +187,18 @@ def test_odim_nothing_detected_is_lowest_pixel(tmp_path):
     assert (seen["missing"], seen["undetected"]) == (1 / 8, 1 / 8)
 
 
+@pytest.mark.parametrize("kind", ["PVOL", "SCAN", "RAY", "XSEC", "VP"])
+@pytest.mark.parametrize("variable", [None, "dataset1/data1/data"])
+def test_polar_odim_is_refused(tmp_path, kind, variable):
+    _write_odim(tmp_path / "a.h5", np.zeros((360, 40), "u1"), 0)
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["what"].attrs["object"] = np.bytes_(kind)
+    with pytest.raises(
+        BadSource, match=rf"a\.h5: expected a composite .* received the object {kind}: .* grid it first"
+    ):
+        read_sources(tmp_path, variable=variable)
+
+
 def test_odim_with_several_quantities_needs_variable(tmp_path):
     _write_odim(tmp_path / "a.h5", np.zeros((4, 4), "u1"), 0)
     with h5py.File(tmp_path / "a.h5", "a") as file:
