@@ -46,8 +46,8 @@ class ReadSpec(Section):
     )
     variable: str | None = _field(
         None,
-        "Path of the variable in NetCDF, HDF5, Zarr and npz; parameter of GRIB, such as t or t/isobaricInhPa; key of the "
-        "frames in examples, where {} is the number of the frame, such as {}/image/encoded.",
+        "Path of the variable in NetCDF, HDF5, Zarr and npz; parameter of GRIB, such as t or t/isobaricInhPa; key of "
+        "the frames in examples, where {} is the number of the frame, such as {}/image/encoded.",
     )
     axes: str | None = _field(
         None,
