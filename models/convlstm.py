@@ -202,7 +202,9 @@ def _frame_mask(mask):
     if mask is None:
         return None
     mask = ops.cast(mask, "bool")
-    return ops.any(mask, axis=tuple(range(2, len(mask.shape)))) if len(mask.shape) > 2 else mask
+    while len(mask.shape) > 2:  # One axis after the other, because under PyTorch Keras fails with several.
+        mask = ops.any(mask, axis=-1)
+    return mask
 
 
 def _check_length(length, sequences):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import pydantic
 
 from framecast.evaluation.metrics.registry import TASKS, TaskMetrics
+from framecast.models.preset_arguments import PresetArguments
 from framecast.schemas import features
 from framecast.schemas.clip_spec import LabelSpec
 from framecast.schemas.section import Section
@@ -233,9 +234,16 @@ class ModelSpec(Section):
     Args:
         preset: Name of the preset.
         builder: The builder.
-        arguments: Keyword arguments of the builder, or of the preset's model, where they replace the preset's own, such
-            as `{filters: [64, 64]}`.
+        arguments: Keyword arguments of the builder, or of the preset's model (`PresetArguments`), where they replace
+            the preset's own, such as `{filters: [64, 64], normalization: layer}`.
     """
+
+    model_config = pydantic.ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"preset": {"type": "string"}}, "required": ["preset"]},
+            "then": {"properties": {"arguments": PresetArguments.model_json_schema()}},
+        }
+    )
 
     preset: str | None = None
     builder: str | None = None
@@ -245,6 +253,13 @@ class ModelSpec(Section):
     def _check_source(self) -> "ModelSpec":
         if (self.preset is None) == (self.builder is None):
             raise ValueError("expected exactly one of preset and builder")
+        if self.preset is not None:
+            try:
+                PresetArguments.model_validate(self.arguments)
+            except pydantic.ValidationError as error:
+                problem = error.errors()[0]
+                key = ".".join(str(part) for part in problem["loc"])
+                raise ValueError(f"arguments.{key}: {problem['msg']}, received {problem['input']!r}") from None
         return self
 
 

@@ -16,7 +16,7 @@ import keras
 from keras import ops
 
 from framecast.models.convlstm import RNN
-from framecast.models.convlstm_cells import ConvLSTMCell
+from framecast.models.convlstm_cells import ConvLSTMCell, Normalization
 from framecast.models.motion import PAIRS, estimate_motion
 from framecast.models.networks.patches import patchify, unpatchify
 from framecast.models.networks.rollout_cell import Predict, RolloutCell
@@ -39,6 +39,8 @@ class FrameForecaster(keras.Model):
             it is added to the last observed frame, warped along its motion (see `framecast.models.motion`) and blurred
             as the cells choose per patch. The motion is constant during the forecast, and also warps the cells' states
             and earlier additions.
+        peephole, normalization, dropout, recurrent_dropout: See `ConvLSTMCell`.
+        remat: See `framecast.models.convlstm.RNN`.
 
     Call arguments:
         frames: Float32 pixels in [0, 1]; frames after a clip's context, NaN included, change no output or gradient.
@@ -46,6 +48,7 @@ class FrameForecaster(keras.Model):
         steps: Number of next frames to predict, int or int32 scalar; may exceed the number of frames.
         observed: bool `(batch, time)`, for training: which of the first `context_length` frames the model sees; it
             continues from its own prediction in place of the others. All by default.
+        training: Whether the call is a training step, in which dropout acts.
 
     Input shape:
         `(batch, time, height, width, channel)`.
@@ -65,6 +68,11 @@ class FrameForecaster(keras.Model):
         kernel_size: int,
         patch: int,
         predict: Predict = "frame",
+        peephole: bool = False,
+        normalization: Normalization | None = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        remat: bool = False,
         **kwargs,
     ):
         # Pixels stay float32 outside the cells, because bfloat16 has 8 bits of precision.
@@ -76,13 +84,21 @@ class FrameForecaster(keras.Model):
         self.kernel_size = kernel_size
         self.patch = patch
         self.predict_kind = predict
-        cells = [ConvLSTMCell(size, kernel_size, dtype=self.dtype_policy) for size in self.filters]
-        cell = RolloutCell(cells, patch, channels, predict)
-        self.rollout = RNN(cell, return_sequences=True, return_state=True)
+        self.cell_options = {
+            "peephole": peephole,
+            "normalization": normalization,
+            "dropout": dropout,
+            "recurrent_dropout": recurrent_dropout,
+        }
+        options = {**self.cell_options, "dtype": self.dtype_policy}
+        cell = RolloutCell(
+            [ConvLSTMCell(size, kernel_size, **options) for size in self.filters], patch, channels, predict
+        )
+        self.rollout = RNN(cell, remat=remat, return_sequences=True, return_state=True)
         self.rollout.build((None, None, None, None, cell.pixels + (3 if predict == "advected" else 1)))
         self.built = True
 
-    def call(self, frames, context_length, steps, observed=None):
+    def call(self, frames, context_length, steps, observed=None, training=False):
         if observed is not None and self.predict_kind == "advected":
             raise ValueError(
                 "observed: expected None for predict='advected', received a mask; set train.sampling: none"
@@ -93,7 +109,7 @@ class FrameForecaster(keras.Model):
         in_context = ops.arange(time, dtype="int32")[None] < context_length[:, None]
         observed = in_context if observed is None else ops.logical_and(in_context, observed)
         inputs = self._inputs(frames, observed, context_length, steps)
-        predictions, *_ = self.rollout(inputs)
+        predictions, *_ = self.rollout(inputs, training=training)
         return self._cropped(predictions, height, width)
 
     def initial_states(self, frames) -> dict[str, typing.Any]:
@@ -197,4 +213,6 @@ class FrameForecaster(keras.Model):
             "kernel_size": self.kernel_size,
             "patch": self.patch,
             "predict": self.predict_kind,
+            **self.cell_options,
+            "remat": self.rollout.remat,
         }

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from framecast.models.convlstm import ConvLSTM
+from framecast.models.convlstm_cells import Normalization
 
 
 @keras.saving.register_keras_serializable(package="framecast")
@@ -25,6 +26,8 @@ class Labeller(keras.Model):
         per: `clip`: one output from all frames. `frame`: one output per frame, from the frames up to it.
         filters: Channels of each convolution on the frames; each convolution halves height and width.
         recurrent_filters: Channels of the ConvLSTM.
+        peephole, normalization, dropout, recurrent_dropout: See `ConvLSTMCell`.
+        remat: See `framecast.models.convlstm.RNN`.
 
     Call arguments:
         frames: Float32 pixels in [0, 1]; frames past a clip's length, NaN included, change no output or gradient.
@@ -49,6 +52,11 @@ class Labeller(keras.Model):
         per: Literal["clip", "frame"] = "clip",
         filters: Sequence[int] = (16, 32),
         recurrent_filters: int = 32,
+        peephole: bool = False,
+        normalization: Normalization | None = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        remat: bool = False,
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)
@@ -60,7 +68,16 @@ class Labeller(keras.Model):
         policy = self.dtype_policy
         options = {"padding": "same", "activation": "relu", "data_format": "channels_last", "dtype": policy}
         self.convolutions = [keras.layers.Conv2D(size, 3, strides=2, **options) for size in self.filters]
-        self.recurrence = ConvLSTM(recurrent_filters, 3, return_sequences=per == "frame", dtype=policy)
+        self.recurrence_options = {
+            "peephole": peephole,
+            "normalization": normalization,
+            "dropout": dropout,
+            "recurrent_dropout": recurrent_dropout,
+            "remat": remat,
+        }
+        self.recurrence = ConvLSTM(
+            recurrent_filters, 3, return_sequences=per == "frame", dtype=policy, **self.recurrence_options
+        )
         self.head = keras.layers.Dense(outputs, dtype="float32")
         for layer in self.convolutions:
             layer.build((None, None, None, channels))
@@ -95,4 +112,5 @@ class Labeller(keras.Model):
             "per": self.per,
             "filters": self.filters,
             "recurrent_filters": self.recurrent_filters,
+            **self.recurrence_options,
         }

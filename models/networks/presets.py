@@ -39,7 +39,7 @@ def build(
         name: A key of `PRESETS`.
         channels: Channels of a frame.
         dtype: Keras dtype policy of the computation.
-        arguments: Model arguments that replace the preset's.
+        arguments: Model arguments that replace the preset's, see `PresetArguments`; None is the preset's own.
         **outputs: `outputs` and `per` of a `Labeller`; empty for a `FrameForecaster`.
 
     Raises:
@@ -50,8 +50,9 @@ def build(
         raise ValueError(f"model.preset: expected one of {', '.join(known)}, received {name!r}")
     model = Labeller if outputs else FrameForecaster
     fixed = {"channels": channels, "dtype": dtype, **outputs}
-    preset = {key: value for key, value in known[name].items() if key not in (arguments or {})}
-    return call(model, arguments or {}, **preset, **fixed)
+    arguments = {key: value for key, value in (arguments or {}).items() if value is not None}
+    preset = {key: value for key, value in known[name].items() if key not in arguments}
+    return call(model, arguments, **preset, **fixed)
 
 
 def call(function: Callable[..., keras.Model], arguments: Mapping[str, Any], **fixed: Any) -> keras.Model:

@@ -69,18 +69,23 @@ class RolloutCell(keras.Layer):
             states += cell.get_initial_state(batch_size, spatial_size)
         return states
 
-    def call(self, inputs, states):
+    def get_dropout_masks(self, batch_size, spatial_size) -> list | None:
+        """Returns the dropout masks of each cell for all steps of a rollout; None without dropout."""
+        masks = [cell.get_dropout_masks(batch_size, spatial_size) for cell in self.cells]
+        return masks if any(masks) else None
+
+    def call(self, inputs, states, dropout_masks=None):
         observed = inputs[..., self.pixels : self.pixels + 1] > 0.5
         frame = inputs[..., : self.pixels]
         if self.predict_kind == "advected":
-            return self._advected(observed, frame, inputs[..., self.pixels + 1 :], states)
+            return self._advected(observed, frame, inputs[..., self.pixels + 1 :], states, dropout_masks)
         previous, *states = states
         frame = ops.where(observed, frame, previous)
-        change, states = self._run_cells(frame, states)
+        change, states = self._run_cells(frame, states, dropout_masks)
         prediction = change if self.predict_kind == "frame" else frame + change
         return prediction, [prediction, *states]
 
-    def _advected(self, observed, frame, motion, states):
+    def _advected(self, observed, frame, motion, states, dropout_masks):
         _, origin, added, path, age, *states = states
         move = make_warp(motion / self.patch)
         states = [move(state) for state in states]
@@ -92,7 +97,8 @@ class RolloutCell(keras.Layer):
         warped = self._warp_pixels(origin, path)
         sharp = patchify(warped[:, None], self.patch)[:, 0]
         # The cells see the lead time, because the certainty of a forecast falls with it.
-        output, states = self._run_cells(ops.concatenate([sharp + added, age / _AGE_SCALE], axis=-1), states)
+        seen = ops.concatenate([sharp + added, age / _AGE_SCALE], axis=-1)
+        output, states = self._run_cells(seen, states, dropout_masks)
         added = added + output[..., : self.pixels]
         prediction = self._blur(warped, output[..., self.pixels :]) + added
         return prediction, [prediction, origin, added, path, age, *states]
@@ -104,11 +110,11 @@ class RolloutCell(keras.Layer):
             mixed += weights[..., number : number + 1] * patchify(blurred[:, None], self.patch)[:, 0]
         return mixed
 
-    def _run_cells(self, frame, states):
+    def _run_cells(self, frame, states, dropout_masks):
         output, new_states = frame, []
-        for cell in self.cells:
+        for cell, masks in zip(self.cells, dropout_masks or [None] * len(self.cells), strict=True):
             count = len(cell.state_size)
-            output, cell_states = cell(output, states[:count])
+            output, cell_states = cell(output, states[:count], dropout_masks=masks)
             states = states[count:]
             new_states += cell_states
         return self.projection(output), new_states
