@@ -124,7 +124,7 @@ def _tiles(
             segment.frames[0].place, f"expected frames of at least {side}x{side} (--tile), received {height}x{width}"
         )
     step = spec.tile_stride or side or 1
-    media = recording.media_id or recording.name
+    media = recording.media_id or recording.identify(recording.group or recording.name)
     if spec.recording_seconds is not None:
         media = f"{media}/{segment.piece:05d}"
     contract = {
@@ -144,7 +144,7 @@ def _tiles(
             if spec.min_content and _content(part, scale.missing) < spec.min_content:
                 tally["clips of little content"] += 1
                 continue
-            name = f"{recording.name}/{segment.index:07d}" + (f"@{top},{left}" if side else "")
+            name = f"{recording.identify(recording.name)}/{segment.index:07d}" + (f"@{top},{left}" if side else "")
             yield PendingClip(
                 len(part), media, contract, _encoder(part, name, media, segment.rate, segment.times, scale, label)
             )

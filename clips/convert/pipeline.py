@@ -83,7 +83,7 @@ def convert(
     if (manifest := state.read_finished(base, plan)) is not None:
         return manifest
     folder = state.begin(base, plan)
-    labels = Labels(spec.read.labels, [source.name for source in found.sources]) if spec.read.labels else None
+    labels = Labels(spec.read.labels, found.sources) if spec.read.labels else None
     units = _units(found.sources)
     asked = spec
     if value_range.is_needed(found.sources, spec):

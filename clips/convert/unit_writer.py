@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import hashlib
 import json
 import pathlib
 import time
@@ -12,6 +11,7 @@ from typing import Any
 from framecast.clips.convert import state
 from framecast.clips.convert.clip_making import PendingClip, make_clips
 from framecast.clips.convert.field_statistics import FieldStatistics
+from framecast.clips.convert.sources.file_digests import FileDigests
 from framecast.clips.convert.sources.labels import Label, Labels
 from framecast.clips.convert.sources.source import BadSource, Recording, Source
 from framecast.clips.convert.spec import ConvertSpec
@@ -42,6 +42,7 @@ class UnitWriter:
         self._tally: collections.Counter[str] = collections.Counter()
         self._lengths: collections.Counter[int] = collections.Counter()
         self._statistics = FieldStatistics()
+        self._digests = FileDigests()
         self._contracts: list[dict[str, object]] = []
         self._bad: list[str] = []
         self._shards: list[dict[str, Any]] = []
@@ -93,7 +94,9 @@ class UnitWriter:
         """Yields the clips of all sources, in a fixed order."""
         for source in self._unit.sources:
             try:
+                digest = self._digests.of_source(source)
                 for recording in source.recordings():
+                    recording.digest = digest
                     if self._skip_bad:
                         recording.skip = self._skip_frame
                     label = self._label(recording, source)
@@ -118,7 +121,7 @@ class UnitWriter:
         if self._labels is None:
             return Label(recording.label_index, recording.label)
         try:
-            return self._labels.of(recording.name, source.name)
+            return self._labels.of(recording.name, source)
         except ValueError as error:
             raise BadSource(recording.name, str(error)) from error
 
@@ -126,7 +129,7 @@ class UnitWriter:
         self._reported = time.monotonic()
         digests = {}
         if done:
-            digests = {file: _digest(file) for source in self._unit.sources for file in source.files}
+            digests = {file: self._digests.of(file) for source in self._unit.sources for file in source.files}
         state.write_json(
             self._path,
             {
@@ -143,11 +146,3 @@ class UnitWriter:
                 "sources": digests,
             },
         )
-
-
-def _digest(file: str) -> str:
-    total = hashlib.sha256()
-    with open(file, "rb") as stream:
-        while chunk := stream.read(1 << 20):
-            total.update(chunk)
-    return total.hexdigest()

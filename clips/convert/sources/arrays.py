@@ -22,7 +22,7 @@ class Array:
     """The recordings `[start, end)` of an array in a file.
 
     Args:
-        name: Unique name.
+        name: Name of the source.
         files: The file.
         member: Name of the array in an npz file.
         axes: One letter per axis.
@@ -61,7 +61,7 @@ def find(name: str, path: str, member: str | None, axes: str | None, source_byte
     """Returns the sources in a NumPy file.
 
     Args:
-        name: Unique name of the file.
+        name: Name of the file.
         path: The file.
         member: Name of the array in an npz file; by default its only array.
         axes: One letter per axis; by default detected from the shape.

@@ -42,7 +42,7 @@ class MovingDigits:
                 f"{base}/{index:07d}",
                 self._frames(rng, groups[number], index),
                 rate=moving_digits.FRAME_RATE,
-                media_id=f"{base}/digits-{number:02d}",
+                group=f"{base}/digits-{number:02d}",
             )
 
     def _frames(self, rng: np.random.Generator, digits: np.ndarray, clip: int) -> Iterator[Frame]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from framecast.clips.convert.sources import arrays, digits, grids, image_folder, tf_examples, video
 from framecast.clips.convert.sources.examples.encoded_frames import RawPixels
-from framecast.clips.convert.sources.source import Source
+from framecast.clips.convert.sources.file_digests import check_copies
+from framecast.clips.convert.sources.source import Source, name_of
 from framecast.clips.convert.spec import ConvertSpec, Kind
 
 _SUFFIXES: dict[Kind, tuple[str, ...]] = {
@@ -39,11 +40,11 @@ def find_sources(paths: Sequence[str], spec: ConvertSpec) -> FoundSources:
     Raises:
         FileNotFoundError: If a path matches no file.
         BadSource: If a file whose header is needed cannot be read.
-        ValueError: If the kind of the sources is ambiguous, or two sources have the same name.
+        ValueError: If the kind of the sources is ambiguous, or two sources are copies of each other.
     """
-    every = [found for pattern in paths for found in _files(pattern)]
-    files = [(root, path) for root, path, hidden in every if not hidden]
-    kinds = {path: kind_of(path) for _, path in files}
+    every = {os.path.abspath(path): (path, hidden) for pattern in paths for path, hidden in _files(pattern)}
+    files = [path for path, hidden in every.values() if not hidden]
+    kinds = {path: kind_of(path) for path in files}
     present = sorted({kind for kind in kinds.values() if kind is not None})
     kind = spec.read.kind
     if kind is None:
@@ -51,36 +52,33 @@ def find_sources(paths: Sequence[str], spec: ConvertSpec) -> FoundSources:
             received = " and ".join(present) or f"{len(files)} files of unknown kind"
             raise ValueError(f"{', '.join(paths)}: expected sources of one kind, received {received}; set --kind")
         kind = present[0]
-        taken = [(root, path) for root, path in files if kinds[path] == kind]
+        taken = [path for path in files if kinds[path] == kind]
     else:
         # Files of unknown kind are included, because their names may lack the usual suffix.
-        taken = [(root, path) for root, path in files if kinds[path] in (kind, None)]
+        taken = [path for path in files if kinds[path] in (kind, None)]
     if not taken:
         raise ValueError(f"{', '.join(paths)}: expected {kind}, received {' and '.join(present)}")
-    chosen = {path for _, path in taken}
-    sources = sorted(_make(kind, taken, spec), key=lambda source: source.name)
-    names = collections.Counter(source.name for source in sources)
-    for name, count in names.items():
-        if count > 1:
-            raise ValueError(f"{name}: expected unique source names, but {count} sources have this name")
-    return FoundSources(sources, sorted(path for _, path, _ in every if path not in chosen))
+    chosen = set(taken)
+    sources = sorted(_make(kind, taken, spec), key=lambda source: (source.name, source.files))
+    check_copies(sources)
+    return FoundSources(sources, sorted(path for path, _ in every.values() if path not in chosen))
 
 
-def _files(pattern: str) -> Iterator[tuple[str, str, bool]]:
-    """Yields `(root, path, hidden)`; source names are relative to the root. A hidden folder is one path."""
+def _files(pattern: str) -> Iterator[tuple[str, bool]]:
+    """Yields `(path, hidden)`. A hidden folder is one path."""
     matches = [pattern] if os.path.lexists(pattern) else sorted(glob.glob(pattern))
     if not matches:
         raise FileNotFoundError(f"{pattern}: expected files, received none")
     for match in matches:
         match = os.path.normpath(match)
         if not os.path.isdir(match) or match.lower().endswith(".zarr"):
-            yield os.path.dirname(match), match, False
+            yield match, False
             continue
         for folder, folders, names in os.walk(match):
             whole = [name for name in folders if name.lower().endswith(".zarr") or _is_hidden(name)]
             folders[:] = sorted(set(folders) - set(whole))
             for name in sorted([*names, *whole]):
-                yield match, os.path.join(folder, name), _is_hidden(name)
+                yield os.path.join(folder, name), _is_hidden(name)
 
 
 def _is_hidden(name: str) -> bool:
@@ -103,7 +101,7 @@ def kind_of(path: str) -> Kind | None:
     return None
 
 
-def _make(kind: Kind, files: Sequence[tuple[str, str]], spec: ConvertSpec) -> Iterator[Source]:
+def _make(kind: Kind, files: Sequence[str], spec: ConvertSpec) -> Iterator[Source]:
     read = spec.read
     if read.time_format is not None and kind not in ("images", "grids"):
         raise ValueError(f"time format {read.time_format} (--time-format): {kind} have no time in their file names")
@@ -117,26 +115,21 @@ def _make(kind: Kind, files: Sequence[tuple[str, str]], spec: ConvertSpec) -> It
         raise ValueError(f"--join: expected images or gridded files, received {kind}")
     if read.keep_alpha and kind not in ("images", "video", "examples"):
         raise ValueError(f"--keep-alpha: expected images or videos, received {kind}")
+    by_folder = collections.defaultdict(list)
+    for path in files:
+        by_folder[os.path.dirname(path)].append(path)
     if kind == "images":
-        by_folder = collections.defaultdict(list)
-        for root, path in files:
-            by_folder[root, os.path.dirname(path)].append(path)
-        for (root, folder), images in by_folder.items():
-            yield from image_folder.find(_folder_name(root, folder), folder, root, images, read)
+        for folder, images in by_folder.items():
+            yield from image_folder.find(folder, images, read)
         return
     if kind == "grids":
-        folders = collections.defaultdict(list)
-        roots = {path: root for root, path in files}
-        for root, path in files:
-            folders[_folder_name(root, os.path.dirname(path))].append(path)
-        for name, members in folders.items():
+        for folder, members in by_folder.items():
             members.sort(key=lambda path: image_folder.natural_key(os.path.basename(path)))
             unpack = spec.value.scale is None and spec.value.offset is None and spec.value.fill is None
-            named = [(os.path.relpath(path, roots[path] or "."), path) for path in members]
-            yield from grids.find(name, named, read, unpack)
+            yield from grids.find(name_of(folder), [(name_of(path), path) for path in members], read, unpack)
         return
-    for root, path in files:
-        name = os.path.relpath(path, root or ".")
+    for path in files:
+        name = name_of(path)
         if kind == "video":
             yield video.Video(name, (path,), read.keep_alpha, read.keep_hidden)
         elif kind == "arrays":
@@ -148,8 +141,3 @@ def _make(kind: Kind, files: Sequence[tuple[str, str]], spec: ConvertSpec) -> It
             if read.raw_size is not None:
                 raw = RawPixels(*read.raw_size, read.raw_dtype, read.raw_channels)
             yield tf_examples.Examples(name, (path,), read.variable, raw, read.fps, read.keep_alpha)
-
-
-def _folder_name(root: str, folder: str) -> str:
-    relative = os.path.relpath(folder or ".", root or ".")
-    return os.path.basename(os.path.abspath(folder)) if relative == "." else relative

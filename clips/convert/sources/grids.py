@@ -28,7 +28,7 @@ class Grid:
     """A variable over time, in one file or joined from several; or one recording per index of axis N.
 
     Args:
-        name: Unique name.
+        name: Name of the source.
         files: All files; for a Zarr store, the files in its folder.
         paths: Paths to open, in the order of their names: the files, or the folder of a Zarr store.
         variable: Path of the variable in each file.
@@ -165,8 +165,8 @@ def find(name: str, members: Sequence[tuple[str, str]], read: ReadSpec, unpack: 
     files are. A file with several time steps and no times, or with recordings (axis N), is a separate source.
 
     Args:
-        name: Unique name of the folder.
-        members: Unique name and path of each file, in natural order.
+        name: Name of the folder.
+        members: Name and path of each file, in natural order.
         read: Options of reading.
         unpack: Whether files of different scales become physical values.
 
@@ -184,7 +184,7 @@ def find(name: str, members: Sequence[tuple[str, str]], read: ReadSpec, unpack: 
         raise next(filter(None, (read_header(chain[0][1], variable, read).error for variable, chain in chains)))
     return [
         Grid(
-            (name if len(chains) == 1 and len(chain) > 1 else chain[0][0]) + (f"/{variable}" if several else ""),
+            (name if len(chain) > 1 else chain[0][0]) + (f"/{variable}" if several else ""),
             tuple(file for _, path in chain for file in gridded_files.files_in(path)),
             tuple(path for _, path in chain),
             variable,

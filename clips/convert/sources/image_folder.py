@@ -4,7 +4,6 @@ Numbered images of a folder are the frames of a recording, in natural order: fra
 or animation is a recording.
 """
 
-import collections
 import dataclasses
 import os
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from framecast.clips.convert.sources.images import file_names, netpbm, still
 from framecast.clips.convert.sources.images.colours import Still, compose
 from framecast.clips.convert.sources.images.file_names import natural_key
 from framecast.clips.convert.sources.images.tiff import Series, TiffReader, open_tiff
-from framecast.clips.convert.sources.source import BadSource, Frame, Recording, Source
+from framecast.clips.convert.sources.source import BadSource, Frame, Recording, Source, class_of, name_of
 from framecast.clips.convert.spec import ReadSpec
 
 _PLAIN_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm", ".bmp", ".webp", ".apng")
@@ -34,16 +33,18 @@ class ImageFolder:
     """Still images that are the frames of one recording.
 
     Args:
-        name: Unique name.
+        name: Name of the folder, and of the files if they have one.
         files: The images, in order.
         positions: Index of each frame, counting missing ones; None to count frames as they are read.
         read: How images are read.
+        class_name: Class by the folders.
     """
 
     name: str
     files: tuple[str, ...]
     positions: tuple[int, ...] | None
     read: ReadSpec
+    class_name: str
 
     def recordings(self) -> Iterator[Recording]:
         """Yields the images as one recording."""
@@ -104,7 +105,7 @@ class ImageStack:
                         name if len(planes.numbers) == 1 else f"{name}/{number:06d}",
                         iter(()),
                         rate=series.rate,
-                        media_id=name if planes.correlated else None,
+                        group=name if planes.correlated else None,
                     )
                     recording.frames = self._frames(recording, tiff, series, number)
                     yield recording
@@ -150,13 +151,11 @@ class Animation:
             raise BadSource(f"{path}, frame {index}", f"cannot read the frame: {error}") from error
 
 
-def find(name: str, folder: str, root: str, files: Sequence[str], read: ReadSpec) -> Iterator[Source]:
+def find(folder: str, files: Sequence[str], read: ReadSpec) -> Iterator[Source]:
     """Yields the sources among the images of one folder.
 
     Args:
-        name: Unique name of the folder.
         folder: The folder.
-        root: Folder that names of files are relative to.
         files: The images.
         read: How images are read.
 
@@ -164,12 +163,13 @@ def find(name: str, folder: str, root: str, files: Sequence[str], read: ReadSpec
         ValueError: If two files show the same frame, names do not say which images belong together, or an option does
             not apply.
     """
+    name = name_of(folder)
     files = sorted(files, key=lambda path: natural_key(os.path.basename(path)))
     file_names.check_stems(folder, files)
     if (read.axes or read.select) and not any(still.is_tiff(still.read_head(path)) for path in files):
         raise ValueError(f"{folder}: expected TIFF (--axes, --select), because other images have no named axes")
     if read.join:
-        yield ImageFolder(name, tuple(files), None, read)
+        yield ImageFolder(name, tuple(files), None, read, class_of(name))
         return
     groups = []
     for group in file_names.group(files, read.time_format):
@@ -178,24 +178,23 @@ def find(name: str, folder: str, root: str, files: Sequence[str], read: ReadSpec
             groups.append(group)
             continue
         for path in group.files:
-            unique = os.path.relpath(path, root or ".")
             if content == "animated png":
-                yield video.Video(unique, (path,), read.keep_alpha)
+                yield video.Video(name_of(path), (path,), read.keep_alpha)
             elif content == "animated webp":
-                yield Animation(unique, (path,), read.keep_alpha)
+                yield Animation(name_of(path), (path,), read.keep_alpha)
             else:
-                yield ImageStack(unique, (path,), read)
+                yield ImageStack(name_of(path), (path,), read)
     if len(groups) > 1 and all(len(group.files) == 1 for group in groups):
         shown = ", ".join(os.path.basename(group.files[0]) for group in groups[:3])
         raise ValueError(
             f"{folder}: expected numbered images, such as frame1.png, received {shown}; "
             "set --join to take the images of each folder as one recording, in the order of their names"
         )
-    labels = collections.Counter(group.label for group in groups)
+    # Folders are the recordings of a class if each has one sequence; else they are the class.
+    class_name = class_of(name if len(groups) == 1 else f"{name}/")
     for group in groups:
-        # Groups whose names differ only behind the number also need the suffix.
-        label = group.label if labels[group.label] == 1 and group.label else os.path.basename(group.files[0])
-        yield ImageFolder(name if len(groups) == 1 else f"{name}/{label}", group.files, group.positions, read)
+        label = f"/{group.label}" if group.label else ""
+        yield ImageFolder(f"{name}{label}", group.files, group.positions, read, class_name)
 
 
 def _content(files: Sequence[str], read: ReadSpec) -> _Content:

@@ -4,7 +4,11 @@ import csv
 import dataclasses
 import os
 import pathlib
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from framecast.clips.convert.sources.image_folder import ImageFolder
+from framecast.clips.convert.sources.source import Source, class_of
 
 FOLDERS = "folders"
 
@@ -23,35 +27,49 @@ class Labels:
 
     Args:
         location: `folders`, or the path of a CSV file.
-        names: Names of the sources; their folders, sorted, are the classes.
+        sources: The sources; their folders, sorted, are the classes.
 
     Raises:
         ValueError: If the CSV file cannot be read or has a recording twice.
     """
 
-    def __init__(self, location: str, names: list[str]):
+    def __init__(self, location: str, sources: Sequence[Source]):
         self._by_name: dict[str, Label] = {}
         self._location = location
         if location == FOLDERS:
-            folders = {name: os.path.basename(os.path.dirname(name)) for name in names}
-            classes = sorted(set(folders.values()))
-            self._by_name = {name: Label(classes.index(kind), kind) for name, kind in folders.items()}
+            classes = sorted({_class_of(source) for source in sources})
         else:
             self._by_name = _read_csv(location)
             classes = sorted({label.string for label in self._by_name.values() if label.string is not None})
-        self.classes = classes
+        self.classes: list[str] = classes
 
-    def of(self, recording: str, source: str) -> Label:
+    def of(self, recording: str, source: Source) -> Label:
         """Returns the label of a recording, or else of its source.
 
         Raises:
             ValueError: If there is none.
         """
-        for name in (recording, source):
-            for key in (name, os.path.basename(name), pathlib.PurePath(name).stem):
-                if key in self._by_name:
-                    return self._by_name[key]
+        if self._location == FOLDERS:
+            kind = _class_of(source)
+            return Label(self.classes.index(kind), kind)
+        for key in _keys(recording, source):
+            if key in self._by_name:
+                return self._by_name[key]
         raise ValueError(f"{self._location}: no label for {recording}")
+
+
+def _class_of(source: Source) -> str:
+    return source.class_name if isinstance(source, ImageFolder) else class_of(source.name)
+
+
+def _keys(recording: str, source: Source) -> Iterator[str]:
+    """Yields what a CSV file may call a recording: the end of its name or path, with or without the suffix."""
+    path = os.path.abspath(source.files[0])
+    for name in (recording, source.name, path if len(source.files) == 1 else os.path.dirname(path)):
+        parts = pathlib.PurePath(name).parts
+        for start in range(len(parts)):
+            yield str(pathlib.PurePath(*parts[start:]))
+        yield pathlib.PurePath(name).stem
 
 
 def _read_csv(path: str) -> dict[str, Label]:

@@ -91,7 +91,7 @@ class Recording:
     """A sequence of frames, in order.
 
     Args:
-        name: Unique among all sources; clips are named after it.
+        name: Folder and name of the file, and what else selects the recording. The name does not depend on other files.
         frames: The frames; raises BadSource at a frame that cannot be read.
         rate: Frames per second that the source declares; None if it has none.
         resolution: Largest rounding error of the source's times, in microseconds.
@@ -100,7 +100,9 @@ class Recording:
         label: Class of the recording, as text.
         label_index: Class of the recording, as a number.
         left_out: Counts of frames that the source leaves out, by reason; complete after the last frame.
-        media_id: Shared by recordings whose clips must be in the same split; by default the name.
+        group: Name that recordings share if their clips must be in the same split; by default the name.
+        digest: Digest of the files, which makes equal names unique. Set by the reader of the frames.
+        media_id: The recording that the source itself names, if it does.
         skip: Called with the error of a frame that cannot be read, if later frames can; raises it by default.
     """
 
@@ -112,9 +114,15 @@ class Recording:
     limits: ValueLimits = ValueLimits()
     label: str | None = None
     label_index: int | None = None
+    group: str | None = None
+    digest: str = ""
     media_id: str | None = None
     left_out: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     skip: Callable[[BadSource], None] = _fail
+
+    def identify(self, name: str) -> str:
+        """Returns a name of this recording or its group, unique across conversions: `folder/file@digest`."""
+        return f"{name}@{self.digest}" if self.digest else name
 
 
 class Source(Protocol):
@@ -122,7 +130,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """Unique among all sources."""
+        """Folder and name of the file, independent of other sources."""
         ...
 
     @property
@@ -142,3 +150,13 @@ class Source(Protocol):
 def size_of(source: Source) -> int:
     """Returns the total size of a source's files in bytes."""
     return sum(os.path.getsize(file) for file in source.files)
+
+
+def name_of(path: str) -> str:
+    """Returns the folder and the name of a file or folder: a name that does not depend on how the path is given."""
+    return os.sep.join(os.path.abspath(path).split(os.sep)[-2:])
+
+
+def class_of(name: str) -> str:
+    """Returns the folder of a name, which is the class of a source if folders name classes."""
+    return os.path.basename(os.path.dirname(name))

@@ -25,7 +25,7 @@ class Examples:
     """The records of a TFRecord file.
 
     Args:
-        name: Unique name.
+        name: Name of the source.
         files: The file.
         key: Feature of the frames, with `{}` for the number of the frame; by default the only candidate.
         raw: Format of frames that are raw pixels; None for encoded images.

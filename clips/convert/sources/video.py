@@ -23,7 +23,7 @@ class Video:
     """The first video stream of a file.
 
     Args:
-        name: Unique name.
+        name: Name of the source.
         files: The file.
         keep_alpha: Whether alpha is a channel.
         keep_hidden: Whether to read frames that an edit list hides.

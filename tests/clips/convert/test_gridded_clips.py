@@ -28,6 +28,7 @@ def _clips(source, to, **spec):
             example = check_clip(record, contract)
             stamps = example.feature_lists.feature_list["image/timestamp"].feature
             name = example.context.feature["clip/media_id"].bytes_list.value[0].decode()
+            name = name.partition("@")[0].partition("/")[2]
             times = [stamp.int64_list.value[0] for stamp in stamps]
             clips.append((name, decode_frames(example, contract), times))
     return manifest, clips

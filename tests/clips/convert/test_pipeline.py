@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pathlib
+import re
 
 import h5py
 import numpy as np
@@ -37,6 +38,11 @@ def _clips(folder, manifest):
     return [(example, decode_frames(example, spec)) for example in (check_clip(r, spec) for r in _records(folder))]
 
 
+def _file(example):
+    """Returns the recording without its folder and digest."""
+    return re.sub(r"@[0-9a-f]{12}", "", _text(example, "clip/media_id")).partition("/")[2]
+
+
 def _text(example, name):
     return example.context.feature[name].bytes_list.value[0].decode()
 
@@ -59,7 +65,7 @@ def test_clips_are_legal_exact_and_complete(tmp_path, arrays):
     assert (manifest["lengths"], manifest["clip"]["intervals"]) == ({"6": 5, "8": 15}, [0.1])
     for number in range(5):
         source = np.load(arrays / f"{number}.npy")
-        mine = [frames for example, frames in clips if _text(example, "clip/media_id") == f"{number}.npy"]
+        mine = [frames for example, frames in clips if _file(example) == f"{number}.npy"]
         assert np.array_equal(np.concatenate(mine)[..., 0], source)
         digest = hashlib.sha256((arrays / f"{number}.npy").read_bytes()).hexdigest()
         assert manifest["sources"][str(arrays / f"{number}.npy")] == digest
@@ -185,9 +191,8 @@ def test_labels_from_folders_and_csv(tmp_path, how):
         column, one, other = ("label", "walk", "jump") if "classes" in how else ("value", 0.5, 2)
         pathlib.Path(labels).write_text(f"recording,{column}\nwalk/a.npy,{one}\njump/a.npy,{other}\n")
     manifest = _convert(tmp_path / "videos", tmp_path / "clips", read={"fps": 1, "labels": labels})
-    found = {
-        _text(example, "clip/media_id"): example.context.feature for example, _ in _clips(tmp_path / "clips", manifest)
-    }
+    clips = [example for example, _ in _clips(tmp_path / "clips", manifest)]
+    found = {_text(clip, "clip/media_id").partition("@")[0]: clip.context.feature for clip in clips}
     if "numbers" in how:
         assert found["walk/a.npy"]["clip/label/value"].float_list.value[0] == 0.5
         return
@@ -200,7 +205,7 @@ def test_labels_from_folders_and_csv(tmp_path, how):
 
 def test_unlabelled_recording_is_named(tmp_path, arrays):
     (tmp_path / "labels.csv").write_text("recording,label\n0,1\n1,0\n2,0\n3,1\n")
-    with pytest.raises(BadSourcesError, match=r"4\.npy: .*labels\.csv: no label for 4\.npy"):
+    with pytest.raises(BadSourcesError, match=r"4\.npy: .*labels\.csv: no label for arrays/4\.npy"):
         _convert(arrays, tmp_path / "clips", read={"fps": 1, "labels": str(tmp_path / "labels.csv")})
 
 
@@ -277,7 +282,7 @@ def test_bad_source_is_named_or_skipped(tmp_path):
     manifest = _convert(folder, tmp_path / "clips", skip_bad=True, **spec)
     assert len(manifest["bad"]) == 1
     # The readable part of the bad source is kept.
-    media = [_text(example, "clip/media_id") for example, _ in _clips(tmp_path / "clips", manifest)]
+    media = [_file(example) for example, _ in _clips(tmp_path / "clips", manifest)]
     assert {name: media.count(name) for name in set(media)} == {"a": 3, "b": 2, "c": 3}
 
 

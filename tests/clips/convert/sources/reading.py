@@ -1,5 +1,7 @@
 """Reads all recordings of test sources, and writes image folders."""
 
+import pathlib
+
 import numpy as np
 
 from framecast.clips import image_codec
@@ -11,13 +13,14 @@ GRAY = RNG.integers(0, 256, (12, 10, 14), np.uint8)
 
 
 def read_sources(*paths, **read):
-    """Returns `{name: (recording, frames)}`."""
+    """Returns `{name: (recording, frames)}`; names are relative to the given folder."""
     found = find_sources([str(path) for path in paths], ConvertSpec.model_validate({"read": read}))
-    return {
-        recording.name: (recording, list(recording.frames))
-        for source in found.sources
-        for recording in source.recordings()
-    }
+    recordings = {}
+    for source in found.sources:
+        for recording in source.recordings():
+            recording.name = _relative(recording.name, paths[0])
+            recordings[recording.name] = (recording, list(recording.frames))
+    return recordings
 
 
 def read_only_source(*paths, **read):
@@ -33,3 +36,11 @@ def write_image_folder(folder, frames, name="frame{}.png"):
         (folder / name.format(index)).write_bytes(
             image_codec.encode_png(pixels[..., None] if pixels.ndim == 2 else pixels)
         )
+
+
+def _relative(name, given):
+    """Returns a name without the folder that a test gave, or that a file given is in."""
+    path = pathlib.Path(given)
+    folder = path if path.is_dir() and path.suffix != ".zarr" else path.parent
+    parent = f"{folder.parent.name}/"
+    return name.removeprefix(parent if name.startswith(parent) else f"{folder.name}/")

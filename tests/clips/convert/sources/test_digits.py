@@ -17,7 +17,7 @@ def test_digit_clips_are_reproducible_and_grouped(tmp_path):
     assert len(read) == 600
     lengths = {len(frames) for _, frames in read.values()}
     assert lengths == set(range(8, 25))
-    assert len({recording.media_id for recording, _ in read.values()}) == 50
+    assert len({recording.group for recording, _ in read.values()}) == 50
     again = read_sources(tmp_path, digits={"clips": 600, "canvas": 40})
     assert all(
         np.array_equal(a.values, b.values) for a, b in zip(list(read.values())[7][1], list(again.values())[7][1])

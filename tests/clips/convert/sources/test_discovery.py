@@ -16,10 +16,7 @@ def test_mixed_kinds_need_kind_option(tmp_path):
         read_sources(tmp_path / "nowhere")
 
 
-def test_duplicate_source_names_are_rejected(tmp_path):
-    for folder in ("x", "y"):
-        (tmp_path / folder).mkdir()
-        np.save(tmp_path / folder / "a.npy", GRAY)
-    with pytest.raises(ValueError, match=r"a\.npy: expected unique source names, but 2 sources have this name"):
-        read_sources(tmp_path / "x", tmp_path / "y")
-    assert list(read_sources(tmp_path)) == ["x/a.npy", "y/a.npy"]
+def test_file_given_twice_is_one_source(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", GRAY)
+    monkeypatch.chdir(tmp_path)
+    assert list(read_sources(tmp_path, "a.npy", tmp_path / "*.npy")) == ["a.npy"]

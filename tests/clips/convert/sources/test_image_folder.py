@@ -16,7 +16,7 @@ def test_images_are_in_natural_order_and_lossless(tmp_path, dtype, channels):
     frames = RNG.integers(0, np.iinfo(dtype).max + 1, (12, 8, 9, channels)).astype(dtype)
     write_image_folder(tmp_path / "root" / "storm", frames)
     recording, _, values = read_only_source(tmp_path / "root")
-    assert recording.name == "storm"
+    assert recording.name == "storm/frame"
     assert values.dtype == dtype
     assert np.array_equal(values, frames)
 
@@ -26,7 +26,7 @@ def test_image_folders_are_recordings_other_files_ignored(tmp_path):
         write_image_folder(tmp_path / name, GRAY[:3])
     (tmp_path / "a" / "notes.txt").write_text("?")
     found = find_sources([str(tmp_path)], ConvertSpec())
-    assert [source.name for source in found.sources] == ["a/x", "a/y", "b"]
+    assert [source.name for source in found.sources] == ["a/x/frame", "a/y/frame", f"{tmp_path.name}/b/frame"]
     assert found.ignored == [str(tmp_path / "a" / "notes.txt")]
 
 

@@ -7,7 +7,9 @@ import pytest
 import xarray
 import zarr
 
+from framecast.clips.convert.sources.discovery import find_sources
 from framecast.clips.convert.sources.source import BadSource
+from framecast.clips.convert.spec import ConvertSpec
 from tests.clips.convert.sources.reading import RNG, read_only_source, read_sources
 
 
@@ -127,7 +129,8 @@ def test_prefixes_are_separate_unless_joined(tmp_path):
     _write_steps(tmp_path, range(6))
     for number in range(3, 6):
         (tmp_path / f"p_{number}.nc").rename(tmp_path / f"q_{number}.nc")
-    assert [len(frames) for _, frames in read_sources(tmp_path).values()] == [3, 3]
+    found = find_sources([str(tmp_path)], ConvertSpec()).sources
+    assert [len(list(recording.frames)) for source in found for recording in source.recordings()] == [3, 3]
     _, _, values = read_only_source(tmp_path, join=True)
     assert values[:, 0, 0, 0].tolist() == list(range(6))
 

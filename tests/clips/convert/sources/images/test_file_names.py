@@ -102,8 +102,8 @@ def test_names_without_numbers_are_an_error(tmp_path):
 def test_folders_of_one_name_are_not_joined(tmp_path):
     for parent in ("x", "y"):
         write_image_folder(tmp_path / parent / "storm", GRAY)
-    with pytest.raises(ValueError, match="storm: expected unique source names, but 2 sources have this name"):
-        read_sources(tmp_path / "x" / "storm", tmp_path / "y" / "storm")
+    given = [str(tmp_path / parent / "storm") for parent in ("x", "y")]
+    assert [source.name for source in find_sources(given, ConvertSpec()).sources] == ["x/storm/frame", "y/storm/frame"]
 
 
 def test_hidden_files_are_no_input(tmp_path):
@@ -117,7 +117,7 @@ def test_hidden_files_are_no_input(tmp_path):
     ignored = (".DS_Store", "._frame1.png", ".trash", "__MACOSX", "storm/._frame2.png")
     assert found.ignored == sorted(str(tmp_path / name) for name in ignored)
     (tmp_path / ".trash" / "old.png").write_bytes((tmp_path / "storm" / "frame0.png").read_bytes())
-    assert list(read_sources(tmp_path / ".trash" / "old.png")) == [".trash"]
+    assert list(read_sources(tmp_path / ".trash" / "old.png")) == [".trash/old"]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,17 @@ def test_class_folders_label_stacks_and_sequences(tmp_path):
         for index, pixels in enumerate(GRAY):
             (tmp_path / kind / f"person2_{index}.png").write_bytes(image_codec.encode_png(pixels[..., None]))
         tifffile.imwrite(tmp_path / kind / "cell.tif", GRAY, metadata=None, photometric="minisblack")
-    names = list(read_sources(tmp_path))
-    assert names == ["run/cell.tif", "run/person1", "run/person2", "walk/cell.tif", "walk/person1", "walk/person2"]
-    assert Labels("folders", names).classes == ["run", "walk"]
-    assert Labels("folders", names).of("walk/person2", "walk/person2").string == "walk"
+    write_image_folder(tmp_path / "sit" / "person3", GRAY)
+    sources = find_sources([str(tmp_path)], ConvertSpec()).sources
+    labels = Labels("folders", sources)
+    assert labels.classes == ["run", "sit", "walk"]
+    found = {source.name.removeprefix(f"{tmp_path.name}/"): labels.of("", source).string for source in sources}
+    assert found == {
+        "run/cell.tif": "run",
+        "run/person1": "run",
+        "run/person2": "run",
+        "sit/person3/frame": "sit",
+        "walk/cell.tif": "walk",
+        "walk/person1": "walk",
+        "walk/person2": "walk",
+    }

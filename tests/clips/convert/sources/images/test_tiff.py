@@ -57,7 +57,7 @@ def test_slices_need_a_choice(tmp_path, flavour):
     slices = read_sources(tmp_path, axes="TNCHW")
     assert len(slices) == 3
     for number, (recording, frames) in enumerate(slices.values()):
-        assert recording.media_id == "a.tif"
+        assert recording.group.endswith("/a.tif")
         expected = np.moveaxis(_HYPER[:, number], 1, -1)
         assert np.array_equal(np.stack([frame.values for frame in frames]), expected)
     assert np.array_equal(read_only_source(tmp_path, select=("Z=2",))[2], np.moveaxis(_HYPER[:, 2], 1, -1))
@@ -96,7 +96,7 @@ def test_planes_of_numbered_files_are_channels(tmp_path):
     for index, planes in enumerate(_HYPER[:, 0]):
         tifffile.imwrite(tmp_path / f"f{index}.tif", planes, imagej=True, metadata={"axes": "CYX"})
     recording, _, values = read_only_source(tmp_path)
-    assert recording.name == tmp_path.name
+    assert recording.name == f"{tmp_path.name}/f"
     assert np.array_equal(values, np.moveaxis(_HYPER[:, 0], 1, -1))
     tifffile.imwrite(tmp_path / "f7.tif", _STACK, metadata={"axes": "TYX"})
     with pytest.raises(BadSource, match=r"f7\.tif: expected one image, as in the files before it, received 12"):
