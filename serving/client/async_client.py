@@ -15,7 +15,7 @@ import numpy as np
 
 from framecast.serving import rpc
 from framecast.serving.client.client import BaseClient, check_in_flight
-from framecast.serving.client.protocol import Exchange, Outputs, SizeBatcher
+from framecast.serving.client.protocol import Outputs, SizeBatcher
 from framecast.serving.client.retry import RetryBudget
 from framecast.serving.client.signatures import ModelMetadata
 
@@ -41,15 +41,15 @@ class AsyncClient(BaseClient):
 
     async def metadata(self) -> ModelMetadata:
         """See `Client.metadata`."""
-        return await self._exchange(self._protocol.metadata())
+        return await self._run(self._protocol.metadata())
 
     async def forecast(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
         """See `Client.forecast`."""
-        return self._logged(await self._exchange(self._protocol.forecast(clips)), clips)
+        return self._logged(await self._run(self._protocol.forecast(clips)), clips)
 
     async def answer(self, clips: Sequence[np.ndarray]) -> list[Outputs]:
         """See `Client.answer`."""
-        return self._logged(await self._exchange(self._protocol.answer(clips)), clips)
+        return self._logged(await self._run(self._protocol.answer(clips)), clips)
 
     async def stream(
         self, clips: Iterable[np.ndarray] | AsyncIterable[np.ndarray], *, in_flight: int = 4
@@ -67,9 +67,9 @@ class AsyncClient(BaseClient):
         try:
             async for first, batch in _size_batches(clips, self._protocol.max_batch):
                 if not first:
-                    await self._exchange(self._protocol.check(batch))
+                    await self._run(self._protocol.check(batch))
                 exchange = self._protocol.answer(batch, first)
-                waiting.append((batch, asyncio.create_task(self._exchange(exchange))))
+                waiting.append((batch, asyncio.create_task(self._run(exchange))))
                 if len(waiting) == in_flight:
                     for outputs in await oldest():
                         yield outputs
@@ -83,23 +83,9 @@ class AsyncClient(BaseClient):
 
     async def forecast_examples(self, examples: Sequence[bytes]) -> list[np.ndarray]:
         """See `Client.forecast_examples`."""
-        return self._logged(await self._exchange(self._protocol.forecast_examples(examples)), examples)
+        return self._logged(await self._run(self._protocol.forecast_examples(examples)), examples)
 
-    async def _exchange(self, exchange: Exchange[_T]) -> _T:
-        """Sends the requests of an exchange, and returns its result."""
-        try:
-            method, request = next(exchange)
-            while True:
-                try:
-                    response = await self._call(method, request)
-                except grpc.RpcError as error:
-                    method, request = exchange.throw(error)
-                else:
-                    method, request = exchange.send(response)
-        except StopIteration as finished:
-            return finished.value
-
-    async def _call(self, method: rpc.Method, request: Any) -> Any:
+    async def _send(self, method: rpc.Method, request: Any) -> Any:
         budget = RetryBudget(self._deadline)
         while True:
             try:

@@ -59,6 +59,24 @@ class BaseClient:
         """
         return self._protocol.version
 
+    async def _run(self, exchange: Exchange[_T]) -> _T:
+        """Sends the requests of an exchange, and returns its result."""
+        try:
+            method, request = next(exchange)
+            while True:
+                try:
+                    response = await self._send(method, request)
+                except grpc.RpcError as error:
+                    method, request = exchange.throw(error)
+                else:
+                    method, request = exchange.send(response)
+        except StopIteration as finished:
+            return finished.value
+
+    async def _send(self, method: rpc.Method, request: Any) -> Any:
+        """Returns the response to a request."""
+        raise NotImplementedError
+
     def _logged(self, answers: list[_T], clips: Sequence[Any]) -> list[_T]:
         if self._log is not None:
             self._log.add(clips)
@@ -189,18 +207,15 @@ class Client(BaseClient):
         return self._logged(self._exchange(self._protocol.forecast_examples(examples)), examples)
 
     def _exchange(self, exchange: Exchange[_T]) -> _T:
-        """Sends the requests of an exchange, and returns its result."""
+        """Runs an exchange to its end in one step: `_send` blocks, so that nothing waits for an event loop."""
         try:
-            method, request = next(exchange)
-            while True:
-                try:
-                    response = self.call(method, request)
-                except grpc.RpcError as error:
-                    method, request = exchange.throw(error)
-                else:
-                    method, request = exchange.send(response)
+            self._run(exchange).send(None)
         except StopIteration as finished:
             return finished.value
+        raise AssertionError("an exchange of the blocking client was suspended")
+
+    async def _send(self, method: rpc.Method, request: Any) -> Any:
+        return self.call(method, request)
 
     def call(self, method: rpc.Method, request: Any) -> Any:
         """Sends one request, and again while the server is unavailable.

@@ -5,6 +5,8 @@ import os
 
 import boto3
 import pytest
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from framecast.clips import filesystem
 
@@ -122,3 +124,15 @@ def test_missing_boto3_is_named(monkeypatch):
 def test_unsupported_scheme_is_named(path):
     with pytest.raises(OSError, match=f"{path}: .*nable to get filesystem"):
         filesystem.glob(path)
+
+
+def test_beam_keeps_options_where_files_read_them(both, monkeypatch):
+    moved = "Beam has moved FileSystems._pipeline_options, which framecast.clips.filesystem reads: read the new place"
+    assert hasattr(FileSystems, "_pipeline_options"), moved
+    monkeypatch.setattr(FileSystems, "_pipeline_options", None)
+    assert filesystem.list_files(f"{both[0]}/day2/*")  # Sets empty options.
+    empty = FileSystems._pipeline_options
+    assert isinstance(empty, PipelineOptions), moved
+    options = PipelineOptions(["--s3_region_name=eu-west-1"])
+    FileSystems.set_options(options)
+    assert FileSystems._pipeline_options is options, moved

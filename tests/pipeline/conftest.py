@@ -5,12 +5,14 @@ import json
 
 import pytest
 
-from tests import bulk_clips
+# Modules that import TensorFlow are imported in the fixtures, because every worker of the tests loads this file.
 
 
 @pytest.fixture(scope="session")
 def bulk_folder(tmp_path_factory):
     """A folder with two files of clips and the exported models."""
+    from tests import bulk_clips
+
     folder = tmp_path_factory.mktemp("bulk")
     bulk_clips.write_two_files(folder)
     return folder
@@ -28,6 +30,7 @@ def load_once():
 def infer(framecast, bulk_folder, tmp_path, load_once, monkeypatch):
     """Runs `framecast infer`; returns the exit code and the JSON, or the error."""
     from framecast.serving.bulk import predict_file
+    from tests import bulk_clips
 
     monkeypatch.setattr(predict_file, "BulkModel", load_once)
 

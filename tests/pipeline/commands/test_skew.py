@@ -17,17 +17,10 @@ from framecast.pipeline.config import config
 from framecast.pipeline.runs import run
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
 from framecast.serving.client.request_log import RequestLog
+from tests.pipeline.config_file import write_config
 
 _HORIZON = 5
 _SPEC = ClipSpec(frames=FrameRange(min=1, max=16))
-_CONFIG = """
-data: {train: "NAME/*", shares: {train: 8, val: 1, eval: 1}}
-clip: {frames: {min: 8, max: 16}}
-task: {horizon: 5, context: {min: 3}}
-model: {preset: convlstm-tiny}
-train: {steps: 1}
-push: {directory: serving}
-"""
 
 
 def _movies(folder, seed, clips):
@@ -50,7 +43,8 @@ class Project:
         self.requests = [frames[:-_HORIZON] for frames in _movies(folder / "more", 1, 210)]
         for name, movies in (("dim", self.training), ("bright", _brighter(self.training))):
             (folder / name).mkdir()
-            (folder / f"{name}.yaml").write_text(_CONFIG.replace("NAME", name))
+            data = f'{{train: "{name}/*", shares: {{train: 8, val: 1, eval: 1}}}}'
+            write_config(folder, f"{name}.yaml", data=data, clip="{frames: {min: 8, max: 16}}", task="{horizon: 5}")
             records = (
                 encode_clip(frames, example_id=f"{number}", media_id=f"{number}", frame_rate=10).SerializeToString()
                 for number, frames in enumerate(movies)

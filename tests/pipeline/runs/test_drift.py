@@ -9,15 +9,8 @@ from framecast.clips.codec import encode_clip
 from framecast.clips.records import write_records
 from framecast.pipeline.config import config as configuration
 from framecast.pipeline.runs import run as runs
+from tests.pipeline.config_file import write_config
 
-_CONFIG = """
-data: {train: "day{SPAN}/*", shares: {train: 8, val: 1, eval: 1}}
-clip: {frames: {min: 4, max: 12}}
-task: {horizon: 1, context: {min: 2}}
-model: {preset: convlstm-tiny}
-train: {steps: 1}
-push: {directory: serving}
-"""
 _FEATURES = ["clip/length", "clip/content", "clip/mean", "clip/deviation", "clip/empty_share", "clip/motion"]
 
 
@@ -38,9 +31,14 @@ def _write_day(folder, day, brightness=60, clips=120):
 def folder(tmp_path_factory):
     """Returns a folder with the configuration, and the clips and the first run of span 9."""
     folder = tmp_path_factory.mktemp("drift")
-    (folder / "config.yaml").write_text(_CONFIG)
+    path = write_config(
+        folder,
+        data='{train: "day{SPAN}/*", shares: {train: 8, val: 1, eval: 1}}',
+        clip="{frames: {min: 4, max: 12}}",
+        task="{horizon: 1, context: {min: 2}}",
+    )
     _write_day(folder, 9)
-    config = configuration.load(str(folder / "config.yaml"))
+    config = configuration.load(path)
     first = runs.run(config, str(folder / "work"), to_node="ValidationGate", quiet=True)
     assert (first.verdict, first.spans, first.drift[0]["before"]) == ("unchanged", [9], None)
     assert first.components[-1]["note"] == "no anomalies; span 9: first span, nothing to compare with"
