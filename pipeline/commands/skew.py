@@ -6,8 +6,8 @@ the Jensen-Shannon divergence in bits, from 0 to 1. TFDV's skew comparison is no
 width differ between both sides: with ties or outliers, two samples of one distribution have a divergence of up to 0.26
 if one has 200 clips, and up to 0.12 if both have 20,000.
 
-Lengths are not compared, because a request has no frames after its context. The default threshold assumes clips that
-were drawn independently; requests of one hour or one camera are more alike.
+Lengths are not compared, because a request has no frames after its context, nor are intervals between frames. The
+default threshold assumes clips that were drawn independently; requests of one hour or one camera are more alike.
 """
 
 import collections
@@ -118,7 +118,9 @@ def compare(workdir: str, paths: Sequence[str], threshold: float | None = None) 
         if len(bad) < _SHOWN:
             bad.append(str(error))
 
-    spec = training.clip.model_copy(update={"frames": FrameRange(min=1, max=training.clip.frames.max)})
+    # A request given as an array has no times; the log writes those of its `frame_rate`.
+    lengths = FrameRange(min=1, max=training.clip.frames.max)
+    spec = training.clip.model_copy(update={"frames": lengths, "intervals": ()})
     for path in find_files(paths):
         for example in read_clips(path, spec, on_bad=on_bad):
             kept["kept"] += 1

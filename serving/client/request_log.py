@@ -40,7 +40,8 @@ class RequestLog:
     Args:
         folder: Folder of the files; created with the first file.
         share: Probability of a clip to be logged.
-        frame_rate: Frames per second of clips given as arrays.
+        frame_rate: Frames per second of clips given as arrays, which have no times; that of the model, if the log is
+            to be evaluated.
         file_bytes: Size at which a file is completed; a file is also completed after an hour.
         most_bytes: Size of the folder at which the log ends. Each process that shares the folder may exceed it by a
             file.

@@ -44,7 +44,13 @@ class Project:
         for name, movies in (("dim", self.training), ("bright", _brighter(self.training))):
             (folder / name).mkdir()
             data = f'{{train: "{name}/*", shares: {{train: 8, val: 1, eval: 1}}}}'
-            write_config(folder, f"{name}.yaml", data=data, clip="{frames: {min: 8, max: 16}}", task="{horizon: 5}")
+            write_config(
+                folder,
+                f"{name}.yaml",
+                data=data,
+                clip="{frames: {min: 8, max: 16}, intervals: [0.1]}",
+                task="{horizon: 5}",
+            )
             records = (
                 encode_clip(frames, example_id=f"{number}", media_id=f"{number}", frame_rate=10).SerializeToString()
                 for number, frames in enumerate(movies)
