@@ -76,6 +76,10 @@ class BaseTask(Section):
         """
         return frames >= self.min_frames
 
+    def forecast_channels(self, channels: int) -> list[int]:
+        """Returns the channels that are forecast, of clips with `channels` channels."""
+        return list(getattr(self, "channels", None) or range(channels))
+
     @property
     def builder_arguments(self) -> dict[str, Any]:
         """Keyword arguments of a builder, in addition to `channels` and `dtype`."""
@@ -86,11 +90,6 @@ class BaseTask(Section):
         """Keyword arguments of a preset's model, in addition to `channels` and `dtype`."""
         return self.builder_arguments
 
-    @property
-    def call_arguments(self) -> dict[str, Any]:
-        """Keyword arguments of a model's call on a clip of `min_frames` frames, in addition to frames and length."""
-        return {"steps": self.min_frames}
-
 
 class ForecastTask(BaseTask):
     """Forecasts the next `horizon` frames from at least `context.min` frames.
@@ -98,11 +97,27 @@ class ForecastTask(BaseTask):
     Args:
         horizon: Lead times, in frames.
         context: Observed frames that a forecast needs.
+        channels: Channels that are forecast, ascending from 0; all by default. The others, such as terrain or another
+            sensor, are input only: after the context the model sees their last frame. Loss, metrics and reference
+            forecasts are of the forecast channels.
     """
 
     kind: Literal["forecast"] = "forecast"
     horizon: int = pydantic.Field(ge=1)
     context: ContextSpec = ContextSpec()
+    channels: tuple[Annotated[int, pydantic.Field(ge=0)], ...] | None = pydantic.Field(default=None, min_length=1)
+
+    @pydantic.field_validator("channels")
+    @classmethod
+    def _check_channels(cls, channels: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if channels and any(left >= right for left, right in itertools.pairwise(channels)):
+            raise ValueError(f"expected ascending numbers from 0 on, received {', '.join(map(str, channels))}")
+        return channels
+
+    @property
+    def builder_arguments(self) -> dict[str, Any]:
+        """`forecast_channels`, if the task names them."""
+        return {} if self.channels is None else {"forecast_channels": self.channels}
 
     @property
     def min_frames(self) -> int:
@@ -166,11 +181,6 @@ class LabelTask(BaseTask):
         """`outputs` and `per`."""
         return {**self.builder_arguments, "per": self.per}
 
-    @property
-    def call_arguments(self) -> dict[str, Any]:
-        """None."""
-        return {}
-
 
 class ClassifyTask(LabelTask):
     """Assigns one of `classes` classes to every clip or every frame.
@@ -223,10 +233,11 @@ class ModelSpec(Section):
     """A preset of `framecast.models.networks.presets`, or a builder.
 
     A builder is `package.module:function` or `path/to/file.py:function`. For forecasts and anomaly scores, it is called
-    as `build(channels=int, dtype=keras.DTypePolicy)` and returns a Keras model with the call contract of
-    `framecast.models.networks.frame_forecaster.FrameForecaster`. For labels, it is called as
-    `build(channels=int, outputs=int, dtype=keras.DTypePolicy)` and returns one with the call contract of
-    `framecast.models.networks.labeller.Labeller`.
+    as `build(channels=int, dtype=keras.DTypePolicy)`, with `forecast_channels` if `task.channels` is given, and returns
+    a Keras model with the call contract of `framecast.models.networks.frame_forecaster.FrameForecaster`. For labels, it
+    is called as `build(channels=int, outputs=int, dtype=keras.DTypePolicy)` and returns one with the call contract of
+    `framecast.models.networks.labeller.Labeller`. Plain Keras models without a contract are adapted; see
+    `framecast.models.networks.user_models`.
 
     A forecast model that also has the methods `initial_states` and `forecast_next` of `FrameForecaster` is exported
     with the signature `step`, which forecasts a stream frame by frame; see `framecast.models.export.step.Step`.

@@ -13,7 +13,7 @@ import abc
 import dataclasses
 import inspect
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -27,6 +27,7 @@ from framecast.models.export.anomaly import AnomalyModule, Thresholds, calibrate
 from framecast.models.export.forecast import ForecastModule, ReferenceConstants
 from framecast.models.export.labels import ClassifyModule, RegressModule
 from framecast.models.export.module import ExportModule
+from framecast.models.export.served_error import describe_gap
 from framecast.models.training.input_pipeline import InputPipeline, SplitFiles
 from framecast.models.training.objectives import LabelObjective, NextFrameObjective, Objective
 from framecast.models.training.tensorboard_images import ForecastImages
@@ -75,7 +76,7 @@ class TaskDefinition(abc.ABC):
             batches: Batches of the val split.
             clip: The clip contract.
         """
-        return ForecastImages(model, batches, self.spec.horizon, clip)
+        return ForecastImages(model, batches, self.spec.horizon, clip, self.spec.forecast_channels(clip.channels))
 
     def prepare(self, model: keras.Model, pipeline: InputPipeline, train_files: Sequence[str]) -> None:
         """Checks that a built model can be trained as configured, and sets what it takes from the train split.
@@ -98,6 +99,10 @@ class TaskDefinition(abc.ABC):
     @abc.abstractmethod
     def learn_constants(self, model: keras.Model, pipeline: InputPipeline, files: SplitFiles) -> Any:
         """Learns the constants of the exported module from the train or val split."""
+
+    def describe_gap(self, model: keras.Model, pipeline: InputPipeline, files: SplitFiles) -> str:
+        """Returns how far the error on val is from the served model's; empty if they agree."""
+        return ""
 
     @abc.abstractmethod
     def neutral_constants(self, clip: ClipSpec) -> Any:
@@ -123,17 +128,21 @@ class ForecastDefinition(TaskDefinition):
     """Forecasts the next frames."""
 
     def make_objective(self, train: Any) -> Objective:
-        return NextFrameObjective(self.spec.horizon, train)
+        return NextFrameObjective(self.spec.horizon, train, self.spec.channels)
+
+    def describe_gap(self, model: keras.Model, pipeline: InputPipeline, files: SplitFiles) -> str:
+        return describe_gap(model, pipeline.whole_batches(files.val), self.spec, pipeline.clip)
 
     def learn_constants(self, model: keras.Model, pipeline: InputPipeline, files: SplitFiles) -> ReferenceConstants:
-        clips = itertools.islice(pipeline.whole_batches(files.train), _BLUR_CLIPS)
+        clips = itertools.islice(self._forecast_channels(pipeline, files.train), _BLUR_CLIPS)
         return ReferenceConstants(
-            climatology=in_graph.fit_climatology(pipeline.whole_batches(files.train, short=True)),
+            climatology=in_graph.fit_climatology(self._forecast_channels(pipeline, files.train, short=True)),
             blur_sigmas=in_graph.fit_blur(clips, self.spec.horizon, self.spec.context.min, _BLURS),
         )
 
     def neutral_constants(self, clip: ClipSpec) -> ReferenceConstants:
-        return ReferenceConstants(np.zeros(clip.channels, np.float32), [0.0] * self.spec.horizon)
+        channels = len(self.spec.forecast_channels(clip.channels))
+        return ReferenceConstants(np.zeros(channels, np.float32), [0.0] * self.spec.horizon)
 
     def make_module(
         self, model: keras.Model, transform: Transform, clip: ClipSpec, constants: ReferenceConstants
@@ -141,7 +150,16 @@ class ForecastDefinition(TaskDefinition):
         return ForecastModule(model, transform, clip, self.spec, constants, self._events)
 
     def describe(self, constants: ReferenceConstants) -> dict[str, Any]:
-        return {"horizon": self.spec.horizon}
+        return {"horizon": self.spec.horizon, "forecast_channels": self.spec.channels}
+
+    def _forecast_channels(
+        self, pipeline: InputPipeline, files: Sequence[str], short: bool = False
+    ) -> Iterator[dict[str, tf.Tensor]]:
+        """Yields whole clips with the channels that are forecast."""
+        channels = self.spec.forecast_channels(pipeline.clip.channels)
+        for batch in pipeline.whole_batches(files, short):
+            selected = {name: tf.gather(batch[name], channels, axis=-1) for name in ("frames", "known")}
+            yield {**batch, **selected}
 
 
 class AnomalyDefinition(TaskDefinition):

@@ -85,7 +85,8 @@ def with_answers(evidence: Evidence, examples: str, model: str) -> Evidence:
         return dataclasses.replace(evidence, sample=_summed(loaded, examples, task.kind))
     spec = ClipSpec.model_validate(evidence.config["clip"])
     rate = (evidence.card or {}).get("frame_rate")
-    shown, clips = showcase.choose(loaded, lambda: _eval_records(examples), spec, rate)
+    channels = task.forecast_channels(spec.channels)
+    shown, clips = showcase.choose(loaded, lambda: _eval_records(examples), spec, rate, channels)
     return dataclasses.replace(
         evidence,
         extrapolation=_beside_extrapolation(loaded, examples, evidence.config) if extrapolation.available() else {},

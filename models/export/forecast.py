@@ -60,6 +60,7 @@ class ForecastModule(ExportModule):
         if can_stream(model):
             self.step = Step(model, clip, task)
         self._constants = constants
+        self._channels = task.forecast_channels(clip.channels)
         self._thresholds = events.in_pixels(clip) if events else ()
         self._scales = events.scales if events else ()
 
@@ -71,7 +72,10 @@ class ForecastModule(ExportModule):
         return signatures
 
     def answer(self, frames: tf.Tensor, length: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns `forecast`: `(batch, horizon, height, width, channel)` float32 in [0, 1]; every frame is context."""
+        """Returns `forecast` from all frames.
+
+        It is `(batch, horizon, height, width, channel)` float32 in [0, 1], with the task's `channels`.
+        """
         pixels, _ = normalise(frames, length, self._clip)
         return {"forecast": self._forecast(pixels, length)}
 
@@ -95,6 +99,8 @@ class ForecastModule(ExportModule):
         pixels, known = normalise(frames, length, self._clip)
         context = length - horizon
         future = context[:, None] + tf.range(horizon)[None]
+        model = self._forecast(pixels, context)
+        pixels, known = (tf.gather(values, self._channels, axis=-1) for values in (pixels, known))
         forecasts = in_graph.reference_forecasts(
             pixels,
             known,
@@ -103,7 +109,7 @@ class ForecastModule(ExportModule):
             climatology=tf.constant(self._constants.climatology, tf.float32),
             blur_sigmas=self._constants.blur_sigmas,
         )
-        forecasts = {"model": self._forecast(pixels, context), **forecasts}
+        forecasts = {"model": model, **forecasts}
         truth = tf.gather(pixels, future, batch_dims=1)
         known = tf.gather(known, future, batch_dims=1)
         return forecast_sums(truth, known, counted, forecasts, self._thresholds, self._scales)
@@ -117,4 +123,4 @@ class ForecastModule(ExportModule):
         lead = context[:, None] - 1 + tf.range(horizon)[None]
         forecast = tf.clip_by_value(tf.gather(predictions, lead, batch_dims=1), 0.0, 1.0)
         # GetModelMetadata shows the static shape, so clients can read the horizon.
-        return tf.ensure_shape(forecast, [None, horizon, None, None, self._clip.channels])
+        return tf.ensure_shape(forecast, [None, horizon, None, None, len(self._channels)])

@@ -108,7 +108,8 @@ class Step:
         return {
             # GetModelMetadata shows the static shape, so clients can read the horizon.
             "forecast": tf.ensure_shape(
-                tf.clip_by_value(forecast, 0.0, 1.0), [None, self._task.horizon, None, None, self._clip.channels]
+                tf.clip_by_value(forecast, 0.0, 1.0),
+                [None, self._task.horizon, None, None, len(self._task.forecast_channels(self._clip.channels))],
             ),
             "ready": seen >= self._task.context.min,
             SEEN: seen,

@@ -41,6 +41,8 @@ class FrameForecaster(keras.Model):
             and earlier additions.
         peephole, normalization, dropout, recurrent_dropout: See `ConvLSTMCell`.
         remat: See `framecast.models.convlstm.RNN`.
+        forecast_channels: Channels that are forecast, ascending; all by default. The others are input only: after the
+            context the model sees their last frame.
 
     Call arguments:
         frames: Float32 pixels in [0, 1]; frames after a clip's context, NaN included, change no output or gradient.
@@ -54,7 +56,8 @@ class FrameForecaster(keras.Model):
         `(batch, time, height, width, channel)`.
 
     Output shape:
-        `(batch, steps, height, width, channel)` float32 for any dtype policy, unclipped; `[:, t]` predicts frame t + 1.
+        `(batch, steps, height, width, forecast channel)` float32 for any dtype policy, unclipped; `[:, t]` predicts
+        frame t + 1.
 
     Raises:
         ValueError: If `predict` is unknown, `frames` has another rank or other channels, or `observed` is given for
@@ -73,6 +76,7 @@ class FrameForecaster(keras.Model):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         remat: bool = False,
+        forecast_channels: Sequence[int] | None = None,
         **kwargs,
     ):
         # Pixels stay float32 outside the cells, because bfloat16 has 8 bits of precision.
@@ -84,6 +88,7 @@ class FrameForecaster(keras.Model):
         self.kernel_size = kernel_size
         self.patch = patch
         self.predict_kind = predict
+        self.forecast_channels = tuple(range(channels) if forecast_channels is None else forecast_channels)
         self.cell_options = {
             "peephole": peephole,
             "normalization": normalization,
@@ -92,7 +97,11 @@ class FrameForecaster(keras.Model):
         }
         options = {**self.cell_options, "dtype": self.dtype_policy}
         cell = RolloutCell(
-            [ConvLSTMCell(size, kernel_size, **options) for size in self.filters], patch, channels, predict
+            [ConvLSTMCell(size, kernel_size, **options) for size in self.filters],
+            patch,
+            channels,
+            predict,
+            self.forecast_channels,
         )
         self.rollout = RNN(cell, remat=remat, return_sequences=True, return_state=True)
         self.rollout.build((None, None, None, None, cell.pixels + (3 if predict == "advected" else 1)))
@@ -194,7 +203,7 @@ class FrameForecaster(keras.Model):
         if past is not None:
             frames = ops.concatenate([past, frames], axis=1)
             last = last + ops.shape(past)[1]
-        motion = ops.stop_gradient(estimate_motion(frames))
+        motion = ops.stop_gradient(estimate_motion(self._forecast(frames)))
         batch, time, height, width, _ = ops.shape(motion)
         patch = self.patch
         motion = ops.reshape(motion, (batch * time, height, width, 2))
@@ -203,7 +212,13 @@ class FrameForecaster(keras.Model):
         return ops.take(motion, ops.arange(batch)[:, None] * time + last, axis=0)
 
     def _cropped(self, patches, height, width):
-        return unpatchify(patches, self.patch, self.channels)[:, :, :height, :width]
+        return self._forecast(unpatchify(patches, self.patch, self.channels)[:, :, :height, :width])
+
+    def _forecast(self, frames):
+        """Returns the channels that are forecast."""
+        if len(self.forecast_channels) == self.channels:
+            return frames
+        return ops.take(frames, self.forecast_channels, axis=-1)
 
     def get_config(self):
         return {
@@ -215,4 +230,5 @@ class FrameForecaster(keras.Model):
             "predict": self.predict_kind,
             **self.cell_options,
             "remat": self.rollout.remat,
+            "forecast_channels": self.forecast_channels,
         }

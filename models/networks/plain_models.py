@@ -8,6 +8,8 @@ The adapted models have the call contracts of `framecast.models.networks.frame_f
 `framecast.models.networks.labeller.Labeller`. Shapes are `(batch, time, height, width, channel)`.
 """
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
@@ -87,26 +89,40 @@ class NextFrameForecaster(_Adapter):
     Args:
         model: Maps `(batch, time, ...)` to `(batch, time, ...)`; output t predicts frame t + 1 from frames 0 .. t.
         horizon: Frames to forecast, each by one more call of the model; with 0, the first only.
+        forecast_channels: Channels that it predicts; after the context it receives the last frame of the others.
         size: Height and width of its input; `(None, None)` if they are free.
     """
 
-    def __init__(self, model: keras.Model, horizon: int, size=(None, None)):
+    def __init__(self, model: keras.Model, horizon: int, forecast_channels: Sequence[int], size=(None, None)):
         super().__init__(model, size)
         self.horizon = horizon
+        self.forecast_channels = tuple(forecast_channels)
 
     def call(self, frames, context_length, steps, training=False):
         context_length = ops.cast(context_length, "int32")
         frames = ops.where(within(frames, context_length), frames, 0.0)
         window = ops.pad(frames, [[0, 0], [0, steps], [0, 0], [0, 0], [0, 0]])[:, :steps]
         place = ops.arange(steps, dtype="int32")[None]
+        last = _take(frames, context_length[:, None] - 1)
         predictions = self._run(window, training)
         for lead in range(self.horizon - 1):
             here = (place == context_length[:, None] + lead)[:, :, None, None, None]
             # Prediction t is frame t + 1.
-            shifted = ops.pad(predictions, [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])[:, :-1]
+            shifted = ops.pad(self._all_channels(predictions, last), [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])[:, :-1]
             window = ops.where(here, shifted, window)
             predictions = self._run(window, training)
         return predictions
+
+    def _all_channels(self, predictions, last):
+        """Returns frames of all channels: those of `last` where a channel is not predicted."""
+        if len(self.forecast_channels) == last.shape[-1]:
+            return predictions
+        own = [predictions[..., place : place + 1] for place in range(len(self.forecast_channels))]
+        held = ops.broadcast_to(last, (*ops.shape(predictions)[:-1], last.shape[-1]))
+        channels = [held[..., channel : channel + 1] for channel in range(last.shape[-1])]
+        for channel, frames in zip(self.forecast_channels, own, strict=True):
+            channels[channel] = frames
+        return ops.concatenate(channels, axis=-1)
 
 
 class PlainLabeller(_Adapter):

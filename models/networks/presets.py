@@ -40,15 +40,16 @@ def build(
         channels: Channels of a frame.
         dtype: Keras dtype policy of the computation.
         arguments: Model arguments that replace the preset's, see `PresetArguments`; None is the preset's own.
-        **outputs: `outputs` and `per` of a `Labeller`; empty for a `FrameForecaster`.
+        **outputs: `outputs` and `per` of a `Labeller`; `forecast_channels` or nothing of a `FrameForecaster`.
 
     Raises:
         ValueError: If the task has no such preset, or the model rejects the arguments.
     """
-    known = LABELLERS if outputs else FORECASTERS
+    is_labeller = "outputs" in outputs
+    known = LABELLERS if is_labeller else FORECASTERS
     if name not in known:
         raise ValueError(f"model.preset: expected one of {', '.join(known)}, received {name!r}")
-    model = Labeller if outputs else FrameForecaster
+    model = Labeller if is_labeller else FrameForecaster
     fixed = {"channels": channels, "dtype": dtype, **outputs}
     arguments = {key: value for key, value in (arguments or {}).items() if value is not None}
     preset = {key: value for key, value in known[name].items() if key not in arguments}

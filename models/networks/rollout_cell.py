@@ -24,6 +24,7 @@ class RolloutCell(keras.Layer):
         patch: Side of a patch in pixels.
         channels: Channels of a frame.
         predict: See `FrameForecaster`.
+        forecast_channels: Channels that are predicted; the others stay as last observed.
 
     Input shape:
         `(batch, rows, columns, pixels + 1)` float32: the frame's patches, and 1 if the frame is observed, else 0. For
@@ -33,13 +34,23 @@ class RolloutCell(keras.Layer):
         `(batch, rows, columns, pixels)` float32, which is also the first state.
     """
 
-    def __init__(self, cells: Sequence[keras.Layer], patch: int, channels: int, predict: Predict):
+    def __init__(
+        self,
+        cells: Sequence[keras.Layer],
+        patch: int,
+        channels: int,
+        predict: Predict,
+        forecast_channels: Sequence[int] | None = None,
+    ):
         super().__init__(dtype="float32", autocast=False)
         self.cells = list(cells)
         self.patch = patch
         self.channels = channels
         self.pixels = pixels = patch * patch * channels
         self.predict_kind = predict
+        forecast = range(channels) if forecast_channels is None else forecast_channels
+        chosen = [channel in forecast for channel in range(channels)]
+        self._is_forecast = None if all(chosen) else chosen * patch**2
         self._rollout_sizes = [pixels, pixels, pixels, 2, 1] if predict == "advected" else [pixels]
         size = pixels + (len(BLURS) if predict == "advected" else 0)
         self.projection = keras.layers.Conv2D(size, 1, data_format="channels_last", dtype="float32")
@@ -82,7 +93,7 @@ class RolloutCell(keras.Layer):
         previous, *states = states
         frame = ops.where(observed, frame, previous)
         change, states = self._run_cells(frame, states, dropout_masks)
-        prediction = change if self.predict_kind == "frame" else frame + change
+        prediction = self._hold(change if self.predict_kind == "frame" else frame + change, frame)
         return prediction, [prediction, *states]
 
     def _advected(self, observed, frame, motion, states, dropout_masks):
@@ -95,13 +106,18 @@ class RolloutCell(keras.Layer):
         added = move(ops.where(observed, 0.0, added))
         age = ops.where(observed, 0.0, age + 1.0)
         warped = self._warp_pixels(origin, path)
-        sharp = patchify(warped[:, None], self.patch)[:, 0]
+        sharp = self._hold(patchify(warped[:, None], self.patch)[:, 0], origin)
         # The cells see the lead time, because the certainty of a forecast falls with it.
         seen = ops.concatenate([sharp + added, age / _AGE_SCALE], axis=-1)
         output, states = self._run_cells(seen, states, dropout_masks)
         added = added + output[..., : self.pixels]
-        prediction = self._blur(warped, output[..., self.pixels :]) + added
+        added = self._hold(added, ops.zeros_like(added))
+        prediction = self._hold(self._blur(warped, output[..., self.pixels :]) + added, origin)
         return prediction, [prediction, origin, added, path, age, *states]
+
+    def _hold(self, patches, observed):
+        """Replaces the channels that are not forecast by those of `observed`."""
+        return patches if self._is_forecast is None else ops.where(self._is_forecast, patches, observed)
 
     def _blur(self, frames, logits):
         """Mixes blurred copies of `frames` by the softmax of each patch's `logits`, one per sigma of `BLURS`."""

@@ -2,7 +2,7 @@
 
     model = adapt(build(channels=1, dtype=policy), task, clip, "model.builder my_models.py:build")
 
-Three kinds of forecasters are accepted; README.md describes them, and examples/forecaster_template.py is a template:
+Three kinds of forecasters are accepted; examples/forecaster_template.py is a template of the first two:
 
 1. `call(frames, context_length, steps)`, the contract of `framecast.models.networks.frame_forecaster.FrameForecaster`.
 2. `(batch, context, height, width, channel)` to `(batch, horizon, height, width, channel)`.
@@ -139,6 +139,15 @@ class _Forecasts(_Trial):
         self.trace(model, _STEPS_ADVICE, tf.TensorSpec([None], tf.int32), steps=tf.TensorSpec([], tf.int32))
         return model
 
+    @property
+    def _channels(self) -> list[int]:
+        return self.task.forecast_channels(self.clip.channels)
+
+    @property
+    def _frame(self) -> tuple[int, ...]:
+        """Height, width and channels of a forecast frame."""
+        return (*self.frames(1).shape[2:4], len(self._channels))
+
     def _plain(self) -> keras.Model:
         shortest, horizon = self.task.context.min, self.task.horizon
         context = self.time or shortest
@@ -151,15 +160,14 @@ class _Forecasts(_Trial):
         if self.time is None and _time_of(output) == context:
             following = self.call(self.made, self.frames(context + 1))
             if _time_of(following) == context + 1:
-                self.require(output, tuple(self.frames(context).shape), "a next frame for each frame")
-                return NextFrameForecaster(self.made, horizon, self.size)
+                self.require(output, (2, context, *self._frame), "a next frame for each frame")
+                return NextFrameForecaster(self.made, horizon, self._channels, self.size)
         if not horizon:
             raise ValueError(
                 f"{self.name}: expected a next frame for each frame of any number, because every frame is scored, "
                 f"received {_describe(output)} for frames {tuple(self.frames(context).shape)}"
             )
-        _, _, *frame = self.frames(1).shape
-        self.require(output, (2, horizon, *frame), "(batch, task.horizon, height, width, channel)")
+        self.require(output, (2, horizon, *self._frame), "(batch, task.horizon, height, width, channel)")
         return HorizonForecaster(self.made, context, horizon, self.size)
 
     def _check_contract(self, model: keras.Model) -> None:
@@ -168,7 +176,7 @@ class _Forecasts(_Trial):
         frames = self.frames(steps + 1)
         length = tf.constant([context, context], tf.int32)
         predictions = self.call(model, frames, length, steps=steps)
-        self.require(predictions, (2, steps, *frames.shape[2:]), "(batch, steps, height, width, channel)")
+        self.require(predictions, (2, steps, *self._frame), "(batch, steps, height, width, channel)")
         if not np.isfinite(predictions.numpy()).all():
             raise ValueError(f"{self.name}: expected finite predictions before training, received NaN or infinity")
         hidden = self.call(model, _hide(frames, context), length, steps=steps)

@@ -6,6 +6,7 @@ loss = objective.combine(totals, counts)
 """
 
 import abc
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -90,9 +91,11 @@ class NextFrameObjective(Objective):
     Args:
         horizon: Number of forecast frames at the end of each clip.
         train: Loss, sampling and seed.
+        channels: Channels that are forecast; all by default.
     """
 
-    def __init__(self, horizon: int, train: TrainSpec):
+    def __init__(self, horizon: int, train: TrainSpec, channels: Sequence[int] | None = None):
+        self._channels = channels
         self._horizon = horizon
         self._train = train
 
@@ -111,14 +114,19 @@ class NextFrameObjective(Objective):
         steps = tf.shape(frames)[1] - 1
         predictions = model(inputs, context, steps=steps, training=training, **arguments)
         counted = self._counted(model, batch)
-        return losses.next_frame_total(frames[:, 1:], predictions[:, :steps], counted, self._train.loss)[None]
+        return losses.next_frame_total(self._chosen(frames[:, 1:]), predictions[:, :steps], counted, self._train.loss)[
+            None
+        ]
+
+    def _chosen(self, values: tf.Tensor) -> tf.Tensor:
+        return values if self._channels is None else tf.gather(values, self._channels, axis=-1)
 
     def _context(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         return tf.maximum(batch["length"] - self._horizon, 1)
 
     def _counted(self, model: keras.Model, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns which pixels of the next frames count, bool `(batch, time - 1, height, width, channel)`."""
-        known = batch["known"][:, 1:]
+        known = self._chosen(batch["known"][:, 1:])
         time = tf.shape(known)[1]
         counted = tf.sequence_mask(batch["length"] - 1, time)
         if not getattr(model, "predicts_context", True):

@@ -66,9 +66,12 @@ def run_fn(fn_args: Any) -> None:
     )
     if distribution.is_chief(strategy):
         result = {"best": dataclasses.asdict(fitted), "start": start.note, "precision": precision.describe(model)}
-        summary.write(fn_args.model_run_dir, {**survey.counts, **result})
         exporting = ExportSpec.model_validate(settings["export"])
         exported = train_model.with_precision(model, spec, pipeline, exporting.precision)
+        result["warning"] = define_task(pipeline.task).describe_gap(exported, pipeline, files)
+        if result["warning"]:
+            logging.getLogger("framecast.train").warning(result["warning"])
+        summary.write(fn_args.model_run_dir, {**survey.counts, **result})
         _export(exported, pipeline, files, survey, settings, fn_args)
     distribution.wait_for_all(strategy)
 

@@ -15,7 +15,7 @@ def write(folder: str | os.PathLike[str], summary: dict[str, Any]) -> None:
 
     Args:
         folder: Folder of the model run, created if missing.
-        summary: `train` and `val` (counts of the clips), `best`, `start` and `precision`.
+        summary: `train` and `val` (counts of the clips), `best`, `start`, `precision` and `warning`.
     """
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
     write_whole(os.path.join(folder, FILE), json.dumps(summary, indent=1))

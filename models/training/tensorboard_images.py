@@ -8,7 +8,7 @@ blue where the forecast is too low and orange where it is too high. The lower ro
 """
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -35,9 +35,17 @@ class ForecastImages:
         batches: Batches of the val split, see `framecast.models.training.input_pipeline.InputPipeline`.
         horizon: Forecast frames at the end of each clip; with 0, each frame is forecast from all before it.
         clip: The clip contract.
+        channels: Channels that are forecast; all by default.
     """
 
-    def __init__(self, model: keras.Model, batches: Iterable[dict[str, tf.Tensor]], horizon: int, clip: ClipSpec):
+    def __init__(
+        self,
+        model: keras.Model,
+        batches: Iterable[dict[str, tf.Tensor]],
+        horizon: int,
+        clip: ClipSpec,
+        channels: Sequence[int] | None = None,
+    ):
         # One graph for clips of every length and size, because an eager rollout takes three times as long.
         self._predict = tf.function(
             lambda frames, context, steps: model(frames, context, steps=steps),
@@ -48,6 +56,7 @@ class ForecastImages:
             ],
         )
         self._horizon = horizon
+        self._channels = list(range(clip.channels) if channels is None else channels)
         self._clip = clip
         self._clips = heapq.nlargest(_SHOWN, _first_clips(batches), key=self._change)
 
@@ -60,6 +69,7 @@ class ForecastImages:
 
     def _change(self, observed: np.ndarray) -> float:
         """Returns the mean squared error of persistence, the last frame of the context."""
+        observed = observed[..., self._channels]
         last, truth = observed[self._context(observed) - 1], observed[self._context(observed) :]
         known = (last != _ABSENT) & (truth != _ABSENT)
         return float(np.mean(np.square(truth - last), where=known)) if known.any() else 0.0
@@ -69,6 +79,7 @@ class ForecastImages:
         context = first if self._horizon else len(observed)
         shown = np.where(observed == _ABSENT, 0, observed)[None]
         predictions = self._predict(shown, [context], len(observed) - 1)[0].numpy()
+        observed = observed[..., self._channels]
         columns = [
             self._column(observed[time], predictions[time - 1] if time >= first else None)
             for time in range(max(0, len(observed) - _FRAMES), len(observed))

@@ -63,7 +63,7 @@ def check(config: Config, inputs: Inputs) -> dict[str, Any]:
         pipeline = InputPipeline(config.clip, config.task, train)
         try:
             model, loss = _take_step(config, pipeline, transformed, folder)
-            findings["training step"] = f"loss {loss:.5f}, {precision.policy(train.precision).name}"
+            findings["training step"] = f"loss {loss:.5f}, {precision.describe(model)}"
             exported = train_model.with_precision(model, config.model, pipeline, config.export.precision)
         except ValueError as error:
             raise ConfigError(str(error)) from error

@@ -150,6 +150,8 @@ class _Session:
         version = self.client.version
         assert version is not None
         card = self.cards.of(version) if self.cards else None
+        if card is not None and card.forecast_channels is not None:
+            context, truth = (values[..., list(card.forecast_channels)] for values in (context, truth))
         return Prediction(
             example,
             context,
@@ -180,6 +182,10 @@ def _open(client: Client, model: str, cards: ModelCards | None, holdout: bool, t
     declared = metadata.signatures[DEFAULT_SIGNATURE].outputs
     if FORECAST not in declared and (holdout or any(map(writers.needs_forecasts, to))):
         raise ValueError(f"--holdout, --to: expected a model that makes forecasts, received {model}")
+    if cards is None and FORECAST in declared and _channels(declared[FORECAST]) not in (None, spec.channels):
+        raise ValueError(
+            f"--card: expected the card of model {model}, because it forecasts some channels only, received none"
+        )
     series = frozenset(name for name, output in declared.items() if output.is_series)
     return _Session(client, cards, spec, _horizon(model, declared[FORECAST]) if holdout else 0, series)
 
@@ -207,6 +213,11 @@ def _clip_spec(model: str, metadata: ModelMetadata, card: ModelCard | None) -> C
         intervals = versions.intervals(card.model_dump())
         declared |= {"missing": card.missing, "value": card.value, "intervals": intervals}
     return ClipSpec.model_validate({**declared, "frames": ANY_LENGTH})
+
+
+def _channels(forecast: TensorSpec) -> int | None:
+    """Returns the number of channels that a model declares for its forecast."""
+    return forecast.shape[-1] if forecast.shape else None
 
 
 def _horizon(model: str, forecast: TensorSpec) -> int:

@@ -19,6 +19,7 @@ class ModelCard(Section):
 
     channels: int
     dtype: DType
+    forecast_channels: tuple[int, ...] | None = None
     missing: float | None = None
     value: PixelValue | None = None
     frame_rate: float | None = None

@@ -55,6 +55,9 @@ class Config(Section):
                 f"task: expected clips of at most {self.clip.frames.max} frames (clip.frames.max), "
                 f"received a task that needs {self.task.min_frames}"
             )
+        channels = self.task.forecast_channels(self.clip.channels)
+        if channels[-1] >= self.clip.channels:
+            raise ValueError(f"task.channels: expected channels below {self.clip.channels}, received {channels[-1]}")
         if self.train.crop and self.clip.height and self.train.crop > min(self.clip.height, self.clip.width or 0):
             raise ValueError(f"train.crop: expected at most clip.height and clip.width, received {self.train.crop}")
         return self

@@ -14,7 +14,7 @@ def contract(config: Config) -> str:
     """Returns, as JSON, the settings that two models must share for a comparison: clips, task, outputs and slices."""
     shared = {
         "clip": _clip(config),
-        "task": config.task.model_dump(mode="json"),
+        "task": config.task.model_dump(mode="json", exclude_none=True),
         "events": events(config),
         "outputs": registry.outputs_of(config.task.kind, config.evaluate.events),
         "slices": list(features.SLICES),

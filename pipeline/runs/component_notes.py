@@ -73,9 +73,10 @@ def _training(outputs: Mapping[str, Any]) -> str:
     summary = read_json(outputs["model_run"].uri, training_summary.FILE)
     train = summary["train"]
     start = f"{summary['start']}, " if summary["start"] else ""
+    warning = f"; {summary['warning']}" if summary.get("warning") else ""
     return (
         f"{start}trained in {summary['precision']}, val loss {summary['best']['val_loss']:.5f}, "
-        f"padded frames {100 * train['padding_share']:.1f} %, {train['bytes_per_pixel']:.2f} bytes per pixel"
+        f"padded frames {100 * train['padding_share']:.1f} %, {train['bytes_per_pixel']:.2f} bytes per pixel{warning}"
     )
 
 

@@ -159,6 +159,11 @@ class PredictFile(beam.DoFn):
             _ = clip.interval  # Raises if the forecast times are unknown.
         return clip
 
+    def _answered(self, clip: Prediction, outputs: dict[str, np.ndarray]) -> Prediction:
+        """Returns the prediction with its outputs and the channels that are forecast."""
+        channels = self._exported.task.forecast_channels(self._exported.clip.channels)
+        return dataclasses.replace(clip, context=clip.context[..., channels], outputs=outputs)
+
     def _write(
         self,
         previous: concurrent.futures.Future[None] | None,
@@ -170,7 +175,7 @@ class PredictFile(beam.DoFn):
         """Writes the predictions of a part, then the progress of the input file."""
         if previous is not None:
             previous.result()  # Raises if the previous part failed, because progress must not skip a part.
-        predictions = [dataclasses.replace(clip, outputs=own) for clip, own in zip(part, outputs(), strict=True)]
+        predictions = [self._answered(clip, own) for clip, own in zip(part, outputs(), strict=True)]
         prefix = f"answers-{number:05d}-{progress.parts - 1:05d}"
         groups = writers.group_by_file(f"answers.{self._kind}", predictions) if predictions else []
         for index, group in enumerate(groups):

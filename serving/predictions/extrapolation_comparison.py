@@ -87,13 +87,14 @@ def compare(
         return forecast_sums(truth, known, tf.constant([True]), forecasts, thresholds, scales)
 
     sums = {name: Sums(events=events) for name in (*models, extrapolation.NAME)}
+    channels = task.forecast_channels(spec.channels)
     clips = 0
     for example in examples:
         frames = decode_frames(example, spec)
         if not task.is_long_enough(len(frames)):
             continue
         forecasts = {name: _forecast(model, frames[: -task.horizon]) for name, model in models.items()}
-        pixels, known = (values.numpy() for values in normalise(frames[None], [len(frames)], spec))
+        pixels, known = (values.numpy()[..., channels] for values in normalise(frames[None], [len(frames)], spec))
         context, seen = pixels[0, : -task.horizon], known[0, : -task.horizon]
         moved, reached = (values[None] for values in extrapolation.extrapolate(context, seen, task.horizon))
         forecasts[extrapolation.NAME] = moved

@@ -21,7 +21,8 @@ class Prediction:
 
     Args:
         example: The whole clip, validated.
-        context: Input frames `(time, height, width, channel)`, the first frames of the clip.
+        context: Input frames `(time, height, width, channel)`, the first frames of the clip. Beside a forecast, only
+            the channels that are forecast.
         truth: True frames after the context, `horizon` frames with the dtype of `context`; None if unknown.
         outputs: Arrays by output, as `framecast.serving.client.client.Client.answer` returns them.
         version: Version of the model.

@@ -9,7 +9,7 @@ Forecasts come from the `serving_default` signature, the ranking from the sums o
 import dataclasses
 import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,11 @@ class ShowcaseClip:
 
 
 def choose(
-    model: Any, records: Callable[[], Iterable[bytes]], spec: ClipSpec, frame_rate: float | None = None
+    model: Any,
+    records: Callable[[], Iterable[bytes]],
+    spec: ClipSpec,
+    frame_rate: float | None = None,
+    channels: Sequence[int] | None = None,
 ) -> tuple[list[ShowcaseClip], int]:
     """Ranks clips and draws three of them, or fewer if there are fewer.
 
@@ -61,6 +65,7 @@ def choose(
         records: Opens the serialized clips; called twice, so that no clip is kept in memory.
         spec: The clip contract.
         frame_rate: Frames per second, for lead times in minutes.
+        channels: Channels that are forecast; all by default.
 
     Returns:
         The selected clips, and the number of clips to choose from.
@@ -78,7 +83,7 @@ def choose(
     for index, record in enumerate(itertools.islice(records(), max(roles, default=-1) + 1)):
         if index in roles:
             clip, example = by_index[index], tf.train.SequenceExample.FromString(record)
-            gif, stride = _draw(model, decode_frames(example, spec), spec, clip.horizon, frame_rate)
+            gif, stride = _draw(model, decode_frames(example, spec), spec, clip.horizon, frame_rate, channels)
             name = clip_name(example) or ""
             selected[roles[index]] = ShowcaseClip(roles[index], name, clip.error / clip.pixels, clip.skill, stride, gif)
     return [selected[role] for role in ranks if role in selected], len(scored)
@@ -115,13 +120,22 @@ def _score(model: Any, records: Iterable[bytes]) -> list[_ScoredClip]:
     return scored
 
 
-def _draw(model: Any, frames: np.ndarray, spec: ClipSpec, horizon: int, frame_rate: float | None) -> tuple[bytes, int]:
+def _draw(
+    model: Any,
+    frames: np.ndarray,
+    spec: ClipSpec,
+    horizon: int,
+    frame_rate: float | None,
+    channels: Sequence[int] | None,
+) -> tuple[bytes, int]:
     """Returns the animation and the first stride at which it is small enough."""
     context, truth = frames[:-horizon], frames[-horizon:]
     outputs = model.signatures["serving_default"](
         frames=tf.constant(context[None]), length=tf.constant([len(context)], tf.int32)
     )
     forecast = outputs["forecast"].numpy()[0]
+    if channels is not None:
+        context, truth = (values[..., list(channels)] for values in (context, truth))
     minutes = 1 / frame_rate / 60 if frame_rate else 0.0
     for stride in _strides(-(-max(frames.shape[1:3]) // _SIDE)):
         file = io.BytesIO()

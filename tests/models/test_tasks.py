@@ -41,7 +41,7 @@ def test_metrics_are_those_of_the_registry(section):
 @pytest.mark.parametrize(
     ("section", "preset", "module", "objective", "described"),
     [
-        (_FORECAST, "convlstm-tiny", ForecastModule, NextFrameObjective, {"horizon"}),
+        (_FORECAST, "convlstm-tiny", ForecastModule, NextFrameObjective, {"horizon", "forecast_channels"}),
         (_ANOMALY, "convlstm-tiny", AnomalyModule, NextFrameObjective, {"thresholds"}),
         (_CLASSIFY, "cnn-convlstm-small", ClassifyModule, LabelObjective, {"label"}),
         (_REGRESS, "cnn-convlstm-small", RegressModule, LabelObjective, {"label"}),

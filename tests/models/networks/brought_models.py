@@ -157,3 +157,16 @@ class ByPadding(Rollout):
 
 def by_padding(channels, dtype):
     return ByPadding(channels, dtype=dtype)
+
+
+def some_channels_next_frame(channels, forecast_channels, dtype, outputs=None):
+    """Predicts the next frame of some channels."""
+    inputs = keras.Input((None, 16, 16, channels))
+    x = layers.ConvLSTM2D(4, 3, padding="same", return_sequences=True, dtype=dtype)(inputs)
+    return keras.Model(inputs, layers.Conv3D(outputs or len(forecast_channels), 1, dtype="float32")(x))
+
+
+def some_channels_horizon(channels, forecast_channels, dtype):
+    """Forecasts some channels."""
+    inputs = keras.Input((4, 16, 16, channels))
+    return keras.Model(inputs, _unstacked(inputs, len(forecast_channels), 3, dtype))
