@@ -16,6 +16,8 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 # Channels by PNG colour type: gray, RGB, gray and alpha, RGBA. Palette indices are not pixel values.
 _PNG_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
+_PNG_COLOURS = {channels: colour for colour, channels in _PNG_CHANNELS.items()}
+_SAMPLED_ROWS = 64  # Rows that choose the filter of an image.
 # JPEG markers that start a frame header (SOF0 to SOF15, less DHT, JPG and DAC), and those without a length.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -90,19 +92,34 @@ def decode(data: bytes, header: Header) -> np.ndarray:
 
 def encode_png(pixels: np.ndarray) -> bytes:
     """Encodes `(height, width, channel)` uint8 or uint16 pixels of 1 to 4 channels without loss."""
-    if pixels.dtype == np.uint16 and pixels.shape[-1] > 1:
-        import tensorflow as tf
+    height, width, channels = pixels.shape
+    samples = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder(">")).view(np.uint8).reshape(height, -1)
+    rows = np.empty((height, 1 + samples.shape[1]), np.uint8)
+    rows[0, 1:] = samples[0]
+    # Rows as differences to the row above (filter 2) are smaller, except of flat pictures. One filter for all rows
+    # and only run-length matching take less than half the time of libpng's choice by row, for 4 to 10 % more bytes.
+    near = slice(None, None, 1 + height // _SAMPLED_ROWS)
+    differences = samples[1:][near] - samples[:-1][near]
+    if _magnitude(differences) < _magnitude(samples[1:][near]):
+        rows[:, 0] = 2
+        np.subtract(samples[1:], samples[:-1], out=rows[1:, 1:])
+    else:
+        rows[:, 0] = 0
+        rows[1:, 1:] = samples[1:]
+    compressor = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
+    depth = 8 * pixels.dtype.itemsize
+    header = struct.pack(">IIBBBBB", width, height, depth, _PNG_COLOURS[channels], 0, 0, 0)
+    packed = compressor.compress(rows.data) + compressor.flush()
+    return b"".join((_PNG_MAGIC, *_chunk(b"IHDR", header), *_chunk(b"IDAT", packed), *_chunk(b"IEND", b"")))
 
-        with tf.device("CPU:0"):
-            return tf.io.encode_png(pixels).numpy()
-    from PIL import Image
 
-    buffer = io.BytesIO()
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    # Run-length matching is 1.7 to 4 times as fast as the default and as small for 8-bit gray; RGB and 16 bits take
-    # about a tenth more bytes.
-    image.save(buffer, "PNG", compress_type=zlib.Z_RLE)
-    return buffer.getvalue()
+def _magnitude(samples: np.ndarray) -> int:
+    """Returns the sum of the distances to 0, modulo 256."""
+    return int(np.minimum(samples, -samples).sum(dtype=np.int64))
+
+
+def _chunk(kind: bytes, body: bytes) -> tuple[bytes, ...]:
+    return struct.pack(">I4s", len(body), kind), body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
 
 
 def _decode_pillow(data: bytes) -> np.ndarray:

@@ -21,6 +21,7 @@ from typing import IO, Any
 import google_crc32c
 
 from framecast.clips import filesystem
+from framecast.clips.gzip_writer import GzipWriter
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _HEADER = struct.Struct("<QI")
@@ -124,8 +125,7 @@ def write_records(path: str | os.PathLike[str], records: Iterable[bytes]) -> int
     with filesystem.open_path(path, "wb") as file:
         if not path.endswith(".gz"):
             return _write(file, records)
-        # A name or time in the header would make equal data differ.
-        with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as stream:
+        with GzipWriter(file) as stream:
             return _write(stream, records)
 
 
@@ -256,7 +256,7 @@ def _describe(error: Exception) -> tuple[str, str]:
     return f"damaged gzip file: {error}", "corrupt-file"
 
 
-def _write(stream: _Stream, records: Iterable[bytes]) -> int:
+def _write(stream: IO[bytes] | GzipWriter, records: Iterable[bytes]) -> int:
     count = 0
     for record in records:
         header = struct.pack("<Q", len(record))

@@ -51,6 +51,7 @@ def make_clips(
     Raises:
         BadSource: If frames cannot be read, or do not match `spec`.
     """
+    recording.use_part(spec.cut.crop)
     converter: _PixelConverter | None = None
     ready: dict[int, np.ndarray] = {}
     for segment in cut(recording, fps=spec.read.fps, spec=spec.cut, tally=tally):
@@ -69,7 +70,7 @@ def make_clips(
 
 
 class _PixelConverter:
-    """Converts a frame to pixels: crop, gray, scale, resize."""
+    """Converts a frame to pixels: gray, scale, resize."""
 
     def __init__(
         self,
@@ -87,12 +88,6 @@ class _PixelConverter:
             raise BadSource(recording.name, str(error)) from error
 
     def __call__(self, values: np.ndarray, place: str) -> np.ndarray:
-        if self._cut.crop is not None:
-            top, left, height, width = self._cut.crop
-            if top + height > values.shape[0] or left + width > values.shape[1]:
-                expected = f"expected at least {top + height}x{left + width} pixels (--crop)"
-                raise BadSource(place, f"{expected}, received {values.shape[0]}x{values.shape[1]}")
-            values = values[top : top + height, left : left + width]
         if self._value.gray:
             values = luminance(values, place)
         pixels = self.scale(values, place)

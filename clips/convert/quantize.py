@@ -21,6 +21,7 @@ _LEAST_RAIN = 0.05  # mm/h; less counts as no rain.
 _RATES = ("mm/h", "mm/hr", "mm/hour", "mmh-1", "mmhr-1", "mmhour-1", "mmh^-1", "mm*h-1", "mm.h-1")
 _NO_LIMITS = ValueLimits()
 _ROUNDING = 1e-6  # Of the range: values this close to it are not beyond it.
+_ROWS = 16  # At once: their float64 values fit into a processor's cache.
 _FLOAT_MISSING = -1.0  # Outside the legal range of a float32 pixel.
 
 
@@ -83,6 +84,8 @@ class PixelScale:
         Raises:
             BadSource: If a value cannot be stored as a pixel.
         """
+        if self._unchanged(values.dtype):
+            return values
         known = self._known(values)
         absent = values.size - int(np.count_nonzero(known))
         if absent and self.missing is None:
@@ -112,6 +115,12 @@ class PixelScale:
 
     def _detected(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
         return known & ~np.isin(values, self._limits.undetect) if self._limits.undetect else known
+
+    def _unchanged(self, stored: np.dtype) -> bool:
+        """Returns whether stored values are the pixels, and all are known."""
+        may_miss = self._fill or self._limits.bounded or self._limits.undetect or self.missing is not None
+        integers = stored == self.dtype != np.float32
+        return integers and not (self._ranged or may_miss or self.value)
 
     def _known(self, values: np.ndarray) -> np.ndarray:
         known = np.ones(values.shape, bool)
@@ -226,10 +235,12 @@ def luminance(values: np.ndarray, place: str) -> np.ndarray:
         return values
     if values.shape[-1] not in (3, 4):
         raise BadSource(place, f"expected 1, 3 or 4 channels (--gray), received {values.shape[-1]}")
-    gray = values[..., :3].astype(np.float64) @ (0.299, 0.587, 0.114)
-    if np.issubdtype(values.dtype, np.integer):
-        gray = np.rint(gray)
-    return gray[..., None].astype(values.dtype)
+    gray = np.empty((*values.shape[:2], 1), values.dtype)
+    whole = np.issubdtype(values.dtype, np.integer)
+    for top in range(0, len(values), _ROWS):
+        rows = values[top : top + _ROWS, :, :3].astype(np.float64) @ (0.299, 0.587, 0.114)
+        gray[top : top + _ROWS, :, 0] = np.rint(rows) if whole else rows
+    return gray
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int], missing: float | None) -> np.ndarray:
@@ -246,10 +257,11 @@ def resize(pixels: np.ndarray, size: tuple[int, int], missing: float | None) -> 
     """
     if pixels.shape[:2] == tuple(size):
         return pixels
-    known = np.ones(pixels.shape, bool) if missing is None else pixels != pixels.dtype.type(missing)
-    resized = np.stack(
-        [_resize_plane(np.where(known[..., c], pixels[..., c], 0), size) for c in range(pixels.shape[-1])], axis=-1
-    )
+    filled = pixels
+    if missing is not None:
+        known = pixels != pixels.dtype.type(missing)
+        filled = np.where(known, pixels, 0)
+    resized = np.stack([_resize_plane(filled[..., c], size) for c in range(pixels.shape[-1])], axis=-1)
     if missing is not None:
         weight = np.stack([_resize_plane(known[..., c], size) for c in range(pixels.shape[-1])], axis=-1)
         resized = resized / np.maximum(weight, 1e-6)

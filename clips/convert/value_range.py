@@ -93,13 +93,11 @@ def _values_of(recording: Recording, spec: ConvertSpec) -> SeenValues:
     seen = SeenValues()
     scale: PixelScale | None = None
     plain: PixelScale | None = None
+    recording.use_part(spec.cut.crop)
     for frame in recording.frames:
         values = frame.values
         if values.dtype in _EXACT and spec.value.dtype is None:
             return seen
-        if spec.cut.crop is not None:
-            top, left, height, width = spec.cut.crop
-            values = values[top : top + height, left : left + width]
         if scale is None:
             scale = _scale(_replaced(spec, low=0.0, high=1.0).value, recording, values.dtype)
             try:

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from framecast.clips import image_codec
 from framecast.clips.codec import decode_frames, encode_clip
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
 
@@ -54,6 +55,31 @@ def test_tensorflow_reads_same_png_pixels(dtype, channels):
     frames = _random(dtype, channels)
     for data, frame in zip(_encoded(_encode(frames)), frames, strict=True):
         np.testing.assert_array_equal(tf.io.decode_png(data, dtype=tf.as_dtype(dtype)), frame)
+
+
+def _picture(kind, dtype, channels, size):
+    """Returns smooth, flat or one-row pixels, which PNG encoders filter differently."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    smooth = 100 + 50 * np.sin(y / 9) + 30 * np.cos(x / 5)
+    flat = 200 * ((y > 20) & (x > 20))
+    values = {"smooth": smooth, "flat": flat, "noise": _random("uint8", 1, size)[0, ..., 0]}[kind]
+    return np.stack([values * (1 + channel % 2) for channel in range(channels)], -1).astype(dtype)
+
+
+@pytest.mark.parametrize("kind", ["smooth", "flat", "noise"])
+@pytest.mark.parametrize("size", [(150, 71), (1, 64), (64, 1)])
+@pytest.mark.parametrize(("dtype", "channels"), [("uint8", 1), ("uint8", 3), ("uint16", 1), ("uint16", 4)])
+def test_every_png_filter_is_lossless(kind, size, dtype, channels):
+    pixels = _picture(kind, dtype, channels, size)
+    np.testing.assert_array_equal(tf.io.decode_png(image_codec.encode_png(pixels), dtype=tf.as_dtype(dtype)), pixels)
+
+
+@pytest.mark.parametrize("kind", ["smooth", "flat", "noise"])
+def test_png_size_is_near_libpng(kind):
+    pixels = _picture(kind, "uint8", 1, (256, 256))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0]).save(buffer, "PNG", compress_type=zlib.Z_RLE)
+    assert len(image_codec.encode_png(pixels)) < 1.2 * len(buffer.getvalue())
 
 
 def test_tensorflow_reads_same_raw_pixels():

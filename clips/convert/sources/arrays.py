@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import mmap
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from framecast.clips.convert.sources.gridded.axes import axes_of_shape
 from framecast.clips.convert.sources.source import BadSource, Frame, Recording
 
 SUFFIXES = (".npy", ".npz")
+_MAPPED_BYTES = 32 << 20  # In memory at once, of a mapped file.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,13 +42,13 @@ class Array:
     def recordings(self) -> Iterator[Recording]:
         """Yields the recordings, memory-mapped from the file."""
         with tempfile.TemporaryDirectory() as scratch:
-            array = _open(self.files[0], self.member, scratch)
+            array = _MappedArray(_open(self.files[0], self.member, scratch))
             for number in range(self.start, 1 if self.end is None else self.end):
                 name = self.name if self.end is None else f"{self.name.rpartition('/')[0]}/{number:06d}"
                 yield Recording(name, self._frames(array, number))
 
-    def _frames(self, array: np.ndarray, number: int) -> Iterator[Frame]:
-        path, axes = self.files[0], self.axes
+    def _frames(self, mapped: "_MappedArray", number: int) -> Iterator[Frame]:
+        path, axes, array = self.files[0], self.axes, mapped.values
         place = path
         if "N" in axes:
             array = array[(slice(None),) * axes.index("N") + (number,)]
@@ -55,6 +57,23 @@ class Array:
         array = array.transpose([axes.index(letter) for letter in "THWC" if letter in axes])
         for index, values in enumerate(array):
             yield Frame(values if "C" in axes else values[..., None], None, f"{place}, frame {index}")
+            mapped.count(values.nbytes)
+
+
+class _MappedArray:
+    """A memory-mapped array; what was read of the file does not stay in the memory of this process."""
+
+    def __init__(self, array: np.memmap):
+        self.values = np.asarray(array)
+        self._map = array.base
+        self._read = 0
+
+    def count(self, size: int) -> None:
+        """Counts bytes that were read. Arrays that are still used are read from the file again."""
+        self._read += size
+        if self._read >= _MAPPED_BYTES and isinstance(self._map, mmap.mmap):
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._read = 0
 
 
 def find(name: str, path: str, member: str | None, axes: str | None, source_bytes: int) -> list[Array]:
@@ -127,7 +146,7 @@ def _header(path: str, member: str | None) -> tuple[tuple[int, ...], np.dtype]:
         raise BadSource(path, f"expected a NumPy array, received: {error}") from error
 
 
-def _open(path: str, member: str | None, scratch: str) -> np.ndarray:
+def _open(path: str, member: str | None, scratch: str) -> np.memmap:
     """Memory-maps an array; one in an npz file is first unpacked to disk."""
     try:
         if member is not None:
@@ -135,6 +154,7 @@ def _open(path: str, member: str | None, scratch: str) -> np.ndarray:
             with zipfile.ZipFile(path) as archive, archive.open(f"{member}.npy") as file, open(unpacked, "wb") as copy:
                 shutil.copyfileobj(file, copy, 1 << 20)
             path = unpacked
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.memmap = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BadSource(path, f"expected a NumPy array, received: {error}") from error

@@ -145,9 +145,12 @@ class Grid:
         number: int | None = None,
     ) -> Iterator[Frame]:
         """Yields the frames of one file; its first step is step `start` of the recording."""
+        crop = recording.crop
+        if crop is not None and (crop[0] + crop[2] > part.size("H") or crop[1] + crop[3] > part.size("W")):
+            crop = None  # Whole frames, so that their size is reported.
         with open_variable(part.path, self.variable) as variable:
             place = f"{part.path}, {self.variable}" + ("" if number is None else f", recording {number}")
-            for step, stored in read_steps(variable, part, number, place):
+            for step, stored in read_steps(variable, part, number, place, crop):
                 if isinstance(stored, BadSource):
                     recording.skip(stored)
                     continue
@@ -155,7 +158,8 @@ class Grid:
                 values = stored if same else physical_values(stored, part.encoding, part.limits)
                 where = place if part.steps == 1 else f"{place}, time step {step}"
                 time = stamps[start + step] if stamps else None
-                yield Frame(values, time, where, position=None if stamps else start + step)
+                position = None if stamps else start + step
+                yield Frame(values, time, where, position, cropped=crop is not None)
 
 
 def find(name: str, members: Sequence[tuple[str, str]], read: ReadSpec, unpack: bool = True) -> list[Grid]:

@@ -38,6 +38,7 @@ class Frame:
         place: The file and position in it, for messages.
         position: Index in the recording, counting missing frames; None if no frame is missing. Only without times.
         notes: What the source converted or left out, in the plural; the manifest has the number of frames of each.
+        cropped: Whether `values` are only the recording's `crop`.
     """
 
     values: np.ndarray
@@ -45,6 +46,7 @@ class Frame:
     place: str
     position: int | None = None
     notes: tuple[str, ...] = ()
+    cropped: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Recording:
         group: Name that recordings share if their clips must be in the same split; by default the name.
         digest: Digest of the files, which makes equal names unique. Set by the reader of the frames.
         media_id: The recording that the source itself names, if it does.
+        crop: The part of each frame that a source may read alone; see `use_part`.
         skip: Called with the error of a frame that cannot be read, if later frames can; raises it by default.
     """
 
@@ -118,11 +121,35 @@ class Recording:
     digest: str = ""
     media_id: str | None = None
     left_out: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    crop: tuple[int, int, int, int] | None = None
     skip: Callable[[BadSource], None] = _fail
+
+    def use_part(self, crop: tuple[int, int, int, int] | None) -> None:
+        """Cuts all frames to a part: top, left, height, width. Call it before the first frame is read.
+
+        The frames raise BadSource if they are smaller.
+        """
+        if crop is not None:
+            self.crop = crop
+            self.frames = _cropped(self.frames, crop)
 
     def identify(self, name: str) -> str:
         """Returns a name of this recording or its group, unique across conversions: `folder/file@digest`."""
         return f"{name}@{self.digest}" if self.digest else name
+
+
+def _cropped(frames: Iterator[Frame], crop: tuple[int, int, int, int]) -> Iterator[Frame]:
+    for frame in frames:
+        if frame.cropped:
+            yield frame
+            continue
+        top, left, height, width = crop
+        if top + height > frame.values.shape[0] or left + width > frame.values.shape[1]:
+            received = f"received {frame.values.shape[0]}x{frame.values.shape[1]}"
+            raise BadSource(frame.place, f"expected at least {top + height}x{left + width} pixels (--crop), {received}")
+        # A copy, so that the whole frame is not kept in memory.
+        part = frame.values[top : top + height, left : left + width].copy()
+        yield dataclasses.replace(frame, values=part, cropped=True)
 
 
 class Source(Protocol):

@@ -8,7 +8,7 @@ import pytest
 import xarray
 
 from framecast.clips.codec import decode_frames
-from framecast.clips.convert.pipeline import convert
+from framecast.clips.convert.pipeline import BadSourcesError, convert
 from framecast.clips.convert.spec import ConvertSpec
 from framecast.clips.records import read_records
 from framecast.clips.validation import check_clip
@@ -146,3 +146,20 @@ def test_months_quarters_and_years_make_one_clip(tmp_path, frequency):
     _write(tmp_path / "a.nc", ("time", "y", "x"), np.ones((12, 16, 16), "f4"), times)
     _, pixels, _ = _only_clip(tmp_path / "a.nc", tmp_path / "out", value={"low": 0, "high": 2})
     assert len(pixels) == 12
+
+
+def test_crop_reads_only_its_part(tmp_path):
+    values = _RNG.integers(0, 200, (12, 256, 256), np.uint8)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        stored = file.create_dataset("frames", values.shape, "u1", chunks=(1, 64, 64), compression="gzip")
+        stored[:] = values
+        # A damaged chunk outside the part.
+        stored.id.write_direct_chunk((1, 192, 192), b"damaged")
+    read = {"variable": "frames", "axes": "THW", "fps": 1}
+    _, pixels, _ = _only_clip(tmp_path / "a.h5", tmp_path / "out", read=read, cut={"crop": (10, 70, 60, 90)})
+    assert np.array_equal(pixels[..., 0], values[:, 10:70, 70:160])
+    with pytest.raises(BadSourcesError, match="time step 1: cannot read the values"):
+        convert([str(tmp_path / "a.h5")], tmp_path / "all", ConvertSpec.model_validate({"read": read}))
+    beyond = ConvertSpec.model_validate({"read": read, "cut": {"crop": (250, 0, 10, 10)}})
+    with pytest.raises(BadSourcesError, match=r"expected at least 260x10 pixels \(--crop\), received 256x256"):
+        convert([str(tmp_path / "a.h5")], tmp_path / "beyond", beyond)

@@ -80,20 +80,32 @@ def read_header(path: str, name: str, read: ReadSpec) -> FileSteps:
 
 
 def read_steps(
-    variable: Variable, part: FileSteps, number: int | None, place: str
+    variable: Variable,
+    part: FileSteps,
+    number: int | None,
+    place: str,
+    crop: tuple[int, int, int, int] | None = None,
 ) -> Iterator[tuple[int, np.ndarray | BadSource]]:
-    """Yields `(step, (height, width, channel))`, or why a step cannot be read. Reads several steps at once."""
+    """Yields `(step, (height, width, channel))`, or why a step cannot be read.
+
+    Reads several steps at once, and of each only the part `crop` (top, left, height, width), which must be inside.
+    """
     layout = part.layout
     index: list[int | slice] = [slice(None) if chosen is None else chosen for chosen in layout.index]
     if number is not None:
         index[layout.place("N")] = number
+    pixels = part.size("H") * part.size("W")
+    if crop is not None:
+        top, left, height, width = crop
+        pixels = height * width
+        index[layout.place("H")], index[layout.place("W")] = slice(top, top + height), slice(left, left + width)
     letters = [letter for letter in layout.axes if letter != "N" or number is None]
     if "T" not in letters:
         yield 0, _try_read(variable, index, letters, place)
         return
     axis = layout.place("T")
     time = letters.index("T")
-    frame_bytes = variable.stored.itemsize * part.size("H") * part.size("W") * part.size("C")
+    frame_bytes = variable.stored.itemsize * pixels * part.size("C")
     block = max(1, _BLOCK_BYTES // max(frame_bytes, 1))
     chunk = variable.chunks[axis] if variable.chunks else 1
     block = block // chunk * chunk or block
