@@ -115,6 +115,36 @@ def read_records(
             index += 1
 
 
+def scan_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, int, int]]:
+    """Yields `(offset, length, checksum)` of each record of a local file without compression, without reading its data.
+
+    The offset is that of the record's header; the checksum is the stored one of the data, which is not verified.
+
+    Raises:
+        BadFile: If the file is compressed, damaged or truncated.
+    """
+    path = os.fspath(path)
+    with open(path, "rb", buffering=0) as file:
+        descriptor, size = file.fileno(), os.fstat(file.fileno()).st_size
+        header = os.pread(descriptor, _HEADER.size, 0)
+        if header.startswith(_GZIP_MAGIC) and _wrong_crc("length", header[:8], int.from_bytes(header[8:], "little")):
+            raise BadFile(path, 0, "expected a TFRecord file without compression, received a gzip file", "corrupt-file")
+        index = offset = 0
+        while offset < size:
+            try:
+                length = _data_length(header)
+                # The data's checksum, and the next record's header.
+                following = os.pread(descriptor, _FOOTER.size + _HEADER.size, offset + _HEADER.size + length)
+                if len(following) < _FOOTER.size:
+                    raise _truncated_data(length + _FOOTER.size, size - offset - _HEADER.size)
+            except _DamageError as error:
+                raise BadFile(path, index, *_describe(error)) from error
+            yield offset, length, _FOOTER.unpack_from(following)[0]
+            header = following[_FOOTER.size :]
+            offset += _HEADER.size + length + _FOOTER.size
+            index += 1
+
+
 def write_records(path: str | os.PathLike[str], records: Iterable[bytes]) -> int:
     """Writes a TFRecord file, gzip if its name ends in `.gz`; equal records give equal bytes.
 
@@ -205,6 +235,22 @@ def _read_record(stream: _Stream) -> bytes | None:
     header = _read(stream, _HEADER.size)
     if not header:
         return None
+    length = _data_length(header)
+    data = _read(stream, length)
+    footer = _read(stream, _FOOTER.size) if len(data) == length else b""
+    if len(footer) < _FOOTER.size:
+        raise _truncated_data(length + _FOOTER.size, len(data) + len(footer))
+    if fault := _wrong_crc("data", data, _FOOTER.unpack(footer)[0]):
+        raise _CorruptDataError(fault, data)
+    return data
+
+
+def _data_length(header: bytes) -> int:
+    """Returns the length of a record's data.
+
+    Raises:
+        _DamageError: If the header is truncated or damaged.
+    """
     if len(header) < _HEADER.size:
         raise _TruncatedError(f"truncated header: expected {_HEADER.size} bytes, received {len(header)}")
     length, checksum = _HEADER.unpack(header)
@@ -212,14 +258,11 @@ def _read_record(stream: _Stream) -> bytes | None:
         raise _DamageError(f"{fault}; is this a TFRecord file?")
     if length > _MAX_RECORD:
         raise _DamageError(f"corrupt length: expected at most {_MAX_RECORD} bytes, received {length}")
-    data = _read(stream, length)
-    footer = _read(stream, _FOOTER.size) if len(data) == length else b""
-    if len(footer) < _FOOTER.size:
-        expected, received = length + _FOOTER.size, len(data) + len(footer)
-        raise _TruncatedError(f"truncated data: expected {expected} bytes, received {received}")
-    if fault := _wrong_crc("data", data, _FOOTER.unpack(footer)[0]):
-        raise _CorruptDataError(fault, data)
-    return data
+    return length
+
+
+def _truncated_data(expected: int, received: int) -> _TruncatedError:
+    return _TruncatedError(f"truncated data: expected {expected} bytes, received {received}")
 
 
 def _read(stream: _Stream, size: int) -> bytes:

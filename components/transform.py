@@ -1,8 +1,9 @@
-"""Runs TFX's Transform in small batches, and writes the same bytes in every run."""
+"""Runs TFX's Transform in small batches, and writes the same records in every run, for random access."""
 
 from typing import Any
 from unittest import mock
 
+import apache_beam as beam
 import pyarrow as pa
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -11,12 +12,14 @@ from tfx.dsl.components.base import executor_spec
 from tfx_bsl.coders import example_coder
 
 from framecast.components.batches import few_clips
+from framecast.models import tensors
+from framecast.schemas import features
 
 _RecordBatchToExamplesEncoder = example_coder.RecordBatchToExamplesEncoder
 
 
-class StableEncoder:
-    """TFX's encoder of transformed batches, with the features of each record in alphabetical order.
+class ClipEncoder:
+    """TFX's encoder of transformed batches, with compressed frames, and features in alphabetical order.
 
     TFX's encoder writes features in hash order, which differs between processes, so equal records would have different
     digests.
@@ -29,23 +32,38 @@ class StableEncoder:
         self._schema = schema
         self._encoder = _RecordBatchToExamplesEncoder(schema)
 
-    def __reduce__(self) -> tuple[type["StableEncoder"], tuple[schema_pb2.Schema]]:
+    def __reduce__(self) -> tuple[type["ClipEncoder"], tuple[schema_pb2.Schema]]:
         # TFX's encoder cannot be pickled, because its class is patched while a pipeline is built.
-        return StableEncoder, (self._schema,)
+        return ClipEncoder, (self._schema,)
 
     def encode(self, batch: pa.RecordBatch) -> list[bytes]:
         """Returns a serialised `tf.train.Example` for each row."""
-        examples = map(tf.train.Example.FromString, self._encoder.encode(batch))
-        return [example.SerializeToString(deterministic=True) for example in examples]
+        return [_packed(tf.train.Example.FromString(example)) for example in self._encoder.encode(batch)]
+
+
+def _packed(example: tf.train.Example) -> bytes:
+    frames = example.features.feature[features.FRAMES].bytes_list
+    frames.value[0] = tensors.compress(frames.value[0])
+    return example.SerializeToString(deterministic=True)
+
+
+def _write_plain(prefix: str, file_name_suffix: str) -> beam.PTransform:  # noqa: ARG001 - TFX passes it
+    """Writes TFRecord files without compression, because a compressed file has no random access."""
+    return beam.io.tfrecordio.WriteToTFRecord(prefix, file_name_suffix=".tfrecord")
 
 
 class TransformExecutor(executor.Executor):
-    """Decodes in batches of few clips and writes reproducible records."""
+    """Decodes in batches of few clips and writes reproducible records, compressed one by one."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
         """Analyses the data and writes transformed examples."""
-        # TFX has no setting for its encoder. It is created when a pipeline is built, and pickled for the workers.
-        with few_clips(), mock.patch.object(example_coder, "RecordBatchToExamplesEncoder", StableEncoder):
+        # TFX has no setting for its encoder and its files. Both are made when a pipeline is built, and pickled for the
+        # workers.
+        with (
+            few_clips(),
+            mock.patch.object(example_coder, "RecordBatchToExamplesEncoder", ClipEncoder),
+            mock.patch.object(beam.io, "WriteToTFRecord", _write_plain),
+        ):
             super().Do(input_dict, output_dict, exec_properties)
 
 

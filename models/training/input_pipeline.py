@@ -12,10 +12,11 @@ import tensorflow as tf
 
 from framecast.models import tensors
 from framecast.models.spec import TrainSpec
+from framecast.models.training.clip_files.record_index import index_records
+from framecast.models.training.clip_files.shuffled_records import shuffled_records
 from framecast.schemas import features
 from framecast.schemas.clip_spec import ClipSpec
 
-_SHUFFLE = 256  # Clips in the shuffle buffer: bounds memory, not the data.
 _SUBCLIP_STEP = 4  # Frames; padded lengths of sub-clips are multiples of it.
 _FEATURES = {
     features.FRAMES: tf.io.FixedLenFeature([], tf.string),
@@ -60,12 +61,14 @@ class InputPipeline:
     train: TrainSpec
 
     def training(self, files: Sequence[str]) -> tf.data.Dataset:
-        """Returns endless batches, shuffled, cropped and augmented; the same seed gives the same batches."""
-        seed = self.train.seed
-        clips = tf.data.Dataset.from_tensor_slices(sorted(files)).shuffle(len(files), seed=seed)
-        clips = self._long_enough(self._clips(clips)).shuffle(_SHUFFLE, seed=seed).repeat()
-        clips = clips.enumerate().map(self._augment, tf.data.AUTOTUNE)
-        return self._batches(clips)
+        """Returns endless batches, shuffled over all files, cropped and augmented.
+
+        The same clips and seed give the same batches, however the clips are distributed in files.
+        """
+        records = shuffled_records(index_records(files), self.train.seed)
+        clips = records.map(lambda number, record: (number, self._parse(record)), tf.data.AUTOTUNE)
+        clips = clips.filter(lambda _, clip: self.task.is_long_enough(clip["length"]))
+        return self._batches(clips.map(self._augment, tf.data.AUTOTUNE))
 
     def evaluation(self, files: Sequence[str]) -> tf.data.Dataset:
         """Returns batches of one pass, in order, with centre crops of the training size, so that losses compare."""
@@ -90,9 +93,7 @@ class InputPipeline:
             yield {"frames": frames, "known": known, "length": length}
 
     def _clips(self, files: tf.data.Dataset) -> tf.data.Dataset:
-        records = files.interleave(
-            lambda name: tf.data.TFRecordDataset(name, compression_type="GZIP"), cycle_length=4, deterministic=True
-        )
+        records = files.interleave(tf.data.TFRecordDataset, cycle_length=4, deterministic=True)
         return records.map(self._parse, tf.data.AUTOTUNE)
 
     def _long_enough(self, clips: tf.data.Dataset) -> tf.data.Dataset:
@@ -104,7 +105,7 @@ class InputPipeline:
         wanted = {**_FEATURES, **({features.LABEL: tf.io.FixedLenFeature([], tf.string)} if labelled else {})}
         parsed = tf.io.parse_single_example(record, wanted)
         clip = {
-            "frames": tensors.parse_frames(parsed[features.FRAMES], self.clip),
+            "frames": tensors.parse_frames(tensors.decompress(parsed[features.FRAMES]), self.clip),
             "length": tf.cast(parsed[features.FRAME_COUNT], tf.int32),
             "frame_rate": parsed[features.FRAME_RATE],
         }

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from framecast.clips.demo.moving_digits import make_demo
+from framecast.clips.records import read_records
 from framecast.pipeline.config import config as configuration
 from framecast.pipeline.runs import run as runs
 
@@ -73,8 +74,8 @@ class Chain:
         return max(folders, key=lambda path: int(path.name))
 
     def records(self, component, output, split):
-        files = sorted(map(str, (self.artifact(component, output) / f"Split-{split}").glob("*.gz")))
-        return list(tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator())
+        files = sorted((self.artifact(component, output) / f"Split-{split}").glob("*-of-*"))
+        return [record for file in files for _, record in read_records(file)]
 
     def record(self):
         """The newest run.json."""

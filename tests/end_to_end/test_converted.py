@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from framecast.clips.convert.pipeline import convert
 from framecast.clips.convert.spec import ConvertSpec
+from framecast.clips.records import read_records
+from framecast.models import tensors
 from framecast.pipeline.config import config as configuration
 from framecast.pipeline.runs import run as runs
 
@@ -34,12 +36,12 @@ def test_converted_pixels_reach_the_trainer_exactly(tmp_path, dtype, channels):
     path.write_text(_CONFIG.format(folder=tmp_path, dtype=dtype, channels=channels, missing=missing))
     result = runs.run(configuration.load(str(path)), str(tmp_path / "work"), to_node="Transform", quiet=True)
     assert result.verdict == "unchanged", result.why
-    files = sorted(map(str, (tmp_path / "work/artifacts/Transform/transformed_examples").glob("*/Split-*/*.gz")))
+    files = (tmp_path / "work/artifacts/Transform/transformed_examples").glob("*/Split-*/*-of-*")
     sources = {clip.tobytes() for clip in frames}
     seen = 0
-    for record in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator():
+    for record in (record for file in files for _, record in read_records(file)):
         feature = tf.train.Example.FromString(record).features.feature
-        clip = tf.io.parse_tensor(feature["frames"].bytes_list.value[0], dtype).numpy()
+        clip = tf.io.parse_tensor(tensors.decompress(feature["frames"].bytes_list.value[0]), dtype).numpy()
         assert clip.tobytes() in sources
         seen += 1
     assert 0 < seen < 24  # Train and val; the Evaluator reads eval before Transform.

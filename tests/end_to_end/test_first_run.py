@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorflow.core.protobuf import saved_model_pb2
 
+from framecast.models import tensors
 from framecast.models.export import warmup
 from framecast.schemas import features
 from framecast.serving.releases import version_folder
@@ -99,13 +100,17 @@ def test_every_clip_is_in_one_split(chain):
     assert all(splits.values())
 
 
+def _transformed_frames(record):
+    """The serialized frames of a transformed clip."""
+    return tensors.decompress(tf.train.Example.FromString(record).features.feature[features.FRAMES].bytes_list.value[0])
+
+
 def test_transform_bytes_equal_in_training_and_serving(chain, model):
     raw = chain.records("ClipExampleGen", "examples", "train")
     served = model.signatures["transform_features"](tf.constant(raw))["fingerprint"].numpy().tolist()
     trained = []
     for record in chain.records("Transform", "transformed_examples", "train"):
-        frames = tf.train.Example.FromString(record).features.feature[features.FRAMES].bytes_list.value[0]
-        trained.append(int(tf.bitcast(tf.fingerprint([frames]), tf.int64)[0]))
+        trained.append(int(tf.bitcast(tf.fingerprint([_transformed_frames(record)]), tf.int64)[0]))
     assert len(trained) == len(raw)
     assert sorted(served) == sorted(trained)
 
@@ -145,7 +150,7 @@ def test_warmup_covers_batch_sizes_and_padded_lengths(chain, pushed):
     lengths = {4}  # The shortest context.
     for split in ("train", "val"):
         for record in chain.records("Transform", "transformed_examples", split):
-            frames = tf.train.Example.FromString(record).features.feature[features.FRAMES].bytes_list.value[0]
+            frames = _transformed_frames(record)
             lengths.add(int(tf.io.parse_tensor(frames, tf.uint8).shape[0]))
     asked, others = [], []
     for request in warmup.read_warmup(str(pushed)):

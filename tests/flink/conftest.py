@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-import tensorflow as tf
 
+from framecast.clips.records import read_records
 from framecast.pipeline.config import config as configuration
 
 _SPEC = importlib.util.spec_from_file_location("flink_cluster", pathlib.Path(__file__).with_name("cluster.py"))
@@ -57,8 +57,8 @@ class Run:
     def records(self, component, output, split):
         """All records of a split of a component's newest output, sorted."""
         folders = (self.folder / "artifacts" / component / output).iterdir()
-        files = sorted(map(str, (max(folders, key=lambda path: int(path.name)) / f"Split-{split}").glob("*.gz")))
-        return sorted(tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator())
+        files = (max(folders, key=lambda path: int(path.name)) / f"Split-{split}").glob("*-of-*")
+        return sorted(record for file in files for _, record in read_records(file))
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,8 @@ def test_records_and_metrics_are_those_of_one_process(cluster, start, local_run,
     record = run.wait()
     assert record["verdict"] == "pushed", record
     _assert_same_records(run, local_run)
-    # Trained on the same records in another order, it is another model: here the same one is evaluated in one process.
+    # Val losses are rounded in the order of the val files, so the model may be another step's: here the same one is
+    # evaluated in one process.
     model = find_model(str(run.serving))
     config = resolved()
     found = evaluation.evaluate(model, find_inputs(config).files["eval"], spec=config.evaluate)

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from framecast.models import tensors
 from framecast.schemas import features
 
 
@@ -13,11 +14,13 @@ def write_transformed(path, clips, frame_rate=10.0):
         clips: `(frames, length)` or `(frames, length, label)` arrays; frames `(padded time, height, width, channel)`.
         frame_rate: Of every clip.
     """
-    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+    with tf.io.TFRecordWriter(str(path)) as writer:
         for frames, length, *label in clips:
-            arrays = {features.FRAMES: frames, **({features.LABEL: label[0]} if label else {})}
+            stored = {features.FRAMES: tensors.compress(_serialized(frames))}
+            if label:
+                stored[features.LABEL] = _serialized(label[0])
             values = {
-                **{name: {"bytes_list": {"value": [_serialized(array)]}} for name, array in arrays.items()},
+                **{name: {"bytes_list": {"value": [value]}} for name, value in stored.items()},
                 features.FRAME_COUNT: {"int64_list": {"value": [length]}},
                 features.FRAME_RATE: {"float_list": {"value": [frame_rate]}},
             }

@@ -29,7 +29,7 @@ def _padded(number, length):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    path = str(tmp_path_factory.mktemp("transformed") / "clips.gz")
+    path = str(tmp_path_factory.mktemp("transformed") / "clips.tfrecord")
     write_transformed(path, [(_padded(number, length), length) for number, length in enumerate(_LENGTHS)])
     return [path]
 
@@ -146,7 +146,7 @@ def test_subclip_has_consecutive_frames_of_one_clip(files):
 def test_labels_stay_with_their_frames(tmp_path, per):
     """The label of a frame is its first pixel, that of a clip the first pixel of its first frame."""
     task = ClassifyTask(kind="classify", classes=256, per=per)
-    path, clips = str(tmp_path / "clips.gz"), []
+    path, clips = str(tmp_path / "clips.tfrecord"), []
     for number, length in enumerate(_LENGTHS):
         frames = _padded(number, length)
         first = frames[:, 0, 0, 0].astype(np.int64)
@@ -164,3 +164,15 @@ def test_labels_stay_with_their_frames(tmp_path, per):
                 assert label == row[0]
             else:
                 np.testing.assert_array_equal(label[:length], row[:length])
+
+
+def test_batches_of_sorted_files_mix_classes(tmp_path):
+    """Four classes one after the other: a batch of 32 has no class more than 4 standard deviations from 8 clips."""
+    task = ClassifyTask(kind="classify", classes=4)
+    frames = np.zeros((1, 8, 8, 1), np.uint8)
+    files = [tmp_path / f"{part}.tfrecord" for part in range(2)]
+    for part, file in enumerate(files):
+        write_transformed(file, [(frames, 1, np.int64(2 * part + number // 500)) for number in range(1000)])
+    pipeline = InputPipeline(ClipSpec(frames=FrameRange(min=1, max=1)), task, TrainSpec(steps=1, batch_frames=32))
+    for batch in _batches(pipeline.training([str(file) for file in files]), 60):
+        assert np.abs(np.bincount(batch["label"], minlength=4) - 8).max() <= 4 * np.sqrt(32 * 0.25 * 0.75)

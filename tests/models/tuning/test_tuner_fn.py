@@ -39,7 +39,7 @@ def write_clips(folder, seed, count=8, time=6):
         frames = np.zeros((time, 8, 8, 1), np.uint8)
         frames[np.arange(time), :, (start + np.arange(time)) % 8] = 255
         clips.append((frames, time))
-    write_transformed(folder / "clips.gz", clips)
+    write_transformed(folder / "clips.tfrecord", clips)
 
 
 def fn_args(folder, tune, **train):

@@ -1,0 +1,1 @@
+"""Files of transformed clips: their content, and random access in a shuffled order."""
