@@ -1,14 +1,20 @@
-"""Writes local files atomically: to a temporary file, synced to disk, then renamed over the old one.
+"""Writes local files atomically (to a temporary file, synced to disk, then renamed over the old one); locks folders.
 
 write_whole("run.json", text)
 
 with replacing("forecast.nc") as part:
     dataset.to_netcdf(part)
+
+with exclusive("work", "run"):
+    ...
 """
 
 import contextlib
+import datetime
+import fcntl
 import os
 import pathlib
+import socket
 from collections.abc import Iterator
 
 
@@ -57,3 +63,32 @@ def _sync(path: pathlib.Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class FolderBusyError(RuntimeError):
+    """Another process holds the lock of a folder; the message names it."""
+
+
+@contextlib.contextmanager
+def exclusive(folder: str | os.PathLike[str], use: str) -> Iterator[None]:
+    """Locks a local folder. The kernel releases the lock when this process ends, however it ends.
+
+    Args:
+        folder: The folder, created if missing.
+        use: What one process at a time may do, such as `training`.
+
+    Raises:
+        FolderBusyError: If another process holds the lock.
+    """
+    pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+    with open(pathlib.Path(folder) / ".lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip()
+            raise FolderBusyError(f"{folder}: expected no other {use} in this folder, found {holder}") from None
+        file.truncate(0)
+        started = datetime.datetime.now().isoformat(" ", "seconds")
+        print(f"process {os.getpid()} on {socket.gethostname()}, running since {started}", file=file, flush=True)
+        yield

@@ -15,8 +15,6 @@ from framecast.components.batches import few_clips
 from framecast.models import tensors
 from framecast.schemas import features
 
-_RecordBatchToExamplesEncoder = example_coder.RecordBatchToExamplesEncoder
-
 
 class ClipEncoder:
     """TFX's encoder of transformed batches, with compressed frames, and features in alphabetical order.
@@ -30,10 +28,10 @@ class ClipEncoder:
 
     def __init__(self, schema: schema_pb2.Schema):
         self._schema = schema
-        self._encoder = _RecordBatchToExamplesEncoder(schema)
+        self._encoder = example_coder.RecordBatchToExamplesEncoder(schema)
 
     def __reduce__(self) -> tuple[type["ClipEncoder"], tuple[schema_pb2.Schema]]:
-        # TFX's encoder cannot be pickled, because its class is patched while a pipeline is built.
+        # TFX's encoder cannot be pickled.
         return ClipEncoder, (self._schema,)
 
     def encode(self, batch: pa.RecordBatch) -> list[bytes]:
@@ -47,9 +45,20 @@ def _packed(example: tf.train.Example) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-def _write_plain(prefix: str, file_name_suffix: str) -> beam.PTransform:  # noqa: ARG001 - TFX passes it
+@beam.ptransform_fn
+def _encode_and_write(
+    batches: beam.PCollection,
+    schema: schema_pb2.Schema,
+    file_format: str,  # noqa: ARG001 - TFX passes it
+    output_path: str,
+) -> beam.PCollection:
     """Writes TFRecord files without compression, because a compressed file has no random access."""
-    return beam.io.tfrecordio.WriteToTFRecord(prefix, file_name_suffix=".tfrecord")
+    encoder = ClipEncoder(schema)
+    return (
+        batches
+        | "Encode" >> beam.FlatMap(lambda batch: encoder.encode(batch[0]))
+        | "Write" >> beam.io.WriteToTFRecord(output_path, file_name_suffix=".tfrecord")
+    )
 
 
 class TransformExecutor(executor.Executor):
@@ -57,13 +66,9 @@ class TransformExecutor(executor.Executor):
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict[str, Any]) -> None:
         """Analyses the data and writes transformed examples."""
-        # TFX has no setting for its encoder and its files. Both are made when a pipeline is built, and pickled for the
-        # workers.
-        with (
-            few_clips(),
-            mock.patch.object(example_coder, "RecordBatchToExamplesEncoder", ClipEncoder),
-            mock.patch.object(beam.io, "WriteToTFRecord", _write_plain),
-        ):
+        # TFX has no setting for the records and files that it writes.
+        write = mock.patch.object(executor.TransformProcessor, "_EncodeAndWrite", staticmethod(_encode_and_write))
+        with few_clips(), write:
             super().Do(input_dict, output_dict, exec_properties)
 
 

@@ -41,6 +41,14 @@ class SplitFiles(NamedTuple):
         """Lists the files that match the patterns of each split."""
         return cls(*(sorted(name for pattern in own for name in tf.io.gfile.glob(pattern)) for own in (train, val)))
 
+    def digests(self) -> dict[str, str]:
+        """Returns a digest of the clips of each split, whatever the names of the files.
+
+        Raises:
+            BadFile: If a file is compressed, damaged or truncated.
+        """
+        return {split: index_records(files).digest() for split, files in self._asdict().items()}
+
 
 @dataclasses.dataclass(frozen=True)
 class InputPipeline:

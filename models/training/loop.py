@@ -129,7 +129,7 @@ def fit(
         # Every worker saves, because TensorFlow may gather a variable from all of them; only the chief's copy is kept.
         folder = os.fspath(state_dir) if chief else stack.enter_context(tempfile.TemporaryDirectory())
         checkpoints = state.make_manager(folder)
-        state.restore(strategy, os.fspath(state_dir))
+        state.restore(strategy, os.fspath(state_dir), steps)
         stack.enter_context(log.writing(log_dir if chief else None))
         for step in range(int(state.step.numpy()) + 1, steps + 1):
             batch = _next_batch(batches, step, steps)

@@ -51,19 +51,18 @@ def run_fn(fn_args: Any) -> None:
     spec = ModelSpec.model_validate(settings["model"])
     model = train_model.build_model(strategy, spec, pipeline, files.train)
     start = _start(strategy, model, pipeline.train, fn_args.base_model)
-    state = os.path.join(settings["state"], _state_digest(settings, files.train, start.digest))
-    if distribution.is_chief(strategy):
-        checkpoint_users.add(state, fn_args.model_run_dir)
-    fitted = train_model.fit_model(
-        strategy,
-        model,
-        pipeline,
-        files.train,
-        pipeline.evaluation(files.val),
-        state_dir=state,
-        log_dir=fn_args.model_run_dir,
-        draw=define_task(pipeline.task).make_images(model, pipeline.evaluation(files.val), pipeline.clip),
-    )
+    state = os.path.join(settings["state"], _state_digest(settings, files.digests(), start.digest))
+    with checkpoint_users.using(state, fn_args.model_run_dir, writes=distribution.is_chief(strategy)):
+        fitted = train_model.fit_model(
+            strategy,
+            model,
+            pipeline,
+            files.train,
+            pipeline.evaluation(files.val),
+            state_dir=state,
+            log_dir=fn_args.model_run_dir,
+            draw=define_task(pipeline.task).make_images(model, pipeline.evaluation(files.val), pipeline.clip),
+        )
     if distribution.is_chief(strategy):
         result = {"best": dataclasses.asdict(fitted), "start": start.note, "precision": precision.describe(model)}
         exporting = ExportSpec.model_validate(settings["export"])
@@ -95,13 +94,14 @@ def _start(
     return start
 
 
-def _state_digest(settings: dict[str, Any], files: list[str], start: str | None) -> str:
+def _state_digest(settings: dict[str, Any], clips: dict[str, str], start: str | None) -> str:
     """Names a checkpoint folder by everything that decides its weights, so that only the same training resumes it.
 
-    Settings of export and evaluation do not count: if only they change, the trained model is exported again.
+    These are the transformed clips, not the paths of their files; the graph that transformed them only matters for
+    export. Settings of export and evaluation do not count: if only they change, the trained model is exported again.
     """
     sections = {key: value for key, value in settings.items() if key not in ("state", "events", "export", "contract")}
-    return hashlib.sha256(json.dumps([sections, files, start], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([sections, clips, start], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _export(

@@ -48,8 +48,13 @@ class TrainState:
             batches=batches,
         )
 
-    def restore(self, strategy: tf.distribute.Strategy, folder: str) -> None:
+    def restore(self, strategy: tf.distribute.Strategy, folder: str, steps: int) -> None:
         """Restores the latest checkpoint in `folder`, if there is one, on all workers.
+
+        Args:
+            strategy: The strategy of all workers.
+            folder: Folder of the checkpoints.
+            steps: Optimizer steps of the training.
 
         Raises:
             ValueError: If workers find different checkpoints.
@@ -58,7 +63,9 @@ class TrainState:
         distribution.require_one_checkpoint(strategy, latest, folder)
         if latest:
             self._checkpoint.restore(latest).assert_existing_objects_matched()
-            _LOG.info("resumed from %s", latest)
+            done = int(self.step.numpy())
+            message = "resumed from %s" if done < steps else "already trained on the same clips and settings: %s"
+            _LOG.info(message, latest)
 
     def make_manager(self, folder: str) -> tf.train.CheckpointManager:
         """Returns the manager that saves checkpoints in `folder`."""

@@ -64,7 +64,7 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
     files = SplitFiles.match(fn_args.train_files, fn_args.eval_files)
     trials = Trials(strategy, settings, files)
     survey.survey_splits(trials.pipeline, files)
-    folder = os.path.join(settings["state"], _search_digest(settings, files.train))
+    folder = os.path.join(settings["state"], _search_digest(settings, files.digests()))
     return TunerFnResult(tuner=TrialTuner(trials, folder), fit_kwargs={})
 
 
@@ -258,8 +258,8 @@ class _Fatal(errors.FatalError):
         self.error = error
 
 
-def _search_digest(settings: Mapping[str, Any], files: list[str]) -> str:
+def _search_digest(settings: Mapping[str, Any], clips: Mapping[str, str]) -> str:
     """Names a search by everything that decides its trials, except their number and the time budget."""
     tune = {key: value for key, value in settings["tune"].items() if key not in ("trials", "minutes")}
     sections = {key: value for key, value in settings.items() if key not in ("state", "component")}
-    return hashlib.sha256(json.dumps([{**sections, "tune": tune}, files], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([{**sections, "tune": tune}, clips], sort_keys=True).encode()).hexdigest()[:16]

@@ -51,14 +51,14 @@ def main() -> None:
     quiet.set_log_levels()
     # As with `python -m`, `model.builder: my_module:build` finds my_module.py in the current folder.
     sys.path.append(os.getcwd())
+    from framecast.clips.files import FolderBusyError
     from framecast.clips.records import BadFile
-    from framecast.pipeline.runs.lock import WorkdirBusyError
 
     try:
         app()
     except ConfigError as error:
         _fail(error, 2)
-    except (BadFile, OSError, ValueError, WorkdirBusyError) as error:
+    except (BadFile, OSError, ValueError, FolderBusyError) as error:
         _fail(error, 1)
     except Exception as error:
         # A gRPC error is recognised by its methods, because importing grpc for its class would slow every command.

@@ -66,15 +66,15 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """Remove old runs with their artifacts and checkpoints and, with --versions, old model versions."""
+    from framecast.clips.files import exclusive
     from framecast.pipeline.config.config import ConfigError
     from framecast.pipeline.runs import formatting
     from framecast.pipeline.runs import gc as cleanup
-    from framecast.pipeline.runs.lock import exclusive
 
     base = pathlib.Path(workdir).resolve()
     if not (base / "runs").is_dir():
         raise ConfigError(f"WORKDIR: expected a work directory of framecast run, found no runs in {base}")
-    with exclusive(base):
+    with exclusive(base, "run"):
         plan = cleanup.make_plan(base, keep, versions)
         if yes:
             cleanup.remove(base, plan)

@@ -1,6 +1,6 @@
 """Removes old runs, their artifacts and checkpoints, and old model versions: `framecast runs gc`.
 
-with exclusive(workdir):
+with exclusive(workdir, "run"):
     plan = make_plan(workdir, keep=7, versions=5)
     remove(workdir, plan)
 

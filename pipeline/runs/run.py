@@ -16,14 +16,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from framecast.clips.files import write_whole
+from framecast.clips.files import exclusive, write_whole
 from framecast.pipeline.config.config import Config, check_builder, to_yaml
 from framecast.pipeline.config.inputs import LATEST, Inputs, find_inputs, select_span
 from framecast.pipeline.runs import provenance, records
-from framecast.pipeline.runs.lock import check_workdir, exclusive
 from framecast.pipeline.runs.result import RunResult
 from framecast.pipeline.runs.screen import Screen, logged_to
 from framecast.pipeline.runs.span import find_finished_run
+from framecast.pipeline.runs.workdir import check_workdir
 
 
 def run(
@@ -50,7 +50,7 @@ def run(
     Raises:
         ConfigError: If there are no input files, the span does not exist, the model builder cannot be imported, or the
             work directory is a file or has wildcards in its path.
-        WorkdirBusyError: If another run uses this work directory.
+        FolderBusyError: If another run uses this work directory.
     """
     base = pathlib.Path(workdir).resolve()
     check_workdir(base)
@@ -65,7 +65,7 @@ def run(
     if first:  # A builder that cannot be imported leaves no work directory behind.
         check_builder(config)
     base.mkdir(parents=True, exist_ok=True)
-    with exclusive(base):
+    with exclusive(base, "run"):
         if span == LATEST and (before := find_finished_run(config.data.train, inputs.spans[-1], base)) is not None:
             done = f"run {before.name} ended with span {inputs.spans[-1]}: {before.record['verdict']}"
             return _nothing_to_do("; ".join(filter(None, (done, skipped))), quiet)

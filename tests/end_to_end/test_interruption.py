@@ -7,6 +7,7 @@ import pathlib
 import random
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -190,7 +191,8 @@ def test_second_run_in_work_directory_is_rejected(zygote, folder):
     second = subprocess.run([*command, "--workdir", str(folder / "work")], capture_output=True, text=True)
     run.end(signal.SIGKILL)
     assert second.returncode == 1
-    assert f"expected no other run in this work directory, found process {run.pid}, running since" in second.stderr
+    holder = f"process {run.pid} on {socket.gethostname()}, running since"
+    assert f"expected no other run in this folder, found {holder}" in second.stderr
     assert len(second.stderr.splitlines()) == 1
 
 

@@ -25,7 +25,8 @@ def write_transformed(path, clips, frame_rate=10.0):
                 features.FRAME_RATE: {"float_list": {"value": [frame_rate]}},
             }
             feature = {name: tf.train.Feature(**value) for name, value in values.items()}
-            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString(deterministic=True))
 
 
 def _serialized(array):

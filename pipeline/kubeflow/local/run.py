@@ -18,7 +18,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from framecast.clips.files import write_whole
+from framecast.clips.files import exclusive, write_whole
 from framecast.pipeline.config.config import ConfigError
 from framecast.pipeline.config.kubeflow import INPUT_FILES
 from framecast.pipeline.kubeflow.local import driver, launcher
@@ -27,8 +27,8 @@ from framecast.pipeline.kubeflow.local.cache import fingerprint
 from framecast.pipeline.kubeflow.local.metadata import ClusterMetadata, Outputs
 from framecast.pipeline.kubeflow.local.store import Store, local_path
 from framecast.pipeline.kubeflow.parameter_checks import check_parameters
-from framecast.pipeline.runs.lock import check_workdir, exclusive
 from framecast.pipeline.runs.screen import Screen
+from framecast.pipeline.runs.workdir import check_workdir
 
 _TAIL = 20  # Lines of a log in an error message.
 
@@ -112,7 +112,7 @@ def run_local(
     Raises:
         ConfigError: If the pipeline uses an unsupported feature, a parameter is wrong, or the work directory is a file
             or has wildcards in its path; before any task starts.
-        WorkdirBusyError: If another run uses this work directory.
+        FolderBusyError: If another run uses this work directory.
     """
     pipeline = kfp_spec.read(path)
     values = driver.runtime_parameters(pipeline, parameters or [])
@@ -123,7 +123,7 @@ def run_local(
     base = pathlib.Path(workdir).resolve()
     check_workdir(base)
     base.mkdir(parents=True, exist_ok=True)
-    with exclusive(base), _ending_on_sigterm(), Screen(sys.stdout, quiet) as screen:
+    with exclusive(base, "run"), _ending_on_sigterm(), Screen(sys.stdout, quiet) as screen:
         return _Run(pipeline, values, root, base, cache, screen).run()
 
 

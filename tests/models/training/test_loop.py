@@ -369,3 +369,11 @@ def test_one_cycle_rises_then_falls_to_zero():
     np.testing.assert_allclose(rates[:10], 0.05 * np.arange(1, 11), rtol=1e-6)
     expected = [0.25 * (1 + math.cos(math.pi * (step - 10) / 90)) for step in range(10, 101)]
     np.testing.assert_allclose(rates[10:], expected, atol=1e-6)
+
+
+def test_finished_training_says_that_it_is_finished(tmp_path, caplog):
+    train(forecaster(), tmp_path, steps=2)
+    caplog.set_level(logging.INFO, "framecast.train")
+    train(forecaster(), tmp_path, steps=2)
+    expected = f"already trained on the same clips and settings: {tmp_path}/state/ckpt-2"
+    assert expected in [record.getMessage() for record in caplog.records]

@@ -11,8 +11,9 @@ import pytest
 import yaml
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from framecast.clips.files import exclusive
 from framecast.models.training import checkpoint_users
-from framecast.pipeline.runs import gc, lock
+from framecast.pipeline.runs import gc
 from framecast.serving import versions
 from framecast.serving.releases import releases
 from tests.pipeline.runs.mlmd_store import Store
@@ -213,10 +214,10 @@ def test_kill_at_any_rename_is_resumed(framecast, work, monkeypatch):
 
 def test_gc_fails_while_a_run_is_active(framecast, work):
     work.day()
-    with lock.exclusive(work.base):
+    with exclusive(work.base, "run"):
         answer = framecast("runs", "gc", work.base, "--keep", "1", "--yes")
     assert answer.code == 1
-    assert "expected no other run in this work directory, found process" in answer.text
+    assert "expected no other run in this folder, found process" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from framecast.pipeline.runs import lock
+from framecast.clips.files import exclusive
 from tests.pipeline.config_file import write_config
 
 
@@ -119,10 +119,10 @@ def test_impossible_work_directory_is_refused(framecast, folder, started):
 
 def test_second_run_fails_while_one_runs(framecast, folder, started):
     (folder / "work").mkdir()
-    with lock.exclusive(folder / "work"):
+    with exclusive(folder / "work", "run"):
         answer = framecast("run", "config.yaml", "--span", "latest")
     assert (answer.code, started) == (1, [])
-    assert "expected no other run in this work directory, found process" in answer.text
+    assert "expected no other run in this folder, found process" in answer.text
 
 
 def test_nothing_to_do_imports_no_tfx(folder, ran):
