@@ -29,45 +29,50 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=list(convert_cases.CASES), default=list(convert_cases.CASES))
-    parser.add_argument("--measure", nargs=2, metavar=("CASE", "PATH"), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        name, path = arguments.measure
-        print(json.dumps(_bare(convert_cases.CASES[name], path)))
+        name, path, *size = arguments.measure
+        case = convert_cases.CASES[name]
+        print(json.dumps(case.make(pathlib.Path(path), int(size[0])) if size else _bare(case, path)))
         return
     with tempfile.TemporaryDirectory() as folder:
         start = _convert(convert_cases.TINY, pathlib.Path(folder))
         print(f"one tiny clip: {start['cpu']:.1f} s of CPU, {mib(start['peak'])} MiB", flush=True)
         columns = ("clips", "clips/s", "CPU s", "bare CPU s", "ratio", "MiB", "bare MiB")
-        print(f"{'':<42}" + "".join(f"{column:>11}" for column in columns))
+        print(f"{'':<46}" + "".join(f"{column:>11}" for column in columns))
         for name in arguments.cases:
             _measure(name, start)
 
 
 def _measure(name: str, start: dict[str, Any]) -> None:
-    """Makes the files of a case at each size, and prints a row per size."""
+    """Makes the files of a case at each size; prints a row per size, and the ratio of what the larger one adds."""
     case = convert_cases.CASES[name]
+    times: list[tuple[float, float]] = []
     for size in case.sizes:
         with tempfile.TemporaryDirectory() as temporary:
             folder = pathlib.Path(temporary)
-            case.make(folder / "in", size)
+            run_step(name, str(folder / "in"), str(size))
             stored = sum(file.stat().st_size for file in (folder / "in").iterdir())
             found = _convert(case, folder)
             bare = run_step(name, str(folder / "in"))
         if bare["frames"] != found["frames"]:
             raise RuntimeError(f"{name}: {found['frames']} frames converted, {bare['frames']} by the bare loop")
-        cpu = found["cpu"] - start["cpu"]
+        times.append((found["cpu"] - start["cpu"], bare["cpu"]))
+        cpu, bare_cpu = times[-1]
         cells = (
             f"{found['clips']}",
             f"{found['clips'] / max(found['seconds'] - start['seconds'], 0.01):.1f}",
             f"{cpu:.2f}",
-            f"{bare['cpu']:.2f}",
-            f"{cpu / bare['cpu']:.2f}",
+            f"{bare_cpu:.2f}",
+            f"{cpu / bare_cpu:.2f}",
             f"{mib(found['peak'])}",
             f"{mib(bare['peak'])}",
         )
         title = f"{name}, {size} {case.unit}, {stored / 1e6:.0f} MB"
-        print(f"{title:<42}" + "".join(f"{cell:>11}" for cell in cells), flush=True)
+        print(f"{title:<46}" + "".join(f"{cell:>11}" for cell in cells), flush=True)
+    (small, small_bare), (large, large_bare) = times
+    print(f"{'':<46}{'ratio of the difference':>44}{(large - small) / (large_bare - small_bare):>11.2f}", flush=True)
 
 
 def _convert(case: convert_cases.Case, folder: pathlib.Path) -> dict[str, Any]:

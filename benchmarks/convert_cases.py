@@ -88,7 +88,7 @@ def _decode_tiff(path: str) -> Iterator[np.ndarray]:
 
 
 def _make_netcdf(folder: pathlib.Path, steps: int) -> None:
-    """Writes a field of 1440x2880 packed as int16: 8.3 MB a step, compressed by a third or more."""
+    """Writes a field of 1440x2880 packed as int16: 8.3 MB a step before compression."""
     import netCDF4
 
     folder.mkdir()

@@ -1,5 +1,6 @@
 """Computes digests of source files, which make the names of recordings unique across conversions."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Sequence
@@ -24,11 +25,8 @@ class FileDigests:
         """
         if file not in self._known:
             try:
-                with open(file, "rb") as stream:
-                    total = hashlib.sha256()
-                    while chunk := stream.read(1 << 20):
-                        total.update(chunk)
-                    self._known[file] = total.hexdigest()
+                status = os.stat(file)
+                self._known[file] = _digest(file, status.st_size, status.st_mtime_ns)
             except OSError as error:
                 raise BadSource(file, f"cannot read the file: {error.strerror}") from error
         return self._known[file]
@@ -41,6 +39,15 @@ class FileDigests:
         """
         parts = [self.of(file) for file in source.files[:_FILES]]
         return hashlib.sha256("".join(parts).encode()).hexdigest()[:_LETTERS]
+
+
+@functools.lru_cache(maxsize=4096)  # A file of many recordings is divided into sources that each ask for its digest.
+def _digest(file: str, _size: int, _changed: int) -> str:
+    with open(file, "rb") as stream:
+        total = hashlib.sha256()
+        while chunk := stream.read(1 << 20):
+            total.update(chunk)
+    return total.hexdigest()
 
 
 def check_copies(sources: Sequence[Source]) -> None:
