@@ -103,7 +103,7 @@ class FrameForecaster(keras.Model):
             predict,
             self.forecast_channels,
         )
-        self.rollout = RNN(cell, remat=remat, return_sequences=True, return_state=True)
+        self.rollout = RNN(cell, remat=remat, return_sequences=True, return_state=True, trainable=self.trainable)
         self.rollout.build((None, None, None, None, cell.pixels + (3 if predict == "advected" else 1)))
         self.built = True
 

@@ -65,8 +65,8 @@ class Labeller(keras.Model):
         self.per = per
         self.filters = tuple(filters)
         self.recurrent_filters = recurrent_filters
-        policy = self.dtype_policy
-        options = {"padding": "same", "activation": "relu", "data_format": "channels_last", "dtype": policy}
+        common = {"dtype": self.dtype_policy, "trainable": self.trainable}
+        options = {"padding": "same", "activation": "relu", "data_format": "channels_last", **common}
         self.convolutions = [keras.layers.Conv2D(size, 3, strides=2, **options) for size in self.filters]
         self.recurrence_options = {
             "peephole": peephole,
@@ -76,9 +76,9 @@ class Labeller(keras.Model):
             "remat": remat,
         }
         self.recurrence = ConvLSTM(
-            recurrent_filters, 3, return_sequences=per == "frame", dtype=policy, **self.recurrence_options
+            recurrent_filters, 3, return_sequences=per == "frame", **common, **self.recurrence_options
         )
-        self.head = keras.layers.Dense(outputs, dtype="float32")
+        self.head = keras.layers.Dense(outputs, dtype="float32", trainable=self.trainable)
         for layer in self.convolutions:
             layer.build((None, None, None, channels))
             channels = layer.filters

@@ -1,9 +1,12 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from framecast.models.convlstm_cells import ConvLSTMCell
 from framecast.models.networks import presets
+from framecast.models.networks.frame_forecaster import FrameForecaster
+from framecast.models.networks.labeller import Labeller
 from framecast.models.networks.patches import patchify, unpatchify
 from tests.models.gradients import outputs_and_gradients
 from tests.models.random_weights import randomise
@@ -92,3 +95,20 @@ def test_options_reach_the_recurrence_of_a_labeller(frames):
     served = model(frames, LENGTH)
     np.testing.assert_array_equal(model(frames, LENGTH), served)
     assert np.abs(model(frames, LENGTH, training=True) - served).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FrameForecaster(1, filters=(3,), kernel_size=3, patch=4, trainable=False),
+        lambda: Labeller(1, outputs=2, trainable=False),
+    ],
+    ids=["forecaster", "labeller"],
+)
+def test_untrainable_preset_model_is_frozen_inside_a_model(make):
+    inner = make()
+    outer = keras.Sequential([inner])
+    assert inner.variables
+    assert not outer.trainable_variables
+    inner.trainable = True
+    assert len(outer.trainable_variables) == len(inner.variables)
