@@ -27,6 +27,10 @@ class Watcher:
         self._verdict: Verdict | None = None
         self.error: Exception | None = None
 
+    def found_damage(self, line: str) -> None:
+        """Prints the line."""
+        self._screen.say(line, "yellow")
+
     def started(self, name: str) -> None:
         """Shows that a component runs."""
         self._screen.running(name)

@@ -165,8 +165,8 @@ def _run_pipeline(
 
     if where := config.beam.describe(inputs.bytes):
         screen.say(where)
-    watcher = Watcher(screen, result, config.task.kind)
     connection = metadata.sqlite_metadata_connection_config(str(base / "metadata.sqlite"))
+    watcher = Watcher(screen, result, config.task.kind)
     started = time.monotonic()
     try:
         pipeline = dag.create_pipeline(

@@ -18,6 +18,7 @@ from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from framecast.clips.beam import BEAM_RUNNER
+from framecast.pipeline.runs.damage import mark_damaged, record_files
 from framecast.pipeline.runs.peak_memory import PeakMemory
 
 _DELETED = metadata_store_pb2.Artifact.DELETED
@@ -44,6 +45,9 @@ class NodeRun:
 
 class Observer(Protocol):
     """Receives the events of a run."""
+
+    def found_damage(self, line: str) -> None:
+        """Called for each damaged artifact of earlier runs, before the first component."""
 
     def started(self, name: str) -> None:
         """Called before a component runs."""
@@ -80,6 +84,9 @@ class LocalRunner(beam_dag_runner.BeamDagRunner):
         Raises:
             LookupError: If no earlier run finished every component before the part.
         """
+        with metadata.Metadata(pipeline.metadata_connection_config) as handle:
+            for line in mark_damaged(handle.store, pipeline.pipeline_info.pipeline_root):
+                observer.found_damage(line)
         StandardOptions.DEFAULT_RUNNER = BEAM_RUNNER
         options = None
         if from_node or to_node:
@@ -166,7 +173,7 @@ class _WatchedNode(beam_dag_runner.PipelineNodeAsDoFn):
         observer.finished(self._read(time.monotonic() - started, memory.bytes))
 
     def _read(self, seconds: float, peak_memory: int) -> NodeRun:
-        """Reads the outputs of the execution that just ended from ML Metadata."""
+        """Reads the outputs of the execution that just ended from ML Metadata, and records their files."""
         with metadata.Metadata(self._mlmd_connection_config) as handle:
             store = handle.store
             context = store.get_context_by_type_and_name(
@@ -179,6 +186,8 @@ class _WatchedNode(beam_dag_runner.PipelineNodeAsDoFn):
                     (artifact,) = store.get_artifacts_by_id([event.artifact_id])
                     outputs[event.path.steps[0].key] = artifact
             cached = execution.last_known_state == metadata_store_pb2.Execution.CACHED
+            if not cached:
+                record_files(store, execution, outputs.values())
             return NodeRun(self._node_id, cached, seconds, None if cached else peak_memory, outputs)
 
 

@@ -47,6 +47,9 @@ class _Observer:
     def __init__(self):
         self.ran = set()
 
+    def found_damage(self, line):
+        self.damage = line
+
     def started(self, name):
         pass
 

@@ -31,6 +31,14 @@ def test_edited_template_runs_report_only(project):
     assert project.run() == {"Report"}
 
 
+def test_damaged_artifact_is_made_again(project):
+    project.run()
+    stubs = (project.folder / "artifacts" / "Transform" / "transform_graph").glob("*/stub")
+    max(stubs, key=lambda stub: int(stub.parent.name)).unlink()
+    assert project.run() == {"Transform", *FROM_TRAINER, "Report"}
+    assert project.run() == set()
+
+
 def test_touched_input_file_runs_nothing(project):
     path = next((project.folder / "clips" / "train").iterdir())
     path.write_bytes(path.read_bytes())
