@@ -12,7 +12,7 @@ from framecast.models.spec import ModelSpec
 
 
 def test_every_option_of_the_preset_models_is_listed():
-    fixed = {"channels", "outputs", "per", "kwargs"}
+    fixed = {"channels", "forecast_channels", "outputs", "per", "kwargs"}
     names = {name for model in (FrameForecaster, Labeller) for name in inspect.signature(model).parameters}
     assert set(PresetArguments.model_fields) == names - fixed
 
