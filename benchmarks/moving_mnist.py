@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/moving_mnist.py --mnist t10k-images-idx3-ubyte  # also needs .venv-peers: make peers
 
 Both train on the same batches in the same order, with the same cells (number, filters, kernel, patch) and the same
-number of optimizer steps, with Adam and the same one-cycle learning rate. Both forecast the same held-out sequences of
+number of optimizer steps, with Adam and the same learning rates. Both forecast the same held-out sequences of
 other digits. `ours` trains as the pipeline does with `train.sampling: scheduled`, which shows the truth with a
 probability of 1 - (fraction of the steps)**2. `openstl` is OpenSTL's model and training as its paper and documentation
 describe them: per cell one convolution of the input and one of the state, loss over all next frames, scheduled sampling

@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _rate(step: int, steps: int) -> float:
-    """Returns the one-cycle learning rate: linear up over the first tenth, then half a cosine down."""
+    """Returns the learning rate of `schedule: cosine`: linear up over the first tenth, then half a cosine down."""
     warm_up = max(1.0, _WARM_UP * steps)
     if step < warm_up:
         return _PEAK_RATE * (step + 1) / warm_up
@@ -50,7 +50,7 @@ def _ours(batches, steps):
     model = FrameForecaster(channels=1, filters=(_FILTERS,) * _LAYERS, kernel_size=_KERNEL, patch=_PATCH)
     task = define_task(ForecastTask(horizon=_FORECAST))
     objective = task.make_objective(TrainSpec(steps=steps, sampling="scheduled"))
-    # The optimizer of `framecast.models.training.loop`.
+    # The optimizer of `framecast.models.training.optimization.optimizer`.
     optimizer = keras.optimizers.Adam(_PEAK_RATE, beta_2=0.99, global_clipnorm=1.0)
     optimizer.build(model.trainable_variables)
 

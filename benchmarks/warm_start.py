@@ -87,14 +87,13 @@ def _batches(clips: np.ndarray) -> tf.data.Dataset:
 def _fit(model: keras.Model, day: list[np.ndarray], steps: int, rate: float, folder: pathlib.Path) -> float:
     """Trains on a day's train clips and returns the loss on its eval clips."""
     order = np.random.default_rng(0).permutation(len(day[0]))
+    train = TrainSpec(steps=steps, learning_rate=rate, eval_every=steps)
     loop.fit(
         model,
         _batches(day[0][order]).repeat(),
         _batches(day[1]),
-        define_task(_TASK).make_objective(TrainSpec(steps=steps)),
-        steps=steps,
-        learning_rate=rate,
-        eval_every=steps,
+        define_task(_TASK).make_objective(train),
+        train,
         state_dir=folder / "state",
         log_dir=folder / "logs",
     )

@@ -44,15 +44,14 @@ def worker(folder: pathlib.Path) -> None:
     log = logging.getLogger("framecast.train")
     log.setLevel(logging.INFO)
     log.addFilter(lambda record: times.setdefault(record.progress["step"], time.monotonic()) < 0)
+    train = TrainSpec(steps=STEPS, learning_rate=1e-3, eval_every=STEPS)
     with strategy.scope():
         loop.fit(
             presets.build("convlstm-tiny", channels=1, dtype="float32"),
             tf.data.Dataset.from_tensors(batch).repeat(),
             tf.data.Dataset.from_tensors(batch),
-            define_task(ForecastTask(horizon=4)).make_objective(TrainSpec(steps=STEPS)),
-            steps=STEPS,
-            learning_rate=1e-3,
-            eval_every=STEPS,
+            define_task(ForecastTask(horizon=4)).make_objective(train),
+            train,
             state_dir=folder / "state",
             log_dir=folder / "logs",
         )

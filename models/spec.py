@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import pydantic
 
 from framecast.evaluation.metrics.registry import TASKS, TaskMetrics
+from framecast.models.optimizer_spec import OptimizerSpec
 from framecast.models.preset_arguments import PresetArguments
 from framecast.schemas import features
 from framecast.schemas.clip_spec import LabelSpec
@@ -274,11 +275,10 @@ class ModelSpec(Section):
         return self
 
 
-class TrainSpec(Section):
-    """How the model is trained.
+class TrainSpec(OptimizerSpec):
+    """How the model is trained; `OptimizerSpec` describes the settings of the optimizer.
 
     Args:
-        steps: Optimizer steps.
         batch_frames: Frames per batch, padding included; a batch holds `batch_frames // padded length` clips.
         crop: Side of the square crops in pixels; whole frames by default.
         augment: Random augmentations, drawn once per clip and applied to all its frames.
@@ -294,13 +294,10 @@ class TrainSpec(Section):
             otherwise, from random weights. The learning rate schedule is the same: its warm-up matters more, because
             Adam's averages start from zero while the weights are already good, and with few steps a peak of a third
             loses less (benchmarks/RESULTS.md). A new serving model causes a new training.
-        learning_rate: Peak of the one-cycle schedule.
-        eval_every: Steps between evaluations on the val split.
         seed: Seed of weights, order, crops and augmentation.
         deterministic: Whether the same seed, data and machine give bit-identical weights.
     """
 
-    steps: int = pydantic.Field(ge=1)
     batch_frames: int = pydantic.Field(default=160, ge=1)
     crop: int | None = pydantic.Field(default=None, ge=8)
     augment: tuple[Augmentation, ...] = ()
@@ -308,8 +305,6 @@ class TrainSpec(Section):
     loss: Literal["mse", "mae_mse", "weighted"] = "mse"
     sampling: Literal["none", "scheduled", "reverse"] = "none"
     warm_start: bool = False
-    learning_rate: float = pydantic.Field(default=1e-3, ge=0)
-    eval_every: int = pydantic.Field(default=200, ge=1)
     seed: int = 0
     deterministic: bool = False
 

@@ -2,8 +2,8 @@
 
     with strategy.scope():
         model = presets.build("convlstm-small", channels=1, dtype="mixed_bfloat16")
-        fitted = fit(model, dataset, val_dataset, objective, steps=2000, learning_rate=1e-3, eval_every=200,
-                     state_dir=state_dir, log_dir=log_dir)
+        train = OptimizerSpec(steps=2000, learning_rate=1e-3, eval_every=200)
+        fitted = fit(model, dataset, val_dataset, objective, train, state_dir=state_dir, log_dir=log_dir)
 
 Batches are dictionaries, as `framecast.models.training.input_pipeline` makes them and the objective takes them.
 """
@@ -20,15 +20,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from framecast.models.training import distribution, precision
+from framecast.models.optimizer_spec import OptimizerSpec
+from framecast.models.training import distribution
 from framecast.models.training.objectives import Objective
+from framecast.models.training.optimization.optimizer import averaged, make_optimizer
+from framecast.models.training.optimization.schedule import Schedule
 from framecast.models.training.optimization.steps import TrainStep, ValStep
 from framecast.models.training.train_state import TrainState
 from framecast.models.training.training_log import TrainLog
 
 _LOG = logging.getLogger("framecast.train")
-_CLIP_NORM = 1.0
-_WARM_UP = 0.1  # Share of the steps.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,34 +39,12 @@ class Fitted:
     Args:
         step: Optimizer steps after which the val loss was lowest.
         val_loss: That loss.
+        stopped: The step at which training ended early; None if it took all steps.
     """
 
     step: int
     val_loss: float
-
-
-class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to `peak` over the first tenth of the steps, then falls to 0 along half a cosine.
-
-    Args:
-        peak: The largest learning rate.
-        steps: Total optimizer steps.
-    """
-
-    def __init__(self, peak: float, steps: int):
-        self.peak = peak
-        self.steps = steps
-
-    def __call__(self, step):
-        step = tf.cast(step, tf.float32)
-        warm_up = max(1.0, _WARM_UP * self.steps)
-        rising = (step + 1.0) / warm_up
-        done = (step - warm_up) / max(1.0, self.steps - warm_up)
-        falling = 0.5 + 0.5 * tf.cos(math.pi * tf.clip_by_value(done, 0.0, 1.0))
-        return self.peak * tf.where(step < warm_up, tf.minimum(rising, 1.0), falling)
-
-    def get_config(self):
-        return {"peak": self.peak, "steps": self.steps}
+    stopped: int | None = None
 
 
 def fit(
@@ -73,10 +52,8 @@ def fit(
     dataset: tf.data.Dataset,
     val_dataset: tf.data.Dataset,
     objective: Objective,
+    train: OptimizerSpec,
     *,
-    steps: int,
-    learning_rate: float,
-    eval_every: int,
     state_dir: str | os.PathLike,
     log_dir: str | os.PathLike,
     draw: Callable[[], Mapping[str, np.ndarray]] | None = None,
@@ -84,8 +61,8 @@ def fit(
 ) -> Fitted:
     """Trains `model` in place, from the last checkpoint in `state_dir` if there is one, and loads the best weights.
 
-    The optimizer is Adam with a one-cycle learning rate and gradients clipped to a global norm of 1. A checkpoint is
-    written at every evaluation and holds weights, optimizer, step, best weights and the position in `dataset`.
+    A checkpoint is written at every evaluation and holds weights and their averages, optimizer, schedule, step, best
+    weights and the position in `dataset`.
 
     Call it on every worker, in the scope of the `tf.distribute` strategy in which `model` was built. All replicas
     together learn what one replica learns from the whole batches. All workers restore the chief's checkpoint; only the
@@ -98,9 +75,7 @@ def fit(
         val_dataset: Finite batches, whose loss chooses the best weights.
         objective: The loss. Training adds the losses that the model adds, such as those of regularizers; the reported
             losses have none of these.
-        steps: Optimizer steps.
-        learning_rate: Peak of the schedule; 0 leaves the weights unchanged.
-        eval_every: Steps between evaluations; the last step is evaluated too.
+        train: How the weights are updated and for how long; a learning rate of 0 leaves them unchanged.
         state_dir: Folder of the checkpoints, shared by all workers.
         log_dir: Folder of the TensorBoard summaries: `loss`, `added_loss` (of the model, if it adds any),
             `gradient_norm` (global norm of a step's gradients before clipping), `val_loss`, `learning_rate`, and the
@@ -116,14 +91,14 @@ def fit(
     """
     strategy = tf.distribute.get_strategy()
     chief = distribution.is_chief(strategy)
-    schedule = OneCycle(learning_rate, steps)
-    optimizer = _make_optimizer(model, schedule, strategy.num_replicas_in_sync)
+    schedule = Schedule(train)
+    optimizer = make_optimizer(model, train, schedule, strategy.num_replicas_in_sync)
     dataset = dataset.with_options(_without_autotuning())
-    train_step = TrainStep(model, optimizer, objective, strategy, dataset.element_spec)
+    train_step = TrainStep(model, optimizer, objective, strategy, dataset.element_spec, train.accumulate)
     val_step = ValStep(model, objective, strategy, val_dataset.element_spec)
     batches = iter(dataset)
-    state = TrainState(model, optimizer, batches)
-    log = TrainLog(steps, objective)
+    state = TrainState(model, optimizer, schedule, batches)
+    log = TrainLog(train.steps, objective)
     with contextlib.ExitStack() as stack:
         stack.enter_context(distribution.naming_lost_workers(strategy, state.step))
         # Every worker saves, because TensorFlow may gather a variable from all of them; only the chief's copy is kept.
@@ -131,34 +106,37 @@ def fit(
         checkpoints = state.make_manager(folder)
         state.restore(strategy, os.fspath(state_dir), steps)
         stack.enter_context(log.writing(log_dir if chief else None))
-        for step in range(int(state.step.numpy()) + 1, steps + 1):
-            batch = _next_batch(batches, step, steps)
+        step = int(state.step.numpy())
+        while step < train.steps and not _is_stalled(state, train):
+            step += 1
             rate = float(schedule(step - 1))
-            sums = train_step([batch], step - 1)
+            sums = train_step(_next_batches(batches, step, train), step - 1)
             state.step.assign(step)
             _check_finite("loss", float(objective.combine(sums.totals, sums.counts)) + sums.added, step)
             log.add_step(sums)
-            evaluate = step % eval_every == 0 or step == steps
+            evaluate = step % train.eval_every == 0 or step == train.steps
             if evaluate:
-                val_loss = _evaluate(val_step, val_dataset, objective, step)
-                log.add_evaluation(step, val_loss, draw() if draw and chief else {})
-                state.keep_if_best(val_loss)
+                with averaged(model, optimizer):
+                    val_loss = _evaluate(val_step, val_dataset, objective, step)
+                    log.add_evaluation(step, val_loss, draw() if draw and chief else {})
+                    schedule.observe(improved=state.keep_if_best(val_loss))
                 if evaluated:
                     evaluated(step, val_loss)
                 checkpoints.save(step)
             log.report(step, rate, force=evaluate)
     state.load_best()
-    return Fitted(step=int(state.best_step.numpy()), val_loss=float(state.best.numpy()))
+    stopped = step if step < train.steps else None
+    if stopped:
+        _LOG.info("stopped at step %d: no lower val loss in %d evaluations", stopped, train.patience)
+    return Fitted(step=int(state.best_step.numpy()), val_loss=float(state.best.numpy()), stopped=stopped)
 
 
-def _make_optimizer(model: keras.Model, schedule: OneCycle, replicas: int) -> keras.optimizers.Optimizer:
-    # Squared gradients are averaged over 100 steps, not 1000, because a training has only hundreds of steps.
-    optimizer = keras.optimizers.Adam(schedule, beta_2=0.99, global_clipnorm=_CLIP_NORM / replicas)
-    if layer := precision.find_float16(model):
-        _LOG.info("the loss is scaled, because the layer %s computes in float16", layer.path)
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    optimizer.build(model.trainable_variables)
-    return optimizer
+def _is_stalled(state: TrainState, train: OptimizerSpec) -> bool:
+    """Checks whether the last `patience` evaluations had no lower val loss."""
+    if train.patience is None:
+        return False
+    done, best = (int(step.numpy()) // train.eval_every for step in (state.step, state.best_step))
+    return done - best >= train.patience
 
 
 def _without_autotuning() -> tf.data.Options:
@@ -168,11 +146,15 @@ def _without_autotuning() -> tf.data.Options:
     return options
 
 
-def _next_batch(batches: Iterator, step: int, steps: int) -> dict[str, tf.Tensor]:
+def _next_batches(batches: Iterator, step: int, train: OptimizerSpec) -> list[dict[str, tf.Tensor]]:
+    taken: list[dict[str, tf.Tensor]] = []
     try:
-        return next(batches)
+        while len(taken) < train.accumulate:
+            taken.append(next(batches))
     except StopIteration:
-        raise ValueError(f"dataset: expected {steps} batches, received {step - 1}") from None
+        received = (step - 1) * train.accumulate + len(taken)
+        raise ValueError(f"dataset: expected {train.steps * train.accumulate} batches, received {received}") from None
+    return taken
 
 
 def _evaluate(val_step: ValStep, val_dataset: tf.data.Dataset, objective: Objective, step: int) -> float:

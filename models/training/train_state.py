@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from framecast.models.training import distribution
+from framecast.models.training.optimization.schedule import Schedule
 
 _LOG = logging.getLogger("framecast.train")
 _KEPT = 2  # Checkpoints.
@@ -22,6 +23,7 @@ class TrainState:
     Args:
         model: The model in training.
         optimizer: A built optimizer.
+        schedule: Its learning rate.
         batches: Iterator of the training dataset.
 
     Attributes:
@@ -30,7 +32,9 @@ class TrainState:
         best_step: Its step.
     """
 
-    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, batches: Iterator[Any]):
+    def __init__(
+        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, schedule: Schedule, batches: Iterator[Any]
+    ):
         self._model = model
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best = tf.Variable(math.inf, dtype=tf.float64, trainable=False)
@@ -41,6 +45,7 @@ class TrainState:
         self._checkpoint = tf.train.Checkpoint(
             variables=model.variables,
             optimizer=optimizer.variables,
+            schedule=schedule.variables,
             step=self.step,
             best=self.best,
             best_step=self.best_step,
@@ -71,13 +76,15 @@ class TrainState:
         """Returns the manager that saves checkpoints in `folder`."""
         return tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=_KEPT)
 
-    def keep_if_best(self, val_loss: float) -> None:
-        """Copies the model's weights if `val_loss`, at the current step, is the lowest."""
-        if val_loss < self.best.numpy():
+    def keep_if_best(self, val_loss: float) -> bool:
+        """Copies the model's weights if `val_loss`, at the current step, is the lowest, and returns whether it is."""
+        improved = bool(val_loss < self.best.numpy())
+        if improved:
             self.best.assign(val_loss)
             self.best_step.assign(self.step)
             for kept, weight in zip(self._best_weights, self._model.weights):
                 kept.assign(tf.convert_to_tensor(weight))
+        return improved
 
     def load_best(self) -> None:
         """Sets the model's weights to the best."""

@@ -63,7 +63,7 @@ def forecaster(dtype="float32"):
     return FrameForecaster(channels=1, filters=(8,), kernel_size=3, patch=2, dtype=dtype)
 
 
-def train(folder, dtype="float32", objective=FORECAST, state="state", log="logs"):
+def train(folder, dtype="float32", objective=FORECAST, state="state", log="logs", **options):
     """Trains in the current strategy on batches of 3 clips, the last of 1, which replicas cannot share evenly."""
     model = forecaster(dtype)  # First, because it sets TensorFlow's seed, which decides the order.
     dataset = tf.data.Dataset.from_tensor_slices(clips(10)).shuffle(8, seed=1).batch(3).repeat()
@@ -73,9 +73,7 @@ def train(folder, dtype="float32", objective=FORECAST, state="state", log="logs"
         dataset,
         val_dataset,
         objective,
-        steps=STEPS,
-        learning_rate=1e-2,
-        eval_every=SAVED,
+        TrainSpec(steps=STEPS, learning_rate=1e-2, eval_every=SAVED, ema=0.5, **options),
         state_dir=folder / state,
         log_dir=folder / log,
         draw=lambda: {"weight": np.zeros((2, 2, 3), np.uint8)},
@@ -216,7 +214,7 @@ def test_two_devices_learn_same_as_one(two_devices, alone):
 
 def test_two_devices_clip_gradients_as_one(two_devices, tmp_path, monkeypatch):
     monkeypatch.setattr(training_log, "_REPORT_SECONDS", 0)
-    assert_the_same(weights(two_devices / "clipped.npz"), train(tmp_path, objective=Clipped(2, TRAIN)).get_weights())
+    assert_the_same(weights(two_devices / "clipped.npz"), train(tmp_path, objective=Clipped(2, TRAIN), accumulate=2).get_weights())
     one, two = (dict(read_curves(folder)["gradient_norm"]) for folder in (tmp_path / "logs", two_devices / "two"))
     assert list(one) == list(two) == list(range(1, STEPS + 1))
     assert min(one.values()) > 1  # Else nothing is clipped.

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import math
 import types
 
 import keras
@@ -13,10 +12,11 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
 
 from framecast.models.networks.frame_forecaster import FrameForecaster
+from framecast.models.optimizer_spec import OptimizerSpec
 from framecast.models.spec import ForecastTask, TrainSpec
 from framecast.models.tasks import define_task
 from framecast.models.training import training_log
-from framecast.models.training.loop import OneCycle, fit
+from framecast.models.training.loop import fit
 from framecast.models.training.training_log import read_curves
 from tests.models.training.changed_objective import Changed
 
@@ -59,10 +59,13 @@ def forecaster(dtype="float32"):
 
 
 def train(model, tmp_path, dataset=None, val=None, **changes):
-    options = {"steps": 20, "learning_rate": 1e-2, "eval_every": 10}
-    options.update({"state_dir": tmp_path / "state", "log_dir": tmp_path / "logs", **changes})
+    options = {"state_dir": tmp_path / "state", "log_dir": tmp_path / "logs"}
+    settings = {"steps": 20, "learning_rate": 1e-2, "eval_every": 10}
+    for name, value in changes.items():
+        (settings if name in OptimizerSpec.model_fields else options)[name] = value
     objective = options.pop("objective", OBJECTIVE)
-    return fit(model, dataset or shuffled(clips()), val or batches(clips(seed=1)), objective, **options)
+    spec = OptimizerSpec(**settings)
+    return fit(model, dataset or shuffled(clips()), val or batches(clips(seed=1)), objective, spec, **options)
 
 
 def summaries(folder):
@@ -165,7 +168,25 @@ def test_learning_rate_zero_keeps_weights(tmp_path):
         np.testing.assert_array_equal(new, old)
 
 
+class Noisy(keras.Model):
+    """Has everything whose state a checkpoint needs: dropout, statistics of batches, weights that are averaged."""
+
+    def __init__(self):
+        keras.utils.set_random_seed(0)
+        super().__init__()
+        self.conv, self.norm, self.drop = (
+            keras.layers.Conv3D(1, 3, padding="same"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.3),
+        )
+        self(np.zeros((1, 4, 8, 8, 1), "float32"), np.full(1, 4, "int32"), steps=3)
+
+    def call(self, frames, context_length, steps, training=None):
+        return self.norm(self.conv(self.drop(frames, training=training)), training=training)[:, :steps]
+
+
 def test_resumed_training_equals_uninterrupted_training(tmp_path, monkeypatch):
+    options = {"optimizer": "adamw", "schedule": "plateau", "accumulate": 2, "ema": 0.9, "eval_every": 5}
     # Logged losses are means since the last report, and reports depend on the clock.
     monkeypatch.setattr(training_log, "_REPORT_SECONDS", 1e9)
 
@@ -186,24 +207,21 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path, monkeypatch):
 
         return Changed(OBJECTIVE, change)
 
-    half = 2 * (5 + 2)  # Of the 20 steps, with two evaluations of 2 batches.
+    half = 2 * (5 * 2 + 2)  # Of the 20 steps of 2 batches, with two evaluations of 2 batches.
     killed_at_step_11 = counting(limit=half)
-    whole = forecaster()
-    expected = train(whole, tmp_path / "whole", eval_every=5, draw=drawing(whole))
+    whole = Noisy()
+    expected = train(whole, tmp_path / "whole", draw=drawing(whole), **options)
     with pytest.raises(tf.errors.UnknownError, match="Killed"):
-        train(forecaster(), tmp_path / "cut", eval_every=5, objective=killed_at_step_11)
+        train(Noisy(), tmp_path / "cut", objective=killed_at_step_11, **options)
     assert tf.train.latest_checkpoint(tmp_path / "cut" / "state").endswith("-10")
     calls.clear()
-    resumed = forecaster()
-    log = tmp_path / "resumed"  # TFX gives every execution another folder.
-    assert (
-        train(resumed, tmp_path / "cut", log_dir=log, eval_every=5, objective=counting(1000), draw=drawing(resumed))
-        == expected
-    )
+    resumed = Noisy()
+    options.update(log_dir=tmp_path / "resumed", draw=drawing(resumed))  # TFX gives every execution another folder.
+    assert train(resumed, tmp_path / "cut", objective=counting(1000), **options) == expected
     assert len(calls) == half
     for old, new in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(new, old)
-    before, after = summaries(tmp_path / "whole" / "logs"), summaries(log)
+    before, after = summaries(tmp_path / "whole" / "logs"), summaries(tmp_path / "resumed")
     assert set(after) == set(before) == {"loss", "gradient_norm", "val_loss", "learning_rate", "weight", "weight/wide"}
     for tag in after:
         assert min(after[tag]) > 10, tag
@@ -278,6 +296,42 @@ def test_weights_of_lowest_val_loss_are_kept(tmp_path):
     np.testing.assert_allclose(fitted.val_loss, min(val_losses))
     assert fitted.step == 1 + int(np.argmin(val_losses)) < 6
     np.testing.assert_allclose(loss_of(model, dark), min(val_losses), rtol=1e-5)
+
+
+def test_averages_of_weights_are_evaluated_and_kept(tmp_path):
+    own, averages = [], []
+    model = Black()
+
+    def watch(totals, model, batch, step, training):
+        def keep(bias):
+            (own if training else averages).append(float(bias[0]))
+
+        tf.py_function(keep, [model.conv.bias.value], [])
+        return totals
+
+    data = batches(grey(0.5, 1.0))
+    options = {"steps": 4, "eval_every": 1, "ema": 0.8, "schedule": "constant", "warm_up": 0, "optimizer": "sgd"}
+    fitted = train(model, tmp_path, data.repeat(), data, objective=Changed(OBJECTIVE, watch), **options)
+    after = own[1:]  # Before step n is after step n - 1.
+    expected = after[:1]
+    for value in after[1:]:
+        expected.append(0.8 * expected[-1] + 0.2 * value)
+    assert len(after) == 3
+    np.testing.assert_allclose(averages[:3], expected, rtol=1e-5)
+    assert averages[2] != pytest.approx(after[2], rel=0.01)
+    assert fitted.step == 4
+    np.testing.assert_allclose(model.conv.bias, averages[3:])
+
+
+def test_training_without_improvement_ends_early(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "framecast.train")
+    data = batches(grey(0.0), size=1)
+    options = {"steps": 20, "eval_every": 2, "patience": 3}
+    bright = batches(grey(1.0), size=1).repeat()
+    fitted = train(Black(), tmp_path, bright, data, **options)
+    assert (fitted.step, fitted.stopped) == (2, 8)
+    assert "stopped at step 8: no lower val loss in 3 evaluations" in caplog.text
+    assert train(Black(), tmp_path, bright, data, **options) == fitted
 
 
 def test_missing_and_padded_pixels_change_no_weight(tmp_path):
@@ -361,14 +415,6 @@ def test_every_evaluation_draws_images_of_current_weights(finished):
             np.testing.assert_array_equal(image, expected[tag])
     assert not np.array_equal(values["weight"][8], values["weight"][16])
     assert set(read_curves(finished.folder / "logs")) == {"loss", "gradient_norm", "val_loss", "learning_rate"}
-
-
-def test_one_cycle_rises_then_falls_to_zero():
-    schedule = OneCycle(0.5, 100)
-    rates = np.array([float(schedule(step)) for step in range(101)])
-    np.testing.assert_allclose(rates[:10], 0.05 * np.arange(1, 11), rtol=1e-6)
-    expected = [0.25 * (1 + math.cos(math.pi * (step - 10) / 90)) for step in range(10, 101)]
-    np.testing.assert_allclose(rates[10:], expected, atol=1e-6)
 
 
 def test_finished_training_says_that_it_is_finished(tmp_path, caplog):

@@ -58,9 +58,7 @@ def test_warm_model_forecasts_as_the_serving_model(serving, tmp_path, dtype):
         dataset.repeat(),
         dataset,
         define_task(_TASK).make_objective(TrainSpec(steps=1)),
-        steps=1,
-        learning_rate=0,
-        eval_every=1,
+        TrainSpec(steps=1, learning_rate=0, eval_every=1),
         state_dir=tmp_path / "state",
         log_dir=tmp_path / "logs",
     )
