@@ -104,7 +104,7 @@ def fit(
         # Every worker saves, because TensorFlow may gather a variable from all of them; only the chief's copy is kept.
         folder = os.fspath(state_dir) if chief else stack.enter_context(tempfile.TemporaryDirectory())
         checkpoints = state.make_manager(folder)
-        state.restore(strategy, os.fspath(state_dir), steps)
+        state.restore(strategy, os.fspath(state_dir), train.steps)
         stack.enter_context(log.writing(log_dir if chief else None))
         step = int(state.step.numpy())
         while step < train.steps and not _is_stalled(state, train):
