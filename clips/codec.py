@@ -56,7 +56,7 @@ def encode_clip(
     timestamps: Sequence[int] | None = None,
     label_index: Sequence[int] = (),
     label_string: Sequence[str] = (),
-    label_value: float | None = None,
+    label_value: float | Sequence[float] | None = None,
     frame_label_index: Sequence[int] | None = None,
     frame_label_value: Sequence[float] | None = None,
     value: PixelValue | None = None,
@@ -72,7 +72,7 @@ def encode_clip(
         timestamps: `(time,)`, microseconds; by default from 0 at the frame rate.
         label_index: Class labels of the clip, as numbers.
         label_string: Class labels of the clip, as text.
-        label_value: Regression label of the clip.
+        label_value: Regression label of the clip, one number or several.
         frame_label_index: `(time,)`, one class label per frame.
         frame_label_value: `(time,)`, one regression label per frame.
         value: Physical value of a pixel.
@@ -104,7 +104,7 @@ def encode_clip(
     if label_string:
         context[features.LABEL_STRING].bytes_list.value.extend(label.encode() for label in label_string)
     if label_value is not None:
-        context[features.LABEL_VALUE].float_list.value.append(label_value)
+        context[features.LABEL_VALUE].float_list.value.extend(np.atleast_1d(label_value))
     if value is not None:
         context[features.VALUE_UNIT].bytes_list.value.append(value.unit.encode())
         context[features.VALUE_SCALE].float_list.value.append(value.scale)
@@ -224,6 +224,17 @@ def context_value(example: tf.train.SequenceExample, name: str, kind: str):
     return _only_value(example.context.feature[name], name, kind, clip_name(example), None)
 
 
+def context_values(example: tf.train.SequenceExample, name: str, kind: str, count: int) -> list:
+    """Returns the `count` values of a context feature of type `kind`; none if the feature is missing.
+
+    Raises:
+        BadClip: If the feature has another type or another number of values.
+    """
+    if name not in example.context.feature:
+        return []
+    return _values(example.context.feature[name], name, kind, count, clip_name(example), None)
+
+
 def frame_values(example: tf.train.SequenceExample, name: str, kind: str) -> list:
     """Returns the values of a feature list, one per frame.
 
@@ -238,13 +249,18 @@ def frame_values(example: tf.train.SequenceExample, name: str, kind: str) -> lis
 
 
 def _only_value(feature: tf.train.Feature, name: str, kind: str, clip: str | None, frame: int | None):
+    return _values(feature, name, kind, 1, clip, frame)[0]
+
+
+def _values(feature: tf.train.Feature, name: str, kind: str, count: int, clip: str | None, frame: int | None) -> list:
     received = feature.WhichOneof("kind")
     if received != kind:
         raise BadClip("wrong-type", f"{name}: expected a {kind}, received {received or 'no value'}", clip, frame)
     values = getattr(feature, kind).value
-    if len(values) != 1:
-        raise BadClip("wrong-type", f"{name}: expected 1 value, received {len(values)}", clip, frame)
-    return values[0]
+    if len(values) != count:
+        message = f"{name}: expected {count} value{'s' if count > 1 else ''}, received {len(values)}"
+        raise BadClip("wrong-type", message, clip, frame)
+    return list(values)
 
 
 class _Decoder:

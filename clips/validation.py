@@ -11,7 +11,15 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import message as protobuf_message
 
-from framecast.clips.codec import BadClip, clip_name, context_value, decode_frames, frame_values, iterate_frames
+from framecast.clips.codec import (
+    BadClip,
+    clip_name,
+    context_value,
+    context_values,
+    decode_frames,
+    frame_values,
+    iterate_frames,
+)
 from framecast.clips.declared import check_declared, frame_interval
 from framecast.clips.records import BadFile, read_records
 from framecast.schemas import features
@@ -207,8 +215,7 @@ def _check_times(timestamps: list[int], frame_rate: float | None, clip: str | No
 def _check_labels(example: tf.train.SequenceExample, label: LabelSpec, frames: int, clip: str | None) -> None:
     kind = "float_list" if label.classes is None else "int64_list"
     if label.per == "clip":
-        value = context_value(example, label.name, kind)
-        values = [] if value is None else [value]
+        values = context_values(example, label.name, kind, label.numbers)
     elif label.name in example.feature_lists.feature_list:
         values = frame_values(example, label.name, kind)
     else:

@@ -173,9 +173,9 @@ class LabelTask(BaseTask):
 
     @property
     def builder_arguments(self) -> dict[str, Any]:
-        """`outputs`: the number of classes, or 1 for a number."""
+        """`outputs`: how many classes or numbers there are."""
         assert self.label is not None
-        return {"outputs": self.label.classes or 1}
+        return {"outputs": self.label.classes or self.label.numbers}
 
     @property
     def preset_arguments(self) -> dict[str, Any]:
@@ -201,15 +201,26 @@ class ClassifyTask(LabelTask):
 
 
 class RegressTask(LabelTask):
-    """Estimates a number for every clip or every frame."""
+    """Estimates a number for every clip or every frame, or several for every clip.
+
+    Args:
+        numbers: How many numbers the label of a clip has.
+    """
 
     kind: Literal["regress"]
+    numbers: int = pydantic.Field(default=1, ge=1)
+
+    @pydantic.model_validator(mode="after")
+    def _check_numbers(self) -> "RegressTask":
+        if self.numbers > 1 and self.per == "frame":
+            raise ValueError(f"numbers: expected 1 with per: frame, received {self.numbers}")
+        return self
 
     @property
     def label(self) -> LabelSpec:
         """The number."""
         name = features.LABEL_VALUE if self.per == "clip" else features.FRAME_LABEL_VALUE
-        return LabelSpec(name=name, per=self.per, classes=None)
+        return LabelSpec(name=name, per=self.per, classes=None, numbers=self.numbers)
 
 
 def _kind(task: Any) -> str:

@@ -221,8 +221,9 @@ class RegressDefinition(_LabelDefinition):
 
     def prepare(self, model: keras.Model, pipeline: InputPipeline, train_files: Sequence[str]) -> None:
         """Sets the mean and the spread of the labels, so that the model learns standardised numbers."""
+        numbers = self.spec.numbers
         mean, spread = measure_numbers(
-            clip["label"].numpy() if self.spec.per == "clip" else clip["label"].numpy()[: int(clip["length"])]
+            (clip["label"] if self.spec.per == "clip" else clip["label"][: clip["length"]]).numpy().reshape(-1, numbers)
             for clip in pipeline.whole(train_files)
         )
         model.mean.assign(mean)
@@ -230,18 +231,18 @@ class RegressDefinition(_LabelDefinition):
 
 
 def measure_numbers(labels: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean and the standard deviation of numbers, `(1,)` float32 each; 1 if all are equal.
+    """Returns the mean and the standard deviation of numbers, `(numbers,)` float32; the latter is 1 if all are equal.
 
     Args:
-        labels: The numbers of each clip, of any shape.
+        labels: The labels of each clip, `(labels, numbers)`.
     """
     count, mean, squares = 0, np.zeros(1), np.zeros(1)
     for one in labels:
         # Chan et al. 1979: sums of squares would cancel for numbers far from 0.
-        values = np.asarray(one, np.float64).reshape(-1, 1)
+        values = np.asarray(one, np.float64)
         own, total = values.mean(axis=0), count + len(values)
-        squares += np.square(values - own).sum(axis=0) + np.square(own - mean) * count * len(values) / total
-        mean += (own - mean) * len(values) / total
+        squares = squares + np.square(values - own).sum(axis=0) + np.square(own - mean) * count * len(values) / total
+        mean = mean + (own - mean) * len(values) / total
         count = total
     spread = np.sqrt(squares / max(count, 1))
     return mean.astype(np.float32), np.where(spread > 0, spread, 1).astype(np.float32)

@@ -41,10 +41,12 @@ def parse_label(serialized: tf.Tensor, label: LabelSpec) -> tf.Tensor:
     """Parses one clip's serialized label.
 
     Returns:
-        `()` per clip or `(time,)` per frame; int64 classes or float32 numbers.
+        `()` per clip, `(numbers,)` with several numbers, or `(time,)` per frame; int64 classes or float32 numbers.
     """
     values = tf.io.parse_tensor(serialized, tf.float32 if label.classes is None else tf.int64)
-    return tf.ensure_shape(values, [] if label.per == "clip" else [None])
+    if label.per == "frame":
+        return tf.ensure_shape(values, [None])
+    return tf.ensure_shape(values, [label.numbers] if label.numbers > 1 else [])
 
 
 def pad_time(values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:

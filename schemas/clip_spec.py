@@ -39,18 +39,20 @@ class PixelValue(Section):
 
 
 class LabelSpec(Section):
-    """The label of a clip: a class (int64, from 0) or a number (float32).
+    """The label of a clip: a class (int64, from 0) or numbers (float32).
 
     Args:
         name: The context feature (per clip) or the feature list (per frame) that holds the label.
         per: `clip` for one label per clip, `frame` for one per frame.
         classes: Number of classes; None if the label is a number.
+        numbers: How many numbers a label has; more than one only per clip.
         required: Whether an unlabelled clip is a bad clip.
     """
 
     name: str
     per: Literal["clip", "frame"]
     classes: int | None
+    numbers: int = pydantic.Field(default=1, ge=1)
     required: bool = True
 
 

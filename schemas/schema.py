@@ -44,10 +44,12 @@ def _add_label(schema: schema_pb2.Schema, label: LabelSpec) -> None:
         path.step.extend([SEQUENCE, label.name])
     else:
         feature = context.get(label.name) or schema.feature.add(name=label.name)
-        feature.value_count.min = feature.value_count.max = 1
+        feature.value_count.min = feature.value_count.max = label.numbers
         dense = representations[label.name].dense_tensor
         dense.column_name = label.name
         dense.shape.SetInParent()
+        if label.numbers > 1:
+            dense.shape.dim.add(size=label.numbers)
         if label.classes is None:
             dense.default_value.float_value = math.nan
         else:

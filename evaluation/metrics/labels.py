@@ -7,15 +7,18 @@ import numpy as np
 from framecast.evaluation.metrics.ratio import ratio
 
 # For each clip: the number of labels, and sums over them. `confusion` is `(classes, classes)`, true class by row,
-# predicted class by column; the others are scalars. `value` is counted from any fixed number near the labels.
+# predicted class by column. Those of `BY_NUMBER` are `(numbers,)`, because a label may have several; the others are
+# scalars. `number` is counted from any fixed number near the labels.
 CLASSIFY_OUTPUTS = ("labels", "cross_entropy", "confusion")
-REGRESS_OUTPUTS = ("labels", "squared_error", "absolute_error", "value", "squared_value")
+REGRESS_OUTPUTS = ("labels", "squared_error", "absolute_error", "number", "squared_number")
+BY_NUMBER = REGRESS_OUTPUTS[1:]
 
 # `accuracy_majority` is the baseline: the accuracy of always predicting the most frequent class of the eval split.
 # `cross_entropy` is a mean in nats. `macro_f1` is the mean over the classes that occur.
 CLASSIFY_NAMES = ("accuracy", "cross_entropy", "macro_f1", "accuracy_majority")
 
-# `r2 = 1 - mse / variance of the labels`: the share of the variance that is explained.
+# `r2 = 1 - mse / variance of the labels`: the share of the variance that is explained. Of several numbers, each metric
+# is the mean.
 REGRESS_NAMES = ("mse", "mae", "r2")
 
 
@@ -45,11 +48,11 @@ def compute_regress(sums: Mapping[str, np.ndarray], name: str) -> np.ndarray:
         sums: For each of `REGRESS_OUTPUTS`, its sum over clips. Axes in front are kept.
         name: The metric.
     """
-    count = sums["labels"]
+    count = np.broadcast_to(np.asarray(sums["labels"])[..., None], np.shape(sums["number"]))
     if name == "mae":
-        return ratio(sums["absolute_error"], count)
+        return ratio(sums["absolute_error"], count).mean(axis=-1)
     mse = ratio(sums["squared_error"], count)
     if name == "mse":
-        return mse
-    variance = ratio(sums["squared_value"], count) - ratio(sums["value"], count) ** 2
-    return 1.0 - ratio(mse, np.maximum(variance, 0.0))
+        return mse.mean(axis=-1)
+    variance = ratio(sums["squared_number"], count) - ratio(sums["number"], count) ** 2
+    return (1.0 - ratio(mse, np.maximum(variance, 0.0))).mean(axis=-1)

@@ -80,7 +80,7 @@ TASKS: Mapping[str, TaskMetrics] = {
         compute=label_metrics.compute_classify,
     ),
     "regress": TaskMetrics(
-        outputs=dict.fromkeys(label_metrics.REGRESS_OUTPUTS, ()),
+        outputs={name: (None,) if name in label_metrics.BY_NUMBER else () for name in label_metrics.REGRESS_OUTPUTS},
         names=label_metrics.REGRESS_NAMES,
         headline=("mse", "r2"),
         error="mse",

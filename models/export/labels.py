@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from framecast.evaluation.metrics.labels import REGRESS_OUTPUTS
 from framecast.models.export.module import ExportModule
 from framecast.models.networks.plain_models import StandardisedRegressor
 from framecast.models.spec import LabelTask
@@ -88,31 +89,35 @@ class ClassifyModule(LabelModule):
 
 
 class RegressModule(LabelModule):
-    """Exports a regressor, a `StandardisedRegressor`. Its output is `value`, `(batch,)` or `(batch, time)`."""
+    """Exports a regressor, a `StandardisedRegressor`.
+
+    Its output is `value`, `(batch,)`, `(batch, numbers)` with several numbers, or `(batch, time)`.
+    """
 
     def __init__(self, model: StandardisedRegressor, *args: Any, **kwargs: Any):
         super().__init__(model, *args, **kwargs)
-        self._mean = float(model.mean[0])
+        self._mean = tf.constant(model.mean.numpy())
 
     def outputs(self, estimates: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"value": estimates[..., 0]}
+        return {"value": estimates if self._task.numbers > 1 else estimates[..., 0]}
 
     def sums_spec(self) -> dict[str, tf.TensorSpec]:
         """Returns the specs of `framecast.evaluation.metrics.labels.REGRESS_OUTPUTS`, per clip."""
-        return dict.fromkeys(
-            ("labels", "squared_error", "absolute_error", "value", "squared_value"), tf.TensorSpec([], tf.float32)
-        )
+        by_number = tf.TensorSpec([self._task.numbers], tf.float32)
+        return {**dict.fromkeys(REGRESS_OUTPUTS, by_number), "labels": tf.TensorSpec([], tf.float32)}
 
     def label_sums(self, estimates: tf.Tensor, label: tf.Tensor, counted: tf.Tensor) -> dict[str, tf.Tensor]:
-        error = tf.where(counted, estimates[..., 0] - label, 0.0)
+        label = tf.reshape(label, tf.shape(estimates))
+        used = counted[..., None]
+        error = tf.where(used, estimates - label, 0.0)
         # From the mean of the train split, because squares of numbers far from 0 cancel in float32.
-        label = tf.where(counted, label - self._mean, 0.0)
+        label = tf.where(used, label - self._mean, 0.0)
         terms = {
             "labels": tf.cast(counted, tf.float32),
             "squared_error": tf.square(error),
             "absolute_error": tf.abs(error),
-            "value": label,
-            "squared_value": tf.square(label),
+            "number": label,
+            "squared_number": tf.square(label),
         }
         return {name: tf.reduce_sum(value, axis=1) for name, value in terms.items()}
 

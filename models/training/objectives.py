@@ -75,7 +75,8 @@ class LabelObjective(Objective):
         label, counted = batch["label"], self._counted(batch)
         if self._label.classes is not None:
             return losses.class_total(label, estimates, counted)[None]
-        return losses.number_total(label[..., None], estimates, counted, model.spread)[None]
+        label = label if self._label.numbers > 1 else label[..., None]
+        return losses.number_total(label, estimates, counted, model.spread)[None]
 
     def _counted(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns which labels count, bool of the shape of `label`."""

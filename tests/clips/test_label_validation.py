@@ -10,6 +10,7 @@ from framecast.clips.validation import BadClip, check_clip
 from framecast.schemas.clip_spec import ClipSpec, FrameRange, LabelSpec
 
 _PER_CLIP = LabelSpec(name="clip/label/index", per="clip", classes=3)
+_SEVERAL = LabelSpec(name="clip/label/value", per="clip", classes=None, numbers=3)
 _PER_FRAME = LabelSpec(name="image/label/value", per="frame", classes=None)
 
 
@@ -19,6 +20,8 @@ _PER_FRAME = LabelSpec(name="image/label/value", per="frame", classes=None)
         (_PER_CLIP, {}, "missing-label", None, "clip/label/index: expected a label for every clip, received none"),
         (_PER_CLIP, {"label_index": [3]}, "label-range", None, "expected a class from 0 to 2, received 3"),
         (_PER_CLIP, {"label_index": [0, 1]}, "wrong-type", None, "expected 1 value, received 2"),
+        (_SEVERAL, {"label_value": [1, 2]}, "wrong-type", None, "clip/label/value: expected 3 values, received 2"),
+        (_SEVERAL, {"label_value": [1, np.inf, 2]}, "label-range", None, "expected a finite number, received inf"),
         (_PER_FRAME, {}, "missing-label", None, "image/label/value: expected a label for every frame, received none"),
         (_PER_FRAME, {"frame_label_value": [0, 1, np.nan, 3]}, "label-range", 2, "a finite number, received nan"),
     ],

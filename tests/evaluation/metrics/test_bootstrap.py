@@ -109,7 +109,13 @@ def test_interval_equals_resamples_computed_singly():
         ("classify", {"labels": 4.0, "cross_entropy": 2.0, "confusion": np.array([[2.0, 1.0], [0.0, 1.0]])}),
         (
             "regress",
-            {"labels": 3.0, "squared_error": 1.0, "absolute_error": 2.0, "value": 5.0, "squared_value": 11.0},
+            {
+                "labels": 3.0,
+                "squared_error": [1.0],
+                "absolute_error": [2.0],
+                "number": [5.0],
+                "squared_number": [11.0],
+            },
         ),
         (
             "anomaly",

@@ -31,16 +31,17 @@ def test_classification_metrics_are_scikit_learns():
     assert sums.compute("accuracy_majority") == np.bincount(labels).max() / 50
 
 
-def test_regression_metrics_are_scikit_learns():
+@pytest.mark.parametrize("numbers", [1, 3])
+def test_regression_metrics_are_scikit_learns(numbers):
     rng = np.random.default_rng(0)
-    labels, predictions = rng.normal(size=40), rng.normal(size=40)
+    labels, predictions = rng.normal(size=(40, numbers)), rng.normal(size=(40, numbers))
     error = predictions - labels
     outputs = {
         "labels": np.ones(40),
         "squared_error": error**2,
         "absolute_error": np.abs(error),
-        "value": labels,
-        "squared_value": labels**2,
+        "number": labels,
+        "squared_number": labels**2,
     }
     sums = Sums(task="regress").update(outputs)
     assert sums.compute("mse") == pytest.approx(sklearn.metrics.mean_squared_error(labels, predictions))
