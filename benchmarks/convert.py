@@ -60,9 +60,10 @@ def _measure(name: str, start: dict[str, Any]) -> None:
             raise RuntimeError(f"{name}: {found['frames']} frames converted, {bare['frames']} by the bare loop")
         times.append((found["cpu"] - start["cpu"], bare["cpu"]))
         cpu, bare_cpu = times[-1]
+        seconds = found["seconds"] - start["seconds"]
         cells = (
             f"{found['clips']}",
-            f"{found['clips'] / max(found['seconds'] - start['seconds'], 0.01):.1f}",
+            f"{found['clips'] / seconds:.1f}" if seconds > 1 else "",  # Less is within the noise of the start.
             f"{cpu:.2f}",
             f"{bare_cpu:.2f}",
             f"{cpu / bare_cpu:.2f}",
