@@ -15,6 +15,7 @@ from framecast.evaluation.events_spec import EventsSpec
 from framecast.models import hyperparameters
 from framecast.models.export import warmup
 from framecast.models.export.module import save_module
+from framecast.models.export.served_difference import describe_served_difference
 from framecast.models.export.warmup_requests import warmup_requests
 from framecast.models.spec import ExportSpec, ModelSpec, TrainSpec, parse_task
 from framecast.models.tasks import define_task
@@ -50,7 +51,7 @@ def run_fn(fn_args: Any) -> None:
     survey = survey_splits(pipeline, files)
     spec = ModelSpec.model_validate(settings["model"])
     model = train_model.build_model(strategy, spec, pipeline, files.train)
-    start = _start(strategy, model, pipeline.train, fn_args.base_model)
+    start = _start(strategy, model, spec, pipeline, fn_args.base_model)
     state = os.path.join(settings["state"], _state_digest(settings, files.digests(), start.digest))
     with checkpoint_users.using(state, fn_args.model_run_dir, writes=distribution.is_chief(strategy)):
         fitted = train_model.fit_model(
@@ -85,13 +86,34 @@ def make_pipeline(settings: dict[str, Any]) -> InputPipeline:
 
 
 def _start(
-    strategy: tf.distribute.Strategy, model: keras.Model, train: TrainSpec, base_model: str | None
+    strategy: tf.distribute.Strategy,
+    model: keras.Model,
+    spec: ModelSpec,
+    pipeline: InputPipeline,
+    base_model: str | None,
 ) -> warm_start.Start:
+    """Loads the weights of the serving model, if the configuration asks for it and the new model has its function."""
+    if not pipeline.train.warm_start:
+        return warm_start.Start()
+    random = model.get_weights()
     with strategy.scope():
-        start = warm_start.begin(model, base_model) if train.warm_start else warm_start.Start()
-    if start.note:
-        logging.getLogger("framecast.train").info(start.note)
+        start = warm_start.begin(model, base_model)
+    if start.digest is not None and (difference := _function_difference(model, spec, pipeline, base_model)):
+        name = start.note.removeprefix("warm start from ")
+        start = warm_start.Start(f"cold start: {name} computes another function with the same weights: {difference}")
+        model.set_weights(random)
+    logging.getLogger("framecast.train").info(start.note)
     return start
+
+
+def _function_difference(model: keras.Model, spec: ModelSpec, pipeline: InputPipeline, exported: str | None) -> str:
+    """Returns how the answers of the model, with the weights of an exported one, differ from that model's."""
+    assert exported is not None
+    task = define_task(pipeline.task)
+    rebuilt = train_model.with_precision(model, spec, pipeline, "float32")
+    # Only the answers to decoded frames are compared.
+    module = task.make_module(rebuilt, dict, pipeline.clip, task.neutral_constants(pipeline.clip))
+    return describe_served_difference(module, exported, pipeline.clip)
 
 
 def _state_digest(settings: dict[str, Any], clips: dict[str, str], start: str | None) -> str:

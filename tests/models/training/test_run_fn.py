@@ -1,15 +1,21 @@
-"""The digest that names a training's checkpoint folder, and the folder's lock."""
+"""The digest and the lock of a training's checkpoint folder, and the weights that training starts from."""
 
 import os
 import re
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from framecast.clips.files import FolderBusyError
+from framecast.models.networks import builders
+from framecast.models.spec import ContextSpec, ForecastTask, ModelSpec, TrainSpec
 from framecast.models.training import checkpoint_users
-from framecast.models.training.input_pipeline import SplitFiles
-from framecast.models.training.run_fn import _state_digest
+from framecast.models.training.input_pipeline import InputPipeline, SplitFiles
+from framecast.models.training.run_fn import _start, _state_digest
+from framecast.schemas.clip_spec import ClipSpec, FrameRange
+from tests.models.export.exporting import make_module, serve_only
 from tests.models.transformed import write_transformed
 
 _CLIPS = {"train": "a", "val": "b"}
@@ -57,3 +63,24 @@ def test_second_training_names_the_first(tmp_path):
 def test_initial_weights_change_the_checkpoint():
     digests = {_state_digest(_SETTINGS, _CLIPS, start) for start in (None, "weights of one model", "of another")}
     assert len(digests) == 3
+
+
+def test_warm_start_needs_the_same_function(tmp_path):
+    """`predict` changes what the cells' output means, not the shapes of the weights."""
+    clip, task = ClipSpec(frames=FrameRange(min=4, max=6)), ForecastTask(horizon=2, context=ContextSpec(min=2))
+    pipeline = InputPipeline(clip, task, TrainSpec(steps=1, warm_start=True))
+
+    def build(predict, seed):
+        spec = ModelSpec(preset="convlstm-tiny", arguments={"predict": predict})
+        keras.utils.set_random_seed(seed)
+        return spec, builders.build(spec, task, clip, keras.DTypePolicy("float32"))
+
+    serve_only(make_module(build("frame", 1)[1], task, clip), clip, tmp_path)
+    for predict, note in (("frame", "warm start from "), ("change", "cold start: ")):
+        spec, model = build(predict, 2)
+        before = model.get_weights()
+        start = _start(tf.distribute.get_strategy(), model, spec, pipeline, str(tmp_path))
+        assert start.note.startswith(f"{note}{tmp_path}"), start.note
+        kept = all(np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True))
+        assert kept == (start.digest is None) == (predict == "change")
+    assert "computes another function with the same weights: forecast of random clips differs by " in start.note
