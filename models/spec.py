@@ -301,10 +301,10 @@ class TrainSpec(OptimizerSpec):
             (Bengio et al. 2015): also frames after the context, with a probability that falls from 1 to 0 as
             1 - (share of the steps)**2. `reverse` (Wang et al. 2022): frames of the context with a probability that
             rises from 0.5 to 1, frames after it with half the probability of `scheduled`.
-        warm_start: Start from the weights of the serving model if it has the same architecture and function; by default, and
-            otherwise, from random weights. The learning rate schedule is the same: its warm-up matters more, because
-            Adam's averages start from zero while the weights are already good, and with few steps a peak of a third
-            loses less (benchmarks/RESULTS.md). A new serving model causes a new training.
+        warm_start: Start from the weights of the serving model if it has the same architecture and function; by
+            default, and otherwise, from random weights. The learning rate schedule is the same: its warm-up matters
+            more, because Adam's averages start from zero while the weights are already good, and with few steps a peak
+            of a third loses less (benchmarks/RESULTS.md). A new serving model causes a new training.
         seed: Seed of weights, order, crops and augmentation.
         deterministic: Whether the same seed, data and machine give bit-identical weights.
     """
