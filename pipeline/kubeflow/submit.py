@@ -15,6 +15,8 @@ from framecast.pipeline.config.config import ConfigError
 from framecast.pipeline.config.kubeflow import INPUT_FILES
 from framecast.pipeline.kubeflow.parameter_checks import check_parameters
 
+_TIMEOUT = 10.0  # Seconds
+_NO_LOGIN = "use an address that needs no login, such as that of kubectl port-forward"
 _TYPES: dict[str, Any] = {
     "NUMBER_INTEGER": int,
     "NUMBER_DOUBLE": float,
@@ -98,7 +100,7 @@ def submit(submission: Submission, host: str | None) -> dict[str, str]:
 
     Raises:
         ConfigError: If kfp is not installed.
-        ConnectionError: If KFP does not answer.
+        ConnectionError: If KFP does not answer, or refuses.
     """
     with quiet.heavy_imports():
         try:
@@ -107,12 +109,47 @@ def submit(submission: Submission, host: str | None) -> dict[str, str]:
             raise ConfigError(
                 f"framecast kubeflow submit: expected framecast[kubeflow] to be installed: {error}"
             ) from error
+        import kfp_server_api
         import urllib3
 
     try:
+        if host is not None:
+            check_api(host)
         return _send(kfp.Client(host=host, namespace=submission.namespace or "kubeflow"), submission)
     except urllib3.exceptions.HTTPError as error:
         raise ConnectionError(f"--host {host}: expected the API of Kubeflow Pipelines, received: {error}") from error
+    except kfp_server_api.ApiException as error:
+        raise ConnectionError(f"--host {host}: {_refusal(error.status, error.reason)}") from error
+
+
+def check_api(host: str) -> None:
+    """Asks KFP's API whether it is there; kfp repeats a refusal for 25 s, and takes a login page for an answer.
+
+    Raises:
+        ConnectionError: If the host refuses, redirects, or answers with something else than JSON.
+        urllib3.exceptions.HTTPError: If it cannot be reached, or is silent for 10 s.
+    """
+    import urllib3
+
+    pool = urllib3.PoolManager(timeout=_TIMEOUT, retries=False)
+    answer = pool.request("GET", f"{host.rstrip('/')}/apis/v2beta1/healthz", redirect=False)
+    if 300 <= answer.status < 400:
+        # Without the query, which may hold a token.
+        to = answer.headers.get("Location", "").partition("?")[0]
+        raise ConnectionError(f"--host {host}: redirected to {to}, probably a login; {_NO_LOGIN}")
+    if answer.status != 200:
+        raise ConnectionError(f"--host {host}: {_refusal(answer.status, answer.reason)}")
+    if "json" not in answer.headers.get("Content-Type", ""):
+        raise ConnectionError(f"--host {host}: expected JSON of Kubeflow Pipelines, received a page; {_NO_LOGIN}")
+
+
+def _refusal(status: int, reason: str | None) -> str:
+    hint = {
+        401: _NO_LOGIN,
+        403: "the user may not do this in the namespace (--namespace)",
+        404: "expected the API of Kubeflow Pipelines 2 at this address",
+    }.get(status, "see the log of ml-pipeline, or try again")
+    return f"Kubeflow Pipelines answered {status} {reason or ''}".rstrip() + f"; {hint}"
 
 
 def _send(client: Any, submission: Submission) -> dict[str, str]:

@@ -7,6 +7,8 @@ import threading
 import pytest
 import yaml
 
+from framecast.pipeline.kubeflow import submit as kubeflow_submit
+
 _SPEC = {
     "pipelineInfo": {"name": "framecast-radar"},
     "schemaVersion": "2.1.0",
@@ -164,3 +166,49 @@ def test_unreachable_server_is_named(framecast, pipeline):
     answer = _submit(framecast, pipeline, "--host", "http://127.0.0.1:1")
     assert answer.code == 1
     assert "--host http://127.0.0.1:1: expected the API of Kubeflow Pipelines" in answer.text
+
+
+_LOGIN = "use an address that needs no login, such as that of kubectl port-forward"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((401, {}, b"{}"), f"Kubeflow Pipelines answered 401 Unauthorized; {_LOGIN}"),
+        ((403, {}, b"{}"), "Kubeflow Pipelines answered 403 Forbidden; the user may not do this in the namespace"),
+        ((404, {}, b"{}"), "Kubeflow Pipelines answered 404 Not Found; expected the API of Kubeflow Pipelines 2"),
+        ((500, {}, b"{}"), "Kubeflow Pipelines answered 500 Internal Server Error; see the log of ml-pipeline"),
+        ((302, {"Location": "/dex/auth?state=s3cret"}, b""), f"redirected to /dex/auth, probably a login; {_LOGIN}"),
+        ((200, {"Content-Type": "text/html"}, b"<form>"), "expected JSON of Kubeflow Pipelines, received a page"),
+        (None, "expected the API of Kubeflow Pipelines, received: "),
+    ],
+    ids=["401", "403", "404", "500", "redirect to a login", "login page", "silence"],
+)
+def test_refusal_is_one_line(framecast, pipeline, monkeypatch, answer, message):
+    ended = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            if answer is None:
+                ended.wait()
+                return
+            status, headers, body = answer
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setattr(kubeflow_submit, "_TIMEOUT", 0.2)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        told = _submit(framecast, pipeline, "--host", f"http://127.0.0.1:{server.server_port}")
+        ended.set()
+        server.shutdown()
+    assert told.code == 1
+    assert message in told.text
+    assert len(told.text.splitlines()) == 1
+    assert "s3cret" not in told.text
