@@ -305,6 +305,7 @@ class TrainSpec(OptimizerSpec):
             default, and otherwise, from random weights. The learning rate schedule is the same: its warm-up matters
             more, because Adam's averages start from zero while the weights are already good, and with few steps a peak
             of a third loses less (benchmarks/RESULTS.md). A new serving model causes a new training.
+        freeze: Weights that are not trained, by patterns of their names such as `*encoder/*`.
         seed: Seed of weights, order, crops and augmentation.
         deterministic: Whether the same seed, data and machine give bit-identical weights.
     """
@@ -316,6 +317,7 @@ class TrainSpec(OptimizerSpec):
     loss: Literal["mse", "mae_mse", "weighted"] = "mse"
     sampling: Literal["none", "scheduled", "reverse"] = "none"
     warm_start: bool = False
+    freeze: tuple[str, ...] = ()
     seed: int = 0
     deterministic: bool = False
 

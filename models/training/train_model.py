@@ -13,7 +13,7 @@ import tensorflow as tf
 from framecast.models.networks import builders
 from framecast.models.spec import ModelSpec
 from framecast.models.tasks import define_task
-from framecast.models.training import loop, precision
+from framecast.models.training import freezing, loop, precision
 from framecast.models.training.input_pipeline import InputPipeline
 
 
@@ -28,6 +28,7 @@ def build_model(
     with strategy.scope():
         model = builders.build(spec, pipeline.task, pipeline.clip, precision.policy(train.precision))
         define_task(pipeline.task).prepare(model, pipeline, train_files)
+    freezing.freeze(model, train.freeze)
     return model
 
 

@@ -90,7 +90,7 @@ def read_weights(exported: str) -> list[Weight]:
     checkpoint = tf.train.load_checkpoint(os.path.join(exported, "variables", "variables"))
     return [
         Weight(
-            _without_counters(names[str(number)]),
+            without_counters(names[str(number)]),
             checkpoint.get_tensor(f"{VARIABLES}/{number}/.ATTRIBUTES/VARIABLE_VALUE"),
         )
         for number in range(len(names))
@@ -102,7 +102,7 @@ def describe_difference(model: keras.Model, weights: Sequence[Weight]) -> str:
 
     Names are compared too, because two layers may have weights of the same shapes.
     """
-    own = [(_without_counters(weight.path), tuple(weight.shape)) for weight in model.weights]
+    own = [(without_counters(weight.path), tuple(weight.shape)) for weight in model.weights]
     others = [(weight.path, weight.value.shape) for weight in weights]
     for expected, received in zip(own, others):
         if expected != received:
@@ -123,7 +123,7 @@ def _name(exported: str | None) -> str:
         return file.read().strip()
 
 
-def _without_counters(path: str) -> str:
+def without_counters(path: str) -> str:
     """Returns `rnn/conv_lstm_cell/kernel` for `rnn_3/conv_lstm_cell_4/kernel`, because Keras counts per process."""
     return "/".join(_COUNTER.sub("", part) for part in path.partition(":")[0].split("/"))
 
