@@ -141,11 +141,13 @@ def _write_transformed(config: Config, examples: list[bytes], path: str) -> str:
             f"among the first {len(lengths)}, received lengths {lengths.tolist()}"
         )
     kinds = {tf.string: "bytes_list", tf.int64: "int64_list", tf.float32: "float_list"}
-    with tf.io.TFRecordWriter(path, "GZIP") as writer:
+    with tf.io.TFRecordWriter(path) as writer:
         for number in range(len(examples)):
+            values = {name: column[number].numpy() for name, column in outputs.items()}
+            values[features.FRAMES] = tensors.compress(values[features.FRAMES])
             feature = {
-                name: tf.train.Feature(**{kinds[values.dtype]: {"value": [values[number].numpy()]}})
-                for name, values in outputs.items()
+                name: tf.train.Feature(**{kinds[outputs[name].dtype]: {"value": [value]}})
+                for name, value in values.items()
             }
             writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
     shape = tensors.parse_frames(outputs[features.FRAMES][0], config.clip).shape
