@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import pydantic
 
 from framecast.evaluation.metrics.registry import TASKS, TaskMetrics
+from framecast.models.loss_spec import Loss
 from framecast.models.optimizer_spec import OptimizerSpec
 from framecast.models.preset_arguments import PresetArguments
 from framecast.schemas import features
@@ -295,8 +296,12 @@ class TrainSpec(OptimizerSpec):
         augment: Random augmentations, drawn once per clip and applied to all its frames.
         precision: Keras dtype policy in training. `auto` is `mixed_bfloat16` if the GPUs, or without GPUs the CPU,
             support bfloat16, else `float32`.
-        loss: Loss of forecasts over all next-frame predictions: `mse`; `mae_mse`, the sum of both; `weighted`, the
-            squared error with a weight that grows with the true intensity, so that rare high values are not smoothed.
+        loss: Of forecasts and anomaly scores, over all next-frame predictions: `mse`, the default; `mae`; `weighted`,
+            the squared error with a weight that grows with the true intensity, so that rare high values are not
+            smoothed; `ssim`, 1 - SSIM over windows of 7x7 pixels. Of classes: `cross_entropy`, the default, or `focal`.
+            Of numbers: `mse`. Or a function, `package.module:function` or `path/to/file.py:function`, see
+            `framecast.models.training.losses`; or a weight for each of several, such as `{mse: 1, ssim: 0.2}`.
+        class_weights: The weight of each class in the loss, such as `[1, 5]` if the second is rare; all 1 by default.
         sampling: Which true frames the model sees in training. `none`: all of the context, none after it. `scheduled`
             (Bengio et al. 2015): also frames after the context, with a probability that falls from 1 to 0 as
             1 - (share of the steps)**2. `reverse` (Wang et al. 2022): frames of the context with a probability that
@@ -314,7 +319,8 @@ class TrainSpec(OptimizerSpec):
     crop: int | None = pydantic.Field(default=None, ge=8)
     augment: tuple[Augmentation, ...] = ()
     precision: TrainPrecision = "float32"
-    loss: Literal["mse", "mae_mse", "weighted"] = "mse"
+    loss: Loss = None
+    class_weights: tuple[Annotated[float, pydantic.Field(gt=0)], ...] | None = None
     sampling: Literal["none", "scheduled", "reverse"] = "none"
     warm_start: bool = False
     freeze: tuple[str, ...] = ()

@@ -187,7 +187,7 @@ class _LabelDefinition(TaskDefinition):
     module: type[ClassifyModule] | type[RegressModule]
 
     def make_objective(self, train: Any) -> Objective:
-        return LabelObjective(self.spec.label)
+        return LabelObjective(self.spec, train)
 
     def prepare(self, model: keras.Model, pipeline: InputPipeline, train_files: Sequence[str]) -> None:
         """Does nothing."""

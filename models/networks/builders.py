@@ -1,10 +1,6 @@
 """Builds the configured model from a preset or from the user's builder function."""
 
-import importlib
-import importlib.util
-import pathlib
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -12,6 +8,7 @@ import keras
 from framecast.models.networks import presets, user_models
 from framecast.models.networks.plain_models import StandardisedRegressor
 from framecast.models.spec import ModelSpec
+from framecast.models.user_functions import load_function
 from framecast.schemas.clip_spec import ClipSpec
 
 
@@ -46,20 +43,4 @@ def load(spec: ModelSpec) -> Callable[..., keras.Model]:
         ValueError: If the import fails, with the builder's name.
     """
     assert spec.builder is not None
-    name, _, function = spec.builder.rpartition(":")
-    try:
-        return getattr(_import_file(name) if name.endswith(".py") else importlib.import_module(name), function)
-    except Exception as error:  # The import of a user's module may raise anything.
-        raise ValueError(
-            f"model.builder: expected package.module:function or file.py:function, received {spec.builder}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-
-
-def _import_file(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_function(spec.builder, "model.builder")

@@ -6,14 +6,36 @@ loss = objective.combine(totals, counts)
 """
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from framecast.models.spec import TrainSpec
+from framecast.models import loss_spec
+from framecast.models.spec import LabelTask, TrainSpec
 from framecast.models.training import losses
-from framecast.schemas.clip_spec import LabelSpec
+from framecast.models.user_functions import load_function
+
+
+class _Part(NamedTuple):
+    """A part of a loss: its name, its weight, and the user's function if it is one."""
+
+    name: str
+    weight: float
+    function: Callable[..., Any] | None
+
+
+def _load_parts(train: TrainSpec, task: str) -> list[_Part]:
+    """Returns the parts of `train.loss`.
+
+    Raises:
+        ValueError: If a function cannot be imported.
+    """
+    return [
+        _Part(name, weight, load_function(name, "train.loss") if loss_spec.is_function(name) else None)
+        for name, weight in loss_spec.parts_of(train.loss, task).items()
+    ]
 
 
 class Objective(abc.ABC):
@@ -52,17 +74,22 @@ class Objective(abc.ABC):
 
 
 class LabelObjective(Objective):
-    """Computes the mean cross-entropy of classes, or the mean squared error of numbers in units of their spread.
+    """Computes the loss of classes or of numbers; numbers are compared in units of their spread.
 
     Args:
-        label: The label that the model estimates; it decides the loss.
+        task: The task, whose label the model estimates.
+        train: Loss and weights of the classes.
     """
 
-    def __init__(self, label: LabelSpec):
-        self._label = label
+    def __init__(self, task: LabelTask, train: TrainSpec):
+        assert task.label is not None
+        self._label = task.label
+        self._class_weights = train.class_weights
+        self._parts = _load_parts(train, task.kind)
+        self.weights = tuple(part.weight for part in self._parts)
 
     def counts(self, model: keras.Model, batch: dict[str, tf.Tensor]) -> tf.Tensor:  # noqa: ARG002
-        return tf.reduce_sum(tf.cast(self._counted(batch), tf.float32))[None]
+        return tf.fill([len(self._parts)], tf.reduce_sum(tf.cast(self._counted(batch), tf.float32)))
 
     def totals(
         self,
@@ -74,9 +101,11 @@ class LabelObjective(Objective):
         estimates = model(tf.where(batch["known"], batch["frames"], 0.0), batch["length"], training=training)
         label, counted = batch["label"], self._counted(batch)
         if self._label.classes is not None:
-            return losses.class_total(label, estimates, counted)[None]
+            classes = (label, estimates, counted, self._class_weights)
+            return tf.stack([losses.class_sums(part.name, *classes, part.function) for part in self._parts])
         label = label if self._label.numbers > 1 else label[..., None]
-        return losses.number_total(label, estimates, counted, model.spread)[None]
+        numbers = (label, estimates, counted, model.mean, model.spread)
+        return tf.stack([losses.number_sums(part.name, *numbers, part.function) for part in self._parts])
 
     def _counted(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns which labels count, bool of the shape of `label`."""
@@ -99,9 +128,12 @@ class NextFrameObjective(Objective):
         self._channels = channels
         self._horizon = horizon
         self._train = train
+        self._parts = _load_parts(train, "forecast")
+        self.weights = tuple(part.weight for part in self._parts)
 
     def counts(self, model: keras.Model, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        return tf.reduce_sum(tf.cast(self._counted(model, batch), tf.float32))[None]
+        counted = self._counted(model, batch)
+        return tf.stack([losses.next_frame_count(part.name, counted) for part in self._parts])
 
     def totals(self, model: keras.Model, batch: dict[str, tf.Tensor], step: tf.Tensor, training: bool) -> tf.Tensor:
         frames, known, length = batch["frames"], batch["known"], batch["length"]
@@ -115,9 +147,8 @@ class NextFrameObjective(Objective):
         steps = tf.shape(frames)[1] - 1
         predictions = model(inputs, context, steps=steps, training=training, **arguments)
         counted = self._counted(model, batch)
-        return losses.next_frame_total(self._chosen(frames[:, 1:]), predictions[:, :steps], counted, self._train.loss)[
-            None
-        ]
+        compared = (self._chosen(frames[:, 1:]), predictions[:, :steps], counted)
+        return tf.stack([losses.next_frame_sums(part.name, *compared, part.function) for part in self._parts])
 
     def _chosen(self, values: tf.Tensor) -> tf.Tensor:
         return values if self._channels is None else tf.gather(values, self._channels, axis=-1)

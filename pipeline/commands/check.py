@@ -18,7 +18,7 @@ from framecast.models.preprocessing import preprocess
 from framecast.models.tasks import define_task
 from framecast.models.training import precision, train_model
 from framecast.models.training.input_pipeline import InputPipeline
-from framecast.pipeline.config.config import Config, ConfigError, check_builder
+from framecast.pipeline.config.config import Config, ConfigError, check_functions
 from framecast.pipeline.config.inputs import Inputs
 from framecast.schemas import features
 
@@ -46,7 +46,7 @@ def check(config: Config, inputs: Inputs) -> dict[str, Any]:
             enough.
         ValueError: If a clip breaks the clip contract; the message names file, record and clip.
     """
-    check_builder(config)
+    check_functions(config)
     findings: dict[str, Any] = {"files": {split: len(names) for split, names in inputs.files.items()}}
     examples, bad = _read_examples(config, inputs.files["train"])
     if bad:

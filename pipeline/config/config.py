@@ -14,7 +14,7 @@ import yaml
 
 from framecast.evaluation.metrics import registry
 from framecast.evaluation.spec import EvaluateSpec
-from framecast.models import hyperparameters
+from framecast.models import hyperparameters, loss_spec, user_functions
 from framecast.models.spec import ExportSpec, ModelSpec, TaskSpec, TrainSpec
 from framecast.models.tuning.spec import TuneSpec
 from framecast.pipeline import quiet
@@ -60,6 +60,21 @@ class Config(Section):
             raise ValueError(f"task.channels: expected channels below {self.clip.channels}, received {channels[-1]}")
         if self.train.crop and self.clip.height and self.train.crop > min(self.clip.height, self.clip.width or 0):
             raise ValueError(f"train.crop: expected at most clip.height and clip.width, received {self.train.crop}")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _loss_fits_task(self) -> "Config":
+        try:
+            parts = loss_spec.parts_of(self.train.loss, self.task.kind)
+        except ValueError as error:
+            raise ValueError(f"train.loss: {error}") from error
+        sides = [side for side in (self.clip.height, self.clip.width) if side]
+        if "ssim" in parts and sides and min(sides) < loss_spec.SSIM_SIDE:
+            raise ValueError(f"train.loss: ssim: expected frames of at least 7 x 7 pixels, received {min(sides)}")
+        classes, weights = getattr(self.task, "classes", None), self.train.class_weights
+        if weights is not None and len(weights) != classes:
+            expected = f"{classes} numbers, one for each class" if classes else f"none for {self.task.kind}"
+            raise ValueError(f"train.class_weights: expected {expected}, received {len(weights)}")
         return self
 
     @pydantic.model_validator(mode="after")
@@ -118,8 +133,8 @@ class Config(Section):
 def load(path: str, overrides: Sequence[str] = ()) -> Config:
     """Reads a YAML file and applies overrides, in order.
 
-    Relative paths (`data`, `push.directory`, `infer` and the file of `model.builder`) are relative to the folder of the
-    file; those of overrides to the current folder.
+    Relative paths (`data`, `push.directory`, `infer` and the files of `model.builder` and
+    `train.loss`) are relative to the folder of the file; those of overrides to the current folder.
 
     Args:
         path: The YAML file.
@@ -160,19 +175,22 @@ def json_schema() -> str:
     return json.dumps(Config.model_json_schema(), indent=1) + "\n"
 
 
-def check_builder(config: Config) -> None:
-    """Imports the user's model builder, if there is one, and Keras with it.
+def check_functions(config: Config) -> None:
+    """Imports the user's model builder and losses, if there are any, and Keras with them.
 
     Raises:
-        ConfigError: If the builder cannot be imported.
+        ConfigError: If one cannot be imported.
     """
-    if config.model.builder is None:
+    named = dict.fromkeys(loss_spec.functions_of(config.train.loss), "train.loss")
+    if config.model.builder is not None:
+        named[config.model.builder] = "model.builder"
+    if not named:
         return
     with quiet.heavy_imports():
-        from framecast.models.networks import builders
-
+        import keras  # noqa: F401 - imported here, so that its messages are hidden
     try:
-        builders.load(config.model)
+        for name, key in named.items():
+            user_functions.load_function(name, key)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

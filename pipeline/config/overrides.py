@@ -100,8 +100,18 @@ def resolve_paths(values: dict[str, Any], folder: pathlib.Path) -> None:
             if isinstance(part, dict) and isinstance(part.get(key), str) and "://" not in part[key]:
                 part[key] = os.path.normpath(os.path.join(base, part[key]))
     model = values.get("model")
-    if isinstance(model, dict) and isinstance(model.get("builder"), str) and ".py:" in model["builder"]:
-        model["builder"] = os.path.normpath(folder / model["builder"])
+    if isinstance(model, dict) and "builder" in model:
+        model["builder"] = _of_file(model["builder"], folder)
+    train = values.get("train")
+    if isinstance(train, dict) and isinstance(train.get("loss"), dict):
+        train["loss"] = {_of_file(name, folder): weight for name, weight in train["loss"].items()}
+    elif isinstance(train, dict) and "loss" in train:
+        train["loss"] = _of_file(train["loss"], folder)
+
+
+def _of_file(reference: Any, folder: pathlib.Path) -> Any:
+    """Makes the file of `file.py:function` absolute; returns any other value unchanged."""
+    return os.path.normpath(folder / reference) if isinstance(reference, str) and ".py:" in reference else reference
 
 
 def _matched(parts: tuple[str, ...], values: Any) -> list[Any]:

@@ -23,7 +23,7 @@ def code_digest(*modules: str) -> str:
 
 
 def builder_digest(builder: str) -> str:
-    """Returns a digest of the user's builder and of all modules that it imports, except installed packages.
+    """Returns a digest of the user's builder or loss and of all modules that it imports, except installed packages.
 
     Args:
         builder: `package.module:function` or `path/file.py:function`.

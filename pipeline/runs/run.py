@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from framecast.clips.files import exclusive, write_whole
-from framecast.pipeline.config.config import Config, check_builder, to_yaml
+from framecast.pipeline.config.config import Config, check_functions, to_yaml
 from framecast.pipeline.config.inputs import LATEST, Inputs, find_inputs, select_span
 from framecast.pipeline.runs import provenance, records
 from framecast.pipeline.runs.result import RunResult
@@ -63,14 +63,14 @@ def run(
     inputs = find_inputs(config)
     first = not base.exists()
     if first:  # A builder that cannot be imported leaves no work directory behind.
-        check_builder(config)
+        check_functions(config)
     base.mkdir(parents=True, exist_ok=True)
     with exclusive(base, "run"):
         if span == LATEST and (before := find_finished_run(config.data.train, inputs.spans[-1], base)) is not None:
             done = f"run {before.name} ended with span {inputs.spans[-1]}: {before.record['verdict']}"
             return _nothing_to_do("; ".join(filter(None, (done, skipped))), quiet)
         if not first:  # Only now, because it imports Keras.
-            check_builder(config)
+            check_functions(config)
         return _recorded_run(config, inputs, base, from_node, to_node, quiet)
 
 

@@ -50,7 +50,7 @@ clip: {frames: {min: 10, max: 20}}
 task: {kind: anomaly, context: {min: 3}, false_alarm_rate: 0.1}
 model: {preset: convlstm-tiny}
 train:
-  {steps: 20, batch_frames: 96, learning_rate: 0.005, eval_every: 20, loss: mae_mse, sampling: reverse,
+  {steps: 20, batch_frames: 96, learning_rate: 0.005, eval_every: 20, loss: {mse: 1, mae: 1}, sampling: reverse,
    augment: [flip, subclip]}
 evaluate: {thresholds: {clip_roc_auc: {min: 0.0}}}
 push: {directory: serving}

@@ -12,6 +12,7 @@ from tfx.proto import trainer_pb2, transform_pb2
 from framecast.components import trainer as trainer_executor
 from framecast.components.transform import Transform
 from framecast.components.tuner import Tuner
+from framecast.models import loss_spec
 from framecast.pipeline.config.config import Config
 from framecast.pipeline.dag.code_digest import builder_digest, code_digest
 from framecast.pipeline.dag.contract import contract, events
@@ -115,4 +116,5 @@ def _settings(config: Config, workdir: str) -> dict[str, Any]:
         **{key: getattr(config, key).model_dump(mode="json") for key in ("clip", "task", "model", "train")},
         "state": os.path.join(workdir, "state"),
         "builder": builder_digest(config.model.builder) if config.model.builder else None,
+        "losses": [builder_digest(name) for name in loss_spec.functions_of(config.train.loss)],
     }

@@ -146,7 +146,7 @@ def test_weighted_totals_of_shares_sum_to_batch_totals(task):
             outputs = dense(frames[..., 0])
             return tf.reduce_mean(outputs, [1, 2] if task.per == "clip" else [2])
 
-        model.spread = 1.0
+        model.mean, model.spread = 0.0, 1.0
 
     objective = define_task(task).make_objective(TrainSpec(steps=20, sampling="scheduled"))
     step = tf.constant(7, tf.int64)

@@ -2,8 +2,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from skimage.metrics import structural_similarity
 
-from framecast.models.training.losses import class_total, next_frame_total, number_total
+from framecast.models.training.losses import class_sums, next_frame_count, next_frame_sums, number_sums
 
 LENGTH = np.array([5, 3, 1], "int32")
 
@@ -18,7 +19,7 @@ def batch():
 
 
 def counted_mask(known):
-    """`next_frame_total`'s argument: which pixels of the next frames count."""
+    """`next_frame_sums`'s argument: which pixels of the next frames count."""
     return known[:, 1:] & (np.arange(1, 5) < LENGTH[:, None])[..., None, None, None]
 
 
@@ -26,7 +27,7 @@ def value_and_gradient(frames, predictions, known):
     predictions = tf.convert_to_tensor(predictions)
     with tf.GradientTape() as tape:
         tape.watch(predictions)
-        value = next_frame_total(frames[:, 1:], predictions[:, :4], counted_mask(known))
+        value = next_frame_sums("mse", frames[:, 1:], predictions[:, :4], counted_mask(known))
     return value.numpy(), tape.gradient(value, predictions).numpy()
 
 
@@ -71,7 +72,7 @@ def test_loss_without_counted_pixels_is_zero(batch):
 @pytest.mark.parametrize(
     ("kind", "error_of"),
     [
-        ("mae_mse", lambda error, truth: error**2 + abs(error)),
+        ("mae", lambda error, truth: abs(error)),
         ("weighted", lambda error, truth: error**2 * (1 + 300 * max(truth - 0.3, 0) ** 2)),
     ],
 )
@@ -81,7 +82,7 @@ def test_other_losses_equal_numpy_loop(batch, kind, error_of):
         error_of(float(predictions[b, t - 1, y, x, c]) - float(frames[b, t, y, x, c]), float(frames[b, t, y, x, c]))
         for b, t, y, x, c in counted_pixels(known)
     ]
-    value = next_frame_total(frames[:, 1:], predictions[:, :4], counted_mask(known), kind)
+    value = next_frame_sums(kind, frames[:, 1:], predictions[:, :4], counted_mask(known))
     np.testing.assert_allclose(value, np.sum(errors), rtol=1e-5)
 
 
@@ -91,7 +92,9 @@ def test_class_loss_equals_keras_over_counted_labels():
     counted = rng.uniform(size=(4, 6)) < 0.6
     expected = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True).numpy()[counted].sum()
     dirty = np.where(counted[..., None], logits, np.nan).astype("float32")
-    np.testing.assert_allclose(class_total(np.where(counted, labels, -1), dirty, counted), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        class_sums("cross_entropy", np.where(counted, labels, -1), dirty, counted), expected, rtol=1e-5
+    )
 
 
 def test_number_loss_equals_standardised_squared_error():
@@ -100,11 +103,69 @@ def test_number_loss_equals_standardised_squared_error():
     counted, spread = rng.uniform(size=(2, 7)) < 0.6, np.array([1.0, 10.0, 0.5], "float32")
     expected = np.square((labels - estimates) / spread).mean(axis=-1)[counted].sum()
     dirty = np.where(counted[..., None], labels, np.nan).astype("float32")
-    np.testing.assert_allclose(number_total(dirty, estimates, counted, spread), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        number_sums("mse", dirty, estimates, counted, np.full(3, 7.0, "float32"), spread), expected, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 3)])
 def test_number_loss_refuses_to_broadcast(shape):
     labels, estimates = np.zeros((4, 1), "float32"), np.zeros(shape, "float32")
     with pytest.raises(ValueError, match=r"expected one estimate for each label, \(4, 1\), received \(4,"):
-        number_total(labels, estimates, np.ones(4, bool), np.ones(1, "float32"))
+        number_sums("mse", labels, estimates, np.ones(4, bool), 0.0, 1.0)
+
+
+def test_ssim_loss_equals_scikit_image():
+    rng = np.random.default_rng(0)
+    truth, predictions = (rng.random((2, 3, 12, 10, 1), "float32") for _ in range(2))
+    known = np.ones(truth.shape, bool)
+    known[1, 2] = False
+    known[0, 0, :, :4] = False
+    windows = []
+    for clip, time in np.ndindex(2, 3):
+        columns = slice(4 if (clip, time) == (0, 0) else 0, None)
+        if known[clip, time].any():
+            _, field = structural_similarity(
+                truth[clip, time, :, columns, 0], predictions[clip, time, :, columns, 0], data_range=1, full=True
+            )
+            windows.append((1 - field[3:-3, 3:-3]).ravel())
+    dirty = np.where(known, predictions, np.nan).astype("float32")
+    windows = np.concatenate(windows)
+    np.testing.assert_allclose(next_frame_sums("ssim", truth, dirty, known), windows.sum(), rtol=1e-4)
+    assert float(next_frame_count("ssim", known)) == len(windows)
+
+
+def test_focal_and_class_weights_equal_keras():
+    rng = np.random.default_rng(0)
+    labels, logits = rng.integers(0, 3, 8), rng.normal(size=(8, 3)).astype("float32")
+    counted, weights = np.arange(8) < 6, np.array([1, 5, 0.5])
+    focal = keras.losses.CategoricalFocalCrossentropy(alpha=1, gamma=2, from_logits=True, reduction=None)
+    own = focal(np.eye(3)[labels], logits).numpy()
+    np.testing.assert_allclose(class_sums("focal", labels, logits, counted), own[:6].sum(), rtol=1e-4)
+    weighted = class_sums("focal", labels, logits, counted, tuple(weights))
+    np.testing.assert_allclose(weighted, (own * weights[labels])[:6].sum(), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda truth, predictions: tf.square(truth - predictions),
+        keras.losses.mean_squared_error,
+        lambda truth, predictions: tf.reduce_mean(tf.square(truth - predictions), [2, 3, 4]),
+    ],
+    ids=["each value", "mean over channels", "mean over frames"],
+)
+def test_functions_of_any_axes_equal_mse(batch, function):
+    frames, predictions, known = batch
+    compared = (frames[:, 1:], predictions[:, :4], counted_mask(known))
+    expected = next_frame_sums("mse", *compared)
+    np.testing.assert_allclose(next_frame_sums("a:b", *compared, function), expected, rtol=1e-5)
+
+
+def test_function_of_wrong_shape_is_rejected(batch):
+    frames, predictions, known = batch
+    with pytest.raises(ValueError, match=r"train.loss: a:b: expected an error for each value of .* received \(\)"):
+        next_frame_sums("a:b", frames[:, 1:], predictions[:, :4], counted_mask(known), lambda *both: tf.zeros([]))
+    with pytest.raises(ValueError, match=r"expected an error for each label, \(4,\), received \(4, 1\)"):
+        zeros = np.zeros((4, 1), "float32")
+        number_sums("a:b", zeros, zeros, np.ones(4, bool), 0.0, 1.0, lambda truth, estimates: truth - estimates)

@@ -93,3 +93,25 @@ def test_frame_labels_count_up_to_length(batch):
     losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True).numpy()
     expected = np.concatenate([row[:length] for row, length in zip(losses, LENGTH, strict=True)]).mean()
     assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_mixture_weighs_each_part_by_its_own_count(batch, tmp_path):
+    (tmp_path / "mine.py").write_text("def doubled(truth, predictions):\n    return 2 * (truth - predictions) ** 2\n")
+    parts = {"mse": 1, "ssim": 0.2, f"{tmp_path}/mine.py:doubled": 0.5}
+    step = tf.zeros([], tf.int64)
+
+    def loss(value):
+        return float(
+            define_task(AnomalyTask(kind="anomaly")).make_objective(TrainSpec(steps=1, loss=value))(
+                Recorder(), batch, step, True
+            )
+        )
+
+    assert loss(parts) == pytest.approx(2 * loss("mse") + 0.2 * loss("ssim"), rel=1e-5)
+    assert loss(None) == loss("mse")
+
+
+def test_missing_loss_function_is_named(tmp_path):
+    (tmp_path / "mine.py").write_text("")
+    with pytest.raises(ValueError, match=r"train.loss: expected .*, received .*mine.py:absent: AttributeError"):
+        define_task(ForecastTask(horizon=5)).make_objective(TrainSpec(steps=1, loss=f"{tmp_path}/mine.py:absent"))

@@ -94,7 +94,13 @@ def test_paths_resolve_from_the_file_or_current_folder(path, tmp_path, monkeypat
             ["tune={space: {train: {learning_rate: {min: 0.1, max: 1}}}, trials: 3}", "train.warm_start=true"],
             r"tune: expected train.warm_start: false, received true",
         ),
-        (["tune={space: {train: {loss: {values: [mse, mae_mse]}}}, trials: 3}"], r"tune.space.train.loss: unknown key"),
+        (
+            ["train.loss=focal"],
+            r"train.loss: expected mse, mae, weighted, ssim or file.py:function for forecast, received",
+        ),
+        (["train.loss={mse: 1, mae: 0}"], r"train.loss: mae: expected a weight above 0, received 0.0"),
+        (["train.class_weights=[1, 2]"], r"train.class_weights: expected none for forecast, received 2"),
+        (["tune={space: {train: {loss: {values: [mse, mae]}}}, trials: 3}"], r"tune.space.train.loss: unknown key"),
         (
             ["tune={space: {train: {learning_rate: {min: 0, max: 1, sampling: log}}}, trials: 3}"],
             r"tune.space.train.learning_rate: min: expected a number above 0 where sampling is log, received 0",

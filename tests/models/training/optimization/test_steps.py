@@ -16,7 +16,7 @@ _L = keras.layers
 class Brought(keras.Model):
     """A user's model with everything that depends on training: a regularizer, normalisation, dropout, an added loss."""
 
-    spread = 1.0  # Of the numbers of a regression.
+    mean, spread = 0.0, 1.0  # Of the numbers of a regression.
 
     def __init__(self, kind):
         super().__init__()
