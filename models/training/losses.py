@@ -126,9 +126,9 @@ def number_sums(name: str, labels, estimates, counted, mean, spread, function: C
 def _own_sum(name, errors, counted):
     """Sums the errors of a user's function, which may be means over the last axes."""
     rank = len(errors.shape)
-    if not 0 < rank <= len(counted.shape) or any(
-        own not in (None, full) for own, full in zip(errors.shape, counted.shape) if full is not None
-    ):
+    pairs = zip(errors.shape, counted.shape)
+    fits = all(own == full or None in (own, full) for own, full in pairs)
+    if not 0 < rank <= len(counted.shape) or not fits:
         raise ValueError(
             f"train.loss: {name}: expected an error for each value of {tuple(counted.shape)}, or means over its last "
             f"axes, received {tuple(errors.shape)}"

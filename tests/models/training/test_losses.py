@@ -117,7 +117,7 @@ def test_number_loss_refuses_to_broadcast(shape):
 
 def test_ssim_loss_equals_scikit_image():
     rng = np.random.default_rng(0)
-    truth, predictions = (rng.random((2, 3, 12, 10, 1), "float32") for _ in range(2))
+    truth, predictions = (rng.random((2, 3, 12, 14, 1), "float32") for _ in range(2))
     known = np.ones(truth.shape, bool)
     known[1, 2] = False
     known[0, 0, :, :4] = False
@@ -166,6 +166,6 @@ def test_function_of_wrong_shape_is_rejected(batch):
     frames, predictions, known = batch
     with pytest.raises(ValueError, match=r"train.loss: a:b: expected an error for each value of .* received \(\)"):
         next_frame_sums("a:b", frames[:, 1:], predictions[:, :4], counted_mask(known), lambda *both: tf.zeros([]))
+    zeros = np.zeros((4, 1), "float32")
     with pytest.raises(ValueError, match=r"expected an error for each label, \(4,\), received \(4, 1\)"):
-        zeros = np.zeros((4, 1), "float32")
         number_sums("a:b", zeros, zeros, np.ones(4, bool), 0.0, 1.0, lambda truth, estimates: truth - estimates)

@@ -96,7 +96,7 @@ def test_paths_resolve_from_the_file_or_current_folder(path, tmp_path, monkeypat
         ),
         (
             ["train.loss=focal"],
-            r"train.loss: expected mse, mae, weighted, ssim or file.py:function for forecast, received",
+            r"train.loss: expected mse, mae, weighted, ssim or file.py:function for forecast",
         ),
         (["train.loss={mse: 1, mae: 0}"], r"train.loss: mae: expected a weight above 0, received 0.0"),
         (["train.class_weights=[1, 2]"], r"train.class_weights: expected none for forecast, received 2"),
