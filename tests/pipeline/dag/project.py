@@ -22,7 +22,7 @@ data: {train: "clips/train/*", eval: "clips/eval/*"}
 clip: {frames: {min: 8, max: 24}}
 task: {horizon: 5, context: {min: 4}}
 model: {builder: "edited_builder:build"}
-train: {steps: 1}
+train: {steps: 1, loss: {mse: 1, "edited_loss.py:loss": 1}}
 push: {directory: serving}
 """
 
@@ -70,6 +70,7 @@ class Project:
         (folder / "config.yaml").write_text(_CONFIG)
         (folder / "edited_builder.py").write_text("import builder_helper\nbuild = None\n")
         (folder / "builder_helper.py").write_text("")
+        (folder / "edited_loss.py").write_text("loss = None\n")
         for package in _TREE.iterdir():
             if package.is_dir():
                 shutil.copytree(

@@ -56,6 +56,7 @@ def test_edited_configuration_runs_what_depends_on_it(project, override, expecte
     [
         ("edited_builder.py", FROM_TRAINER),
         ("builder_helper.py", FROM_TRAINER),
+        ("edited_loss.py", FROM_TRAINER),
         ("framecast/schemas/clip.pbtxt", FROM_TRAINER),  # The export writes the schema; see below for ImportSchemaGen.
         ("framecast/schemas/features.py", FROM_INGEST),
         ("framecast/clips/codec.py", FROM_INGEST),
