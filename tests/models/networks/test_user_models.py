@@ -1,5 +1,7 @@
 """Models that users bring: which are accepted, what they forecast, and what is said of the others."""
 
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -49,6 +51,15 @@ def test_dtype_of_output_is_checked():
 @pytest.mark.parametrize("name", ["rollout", "forecast_only"])
 def test_model_with_contract_is_used_itself(name):
     assert type(_build(name)).__module__ == brought_models.__name__
+
+
+@pytest.mark.parametrize(("name", "kind"), [("unet", "HorizonForecaster"), ("rollout", "Rollout")])
+def test_builders_of_the_template_fit(name, kind):
+    template = pathlib.Path(__file__).parents[3] / "examples" / "forecaster_template.py"
+    task = parse_task({"horizon": 5, "context": {"min": 4}})
+    clip = ClipSpec(channels=2, frames=FrameRange(min=1, max=12))
+    model = builders.build(ModelSpec(builder=f"{template}:{name}"), task, clip, keras.DTypePolicy("mixed_bfloat16"))
+    assert type(model).__name__ == kind
 
 
 @pytest.mark.parametrize("name", ["horizon", "free_horizon"])

@@ -104,16 +104,13 @@ push: {directory: serving}
 def check_brought(tmp_path):
     """A function that checks a user's model, by its builder."""
     rng = np.random.default_rng(0)
-    lengths = (12, 8, 7, 10, 7, 7)
-    clips = [
-        encode_clip(
-            rng.integers(0, 256, (length, 16, 16, 1), np.uint8), example_id=str(n), media_id=str(n), frame_rate=1
-        )
-        for n, length in enumerate(lengths)
-    ]
-    write_records(str(tmp_path / "clips.gz"), (clip.SerializeToString() for clip in clips))
 
-    def run(name, *overrides):
+    def run(name, *overrides, channels=1):
+        clips = []
+        for clip, length in zip("abcdef", (12, 8, 7, 10, 7, 7), strict=True):
+            frames = rng.integers(0, 256, (length, 16, 16, channels), np.uint8)
+            clips.append(encode_clip(frames, example_id=clip, media_id=clip, frame_rate=1))
+        write_records(str(tmp_path / "clips.gz"), (clip.SerializeToString() for clip in clips))
         path = tmp_path / "config.yaml"
         path.write_text(_BROUGHT.replace("NAME", name))
         config = load(str(path), overrides)
@@ -147,3 +144,12 @@ def test_wrong_model_is_refused(check_brought, name, message):
 def test_sampling_needs_a_model_with_observed(check_brought):
     with pytest.raises(ConfigError, match=r"train.sampling: expected none, because the call of HorizonForecaster"):
         check_brought("horizon", "train.sampling=scheduled")
+
+
+def test_channels_that_are_not_forecast_are_input(check_brought):
+    preset = ["model.builder=null", "model.preset=convlstm-tiny", "clip.channels=2", "task.channels=[1]"]
+    findings = check_brought("", *preset, channels=2)
+    for name in ("serving_default", "step"):
+        assert findings[name]["forecast"] == "float32 (4, 3, 16, 16, 1)"
+    with pytest.raises(ConfigError, match=r"task.channels: expected channels below 2, received 2"):
+        check_brought("", *preset, "task.channels=[0, 2]", channels=2)
