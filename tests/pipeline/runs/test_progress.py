@@ -10,7 +10,7 @@ from framecast.pipeline.runs.runner import NodeRun
 from tests.artifacts import stored_artifact
 
 _AFTER_PUSHER = ("Report", "BulkInference")
-_BEFORE_PUSHER = tuple({*COMPONENTS, *OPTIONAL} - {"Pusher", *_AFTER_PUSHER})
+_BEFORE_PUSHER = tuple(sorted({*COMPONENTS, *OPTIONAL} - {"Pusher", *_AFTER_PUSHER}))
 _PUSHED = {"pushed": 1, "pushed_version": "7", "pushed_destination": "serving/7"}
 # Decision of Pusher: properties of its artifact, and whether it came from the cache.
 _DECISIONS = {
