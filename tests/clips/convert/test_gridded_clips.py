@@ -7,35 +7,16 @@ import pandas as pd
 import pytest
 import xarray
 
-from framecast.clips.codec import decode_frames
 from framecast.clips.convert.pipeline import BadSourcesError, convert
 from framecast.clips.convert.spec import ConvertSpec
-from framecast.clips.records import read_records
-from framecast.clips.validation import check_clip
-from framecast.schemas.clip_spec import ClipSpec
+from tests.clips.convert.converting import converted_clips
 
 _RNG = np.random.default_rng(0)
 _HOUR = 3_600_000_000
 
 
-def _clips(source, to, **spec):
-    """Returns the manifest, the recordings' names, and pixels and timestamps of each clip."""
-    manifest = convert([str(source)], to, ConvertSpec.model_validate(spec))
-    contract = ClipSpec.model_validate(manifest["clip"])
-    clips = []
-    for path in sorted(to.glob("*.tfrecord.gz")):
-        for _, record in read_records(path):
-            example = check_clip(record, contract)
-            stamps = example.feature_lists.feature_list["image/timestamp"].feature
-            name = example.context.feature["clip/media_id"].bytes_list.value[0].decode()
-            name = name.partition("@")[0].partition("/")[2]
-            times = [stamp.int64_list.value[0] for stamp in stamps]
-            clips.append((name, decode_frames(example, contract), times))
-    return manifest, clips
-
-
 def _only_clip(source, to, **spec):
-    manifest, ((_, pixels, times),) = _clips(source, to, **spec)
+    manifest, ((_, pixels, times),) = converted_clips(source, to, **spec)
     return manifest["clip"], pixels, times
 
 
@@ -68,7 +49,7 @@ def test_bright_longitude_is_a_column(tmp_path):
 def test_ntchw_array_is_three_recordings(tmp_path):
     values = _RNG.integers(0, 256, (3, 20, 1, 64, 64)).astype("u1")
     np.save(tmp_path / "a.npy", values)
-    _, clips = _clips(tmp_path / "a.npy", tmp_path / "out", read={"fps": 10})
+    _, clips = converted_clips(tmp_path / "a.npy", tmp_path / "out", read={"fps": 10})
     assert len({name for name, _, _ in clips}) == 3
     assert np.array_equal([pixels[..., 0] for _, pixels, _ in clips], values[:, :, 0])
 
@@ -79,7 +60,7 @@ def test_sevir_events_have_ids(tmp_path):
         file["vil"], file["id"] = values, np.array([b"S1", b"S2", b"S3"])
     read = {"variable": "vil", "axes": "NHWT", "fps": 1 / 300}
     spec = {"read": read, "cut": {"frames": {"min": 8, "max": 49}}}
-    _, clips = _clips(tmp_path / "SEVIR_VIL.h5", tmp_path / "out", **spec)
+    _, clips = converted_clips(tmp_path / "SEVIR_VIL.h5", tmp_path / "out", **spec)
     assert [name for name, _, _ in clips] == [f"SEVIR_VIL.h5/S{number}" for number in (1, 2, 3)]
     for (_, pixels, times), expected in zip(clips, values, strict=True):
         assert np.array_equal(pixels[..., 0], expected.transpose(2, 0, 1))

@@ -13,7 +13,7 @@ from framecast.clips.convert.spec import ConvertSpec
 from tests.clips.convert.sources.reading import RNG, read_only_source, read_sources
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", range(250))
 def test_random_stores_without_names_read_back_equal(tmp_path, seed):
     rng = np.random.default_rng(seed)
     axes = "".join(rng.permutation(list(rng.choice(["THW", "THWC", "NTHW", "NTHWC"]))))
