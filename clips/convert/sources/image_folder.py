@@ -15,6 +15,7 @@ from framecast.clips.convert.sources import file_times, video
 from framecast.clips.convert.sources.images import file_names, netpbm, still
 from framecast.clips.convert.sources.images.colours import Still, compose
 from framecast.clips.convert.sources.images.file_names import natural_key
+from framecast.clips.convert.sources.images.orientation import EXIF_TAG, turn_upright
 from framecast.clips.convert.sources.images.tiff import Series, TiffReader, open_tiff
 from framecast.clips.convert.sources.source import BadSource, Frame, Recording, Source, class_of, name_of
 from framecast.clips.convert.spec import ReadSpec
@@ -140,12 +141,14 @@ class Animation:
         index = milliseconds = 0
         try:
             with Image.open(still.open_data(path)) as image:
+                orientation = image.getexif().get(EXIF_TAG, 1)
                 for index in range(getattr(image, "n_frames", 1)):
                     image.seek(index)
                     image.load()
                     values = np.array(image)
                     frame = compose(values, self.keep_alpha) if image.mode == "RGBA" else Still(values)
-                    yield Frame(frame.values, milliseconds * 1000, f"{path}, frame {index}", None, frame.notes)
+                    upright = turn_upright(frame.values, orientation)
+                    yield Frame(upright, milliseconds * 1000, f"{path}, frame {index}", None, frame.notes)
                     milliseconds += image.info.get("duration") or _NO_DELAY
         except still.READ_ERRORS as error:
             raise BadSource(f"{path}, frame {index}", f"cannot read the frame: {error}") from error

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
-from framecast.clips.convert.sources.images.video_frame import decoder_of, upright_frame
+from framecast.clips.convert.sources.images.still import open_data
+from framecast.clips.convert.sources.images.video_frame import decoder_of, frame_orientation, upright_frame
 from framecast.clips.convert.sources.source import BadSource, Frame, Recording
 from framecast.clips.convert.sources.truncation import find_missing_end
 
@@ -45,7 +46,7 @@ class Video:
 
         (path,) = self.files
         try:
-            container = av.open(path, options={"ignore_editlist": "1"} if self.keep_hidden else {})
+            container = av.open(open_data(path), options={"ignore_editlist": "1"} if self.keep_hidden else {})
         except (av.FFmpegError, OSError) as error:
             raise BadSource(path, f"cannot open the video: {error}") from error
         with container:
@@ -96,6 +97,7 @@ class _Decoder:
         self._waiting = False  # For a keyframe, after a damaged frame.
         self._held: list[Any] = []  # B-frames, which may depend on the next frame that is none.
         self._format = container.format.name
+        self._orientation: int | None = None  # Of the first frame of an animated PNG.
 
     def frames(self) -> Iterator[Frame]:
         """Yields the frames.
@@ -228,7 +230,10 @@ class _Decoder:
 
     def _converted(self, frame: Any, ticks: Fraction) -> Frame:
         try:
-            image = upright_frame(frame, self._keep_alpha)
+            orientation = frame_orientation(frame)
+            if self._format == "apng":  # FFmpeg has it with the first frame alone.
+                orientation = self._orientation = orientation or self._orientation
+            image = upright_frame(frame, self._keep_alpha, orientation or 1)
         except ValueError as error:
             raise BadSource(self._place(), str(error)) from error
         # time_base is an exact fraction; floats would drift in long videos.

@@ -104,7 +104,7 @@ class TiffReader:
         try:
             values = page.asarray()
         except (ValueError, NotImplementedError) as error:
-            if "imagecodecs" not in str(error):
+            if "imagecodecs" not in str(error) and "not supported" not in str(error):  # Such as a fax code.
                 raise
             return self._by_pillow(page, page.compression.name)
         return self._coloured(values, page)
@@ -147,7 +147,9 @@ class TiffReader:
         image = self._pillow()
         image.seek(page.index)
         image.load()
-        return still.from_pillow(image, self._keep_alpha)
+        decoded = still.from_pillow(image, self._keep_alpha)
+        inverted = (colours.INVERTED_NOTE,) if page.photometric == 0 else ()
+        return Still(decoded.values, (*decoded.notes, *inverted))
 
 
 @contextlib.contextmanager

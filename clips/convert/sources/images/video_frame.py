@@ -18,15 +18,36 @@ def decoder_of(stream: Any) -> Any:
     return av.CodecContext.create(name, "r")
 
 
-def upright_frame(frame: Any, keep_alpha: bool) -> Still:
-    """Returns the pixels of a PyAV frame, 8 or 16 bits, turned by the frame's display matrix.
+def _name_unknown_side_data() -> None:
+    """Makes PyAV accept side data that its list of types lacks, such as EXIF, instead of failing on the frame."""
+    from av.sidedata.sidedata import Type
+
+    def unknown(types: Any, value: int) -> Any:
+        member = object.__new__(types)
+        member._name_, member._value_ = f"UNKNOWN_{value}", value
+        return member
+
+    Type._missing_ = classmethod(unknown)  # type: ignore[assignment]
+
+
+def frame_orientation(frame: Any) -> int | None:
+    """Returns the EXIF orientation of a PyAV frame by its display matrix; None if it has none.
+
+    Raises:
+        ValueError: If the frame is turned by another angle than a multiple of 90 degrees.
+    """
+    _name_unknown_side_data()
+    matrices = [data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
+    return matrix_orientation(bytes(matrices[0])) if matrices else None
+
+
+def upright_frame(frame: Any, keep_alpha: bool, orientation: int) -> Still:
+    """Returns the pixels of a PyAV frame, 8 or 16 bits, turned upright.
 
     Args:
         frame: The frame.
         keep_alpha: Whether alpha is a channel; by default transparent pixels are shown on black.
-
-    Raises:
-        ValueError: If the frame is turned by another angle than a multiple of 90 degrees.
+        orientation: EXIF orientation of the frame.
     """
     components = frame.format.components
     deep = components[0].bits > 8
@@ -38,6 +59,4 @@ def upright_frame(frame: Any, keep_alpha: bool) -> Still:
         still = Still(frame.to_ndarray(format="gray16le" if deep else "gray")[..., None])
     else:
         still = Still(frame.to_ndarray(format="rgb48le" if deep else "rgb24"))
-    matrices = [data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
-    orientation = matrix_orientation(bytes(matrices[0])) if matrices else 1
     return Still(turn_upright(still.values, orientation), still.notes)
