@@ -80,10 +80,17 @@ def _plain_zarr(path: str) -> dict[str, Any] | None:
     import zarr
 
     try:
-        store = zarr.open(_zarr_store(path), mode="r")
+        if _needs_tensorstore(path):
+            from framecast.clips.convert.sources.gridded import zarr_format3
+
+            arrays: dict[str, Any] = dict(zarr_format3.open_arrays(path))
+        else:
+            store = zarr.open(_zarr_store(path), mode="r")
+            arrays = {"": store} if hasattr(store, "dtype") else dict(_zarr_arrays(store, ""))
+    except BadSource:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise BadSource(path, f"expected a Zarr store, received: {error}") from error
-    arrays = {"": store} if hasattr(store, "dtype") else dict(_zarr_arrays(store, ""))
     named = any("_ARRAY_DIMENSIONS" in array.attrs or _dimension_names(array) for array in arrays.values())
     return None if named or not arrays else arrays
 
@@ -94,22 +101,22 @@ def is_zarr(path: str) -> bool:
 
 
 def _zarr_store(path: str) -> Any:
-    """Returns what Zarr opens.
-
-    Raises:
-        BadSource: If the installed version of Zarr cannot read the store's format.
-    """
+    """Returns what Zarr opens."""
     import zarr
 
+    return zarr.storage.ZipStore(path, mode="r") if path.lower().endswith(".zip") else path
+
+
+def _needs_tensorstore(path: str) -> bool:
+    """Returns whether a store is of Zarr format 3, and zarr 2 is installed."""
+    import zarr
+
+    if not zarr.__version__.startswith("2."):
+        return False
     if path.lower().endswith(".zip"):
         with zipfile.ZipFile(path) as archive:
-            newer = "zarr.json" in archive.namelist()
-    else:
-        newer = os.path.exists(os.path.join(path, "zarr.json"))
-    if newer and zarr.__version__.startswith("2."):
-        fix = "use Framecast on Python 3.11, or store it again in format 2 (zarr_format=2) or as NetCDF"
-        raise BadSource(path, f"zarr {zarr.__version__} cannot read Zarr format 3: {fix}")
-    return zarr.storage.ZipStore(path, mode="r") if path.lower().endswith(".zip") else path
+            return "zarr.json" in archive.namelist()
+    return os.path.exists(os.path.join(path, "zarr.json"))
 
 
 def _zarr_arrays(group: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -122,7 +129,7 @@ def _zarr_arrays(group: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def _dimension_names(array: Any) -> bool:
     """Returns whether an array of Zarr format 3 names its dimensions."""
-    return any(getattr(getattr(array, "metadata", None), "dimension_names", None) or ())
+    return any(getattr(getattr(array, "metadata", array), "dimension_names", None) or ())
 
 
 def _zarr_variable(path: str, name: str, arrays: Mapping[str, Any]) -> Variable:
@@ -142,10 +149,16 @@ def _xarray_file(path: str, group: str) -> Iterator[Any]:
 
     options: dict[str, Any] = {"mask_and_scale": False, "decode_times": False, "decode_coords": "all"}
     try:
-        if is_zarr(path):
+        if is_zarr(path) and _needs_tensorstore(path):
+            from framecast.clips.convert.sources.gridded import zarr_format3
+
+            data = zarr_format3.open_dataset(path, group, **options)
+        elif is_zarr(path):
             data = xarray.open_zarr(_zarr_store(path), chunks=None, group=group or None, **options)
         else:
             data = xarray.open_dataset(path, engine="netcdf4", group=group or None, **options)
+    except BadSource:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BadSource(path, f"expected a NetCDF-4 file or a Zarr store (or NetCDF-3), received: {error}") from error
     with data:
@@ -202,7 +215,7 @@ def _step_times(variables: Mapping[Any, Any], dims: tuple[Any, ...], dim: Any, p
             continue
         unit = attributes.get("units")
         timed = times.is_time_unit(unit) or attributes.get("standard_name") == "time" or attributes.get("axis") == "T"
-        if not timed and not _is_time_name(name) and variable.dtype.kind not in "SUO":
+        if not timed and not _is_time_name(name) and variable.dtype.kind not in times.TEXT_KINDS + "M":
             continue
         found = times.decode(variable.values, unit, attributes.get("calendar"), f"{path}, {name}")
         if found is not None:

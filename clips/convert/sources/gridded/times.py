@@ -26,6 +26,7 @@ _UNITS = {
 _MONTHS = {**dict.fromkeys(("month", "months"), 1), **dict.fromkeys(("year", "years"), 12)}
 _MONTH = 2_629_746 * _SECOND  # Mean month of the Gregorian calendar.
 _SHORTEST_MONTH = 27 * 86_400 * _SECOND
+TEXT_KINDS = "SUOT"  # T is that of NumPy 2's text of any length.
 _UNEVEN = 0.01  # Of the spacing; the clip contract allows the same.
 _TEXT = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)(?:[T_ ]?(\d\d):?(\d\d)(?::?(\d\d)(\.\d+)?)?)?(?:Z|\s*UTC)?")
 
@@ -54,20 +55,24 @@ def decode(values: np.ndarray, unit: Any, calendar: Any, place: str) -> StepTime
     """Decodes the values of a time coordinate.
 
     Args:
-        values: Numbers or text.
+        values: Numbers, text or dates of NumPy.
         unit: CF unit.
         calendar: CF calendar; by default `standard`.
         place: File and variable, for messages.
 
     Returns:
-        The times; None if the values are neither text of times nor numbers with a known unit.
+        The times; None if the values are neither dates, text of times nor numbers with a known unit.
 
     Raises:
         BadSource: If a time is missing, or the unit's calendar is unknown.
     """
     values = np.asarray(values).reshape(-1)
-    if values.dtype.kind in "SUO":
+    if values.dtype.kind in TEXT_KINDS:
         return _from_text(values)
+    if values.dtype.kind == "M":
+        if np.isnat(values).any():
+            raise BadSource(place, "expected times, received NaT")
+        return StepTimes(tuple(values.astype("datetime64[us]").astype(np.int64).tolist()))
     if values.dtype.kind not in "iuf" or not isinstance(unit, str):
         return None
     if values.dtype.kind == "f" and not np.isfinite(values).all():

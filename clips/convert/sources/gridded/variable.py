@@ -51,7 +51,8 @@ class Variable:
         try:
             values = np.asarray(self.values[index])
         except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise BadSource(place, f"cannot read the values: {error}") from error
+            cause = error.message if isinstance(error, BadSource) else error
+            raise BadSource(place, f"cannot read the values: {cause}") from error
         if self.view != self.stored:
             values = values.astype(self.stored, copy=False).view(self.view)
         if values.dtype.kind == "f" and (empty := values == _NETCDF_FILL).any():

@@ -155,23 +155,3 @@ def test_plain_zipped_array_is_read(tmp_path):
         zarr.open_group(store, mode="w").require_group("set")["field"] = values
     _, _, read = read_only_source(tmp_path / "a.zarr.zip", axes="THW")
     assert np.array_equal(read[..., 0], values)
-
-
-def test_zarr_format_3_is_read_or_refused(tmp_path):
-    values = RNG.random((9, 6, 8)).astype("f4")
-    data = xarray.Dataset(
-        {"p": (("time", "y", "x"), values)}, coords={"time": pd.date_range("2020", periods=9, freq="h")}
-    )
-    if zarr.__version__.startswith("2."):
-        (tmp_path / "a.zarr").mkdir()
-        (tmp_path / "a.zarr/zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
-        with pytest.raises(BadSource, match=r"a\.zarr: zarr 2\.\S+ cannot read Zarr format 3: use Framecast on Python"):
-            read_sources(tmp_path)
-        return
-    for consolidated in (False, True):
-        path = tmp_path / f"{consolidated}.zarr"
-        encoding = {"p": {"chunks": (3, 3, 4), "shards": (9, 6, 8), "_FillValue": np.nan}}
-        data.to_zarr(path, zarr_format=3, consolidated=consolidated, encoding=encoding)
-        recording, _, read = read_only_source(path)
-        assert np.array_equal(read[..., 0], values)
-        assert np.isnan(recording.encoding.fill)
