@@ -13,7 +13,7 @@ import numpy as np
 
 from framecast.clips.convert.sources import file_times, video
 from framecast.clips.convert.sources.images import file_names, netpbm, still
-from framecast.clips.convert.sources.images.colours import Still, compose
+from framecast.clips.convert.sources.images.colours import Still
 from framecast.clips.convert.sources.images.file_names import natural_key
 from framecast.clips.convert.sources.images.orientation import EXIF_TAG, turn_upright
 from framecast.clips.convert.sources.images.tiff import Series, TiffReader, open_tiff
@@ -26,7 +26,7 @@ _MICROSECONDS = 1_000_000
 _NO_DELAY = 100  # Milliseconds that browsers show a frame without a duration.
 _HOLES = "frames missing by the numbers in file names (--join ignores the numbers)"
 
-_Content = Literal["still", "stack", "animated png", "animated webp"]
+_Content = Literal["still", "stack", "video", "animation"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +124,7 @@ class ImageStack:
 
 @dataclasses.dataclass(frozen=True)
 class Animation:
-    """An animated WebP, which FFmpeg cannot decode."""
+    """An animated WebP or animated 1-bit PNG, which FFmpeg cannot decode."""
 
     name: str
     files: tuple[str, ...]
@@ -138,17 +138,17 @@ class Animation:
         from PIL import Image
 
         (path,) = self.files
-        index = milliseconds = 0
+        index, milliseconds = 0, 0.0
         try:
             with Image.open(still.open_data(path)) as image:
                 orientation = image.getexif().get(EXIF_TAG, 1)
-                for index in range(getattr(image, "n_frames", 1)):
-                    image.seek(index)
+                cover = getattr(image, "default_image", False)  # Shown only by readers without animation.
+                for index in range(getattr(image, "n_frames", 1) - cover):
+                    image.seek(index + cover)
                     image.load()
-                    values = np.array(image)
-                    frame = compose(values, self.keep_alpha) if image.mode == "RGBA" else Still(values)
+                    frame = still.from_pillow(image, self.keep_alpha)
                     upright = turn_upright(frame.values, orientation)
-                    yield Frame(upright, milliseconds * 1000, f"{path}, frame {index}", None, frame.notes)
+                    yield Frame(upright, round(milliseconds * 1000), f"{path}, frame {index}", None, frame.notes)
                     milliseconds += image.info.get("duration") or _NO_DELAY
         except still.READ_ERRORS as error:
             raise BadSource(f"{path}, frame {index}", f"cannot read the frame: {error}") from error
@@ -181,9 +181,9 @@ def find(folder: str, files: Sequence[str], read: ReadSpec) -> Iterator[Source]:
             groups.append(group)
             continue
         for path in group.files:
-            if content == "animated png":
+            if content == "video":
                 yield video.Video(name_of(path), (path,), read.keep_alpha)
-            elif content == "animated webp":
+            elif content == "animation":
                 yield Animation(name_of(path), (path,), read.keep_alpha)
             else:
                 yield ImageStack(name_of(path), (path,), read)
@@ -204,10 +204,10 @@ def _content(files: Sequence[str], read: ReadSpec) -> _Content:
     """Returns the content of a group, from the first file that can be read."""
     for path in files:
         head = still.read_head(path)
+        if still.is_animated_webp(head) or (still.is_animated_png(head) and still.is_bilevel_png(head)):
+            return "animation"
         if still.is_animated_png(head):
-            return "animated png"
-        if still.is_animated_webp(head):
-            return "animated webp"
+            return "video"
         if still.is_tiff(head):
             try:
                 with open_tiff(path, read) as tiff:

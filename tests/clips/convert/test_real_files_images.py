@@ -36,6 +36,7 @@ def _on_black(image):
         ((12, 20, 30, 3), "u2", {"photometric": "rgb", "bigtiff": True, "byteorder": ">", "tile": (16, 16)}),
         ((12, 20, 30, 3), "f4", {"photometric": "rgb", "compression": "zlib", "predictor": True}),
         ((12, 20, 30), "i2", {"photometric": "minisblack", "compression": "zlib", "rowsperstrip": 3}),
+        ((12, 20, 30), "f2", {"photometric": "minisblack"}),
         ((12, 20, 30), "u4", {"photometric": "minisblack", "byteorder": ">"}),
         ((12, 20, 30), "f8", {"photometric": "minisblack", "predictor": True, "compression": "zlib"}),
     ],
@@ -178,6 +179,21 @@ def test_default_image_of_apng_is_no_frame(tmp_path):
     _, read, values = read_only_source(tmp_path)
     assert np.array_equal(values, frames)
     assert [frame.time for frame in read] == [100_000 * index for index in range(12)]
+
+
+@pytest.mark.parametrize("cover", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+def test_one_bit_animation_equals_its_masks(tmp_path, cover, packed):
+    masks = _RNG.integers(0, 2, (12, 20, 30)).astype(bool)
+    first, *rest = [Image.fromarray(mask) for mask in ([_MASK, *masks] if cover else masks)]
+    buffer = io.BytesIO()
+    first.save(buffer, "PNG", save_all=True, append_images=rest, default_image=cover, duration=40, bits=1)
+    assert buffer.getvalue()[24:26] == b"\1\0"
+    data = gzip.compress(buffer.getvalue()) if packed else buffer.getvalue()
+    (tmp_path / f"a.png{'.gz' * packed}").write_bytes(data)
+    _, read, values = read_only_source(tmp_path)
+    assert np.array_equal(values[..., 0], masks * 255)
+    assert [frame.time for frame in read] == [40_000 * index for index in range(12)]
 
 
 @pytest.mark.parametrize(

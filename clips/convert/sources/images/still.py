@@ -67,6 +67,11 @@ def is_animated_png(head: bytes) -> bool:
     return at > 0 and int.from_bytes(head[at + 4 : at + 8], "big") > 1
 
 
+def is_bilevel_png(head: bytes) -> bool:
+    """Returns whether a file that starts with `head` is a PNG of 1 bit, black and white."""
+    return head.startswith(_PNG_MAGIC) and head[24:26] == b"\1\0"
+
+
 def is_animated_webp(head: bytes) -> bool:
     """Returns whether a file that starts with `head` is an animated WebP."""
     return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and any(flags & 2 for flags in head[20:21])
