@@ -74,7 +74,7 @@ def open_variable(path: str, name: str) -> Iterator[Variable]:
 
 
 def _plain_zarr(path: str) -> dict[str, Any] | None:
-    """Returns the arrays of a Zarr store without named dimensions, which xarray does not open; else None."""
+    """Returns the arrays of a Zarr store without named dimensions, or a single one; None if xarray opens the store."""
     if not is_zarr(path):
         return None
     import zarr
@@ -91,7 +91,7 @@ def _plain_zarr(path: str) -> dict[str, Any] | None:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise BadSource(path, f"expected a Zarr store, received: {error}") from error
-    named = any("_ARRAY_DIMENSIONS" in array.attrs or _dimension_names(array) for array in arrays.values())
+    named = "" not in arrays and any(any(_dimension_names(array)) for array in arrays.values())
     return None if named or not arrays else arrays
 
 
@@ -127,9 +127,11 @@ def _zarr_arrays(group: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from _zarr_arrays(inner, f"{path}{name}/")
 
 
-def _dimension_names(array: Any) -> bool:
-    """Returns whether an array of Zarr format 3 names its dimensions."""
-    return any(getattr(getattr(array, "metadata", array), "dimension_names", None) or ())
+def _dimension_names(array: Any) -> tuple[str | None, ...]:
+    """Returns the names of an array's dimensions; empty if it does not give one for each."""
+    format_3 = getattr(getattr(array, "metadata", array), "dimension_names", None)
+    names = tuple(array.attrs.get("_ARRAY_DIMENSIONS") or format_3 or ())
+    return names if len(names) == array.ndim else ()
 
 
 def _zarr_variable(path: str, name: str, arrays: Mapping[str, Any]) -> Variable:
@@ -139,7 +141,8 @@ def _zarr_variable(path: str, name: str, arrays: Mapping[str, Any]) -> Variable:
     array = arrays[name]
     # The array's own fill value is that of chunks without data, which may also be a measurement.
     encoding, limits, view = packing.read_encoding([dict(array.attrs)], array.dtype, f"{path}, {name}")
-    dimensions = tuple(Dimension(None, size) for size in array.shape)
+    names = _dimension_names(array) or (None,) * array.ndim
+    dimensions = tuple(Dimension(dim, size) for dim, size in zip(names, array.shape, strict=True))
     return Variable(path, name, array, dimensions, encoding, limits, array.dtype, view, chunks=tuple(array.chunks))
 
 

@@ -114,21 +114,21 @@ def open_dataset(path: str, group: str, **options: Any) -> xarray.Dataset:
         BadSource: If the group or an array cannot be opened.
     """
     folder = _root(path) / group if group else _root(path)
-    if not (folder / "zarr.json").exists():
+    if not (folder / "zarr.json").exists() or _metadata(path, folder)["node_type"] == "array":
         raise BadSource(path, f"group {group} is missing; the store has {listed(open_arrays(path))}")
     attributes = _metadata(path, folder).get("attributes", {})
-    variables = {
-        name: xarray.Variable(
-            # A name of its own, because a dimension without a name has nothing to do with those of other arrays.
-            [dim or f"{name}_{place}" for place, dim in enumerate(array.dimension_names or [None] * array.ndim)],
-            # xarray reads text of any length at once, to find its type.
-            array[()] if array.dtype.kind == "O" else indexing.LazilyIndexedArray(_LazyArray(array)),
-            dict(array.attrs),
-            {"chunks": array.chunks},
-        )
-        for name, array in _arrays(path, folder, "", deep=False)
-    }
     try:
+        variables = {
+            name: xarray.Variable(
+                # A name of its own, because a dimension without a name has nothing to do with those of other arrays.
+                [dim or f"{name}_{place}" for place, dim in enumerate(array.dimension_names or [None] * array.ndim)],
+                # xarray reads text of any length at once, to find its type.
+                array[()] if array.dtype.kind == "O" else indexing.LazilyIndexedArray(_LazyArray(array)),
+                dict(array.attrs),
+                {"chunks": array.chunks},
+            )
+            for name, array in _arrays(path, folder, "", deep=False)
+        }
         return xarray.decode_cf(xarray.Dataset(variables, attrs=attributes), **options)
     except BadSource:
         raise

@@ -43,6 +43,14 @@ def test_zeros_of_plain_zarr_are_values(tmp_path):
     assert recording.encoding.fill == ()
 
 
+def test_dimension_names_of_single_zarr_array_are_used(tmp_path):
+    values = RNG.random((9, 8, 6)).astype("f4")
+    zarr.save(str(tmp_path / "a.zarr"), values)
+    zarr.open(str(tmp_path / "a.zarr"), mode="r+").attrs["_ARRAY_DIMENSIONS"] = ["time", "lon", "lat"]
+    _, _, read = read_only_source(tmp_path)
+    assert np.array_equal(read[..., 0], values.transpose(0, 2, 1))
+
+
 def test_pattern_takes_each_hdf5_dataset_as_recording(tmp_path):
     values = RNG.integers(0, 256, (3, 9, 6, 8)).astype("u1")
     with h5py.File(tmp_path / "a.h5", "w") as file:

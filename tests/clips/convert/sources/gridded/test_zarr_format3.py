@@ -138,6 +138,13 @@ def test_coordinates_and_fill_of_format_3_are_used(tmp_path, consolidated):
     assert np.diff([frame.time for frame in frames]).tolist() == [3_600_000_000] * 8
 
 
+def test_single_array_of_format_3_keeps_dimension_names(tmp_path):
+    values = RNG.random((9, 8, 6)).astype("f4")
+    _write(tmp_path / "a.zarr", values, [9, 8, 6], names=["time", "lon", "lat"])
+    _, _, found = read_only_source(tmp_path)
+    assert np.array_equal(found[..., 0], values.transpose(0, 2, 1))
+
+
 def test_fill_in_packed_units_of_format_3(tmp_path):
     values = RNG.integers(0, 99, (9, 6, 8)).astype("i2")
     attributes = {"_FillValue": -1, "scale_factor": 0.5}
@@ -224,6 +231,8 @@ def test_bad_stores_of_format_3_are_named(tmp_path):
     _write_group(tmp_path / "a.zarr")
     with pytest.raises(BadSource, match=r"a\.zarr: group low is missing; the store has p"):
         read_sources(tmp_path, variable="low/p")
+    with pytest.raises(BadSource, match=r"a\.zarr: group p is missing; the store has p"):
+        read_sources(tmp_path, variable="p/p")
     _damage(tmp_path / "a.zarr/p", lambda metadata: metadata.update(data_type={"name": "struct", "configuration": {}}))
     with pytest.raises(BadSource, match=r"a\.zarr: p: expected numbers, received \|V1"):
         read_sources(tmp_path, variable="p")
