@@ -13,8 +13,9 @@ import tensorflow as tf
 from framecast.models.networks import builders
 from framecast.models.spec import ModelSpec
 from framecast.models.tasks import define_task
-from framecast.models.training import freezing, loop, precision
+from framecast.models.training import loop, precision
 from framecast.models.training.input_pipeline import InputPipeline
+from framecast.models.training.optimization.freezing import freeze
 
 
 def build_model(
@@ -28,7 +29,7 @@ def build_model(
     with strategy.scope():
         model = builders.build(spec, pipeline.task, pipeline.clip, precision.policy(train.precision))
         define_task(pipeline.task).prepare(model, pipeline, train_files)
-    freezing.freeze(model, train.freeze)
+    freeze(model, train.freeze)
     return model
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from framecast.models.training.freezing import freeze
+from framecast.models.training.optimization.freezing import freeze
 
 
 def _model():
