@@ -124,6 +124,11 @@ def fit(
                     evaluated(step, val_loss)
                 checkpoints.save(step)
             log.report(step, rate, force=evaluate)
+    return _load_best(state, step, train)
+
+
+def _load_best(state: TrainState, step: int, train: OptimizerSpec) -> Fitted:
+    """Loads the best weights into the model."""
     state.load_best()
     stopped = step if step < train.steps else None
     if stopped:

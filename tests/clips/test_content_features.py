@@ -6,7 +6,7 @@ import pytest
 from framecast.clips.codec import encode_clip
 from framecast.clips.validation import check_clip
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
-from tests.clips.broken_clips import context, set_context
+from tests.broken_clips import context, set_context
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from framecast.clips.codec import encode_clip
 from framecast.clips.validation import BadClip, check_clip
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
-from tests.clips.broken_clips import set_context, set_frame
+from tests.broken_clips import set_context, set_frame
 
 _SPEC = ClipSpec(channels=2, dtype="float32", frames=FrameRange(min=1, max=8), missing=-999.0)
 

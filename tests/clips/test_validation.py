@@ -13,7 +13,7 @@ from framecast.clips.image_codec import read_header
 from framecast.clips.records import read_records
 from framecast.clips.validation import BadClip, check_clip
 from framecast.schemas.clip_spec import MAX_FRAME_PIXELS, ClipSpec, FrameRange
-from tests.clips.broken_clips import (
+from tests.broken_clips import (
     GRAY,
     add_second_value,
     context,
