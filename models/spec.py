@@ -310,6 +310,9 @@ class TrainSpec(OptimizerSpec):
             default, and otherwise, from random weights. The learning rate schedule is the same: its warm-up matters
             more, because Adam's averages start from zero while the weights are already good, and with few steps a peak
             of a third loses less (benchmarks/RESULTS.md). A new serving model causes a new training.
+        init_from: Start from the weights of another exported model: its folder, or a push directory, for its newest
+            version. A weight is loaded if name and shape match; the others start from random values, and the Trainer
+            names them. Other content of that folder causes a new training.
         freeze: Weights that are not trained, by patterns of their names such as `*encoder/*`.
         seed: Seed of weights, order, crops and augmentation.
         deterministic: Whether the same seed, data and machine give bit-identical weights.
@@ -323,6 +326,7 @@ class TrainSpec(OptimizerSpec):
     class_weights: tuple[Annotated[float, pydantic.Field(gt=0)], ...] | None = None
     sampling: Literal["none", "scheduled", "reverse"] = "none"
     warm_start: bool = False
+    init_from: str | None = None
     freeze: tuple[str, ...] = ()
     seed: int = 0
     deterministic: bool = False
@@ -331,6 +335,12 @@ class TrainSpec(OptimizerSpec):
     def _check_rotation(self) -> "TrainSpec":
         if "rotate90" in self.augment and self.crop is None:
             raise ValueError("augment: rotate90 needs square frames: expected crop to be given")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_start(self) -> "TrainSpec":
+        if self.warm_start and self.init_from is not None:
+            raise ValueError(f"init_from: expected none with warm_start: true, received {self.init_from}")
         return self
 
 

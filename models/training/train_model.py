@@ -1,9 +1,10 @@
 """Builds and fits a model by the configuration's `model` and `train` sections, for the Trainer and the Tuner.
 
-model = build_model(strategy, spec, pipeline, train_files)
+model, start = build_model(strategy, spec, pipeline, train_files)
 fitted = fit_model(strategy, model, pipeline, train_files, val_dataset, state_dir=..., log_dir=...)
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
@@ -13,24 +14,34 @@ import tensorflow as tf
 from framecast.models.networks import builders
 from framecast.models.spec import ModelSpec
 from framecast.models.tasks import define_task
-from framecast.models.training import loop, precision
+from framecast.models.training import loop, precision, warm_start
 from framecast.models.training.input_pipeline import InputPipeline
 from framecast.models.training.optimization.freezing import freeze
 
 
 def build_model(
     strategy: tf.distribute.Strategy, spec: ModelSpec, pipeline: InputPipeline, train_files: Sequence[str]
-) -> keras.Model:
-    """Builds a model to be trained by `pipeline.train` on `train_files`; the same seed gives the same weights."""
+) -> tuple[keras.Model, warm_start.Start]:
+    """Builds a model to be trained by `pipeline.train` on `train_files`; the same seed gives the same weights.
+
+    Returns:
+        The model, and the weights that it has from `train.init_from`.
+
+    Raises:
+        ValueError: If the model does not fit the task or the settings of `train`.
+    """
     train = pipeline.train
     keras.utils.set_random_seed(train.seed)
     if train.deterministic:
         tf.config.experimental.enable_op_determinism()
     with strategy.scope():
         model = builders.build(spec, pipeline.task, pipeline.clip, precision.policy(train.precision))
+        start = warm_start.Start() if train.init_from is None else warm_start.load_matching(model, train.init_from)
+        # After the weights, because it sets those that describe the train split.
         define_task(pipeline.task).prepare(model, pipeline, train_files)
     freeze(model, train.freeze)
-    return model
+    _log(start)
+    return model, start
 
 
 def fit_model(
@@ -71,6 +82,17 @@ def fit_model(
             draw=draw,
             evaluated=evaluated,
         )
+
+
+def _log(start: warm_start.Start) -> None:
+    """Logs the weights from `train.init_from`, and all others."""
+    logger = logging.getLogger("framecast.train")
+    if start.note:
+        logger.info(start.note)
+    if start.random:
+        logger.info("weights that start random: %s", ", ".join(start.random))
+    if start.unused:
+        logger.info("weights of train.init_from that match none: %s", ", ".join(start.unused))
 
 
 def with_precision(model: keras.Model, spec: ModelSpec, pipeline: InputPipeline, exported: str) -> keras.Model:

@@ -133,7 +133,7 @@ class Config(Section):
 def load(path: str, overrides: Sequence[str] = ()) -> Config:
     """Reads a YAML file and applies overrides, in order.
 
-    Relative paths (`data`, `push.directory`, `infer` and the files of `model.builder` and
+    Relative paths (`data`, `push.directory`, `infer`, `train.init_from` and the files of `model.builder` and
     `train.loss`) are relative to the folder of the file; those of overrides to the current folder.
 
     Args:

@@ -95,6 +95,10 @@ def test_paths_resolve_from_the_file_or_current_folder(path, tmp_path, monkeypat
             r"tune: expected train.warm_start: false, received true",
         ),
         (
+            ["train.warm_start=true", "train.init_from=/models/7"],
+            r"train: init_from: expected none with warm_start: true, received /models/7",
+        ),
+        (
             ["train.loss=focal"],
             r"train.loss: expected mse, mae, weighted, ssim or file.py:function for forecast",
         ),
