@@ -9,9 +9,9 @@ An exported model is a plain `tf.Module` without Keras objects. Its checkpoint h
 `keras.Model.weights`; its object graph has the names.
 """
 
-import dataclasses
 import collections
 import contextlib
+import dataclasses
 import hashlib
 import os
 import re
