@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from framecast.models.networks import builders
-from framecast.models.spec import ModelSpec
+from framecast.models.spec import ModelSpec, TrainSpec
 from framecast.models.tasks import define_task
 from framecast.models.training import loop, precision, warm_start
 from framecast.models.training.input_pipeline import InputPipeline
@@ -75,7 +75,7 @@ def fit_model(
             model,
             pipeline.training(train_files),
             val_dataset,
-            define_task(pipeline.task).make_objective(train),
+            define_task(pipeline.task).make_objective(_with_class_weights(pipeline, train_files)),
             train,
             state_dir=state_dir,
             log_dir=log_dir,
@@ -93,6 +93,25 @@ def _log(start: warm_start.Start) -> None:
         logger.info("weights that start random: %s", ", ".join(start.random))
     if start.unused:
         logger.info("weights of train.init_from that match none: %s", ", ".join(start.unused))
+
+
+def _with_class_weights(pipeline: InputPipeline, train_files: Sequence[str]) -> TrainSpec:
+    """Returns the settings of training, with numbers for `balanced` class weights.
+
+    As in scikit-learn, the weight of a class is the number of labels divided by the number of classes and by the labels
+    of the class. A class without labels has the weight that one label would give it.
+    """
+    train, classes = pipeline.train, getattr(pipeline.task, "classes", None)
+    if train.class_weights != "balanced" or classes is None:
+        return train
+    counts = np.zeros(classes, np.int64)
+    for clip in pipeline.whole(train_files):
+        if pipeline.task.is_long_enough(clip["length"]):
+            labels = clip["label"] if pipeline.task.per == "clip" else clip["label"][: clip["length"]]
+            counts += np.bincount(np.ravel(labels), minlength=classes)
+    weights = (counts.sum() / (classes * np.maximum(counts, 1))).tolist()
+    logging.getLogger("framecast.train").info("class weights: %s", ", ".join(f"{weight:.3g}" for weight in weights))
+    return train.model_copy(update={"class_weights": tuple(weights)})
 
 
 def with_precision(model: keras.Model, spec: ModelSpec, pipeline: InputPipeline, exported: str) -> keras.Model:
