@@ -302,6 +302,7 @@ class TrainSpec(OptimizerSpec):
             Of numbers: `mse`. Or a function, `package.module:function` or `path/to/file.py:function`, see
             `framecast.models.training.losses`; or a weight for each of several, such as `{mse: 1, ssim: 0.2}`.
         class_weights: The weight of each class in the loss, such as `[1, 5]` if the second is rare; all 1 by default.
+            `balanced` makes every class of the train split count equally: by the inverse of its frequency.
         sampling: Which true frames the model sees in training. `none`: all of the context, none after it. `scheduled`
             (Bengio et al. 2015): also frames after the context, with a probability that falls from 1 to 0 as
             1 - (share of the steps)**2. `reverse` (Wang et al. 2022): frames of the context with a probability that
@@ -310,6 +311,9 @@ class TrainSpec(OptimizerSpec):
             default, and otherwise, from random weights. The learning rate schedule is the same: its warm-up matters
             more, because Adam's averages start from zero while the weights are already good, and with few steps a peak
             of a third loses less (benchmarks/RESULTS.md). A new serving model causes a new training.
+        init_from: Start from the weights of another exported model: its folder, or a push directory, for its newest
+            version. A weight is loaded if name and shape match; the others start from random values, and the Trainer
+            names them. Other content of that folder causes a new training.
         freeze: Weights that are not trained, by patterns of their names such as `*encoder/*`.
         seed: Seed of weights, order, crops and augmentation.
         deterministic: Whether the same seed, data and machine give bit-identical weights.
@@ -320,17 +324,32 @@ class TrainSpec(OptimizerSpec):
     augment: tuple[Augmentation, ...] = ()
     precision: TrainPrecision = "float32"
     loss: Loss = None
-    class_weights: tuple[Annotated[float, pydantic.Field(gt=0)], ...] | None = None
+    class_weights: Literal["balanced"] | tuple[Annotated[float, pydantic.Field(gt=0)], ...] | None = None
     sampling: Literal["none", "scheduled", "reverse"] = "none"
     warm_start: bool = False
+    init_from: str | None = None
     freeze: tuple[str, ...] = ()
     seed: int = 0
     deterministic: bool = False
+
+    @pydantic.field_validator("class_weights", mode="wrap")
+    @classmethod
+    def _check_class_weights(cls, value: Any, handler: pydantic.ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except pydantic.ValidationError:
+            raise ValueError(f"expected balanced, or a number above 0 for each class, received {value}") from None
 
     @pydantic.model_validator(mode="after")
     def _check_rotation(self) -> "TrainSpec":
         if "rotate90" in self.augment and self.crop is None:
             raise ValueError("augment: rotate90 needs square frames: expected crop to be given")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_start(self) -> "TrainSpec":
+        if self.warm_start and self.init_from is not None:
+            raise ValueError(f"init_from: expected none with warm_start: true, received {self.init_from}")
         return self
 
 

@@ -84,6 +84,7 @@ class LabelObjective(Objective):
     def __init__(self, task: LabelTask, train: TrainSpec):
         assert task.label is not None
         self._label = task.label
+        assert not isinstance(train.class_weights, str)  # `train_model` replaces `balanced` by numbers.
         self._class_weights = train.class_weights
         self._parts = _load_parts(train, task.kind)
         self.weights = tuple(part.weight for part in self._parts)

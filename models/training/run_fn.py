@@ -38,7 +38,7 @@ def run_fn(fn_args: Any) -> None:
             folder and the `code` digest.
 
     Raises:
-        ValueError: If no clip of a split is long enough for the task.
+        ValueError: If no clip of a split is long enough for the task, or `train.init_from` has no matching weight.
         FloatingPointError: If the loss is not finite; the message names the step.
         WorkerLost: If another worker died.
     """
@@ -50,8 +50,9 @@ def run_fn(fn_args: Any) -> None:
     files = SplitFiles.match(fn_args.train_files, fn_args.eval_files)
     survey = survey_splits(pipeline, files)
     spec = ModelSpec.model_validate(settings["model"])
-    model = train_model.build_model(strategy, spec, pipeline, files.train)
-    start = _start(strategy, model, spec, pipeline, fn_args.base_model)
+    model, start = train_model.build_model(strategy, spec, pipeline, files.train)
+    if pipeline.train.warm_start:
+        start = _warm_start(strategy, model, spec, pipeline, fn_args.base_model)
     state = os.path.join(settings["state"], _state_digest(settings, files.digests(), start.digest))
     with checkpoint_users.using(state, fn_args.model_run_dir, writes=distribution.is_chief(strategy)):
         fitted = train_model.fit_model(
@@ -65,7 +66,13 @@ def run_fn(fn_args: Any) -> None:
             draw=define_task(pipeline.task).make_images(model, pipeline.evaluation(files.val), pipeline.clip),
         )
     if distribution.is_chief(strategy):
-        result = {"best": dataclasses.asdict(fitted), "start": start.note, "precision": precision.describe(model)}
+        result = {
+            "best": dataclasses.asdict(fitted),
+            "start": start.note,
+            "random": start.random,
+            "unused": start.unused,
+            "precision": precision.describe(model),
+        }
         exporting = ExportSpec.model_validate(settings["export"])
         exported = train_model.with_precision(model, spec, pipeline, exporting.precision)
         result["warning"] = define_task(pipeline.task).describe_gap(exported, pipeline, files)
@@ -85,16 +92,14 @@ def make_pipeline(settings: dict[str, Any]) -> InputPipeline:
     )
 
 
-def _start(
+def _warm_start(
     strategy: tf.distribute.Strategy,
     model: keras.Model,
     spec: ModelSpec,
     pipeline: InputPipeline,
     base_model: str | None,
 ) -> warm_start.Start:
-    """Loads the weights of the serving model, if the configuration asks for it and the new model has its function."""
-    if not pipeline.train.warm_start:
-        return warm_start.Start()
+    """Loads the weights of the serving model, if the new model has its function."""
     random = model.get_weights()
     with strategy.scope():
         start = warm_start.begin(model, base_model)

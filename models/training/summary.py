@@ -15,7 +15,8 @@ def write(folder: str | os.PathLike[str], summary: dict[str, Any]) -> None:
 
     Args:
         folder: Folder of the model run, created if missing.
-        summary: `train` and `val` (counts of the clips), `best`, `start`, `precision` and `warning`.
+        summary: `train` and `val` (counts of the clips), `best`, `start`, `random` and `unused` (see
+            `framecast.models.training.warm_start.Start`), `precision` and `warning`.
     """
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
     write_whole(os.path.join(folder, FILE), json.dumps(summary, indent=1))

@@ -108,9 +108,10 @@ class Trials:
         train, spec = self._specs(values)
         pipeline = dataclasses.replace(self.pipeline, train=train)
         try:
+            model, _ = train_model.build_model(self._strategy, spec, pipeline, self._train_files)
             train_model.fit_model(
                 self._strategy,
-                train_model.build_model(self._strategy, spec, pipeline, self._train_files),
+                model,
                 pipeline,
                 self._train_files,
                 self._val_dataset,

@@ -58,7 +58,11 @@ def check(config: Config, inputs: Inputs) -> dict[str, Any]:
         findings["clips read"] = _write_transformed(config, examples, transformed)
         # No more frames than were read, so that the step takes seconds.
         train = config.train.model_copy(
-            update={"steps": 1, "batch_frames": min(config.train.batch_frames, _CLIPS * config.task.min_frames)}
+            update={
+                "steps": 1,
+                "batch_frames": min(config.train.batch_frames, _CLIPS * config.task.min_frames),
+                "init_from": inputs.initial_model,
+            }
         )
         pipeline = InputPipeline(config.clip, config.task, train)
         try:
@@ -74,7 +78,7 @@ def check(config: Config, inputs: Inputs) -> dict[str, Any]:
 def _take_step(config: Config, pipeline: InputPipeline, transformed: str, folder: str) -> tuple[keras.Model, float]:
     """Takes one training step, as the Trainer does, and returns the model and its loss."""
     strategy = tf.distribute.get_strategy()
-    model = train_model.build_model(strategy, config.model, pipeline, [transformed])
+    model, _ = train_model.build_model(strategy, config.model, pipeline, [transformed])
     fitted = train_model.fit_model(
         strategy,
         model,

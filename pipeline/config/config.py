@@ -72,9 +72,10 @@ class Config(Section):
         if "ssim" in parts and sides and min(sides) < loss_spec.SSIM_SIDE:
             raise ValueError(f"train.loss: ssim: expected frames of at least 7 x 7 pixels, received {min(sides)}")
         classes, weights = getattr(self.task, "classes", None), self.train.class_weights
-        if weights is not None and len(weights) != classes:
+        if weights is not None and (classes is None if weights == "balanced" else len(weights) != classes):
             expected = f"{classes} numbers, one for each class" if classes else f"none for {self.task.kind}"
-            raise ValueError(f"train.class_weights: expected {expected}, received {len(weights)}")
+            received = weights if weights == "balanced" else len(weights)
+            raise ValueError(f"train.class_weights: expected {expected}, received {received}")
         return self
 
     @pydantic.model_validator(mode="after")
@@ -133,7 +134,7 @@ class Config(Section):
 def load(path: str, overrides: Sequence[str] = ()) -> Config:
     """Reads a YAML file and applies overrides, in order.
 
-    Relative paths (`data`, `push.directory`, `infer` and the files of `model.builder` and
+    Relative paths (`data`, `push.directory`, `infer`, `train.init_from` and the files of `model.builder` and
     `train.loss`) are relative to the folder of the file; those of overrides to the current folder.
 
     Args:

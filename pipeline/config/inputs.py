@@ -1,7 +1,7 @@
-"""Finds the files and spans that a run reads: once, before the run starts.
+"""Finds the files, spans and initial weights that a run reads: once, before the run starts.
 
 inputs = find_inputs(load("configs/radar.yaml"))
-inputs.files["train"], inputs.spans, inputs.bytes
+inputs.files["train"], inputs.spans, inputs.bytes, inputs.initial_model
 """
 
 import dataclasses
@@ -9,6 +9,7 @@ import dataclasses
 from framecast.clips import filesystem, spans
 from framecast.clips.spans import Patterns
 from framecast.pipeline.config.config import Config, ConfigError
+from framecast.serving import versions
 
 LATEST = "latest"
 
@@ -22,20 +23,23 @@ class Inputs:
         files: Paths, sorted, span by span.
         spans: Numbers of the spans of `data.train`, lowest first; empty without `{SPAN}`.
         bytes: Total size of the files.
+        initial_model: Folder of the exported model that `train.init_from` names; None without one.
     """
 
     patterns: dict[str, Patterns]
     files: dict[str, list[str]]
     spans: list[int]
     bytes: int
+    initial_model: str | None = None
 
 
 def find_inputs(config: Config) -> Inputs:
-    """Finds the input files of `data.train` and `data.eval`.
+    """Finds the input files of `data.train` and `data.eval`, and the model of `train.init_from`.
 
     Raises:
         ConfigError: If there is no span, a span is written in two ways, `data.eval` lacks a span of `data.train`, or a
-            pattern matches no file. With `on_bad_clip: fail` also if a local file cannot be read.
+            pattern matches no file. With `on_bad_clip: fail` also if a local file cannot be read. If `train.init_from`
+            has no model.
     """
     try:
         resolved = spans.resolve(_named_patterns(config), config.data.spans, config.data.newest_span)
@@ -59,7 +63,8 @@ def find_inputs(config: Config) -> Inputs:
         if config.data.on_bad_clip == "fail":
             _check_readable(key, files[key])
     train = patterns["train"]
-    return Inputs(patterns, files, [] if isinstance(train, str) else list(train), size)
+    spans_read = [] if isinstance(train, str) else list(train)
+    return Inputs(patterns, files, spans_read, size, _find_initial_model(config.train.init_from))
 
 
 def select_span(config: Config, span: str) -> tuple[Config | None, str]:
@@ -101,6 +106,21 @@ def select_span(config: Config, span: str) -> tuple[Config | None, str]:
 def _named_patterns(config: Config) -> dict[str, str]:
     """Returns the patterns by the keys that error messages name."""
     return {f"data.{key}": pattern for key, pattern in config.data.patterns.items()}
+
+
+def _find_initial_model(path: str | None) -> str | None:
+    """Returns the folder of an exported model, given the folder itself or a push directory."""
+    if path is None:
+        return None
+    try:
+        if versions.is_model(path):
+            return path
+        version = versions.newest(path)
+    except OSError as error:
+        raise ConfigError(f"train.init_from: {error}") from error
+    if version is None:
+        raise ConfigError(f"train.init_from: expected an exported model or a folder of versions, found none at {path}")
+    return versions.path(path, version)
 
 
 def _check_readable(key: str, paths: list[str]) -> None:

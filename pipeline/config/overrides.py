@@ -15,7 +15,7 @@ import pydantic
 import yaml
 
 _PATTERNS = (("data", "train"), ("data", "eval"), ("infer", "data"))
-_FOLDERS = (("push", "directory"), ("infer", "to"))
+_FOLDERS = (("push", "directory"), ("infer", "to"), ("train", "init_from"))
 
 
 class Override(NamedTuple):

@@ -43,8 +43,8 @@ def create_pipeline(
 
     transform = training.transform(config, examples, schema, gate)
     serving = release.serving_model(config, parameters)
-    tuner = training.tuner(config, workdir, transform)
-    trainer = training.trainer(config, workdir, parameters, transform, serving, tuner)
+    tuner = training.tuner(config, inputs, workdir, transform)
+    trainer = training.trainer(config, inputs, workdir, parameters, transform, serving, tuner)
 
     evaluator = release.evaluator(config, examples, trainer, serving)
     infra = release.infra_validator(trainer)

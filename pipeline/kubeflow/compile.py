@@ -128,6 +128,9 @@ def _check(config: Config, root: str) -> None:
     stateful = {"Trainer": True, "Tuner": config.tune is not None, "ValidationGate": _has_spans(config)}
     _check_volume(config, "kubeflow.state", state, tuple(name for name, used in stateful.items() if used))
     _check_engine(config, root)
+    initial = config.train.init_from
+    if initial is not None and "://" not in initial:
+        _check_volume(config, "train.init_from", initial, ("Trainer", *(["Tuner"] if config.tune else [])))
     if "://" not in config.push.directory:
         _check_volume(config, "push.directory", config.push.directory, ("ServingModel", "Pusher"))
     if config.infer is not None:

@@ -14,9 +14,11 @@ from framecast.components.transform import Transform
 from framecast.components.tuner import Tuner
 from framecast.models import loss_spec
 from framecast.pipeline.config.config import Config
+from framecast.pipeline.config.inputs import Inputs
 from framecast.pipeline.dag.code_digest import builder_digest, code_digest
 from framecast.pipeline.dag.contract import contract, events
 from framecast.pipeline.dag.runtime_parameters import TRAIN_STEPS, set_runtime_properties
+from framecast.serving import versions
 
 _PREPROCESSING = "framecast.models.preprocessing"
 _TRAINING = "framecast.models.training.run_fn"
@@ -45,7 +47,7 @@ def transform(config: Config, examples: Any, schema: Any, gate: Any) -> Transfor
     return component
 
 
-def tuner(config: Config, workdir: str, transformed: Transform) -> Tuner | None:
+def tuner(config: Config, inputs: Inputs | None, workdir: str, transformed: Transform) -> Tuner | None:
     """Returns Tuner, which trains trials as Trainer does; None without `tune`.
 
     Its cache key has only the settings that trials use, so that other settings of Trainer do not repeat a search.
@@ -53,7 +55,7 @@ def tuner(config: Config, workdir: str, transformed: Transform) -> Tuner | None:
     tune = config.tune
     if tune is None:
         return None
-    settings = _settings(config, workdir)
+    settings = _settings(config, inputs, workdir)
     return Tuner(
         tuner_fn=f"{_TUNING}.tuner_fn",
         examples=transformed.outputs["transformed_examples"],
@@ -72,6 +74,7 @@ def tuner(config: Config, workdir: str, transformed: Transform) -> Tuner | None:
 
 def trainer(
     config: Config,
+    inputs: Inputs | None,
     workdir: str,
     parameters: dict[str, RuntimeParameter],
     transformed: Transform,
@@ -82,6 +85,7 @@ def trainer(
 
     Args:
         config: The configuration.
+        inputs: The files that the run reads; None in a compiled pipeline.
         workdir: Where checkpoints are stored.
         parameters: The runtime parameters of a compiled pipeline, else empty.
         transformed: Transform.
@@ -98,7 +102,7 @@ def trainer(
         eval_args=trainer_pb2.EvalArgs(splits=["val"]),
         hyperparameters=search.outputs["best_hyperparameters"] if search else None,
         custom_config={
-            **_settings(config, workdir),
+            **_settings(config, inputs, workdir),
             "code": code_digest("framecast.components.trainer", _TRAINING),
             "export": config.export.model_dump(mode="json"),
             "events": events(config),
@@ -110,10 +114,18 @@ def trainer(
     return component
 
 
-def _settings(config: Config, workdir: str) -> dict[str, Any]:
-    """Returns the custom configuration that Trainer and Tuner share."""
+def _settings(config: Config, inputs: Inputs | None, workdir: str) -> dict[str, Any]:
+    """Returns the custom configuration that Trainer and Tuner share.
+
+    A compiled pipeline has `train.init_from` as configured, because the model is on the cluster.
+    """
+    sections = {key: getattr(config, key).model_dump(mode="json") for key in ("clip", "task", "model", "train")}
+    initial = inputs.initial_model if inputs else None
+    if initial is not None:
+        sections["train"]["init_from"] = initial
     return {
-        **{key: getattr(config, key).model_dump(mode="json") for key in ("clip", "task", "model", "train")},
+        **sections,
+        "initial": versions.digest(initial) if initial else None,
         "state": os.path.join(workdir, "state"),
         "builder": builder_digest(config.model.builder) if config.model.builder else None,
         "losses": [builder_digest(name) for name in loss_spec.functions_of(config.train.loss)],

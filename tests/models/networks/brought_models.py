@@ -14,13 +14,25 @@ def _shown(frames, context_length, steps):
 
 
 class Rollout(keras.Model):
-    def __init__(self, channels, **kwargs):
+    def __init__(self, channels, regularizer=None, **kwargs):
         super().__init__(**kwargs)
-        self.rnn = layers.ConvLSTM2D(4, 3, padding="same", return_sequences=True)
+        self.rnn = layers.ConvLSTM2D(4, 3, padding="same", return_sequences=True, kernel_regularizer=regularizer)
         self.out = layers.Conv3D(channels, 1, dtype="float32")
 
     def call(self, frames, context_length, steps):
         return self.out(self.rnn(_shown(frames, context_length, steps)))
+
+
+class Normalised(Rollout):
+    """Depends on `training`: by the statistics of batches, and by dropout."""
+
+    def __init__(self, channels, rate=0.5, **kwargs):
+        super().__init__(channels, **kwargs)
+        self.norm, self.drop = layers.BatchNormalization(), layers.Dropout(rate)
+
+    def call(self, frames, context_length, steps, training=None):
+        x = self.rnn(_shown(frames, context_length, steps)) * 10 + 3
+        return self.out(self.drop(self.norm(x, training=training), training=training))
 
 
 class Leaky(Rollout):
@@ -69,6 +81,14 @@ class Several(Rollout):
 
 def rollout(channels, dtype):
     return Rollout(channels, dtype=dtype)
+
+
+def regularised(channels, dtype):
+    return Rollout(channels, regularizer=keras.regularizers.L2(100.0), dtype=dtype)
+
+
+def normalised(channels, dtype, rate=0.5):
+    return Normalised(channels, rate, dtype=dtype)
 
 
 def leaky(channels, dtype):

@@ -42,7 +42,7 @@ def test_temperatures_are_learned_in_their_unit(temperatures, tmp_path):
     train = TrainSpec(steps=60, batch_frames=64, learning_rate=1e-2, eval_every=60)
     pipeline = InputPipeline(clip, parse_task({"kind": "regress", "numbers": 2}), train)
     strategy = tf.distribute.get_strategy()
-    model = train_model.build_model(strategy, ModelSpec(preset="cnn-convlstm-small"), pipeline, [path])
+    model, _ = train_model.build_model(strategy, ModelSpec(preset="cnn-convlstm-small"), pipeline, [path])
     val = pipeline.evaluation([path])
     folders = {"state_dir": str(tmp_path / "state"), "log_dir": str(tmp_path / "log")}
     train_model.fit_model(strategy, model, pipeline, [path], val, **folders)

@@ -13,7 +13,7 @@ from framecast.models.networks import builders
 from framecast.models.spec import ContextSpec, ForecastTask, ModelSpec, TrainSpec
 from framecast.models.training import checkpoint_users
 from framecast.models.training.input_pipeline import InputPipeline, SplitFiles
-from framecast.models.training.run_fn import _start, _state_digest
+from framecast.models.training.run_fn import _state_digest, _warm_start
 from framecast.schemas.clip_spec import ClipSpec, FrameRange
 from tests.models.export.exporting import make_module, serve_only
 from tests.models.transformed import write_transformed
@@ -79,7 +79,7 @@ def test_warm_start_needs_the_same_function(tmp_path):
     for predict, note in (("frame", "warm start from "), ("change", "cold start: ")):
         spec, model = build(predict, 2)
         before = model.get_weights()
-        start = _start(tf.distribute.get_strategy(), model, spec, pipeline, str(tmp_path))
+        start = _warm_start(tf.distribute.get_strategy(), model, spec, pipeline, str(tmp_path))
         assert start.note.startswith(f"{note}{tmp_path}"), start.note
         kept = all(np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True))
         assert kept == (start.digest is None) == (predict == "change")

@@ -95,11 +95,20 @@ def test_paths_resolve_from_the_file_or_current_folder(path, tmp_path, monkeypat
             r"tune: expected train.warm_start: false, received true",
         ),
         (
+            ["train.warm_start=true", "train.init_from=/models/7"],
+            r"train: init_from: expected none with warm_start: true, received /models/7",
+        ),
+        (
             ["train.loss=focal"],
             r"train.loss: expected mse, mae, weighted, ssim or file.py:function for forecast",
         ),
         (["train.loss={mse: 1, mae: 0}"], r"train.loss: mae: expected a weight above 0, received 0.0"),
         (["train.class_weights=[1, 2]"], r"train.class_weights: expected none for forecast, received 2"),
+        (
+            ["train.class_weights=[0, 1]"],
+            r"train.class_weights: expected balanced, or a number above 0 for each class, received \[0, 1\]$",
+        ),
+        (["train.class_weights=balanced"], r"train.class_weights: expected none for forecast, received balanced"),
         (["tune={space: {train: {loss: {values: [mse, mae]}}}, trials: 3}"], r"tune.space.train.loss: unknown key"),
         (
             ["tune={space: {train: {learning_rate: {min: 0, max: 1, sampling: log}}}, trials: 3}"],

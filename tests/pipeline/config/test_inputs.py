@@ -74,6 +74,22 @@ def test_unreadable_file_fails_unless_quarantined(tmp_path):
     assert find_inputs(load(path, ["data.on_bad_clip=quarantine"])).bytes == 0
 
 
+def test_initial_model_is_the_newest_version_or_the_folder(config, tmp_path):
+    for version in ("9", "10", "11"):
+        (tmp_path / "models" / version).mkdir(parents=True)
+    for version in ("9", "10"):  # Version 11 is not complete.
+        (tmp_path / "models" / version / "saved_model.pb").touch()
+
+    def found(path):
+        train = config.train.model_copy(update={"init_from": str(path)})
+        return find_inputs(config.model_copy(update={"train": train})).initial_model
+
+    assert found(tmp_path / "models") == str(tmp_path / "models" / "10")
+    assert found(tmp_path / "models" / "9") == str(tmp_path / "models" / "9")
+    with pytest.raises(ConfigError, match=r"^train.init_from: expected an exported model .*found none at .*/11$"):
+        found(tmp_path / "models" / "11")
+
+
 def test_selected_span_is_the_newest_of_the_inputs(config):
     selected, skipped = select_span(config, "1")
     assert (find_inputs(selected).spans, skipped) == ([1], "")

@@ -69,6 +69,7 @@ def test_overrides_apply_in_order(path):
 def test_mapping_resolves_its_paths_from_the_current_folder(path, monkeypatch):
     monkeypatch.chdir("/")
     assert load(path, ["data={train: other/*.gz}"]).data.train == "/other/*.gz"
+    assert load(path, ["train.init_from=models/7"]).train.init_from == "/models/7"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Edit -> components with another cache key, and the components that read their outputs."""
 
+import json
 import pathlib
 import shutil
 from unittest import mock
@@ -197,6 +198,20 @@ def test_new_serving_model_is_compared_and_trained_from(project):
     project.push(1)
     assert stale(cold, project.pipeline()) == {*FROM_SERVING, "Report"}
     assert stale(warmed, project.pipeline(warm)) == {*FROM_SERVING, *FROM_TRAINER, "Report"}
+
+
+def test_changed_initial_model_trains_and_searches_again(project):
+    source = project.folder / "source" / "3"
+    source.mkdir(parents=True)
+    (source / "saved_model.pb").write_bytes(b"one")
+    options = (f"train.init_from={source.parent}", _TUNE)
+    before = project.pipeline(*options)
+    trainer = next(component for component in before.components if component.id == "Trainer")
+    custom = json.loads(trainer.exec_properties["custom_config"])
+    assert custom["train"]["init_from"] == str(source)
+    assert stale(before, project.pipeline(*options)) == set()
+    (source / "saved_model.pb").write_bytes(b"two")
+    assert stale(before, project.pipeline(*options)) == {"Tuner", *FROM_TRAINER, "Report"}
 
 
 def test_changed_clips_or_code_are_predicted_again(project):

@@ -306,6 +306,7 @@ def test_compiling_twice_gives_equal_files(folder, documents, tmp_path):
             r"data.train: .*, s3:// or gs://, received minio://b/\* \(for MinIO, use s3:",
         ),
         (_ROOT, ["push.directory=/serving"], r"push.directory: .*volume of ServingModel .*received /serving"),
+        (_ROOT, ["train.init_from=/models/7"], r"train.init_from: .*volume of Trainer .*received /models/7"),
         (_ROOT, ["kubeflow.components.Pusher={volumes: []}"], r"push.directory: .*volume of Pusher "),
         (
             _ROOT,
