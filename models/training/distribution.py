@@ -128,6 +128,25 @@ def require_one_checkpoint(strategy: tf.distribute.Strategy, latest: str | None,
         )
 
 
+def from_chief(strategy: tf.distribute.Strategy, value: float) -> float:
+    """Returns the chief's `value` on every worker, and waits for it as long as for an export.
+
+    Every worker calls it, because workers that compute a number on their own may differ in its last digits, and so
+    in which weights are the best.
+    """
+    if strategy.cluster_resolver is None:
+        return value
+    own = tf.constant([value], tf.float64)
+    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=_EXPORT_TIMEOUT)
+
+    @tf.function
+    def gather():
+        return tf.distribute.get_replica_context().all_gather(own, axis=0, options=options)
+
+    # The chief is the first worker.
+    return float(strategy.experimental_local_results(strategy.run(gather))[0].numpy()[0])
+
+
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:
     """Waits until every worker calls it, because a worker that ends before the chief has exported counts as lost."""
     if strategy.cluster_resolver is None:
