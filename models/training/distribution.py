@@ -136,15 +136,16 @@ def from_chief(strategy: tf.distribute.Strategy, value: float) -> float:
     """
     if strategy.cluster_resolver is None:
         return value
-    own = tf.constant([value], tf.float64)
-    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=_EXPORT_TIMEOUT)
-
-    @tf.function
-    def gather():
-        return tf.distribute.get_replica_context().all_gather(own, axis=0, options=options)
-
+    gathered = strategy.run(_gather, (tf.constant([value], tf.float64),))
     # The chief is the first worker.
-    return float(strategy.experimental_local_results(strategy.run(gather))[0].numpy()[0])
+    return float(strategy.experimental_local_results(gathered)[0].numpy()[0])
+
+
+@tf.function  # Traced once, because every evaluation calls it.
+def _gather(own: tf.Tensor) -> tf.Tensor:
+    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=_EXPORT_TIMEOUT)
+    # A copy, because `all_gather` needs a tensor with a device, and an argument has none.
+    return tf.distribute.get_replica_context().all_gather(tf.identity(own), axis=0, options=options)
 
 
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:
