@@ -76,13 +76,12 @@ def fit(
         dataset: Endless batches for training, the same global batches on every worker; without Python or stateful
             random operations, so that the position can be saved.
         val_dataset: Finite batches, whose loss chooses the best weights unless `metric` does.
-        objective: The loss. Training adds the losses that the model adds, such as those of regularizers; the reported
-            losses have none of these.
+        objective: The loss. Training adds the model's own losses, such as regularizers'; the reported losses do not.
         train: How the weights are updated and for how long; a learning rate of 0 leaves them unchanged.
         state_dir: Folder of the checkpoints, shared by all workers.
         log_dir: Folder of the TensorBoard summaries: `loss`, `added_loss` (of the model, if it adds any),
-            `gradient_norm` (global norm of a step's gradients before clipping), `val_loss`, `learning_rate`, the
-            metric, and the images of `draw`.
+            `gradient_norm` (global norm of a step's gradients before clipping), `val_loss`, the metric,
+            `learning_rate`, and the images of `draw`.
         metric: Chooses the best weights; computed by the chief.
         draw: Called at every evaluation for images of the model's outputs: `(height, width, 3)` uint8, by tag.
         evaluated: Called at every evaluation with the step and its val loss, before the checkpoint, so a resumed
@@ -90,8 +89,7 @@ def fit(
 
     Raises:
         FloatingPointError: If a loss is not finite; the message names the step.
-        ValueError: If `dataset` ends, `val_dataset` is empty, workers find different checkpoints, or the metric is
-            undefined at every evaluation.
+        ValueError: If `dataset` ends, `val_dataset` is empty, workers find different checkpoints, or `metric` is nan.
         WorkerLost: If another worker died; start all workers again to resume from the last checkpoint.
     """
     strategy = tf.distribute.get_strategy()
@@ -123,9 +121,9 @@ def fit(
             if evaluate:
                 with averaged(model, optimizer):
                     val_loss = _evaluate(val_step, val_dataset, objective, step)
-                    measured = _measure(metric, model, strategy)
-                    log.add_evaluation(step, {"val_loss": val_loss, **measured}, draw() if draw and chief else {})
-                    schedule.observe(improved=_keep_if_best(state, val_loss, metric, measured))
+                    figures = {"val_loss": val_loss, **_measure(metric, model, strategy)}
+                    log.add_evaluation(step, figures, draw() if draw and chief else {})
+                    schedule.observe(improved=_keep_if_best(state, figures, metric))
                 if evaluated:
                     evaluated(step, val_loss)
                 checkpoints.save(step)
@@ -142,10 +140,11 @@ def _measure(metric: WeightsMetric | None, model: keras.Model, strategy: tf.dist
     return {metric.key: distribution.from_chief(strategy, value)}
 
 
-def _keep_if_best(state: TrainState, val_loss: float, metric: WeightsMetric | None, measured: dict[str, float]) -> bool:
+def _keep_if_best(state: TrainState, figures: dict[str, float], metric: WeightsMetric | None) -> bool:
+    val_loss = figures["val_loss"]
     if metric is None:
         return state.keep_if_best(val_loss, val_loss, math.nan)
-    value = measured[metric.key]
+    value = figures[metric.key]
     return state.keep_if_best(metric.cost(value), val_loss, value)
 
 
