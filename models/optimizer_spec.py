@@ -6,6 +6,7 @@ import pydantic
 
 from framecast.schemas.section import Section
 
+VAL_LOSS = "val_loss"
 _WEIGHT_DECAY = 0.01  # AdamW's in PyTorch; Loshchilov and Hutter 2019 try 0.0025 to 0.05.
 
 
@@ -20,8 +21,9 @@ class OptimizerSpec(Section):
             default is 0.01.
         clip_norm: Largest global norm of the gradients of an update; null does not clip them.
         schedule: The learning rate after the warm-up. `cosine`: falls to 0 along half a cosine. `constant`: stays.
-            `plateau`: is halved after every third evaluation in a row without a lower val loss. `one-cycle` (Smith and
-            Topin 2019, as in PyTorch): rises from a 25th of the peak, then falls almost to 0, both along half a cosine.
+            `plateau`: is halved after every third evaluation in a row without better weights (`best_by`). `one-cycle`
+            (Smith and Topin 2019, as in PyTorch): rises from a 25th of the peak, then falls almost to 0, both along
+            half a cosine.
         warm_up: Share of the steps in which the learning rate rises to its peak.
         accumulate: Batches of an update. The update equals that of one batch with all their clips, except for
             statistics of a batch, such as BatchNormalization's.
@@ -29,8 +31,12 @@ class OptimizerSpec(Section):
             evaluated on the val split and exported. An average over the last steps needs `1 / (1 - ema)` to be far
             below `steps`.
         eval_every: Steps between evaluations on the val split.
-        patience: Evaluations in a row without a lower val loss after which training ends; by default it takes all
-            steps.
+        best_by: Which weights are the best, and exported: those with the lowest `val_loss`, or with the best value on
+            the val split of a metric of the task, such as `skill`, `csi_2` (with `evaluate.events`) or `accuracy`. The
+            metric is computed over whole clips as the Evaluator computes it, and logged as `val_skill` and so on. A
+            search (`tune`) compares trials by val loss.
+        patience: Evaluations in a row without better weights (`best_by`) after which training ends; by default it takes
+            all steps.
     """
 
     steps: int = pydantic.Field(ge=1)
@@ -43,6 +49,7 @@ class OptimizerSpec(Section):
     accumulate: int = pydantic.Field(default=1, ge=1)
     ema: float | None = pydantic.Field(default=None, gt=0, lt=1)
     eval_every: int = pydantic.Field(default=200, ge=1)
+    best_by: str = VAL_LOSS
     patience: int | None = pydantic.Field(default=None, ge=1)
 
     @pydantic.model_validator(mode="after")

@@ -23,11 +23,13 @@ import tensorflow as tf
 from framecast.evaluation.baselines import in_graph
 from framecast.evaluation.events_spec import EventsSpec
 from framecast.evaluation.metrics.registry import TaskMetrics
+from framecast.evaluation.metrics.sums import Sums
 from framecast.models.export.anomaly import AnomalyModule, Thresholds, calibrate
 from framecast.models.export.forecast import ForecastModule, ReferenceConstants
 from framecast.models.export.labels import ClassifyModule, RegressModule
 from framecast.models.export.module import ExportModule
 from framecast.models.export.served_error import describe_gap
+from framecast.models.export.val_metric import ValMetric
 from framecast.models.training.input_pipeline import InputPipeline, SplitFiles
 from framecast.models.training.objectives import LabelObjective, NextFrameObjective, Objective
 from framecast.models.training.tensorboard_images import ForecastImages
@@ -47,7 +49,12 @@ class TaskDefinition(abc.ABC):
     Args:
         spec: The task's section of the configuration, `framecast.models.spec.TaskSpec`.
         events: The events that `evaluate` counts; only forecasts have any.
+
+    Attributes:
+        learns_from_weights: Whether the constants depend on the model's weights, not only on the data.
     """
+
+    learns_from_weights = False
 
     def __init__(self, spec: Any, events: EventsSpec | None = None):
         self.spec = spec
@@ -77,6 +84,22 @@ class TaskDefinition(abc.ABC):
             clip: The clip contract.
         """
         return ForecastImages(model, batches, self.spec.horizon, clip, self.spec.forecast_channels(clip.channels))
+
+    def make_val_metric(self, model: keras.Model, pipeline: InputPipeline, files: SplitFiles) -> ValMetric:
+        """Returns what computes the metric `train.best_by`.
+
+        Args:
+            model: The model to export, with the weights of the model in training.
+            pipeline: Reads the clips.
+            files: The constants are learned from them, and the metric is over the val split.
+        """
+
+        def make_module() -> ExportModule:
+            # The clips are transformed already.
+            return self.make_module(model, dict, pipeline.clip, self.learn_constants(model, pipeline, files))
+
+        empty, clips = Sums(task=self.spec.kind, events=self._events), pipeline.scored(files.val)
+        return ValMetric(pipeline.train.best_by, model, make_module, clips, empty, self.learns_from_weights)
 
     def prepare(self, model: keras.Model, pipeline: InputPipeline, train_files: Sequence[str]) -> None:
         """Checks that a built model can be trained as configured, and sets what it takes from the train split.
@@ -164,6 +187,8 @@ class ForecastDefinition(TaskDefinition):
 
 class AnomalyDefinition(TaskDefinition):
     """Scores frames by their distance from the forecast made from all earlier frames, which is what is trained."""
+
+    learns_from_weights = True
 
     def make_objective(self, train: Any) -> Objective:
         return NextFrameObjective(0, train)

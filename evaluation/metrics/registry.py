@@ -153,6 +153,18 @@ def direction(name: str) -> Literal["lower", "higher", "one"]:
     return "one" if name.startswith(("bias_", "power_")) else "higher"
 
 
+def judges_model(name: str) -> bool:
+    """Checks whether a metric depends on the model, not only on a reference such as persistence or the majority."""
+    references = tuple(f"_{reference}" for reference in (*forecast_metrics.REFERENCES, "majority"))
+    return name.startswith("skill") or not name.endswith(references)
+
+
+def cost(name: str, value: float) -> float:
+    """Returns a number that is lower for a better value of a metric; nan if the value is."""
+    way = direction(name)
+    return value if way == "lower" else -value if way == "higher" else abs(value - 1)
+
+
 def key(name: str, lead_time: int | None = None) -> str:
     """Returns the key of a metric in results: `mse` over all lead times, `mse/lead_3` at the third."""
     return name if lead_time is None else f"{name}/lead_{lead_time}"

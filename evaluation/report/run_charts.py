@@ -61,8 +61,10 @@ def spectra_charts(evidence: Evidence, interval: float) -> list[Drawn]:
 def training_charts(curves: dict[str, list[list[float]]]) -> list[Drawn]:
     """Returns title, lines and chart of each kind of training curve."""
     drawn = []
+    metrics = {tag for tag in curves if tag.startswith("val_")} - {"val_loss"}
     for title, names, unit, log in (
         ("Loss", ("loss", "val_loss"), "loss", True),
+        *((tag, (tag,), tag.removeprefix("val_"), False) for tag in sorted(metrics)),
         ("Learning rate", ("learning_rate",), "learning rate", False),
         ("Gradient norm", ("gradient_norm",), "norm", True),
     ):

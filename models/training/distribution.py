@@ -128,6 +128,26 @@ def require_one_checkpoint(strategy: tf.distribute.Strategy, latest: str | None,
         )
 
 
+def from_chief(strategy: tf.distribute.Strategy, value: float) -> float:
+    """Returns the chief's `value` on every worker, and waits for it as long as for an export.
+
+    Every worker calls it, because workers that compute a number on their own may differ in its last digits, and so
+    in which weights are the best.
+    """
+    if strategy.cluster_resolver is None:
+        return value
+    gathered = strategy.run(_gather, (tf.constant([value], tf.float64),))
+    # The chief is the first worker.
+    return float(strategy.experimental_local_results(gathered)[0].numpy()[0])
+
+
+@tf.function  # Traced once, because every evaluation calls it.
+def _gather(own: tf.Tensor) -> tf.Tensor:
+    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=_EXPORT_TIMEOUT)
+    # A copy, because `all_gather` needs a tensor with a device, and an argument has none.
+    return tf.distribute.get_replica_context().all_gather(tf.identity(own), axis=0, options=options)
+
+
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:
     """Waits until every worker calls it, because a worker that ends before the chief has exported counts as lost."""
     if strategy.cluster_resolver is None:

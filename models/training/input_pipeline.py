@@ -87,6 +87,14 @@ class InputPipeline:
         """Returns single clips of one pass, in the clips' dtype, with length and frame rate; short clips included."""
         return self._clips(tf.data.Dataset.from_tensor_slices(sorted(files)))
 
+    def scored(self, files: Sequence[str]) -> tf.data.Dataset:
+        """Returns the clips of `whole` that are long enough, with the label of every task that has one.
+
+        Optional labels, such as those of anomalies, are included; they are -1 where unlabelled.
+        """
+        labelled = self.task.label is not None
+        return self._long_enough(self._clips(tf.data.Dataset.from_tensor_slices(sorted(files)), labelled))
+
     def whole_batches(self, files: Sequence[str], short: bool = False) -> Iterator[dict[str, tf.Tensor]]:
         """Yields batches of one whole clip, without labels.
 
@@ -100,16 +108,18 @@ class InputPipeline:
             frames, known = tensors.normalise(clip["frames"][None], length, self.clip)
             yield {"frames": frames, "known": known, "length": length}
 
-    def _clips(self, files: tf.data.Dataset) -> tf.data.Dataset:
+    def _clips(self, files: tf.data.Dataset, labelled: bool | None = None) -> tf.data.Dataset:
         records = files.interleave(tf.data.TFRecordDataset, cycle_length=4, deterministic=True)
-        return records.map(self._parse, tf.data.AUTOTUNE)
+        return records.map(lambda record: self._parse(record, labelled), tf.data.AUTOTUNE)
 
     def _long_enough(self, clips: tf.data.Dataset) -> tf.data.Dataset:
         return clips.filter(lambda clip: self.task.is_long_enough(clip["length"]))
 
-    def _parse(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _parse(self, record: tf.Tensor, labelled: bool | None = None) -> dict[str, tf.Tensor]:
+        """Parses a clip, with its label if `labelled`; by default if the task requires one."""
         label = self.task.label
-        labelled = label is not None and label.required
+        if labelled is None:
+            labelled = label is not None and label.required
         wanted = {**_FEATURES, **({features.LABEL: tf.io.FixedLenFeature([], tf.string)} if labelled else {})}
         parsed = tf.io.parse_single_example(record, wanted)
         clip = {

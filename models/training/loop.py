@@ -26,7 +26,7 @@ from framecast.models.training.objectives import Objective
 from framecast.models.training.optimization.optimizer import averaged, make_optimizer
 from framecast.models.training.optimization.schedule import Schedule
 from framecast.models.training.optimization.steps import TrainStep, ValStep
-from framecast.models.training.train_state import TrainState
+from framecast.models.training.train_state import TrainState, WeightsMetric
 from framecast.models.training.training_log import TrainLog
 
 _LOG = logging.getLogger("framecast.train")
@@ -37,14 +37,16 @@ class Fitted:
     """The result of a training; the model has the weights of `step`.
 
     Args:
-        step: Optimizer steps after which the val loss was lowest.
-        val_loss: That loss.
+        step: Optimizer steps after which the weights were the best.
+        val_loss: Their val loss.
         stopped: The step at which training ended early; None if it took all steps.
+        metric: The metric that chose them and their value of it, by its name; empty if the val loss did.
     """
 
     step: int
     val_loss: float
     stopped: int | None = None
+    metric: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def fit(
@@ -56,6 +58,7 @@ def fit(
     *,
     state_dir: str | os.PathLike,
     log_dir: str | os.PathLike,
+    metric: WeightsMetric | None = None,
     draw: Callable[[], Mapping[str, np.ndarray]] | None = None,
     evaluated: Callable[[int, float], None] | None = None,
 ) -> Fitted:
@@ -72,21 +75,21 @@ def fit(
         model: A built model with the call contract that `objective` expects.
         dataset: Endless batches for training, the same global batches on every worker; without Python or stateful
             random operations, so that the position can be saved.
-        val_dataset: Finite batches, whose loss chooses the best weights.
-        objective: The loss. Training adds the losses that the model adds, such as those of regularizers; the reported
-            losses have none of these.
+        val_dataset: Finite batches, whose loss chooses the best weights unless `metric` does.
+        objective: The loss. Training adds the model's own losses, such as regularizers'; the reported losses do not.
         train: How the weights are updated and for how long; a learning rate of 0 leaves them unchanged.
         state_dir: Folder of the checkpoints, shared by all workers.
         log_dir: Folder of the TensorBoard summaries: `loss`, `added_loss` (of the model, if it adds any),
-            `gradient_norm` (global norm of a step's gradients before clipping), `val_loss`, `learning_rate`, and the
-            images of `draw`.
+            `gradient_norm` (global norm of a step's gradients before clipping), `val_loss`, the metric,
+            `learning_rate`, and the images of `draw`.
+        metric: Chooses the best weights; computed by the chief.
         draw: Called at every evaluation for images of the model's outputs: `(height, width, 3)` uint8, by tag.
         evaluated: Called at every evaluation with the step and its val loss, before the checkpoint, so a resumed
             training calls it again for an unsaved evaluation. An error in it ends the training.
 
     Raises:
         FloatingPointError: If a loss is not finite; the message names the step.
-        ValueError: If `dataset` ends, `val_dataset` is empty, or workers find different checkpoints.
+        ValueError: If `dataset` ends, `val_dataset` is empty, workers find different checkpoints, or `metric` is nan.
         WorkerLost: If another worker died; start all workers again to resume from the last checkpoint.
     """
     strategy = tf.distribute.get_strategy()
@@ -118,26 +121,56 @@ def fit(
             if evaluate:
                 with averaged(model, optimizer):
                     val_loss = _evaluate(val_step, val_dataset, objective, step)
-                    log.add_evaluation(step, val_loss, draw() if draw and chief else {})
-                    schedule.observe(improved=state.keep_if_best(val_loss))
+                    figures = {"val_loss": val_loss, **_measure(metric, model, strategy)}
+                    log.add_evaluation(step, figures, draw() if draw and chief else {})
+                    schedule.observe(improved=_keep_if_best(state, figures, metric))
                 if evaluated:
                     evaluated(step, val_loss)
                 checkpoints.save(step)
             log.report(step, rate, force=evaluate)
-    return _load_best(state, step, train)
+    return _load_best(state, step, train, metric)
 
 
-def _load_best(state: TrainState, step: int, train: OptimizerSpec) -> Fitted:
-    """Loads the best weights into the model."""
+def _measure(metric: WeightsMetric | None, model: keras.Model, strategy: tf.distribute.Strategy) -> dict[str, float]:
+    """Returns the metric by its key, the same on every worker; empty without a metric."""
+    if metric is None:
+        return {}
+    weights = model.get_weights()  # On every worker, because TensorFlow may gather a variable from all of them.
+    value = metric(weights) if distribution.is_chief(strategy) else math.nan
+    return {metric.key: distribution.from_chief(strategy, value)}
+
+
+def _keep_if_best(state: TrainState, figures: dict[str, float], metric: WeightsMetric | None) -> bool:
+    val_loss = figures["val_loss"]
+    if metric is None:
+        return state.keep_if_best(val_loss, val_loss, math.nan)
+    value = figures[metric.key]
+    return state.keep_if_best(metric.cost(value), val_loss, value)
+
+
+def _load_best(state: TrainState, step: int, train: OptimizerSpec, metric: WeightsMetric | None) -> Fitted:
+    """Loads the best weights into the model.
+
+    Raises:
+        ValueError: If the metric was undefined at every evaluation.
+    """
+    done = int(state.best_step.numpy())
+    if metric is not None and not done:
+        raise ValueError(
+            f"train.best_by: {metric.name}: expected a value on the val split, received none at any evaluation, "
+            "because the val split lacks what it counts, such as events or labels; choose another metric or val_loss"
+        )
     state.load_best()
     stopped = step if step < train.steps else None
     if stopped:
-        _LOG.info("stopped at step %d: no lower val loss in %d evaluations", stopped, train.patience)
-    return Fitted(step=int(state.best_step.numpy()), val_loss=float(state.best.numpy()), stopped=stopped)
+        better = f"better {metric.key}" if metric else "lower val loss"
+        _LOG.info("stopped at step %d: no %s in %d evaluations", stopped, better, train.patience)
+    chosen = {metric.name: float(state.best_metric.numpy())} if metric else {}
+    return Fitted(step=done, val_loss=float(state.best_val_loss.numpy()), stopped=stopped, metric=chosen)
 
 
 def _is_stalled(state: TrainState, train: OptimizerSpec) -> bool:
-    """Checks whether the last `patience` evaluations had no lower val loss."""
+    """Checks whether the last `patience` evaluations had no better weights."""
     if train.patience is None:
         return False
     done, best = (int(step.numpy()) // train.eval_every for step in (state.step, state.best_step))

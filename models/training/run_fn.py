@@ -16,7 +16,9 @@ from framecast.models import hyperparameters
 from framecast.models.export import warmup
 from framecast.models.export.module import save_module
 from framecast.models.export.served_difference import describe_served_difference
+from framecast.models.export.val_metric import ValMetric
 from framecast.models.export.warmup_requests import warmup_requests
+from framecast.models.optimizer_spec import VAL_LOSS
 from framecast.models.spec import ExportSpec, ModelSpec, TrainSpec, parse_task
 from framecast.models.tasks import define_task
 from framecast.models.training import checkpoint_users, distribution, precision, summary, train_model, warm_start
@@ -63,6 +65,7 @@ def run_fn(fn_args: Any) -> None:
             pipeline.evaluation(files.val),
             state_dir=state,
             log_dir=fn_args.model_run_dir,
+            metric=_val_metric(model, spec, pipeline, files, settings),
             draw=define_task(pipeline.task).make_images(model, pipeline.evaluation(files.val), pipeline.clip),
         )
     if distribution.is_chief(strategy):
@@ -121,13 +124,30 @@ def _function_difference(model: keras.Model, spec: ModelSpec, pipeline: InputPip
     return describe_served_difference(module, exported, pipeline.clip)
 
 
+def _val_metric(
+    model: keras.Model, spec: ModelSpec, pipeline: InputPipeline, files: SplitFiles, settings: dict[str, Any]
+) -> ValMetric | None:
+    """Returns the metric that chooses the best weights, of the model in the precision of the export."""
+    if pipeline.train.best_by == VAL_LOSS:
+        return None
+    exported = train_model.with_precision(model, spec, pipeline, settings["export"]["precision"])
+    return define_task(pipeline.task, _events(settings)).make_val_metric(exported, pipeline, files)
+
+
+def _events(settings: dict[str, Any]) -> EventsSpec | None:
+    return EventsSpec.model_validate(settings["events"]) if settings["events"] else None
+
+
 def _state_digest(settings: dict[str, Any], clips: dict[str, str], start: str | None) -> str:
     """Names a checkpoint folder by everything that decides its weights, so that only the same training resumes it.
 
     These are the transformed clips, not the paths of their files; the graph that transformed them only matters for
     export. Settings of export and evaluation do not count: if only they change, the trained model is exported again.
+    But a metric that chooses the weights depends on the events and on the precision of the export.
     """
     sections = {key: value for key, value in settings.items() if key not in ("state", "events", "export", "contract")}
+    if settings["train"].get("best_by", VAL_LOSS) != VAL_LOSS:
+        sections |= {"events": settings["events"], "precision": settings["export"]["precision"]}
     return hashlib.sha256(json.dumps([sections, clips, start], sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -141,7 +161,7 @@ def _export(
 ) -> None:
     """Writes the SavedModel with the constants learned from the data, its card, and its warm-up requests."""
     transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
-    task = define_task(pipeline.task, EventsSpec.model_validate(settings["events"]) if settings["events"] else None)
+    task = define_task(pipeline.task, _events(settings))
     constants = task.learn_constants(model, pipeline, files)
     module = task.make_module(model, transform, pipeline.clip, constants)
     example = next(iter(pipeline.whole(files.val)))

@@ -17,6 +17,7 @@ from framecast.models.tasks import define_task
 from framecast.models.training import loop, precision, warm_start
 from framecast.models.training.input_pipeline import InputPipeline
 from framecast.models.training.optimization.freezing import freeze
+from framecast.models.training.train_state import WeightsMetric
 
 
 def build_model(
@@ -53,6 +54,7 @@ def fit_model(
     *,
     state_dir: str,
     log_dir: str,
+    metric: WeightsMetric | None = None,
     draw: Callable[[], Mapping[str, np.ndarray]] | None = None,
     evaluated: Callable[[int, float], None] | None = None,
 ) -> loop.Fitted:
@@ -66,6 +68,7 @@ def fit_model(
         val_dataset: See `framecast.models.training.loop.fit`, as for the arguments below.
         state_dir: Folder of the checkpoints.
         log_dir: Folder of the TensorBoard summaries.
+        metric: Chooses the best weights, instead of the val loss.
         draw: Draws the model's forecasts.
         evaluated: Called at every evaluation.
     """
@@ -79,6 +82,7 @@ def fit_model(
             train,
             state_dir=state_dir,
             log_dir=log_dir,
+            metric=metric,
             draw=draw,
             evaluated=evaluated,
         )

@@ -2,10 +2,11 @@
 
 import logging
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from framecast.models.training import distribution
@@ -13,6 +14,24 @@ from framecast.models.training.optimization.schedule import Schedule
 
 _LOG = logging.getLogger("framecast.train")
 _KEPT = 2  # Checkpoints.
+
+
+class WeightsMetric(Protocol):
+    """Chooses the best weights; see `framecast.models.export.val_metric.ValMetric`."""
+
+    @property
+    def name(self) -> str:
+        """The metric."""
+
+    @property
+    def key(self) -> str:
+        """Tag of the metric in logs."""
+
+    def cost(self, value: float) -> float:
+        """Returns a number that is lower for a better value."""
+
+    def __call__(self, weights: Sequence[np.ndarray]) -> float:
+        """Returns the metric of the model with `weights`; nan where it is undefined."""
 
 
 class TrainState:
@@ -28,8 +47,9 @@ class TrainState:
 
     Attributes:
         step: Number of finished optimizer steps.
-        best: Lowest val loss.
-        best_step: Its step.
+        best_step: Step of the best weights; 0 if there are none.
+        best_val_loss: Val loss at that step.
+        best_metric: The metric that chose the weights, at that step; nan if the val loss did.
     """
 
     def __init__(
@@ -37,8 +57,10 @@ class TrainState:
     ):
         self._model = model
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.best = tf.Variable(math.inf, dtype=tf.float64, trainable=False)
         self.best_step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.best_val_loss = tf.Variable(math.inf, dtype=tf.float64, trainable=False)
+        self.best_metric = tf.Variable(math.nan, dtype=tf.float64, trainable=False)
+        self._lowest_cost = tf.Variable(math.inf, dtype=tf.float64, trainable=False)
         self._best_weights = [tf.Variable(tf.convert_to_tensor(weight), trainable=False) for weight in model.weights]
         # Variables, not the model, because the tracking of a Keras model misses layers that it holds in a list.
         # Not only the weights: the states of random generators, such as Dropout's, are variables too.
@@ -47,8 +69,10 @@ class TrainState:
             optimizer=optimizer.variables,
             schedule=schedule.variables,
             step=self.step,
-            best=self.best,
             best_step=self.best_step,
+            best_val_loss=self.best_val_loss,
+            best_metric=self.best_metric,
+            lowest_cost=self._lowest_cost,
             best_weights=self._best_weights,
             batches=batches,
         )
@@ -76,12 +100,20 @@ class TrainState:
         """Returns the manager that saves checkpoints in `folder`."""
         return tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=_KEPT)
 
-    def keep_if_best(self, val_loss: float) -> bool:
-        """Copies the model's weights if `val_loss`, at the current step, is the lowest, and returns whether it is."""
-        improved = bool(val_loss < self.best.numpy())
+    def keep_if_best(self, cost: float, val_loss: float, metric: float) -> bool:
+        """Copies the model's weights if they are the best so far, and returns whether they are.
+
+        Args:
+            cost: Lower for better weights; nan is never the best.
+            val_loss: At the current step.
+            metric: The metric that `cost` is derived from; nan if it is the val loss.
+        """
+        improved = bool(cost < self._lowest_cost.numpy())
         if improved:
-            self.best.assign(val_loss)
+            self._lowest_cost.assign(cost)
             self.best_step.assign(self.step)
+            self.best_val_loss.assign(val_loss)
+            self.best_metric.assign(metric)
             for kept, weight in zip(self._best_weights, self._model.weights):
                 kept.assign(tf.convert_to_tensor(weight))
         return improved

@@ -2,8 +2,9 @@
 
 About once a second, and at every evaluation, the logger gets a record that carries a dictionary `progress`: `step`,
 `steps`, `loss` (over all errors since the last record), `added_loss` (mean over the steps since; None if the model adds
-none), `gradient_norm` (likewise; None if no step had a finite one), `val_loss` (the last, None before the first) and
-`learning_rate`.
+none), `gradient_norm` (likewise; None if no step had a finite one), `val_loss` (the last, None before the first),
+`learning_rate`, and from the first evaluation on the metric of `train.best_by`, if any, such as `val_csi_2` (None where
+it is undefined).
 """
 
 import contextlib
@@ -35,7 +36,7 @@ class TrainLog:
     def __init__(self, steps: int, objective: Objective):
         self._steps = steps
         self._objective = objective
-        self._val_loss: float | None = None
+        self._val: dict[str, float | None] = {"val_loss": None}
         self._sums: list[StepSums] = []
         self._reported = time.monotonic()
 
@@ -51,10 +52,12 @@ class TrainLog:
         """Adds the sums of a step."""
         self._sums.append(sums)
 
-    def add_evaluation(self, step: int, val_loss: float, images: Mapping[str, np.ndarray]) -> None:
-        """Writes the val loss and the images, by tag, of an evaluation."""
-        self._val_loss = val_loss
-        tf.summary.scalar("val_loss", val_loss, step)
+    def add_evaluation(self, step: int, figures: Mapping[str, float], images: Mapping[str, np.ndarray]) -> None:
+        """Writes the figures, `val_loss` among them, and the images of an evaluation, by tag."""
+        self._val = {tag: None if math.isnan(value) else value for tag, value in figures.items()}
+        for tag, value in self._val.items():
+            if value is not None:
+                tf.summary.scalar(tag, value, step)
         for tag, image in images.items():
             tf.summary.image(tag, image[None], step)
 
@@ -72,7 +75,7 @@ class TrainLog:
             "loss": float(self._objective.combine(totals, counts)),
             "added_loss": sum(added) / len(added) if any(added) else None,
             "gradient_norm": sum(norms) / len(norms) if norms else None,
-            "val_loss": self._val_loss,
+            **self._val,
             "learning_rate": learning_rate,
         }
         _LOG.info(" ".join(f"{name} {value}" for name, value in progress.items()), extra={"progress": progress})

@@ -15,6 +15,7 @@ import yaml
 from framecast.evaluation.metrics import registry
 from framecast.evaluation.spec import EvaluateSpec
 from framecast.models import hyperparameters, loss_spec, user_functions
+from framecast.models.optimizer_spec import VAL_LOSS
 from framecast.models.spec import ExportSpec, ModelSpec, TaskSpec, TrainSpec
 from framecast.models.tuning.spec import TuneSpec
 from framecast.pipeline import quiet
@@ -100,6 +101,13 @@ class Config(Section):
             registry.check_names(self.evaluate.thresholds, self.task.kind, events)
         except ValueError as error:
             raise ValueError(f"evaluate.thresholds: {error}") from error
+        if self.train.best_by != VAL_LOSS:
+            try:
+                registry.check_names([self.train.best_by], self.task.kind, events)
+            except ValueError as error:
+                raise ValueError(f"train.best_by: {error}; or {VAL_LOSS}") from error
+            if not registry.judges_model(self.train.best_by):
+                raise ValueError(f"train.best_by: expected a metric of the model, received {self.train.best_by}")
         by_lead_time = any(own.bounds.per_lead_time for own in self.evaluate.bounded())
         if by_lead_time and not self.task.metrics.lead_times:
             raise ValueError(f"evaluate.thresholds: per_lead_time: expected a forecast, received {self.task.kind}")

@@ -74,8 +74,9 @@ def _training(outputs: Mapping[str, Any]) -> str:
     train = summary["train"]
     start = f"{summary['start']}, " if summary["start"] else ""
     warning = f"; {summary['warning']}" if summary.get("warning") else ""
+    chosen = "".join(f", val {name} {value:.5f}" for name, value in summary["best"].get("metric", {}).items())
     return (
-        f"{start}trained in {summary['precision']}, val loss {summary['best']['val_loss']:.5f}, "
+        f"{start}trained in {summary['precision']}, val loss {summary['best']['val_loss']:.5f}{chosen}, "
         f"padded frames {100 * train['padding_share']:.1f} %, {train['bytes_per_pixel']:.2f} bytes per pixel{warning}"
     )
 

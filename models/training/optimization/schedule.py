@@ -47,7 +47,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return train.learning_rate * tf.where(step < warm_up, share, after)
 
     def observe(self, improved: bool) -> None:
-        """Takes the outcome of an evaluation: whether its val loss is the lowest so far."""
+        """Takes the outcome of an evaluation: whether its weights are the best so far."""
         if self._train.schedule != "plateau":
             return
         self._waited.assign(0 if improved else self._waited + 1)

@@ -75,13 +75,13 @@ _PUSHED = Evidence(
     validated=True,
     training={
         "train": {"padding_share": 0.125, "bytes_per_pixel": 1.05},
-        "best": {"step": 50, "val_loss": 0.0135},
+        "best": {"step": 50, "val_loss": 0.0135, "metric": {"skill": 0.4375}},
         "start": "warm start from version 6",
         "precision": "mixed_bfloat16",
     },
     curves={
         "loss": [[1, 0.5], [100, 0.02]], "val_loss": [[50, 0.03]], "learning_rate": [[1, 0.0], [100, 0.001]],
-        "gradient_norm": [[1, 20.0], [100, 0.125]],
+        "gradient_norm": [[1, 20.0], [100, 0.125]], "val_skill": [[50, 0.4375]],
     },
     card={"frame_rate": 1 / 300},
     slices={
@@ -201,7 +201,7 @@ def test_pushed_run_shows_data_training_and_provenance(tmp_path):
         "convlstm-tiny for the task forecast, 3 frames ahead, run of 2026-01-01T12:00:00+00:00",
         "version 7 at serving/7", "Every threshold of the configuration was met",
         "Compared with the serving model (version 6) and the reference forecasts", "one frame every 5 minutes",
-        "Best weights after step 50 of 150", "; warm start from version 6.",
+        "Best weights after step 50 of 150", "chosen by val skill 0.4375", "val_skill", "; warm start from version 6.",
         "12.5 %", "1.05", "128x96 (52 clips)", "frame-count", "0.94 > 0.3",
         "None: the statistics of every split match the schema", "137.5", "d1d1", "c0de", "2.16.2", "train.steps",
         "ServingModel cached 0.1 version 6", "Trainer done 137.5 2300 val loss 0.1",

@@ -230,6 +230,7 @@ def as_worker(folder, doomed, state):
     with strategy.scope():
         model = train(folder, objective=Dying(2, TRAIN) if number == doomed else FORECAST, state=state)
     np.savez(folder / f"weights-{number}.npz", *model.get_weights())
+    assert distribution.from_chief(strategy, number + 0.1) == 0.1
     distribution.wait_for_all(strategy)
 
 

@@ -34,6 +34,16 @@ def test_export_and_evaluation_settings_keep_the_checkpoint():
     assert _state_digest({**_SETTINGS, "train": {"steps": 11}}, _CLIPS, None) != _state_digest(_SETTINGS, _CLIPS, None)
 
 
+def test_events_change_the_checkpoint_of_a_metric():
+    chosen = {**_SETTINGS, "train": {"steps": 10, "best_by": "csi_0.5"}}
+    exports = [{"precision": "mixed_bfloat16", "batch_sizes": [1]}, {"precision": "float32", "batch_sizes": [1]}]
+    events = {"thresholds": [0.5], "scales": [1]}
+    changes = ({}, {"events": events}, {"export": exports[0]}, {"export": exports[1]})
+    digests = [_state_digest({**chosen, **changed}, _CLIPS, None) for changed in changes]
+    assert len(set(digests)) == 3
+    assert digests[3] == digests[0]
+
+
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_other_clips_at_equal_paths_change_the_checkpoint(tmp_path, split):
     def digest(clips):

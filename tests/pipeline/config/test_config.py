@@ -103,6 +103,9 @@ def test_paths_resolve_from_the_file_or_current_folder(path, tmp_path, monkeypat
             r"train.loss: expected mse, mae, weighted, ssim or file.py:function for forecast",
         ),
         (["train.loss={mse: 1, mae: 0}"], r"train.loss: mae: expected a weight above 0, received 0.0"),
+        (["train.best_by=csi_2"], r"train.best_by: csi_2: expected evaluate.events, which defines an event"),
+        (["train.best_by=f1"], r"train.best_by: expected one of mse, .*, skill, .*received f1; .*; or val_loss"),
+        (["train.best_by=mse_persistence"], r"train.best_by: expected a metric of the model, received mse_persistence"),
         (["train.class_weights=[1, 2]"], r"train.class_weights: expected none for forecast, received 2"),
         (
             ["train.class_weights=[0, 1]"],

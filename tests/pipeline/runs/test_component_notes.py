@@ -24,15 +24,20 @@ def test_pusher_note_has_version_or_reason(properties, note):
 
 def test_trainer_note_has_precision_loss_and_padding(tmp_path):
     train = {"padding_share": 0.125, "bytes_per_pixel": 1.0}
-    summary = {"start": "cold start", "precision": "float32", "best": {"val_loss": 0.25}, "train": train}
+    summary = {
+        "start": "cold start",
+        "precision": "float32",
+        "best": {"val_loss": 0.25, "metric": {"csi_2": 0.5}},
+        "train": train,
+    }
     (tmp_path / training_summary.FILE).write_text(
         json.dumps({**summary, "warning": "the model depends on later frames"})
     )
     run = standard_artifacts.ModelRun()
     run.uri = str(tmp_path)
     assert describe("Trainer", {"model_run": run.mlmd_artifact}, None, "forecast") == (
-        "cold start, trained in float32, val loss 0.25000, padded frames 12.5 %, 1.00 bytes per pixel; "
-        "the model depends on later frames"
+        "cold start, trained in float32, val loss 0.25000, val csi_2 0.50000, padded frames 12.5 %, "
+        "1.00 bytes per pixel; the model depends on later frames"
     )
 
 
