@@ -2,6 +2,7 @@ from .codec import BadClip as BadClip
 from .codec import decode_frames as decode_frames
 from .codec import encode_clip as encode_clip
 from .codec import iterate_frames as iterate_frames
+from .files import FolderBusyError as FolderBusyError
 from .inspection import Inspection as Inspection
 from .inspection import inspect as inspect
 from .inspection import write_contact_sheet as write_contact_sheet

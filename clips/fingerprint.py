@@ -15,6 +15,7 @@ from framecast.clips.files import write_whole
 from framecast.clips.filesystem import ListedFile
 
 _CHUNK = 1 << 20
+_UNREADABLE = "unreadable"
 
 
 def fingerprint(pattern: str, known: str = "") -> str:
@@ -28,7 +29,7 @@ def fingerprint(pattern: str, known: str = "") -> str:
 
     Raises:
         FileNotFoundError: If no file matches.
-        OSError: If a file cannot be read.
+        OSError: If an object store cannot be reached.
     """
     files = filesystem.list_files(pattern)
     if not files:
@@ -45,9 +46,9 @@ def fingerprint_of(files: Sequence[ListedFile], known: str = "") -> str:
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             found.update(zip(unknown, pool.map(_digest, unknown), strict=True))
         if known:
-            after = {**before, **{path: [*stamp, found[path]] for path, stamp in stamps.items()}}
+            read = {path: [*stamp, found[path]] for path, stamp in stamps.items() if _UNREADABLE not in found[path]}
             pathlib.Path(known).parent.mkdir(parents=True, exist_ok=True)
-            write_whole(known, json.dumps(after))
+            write_whole(known, json.dumps({**before, **read}))
     digest = hashlib.sha256("\n".join(f"{path}\0{found[path]}" for path in sorted(found)).encode())
     return f"{len(files)} files of {sum(file.size for file in files)} bytes, {digest.hexdigest()[:16]}"
 
@@ -69,7 +70,10 @@ def _digest(path: str) -> str:
     if filesystem.is_remote(path):
         return filesystem.checksum(path)
     digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as error:  # The reader of the clips reports it, or puts the file in quarantine.
+        return f"{_UNREADABLE}: {error.strerror}"
     return digest.hexdigest()

@@ -5,7 +5,6 @@ from .config.config import to_yaml as to_yaml
 from .config.inputs import Inputs as Inputs
 from .config.inputs import find_inputs as find_inputs
 from .dag.dag import create_pipeline as create_pipeline
-from .runs.lock import WorkdirBusyError as WorkdirBusyError
 from .runs.records import RunRecord as RunRecord
 from .runs.records import find_run as find_run
 from .runs.records import read_runs as read_runs

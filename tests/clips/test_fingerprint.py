@@ -56,6 +56,15 @@ def test_unchanged_file_is_not_read_again(tmp_path, write):
     assert fingerprint(f"{tmp_path}/*.gz") != fingerprint(f"{tmp_path}/*.gz", known)
 
 
+def test_unreadable_file_is_left_to_the_reader(find, write, tmp_path):
+    write("a.gz", b"clips")
+    (tmp_path / "b.gz").symlink_to("gone")
+    first = find()
+    assert first.startswith("2 files of 5 bytes, ")
+    (tmp_path / "gone").write_bytes(b"back again")
+    assert find() != first
+
+
 def test_damaged_known_digests_are_made_again(tmp_path, write):
     known = tmp_path / "known.json"
     write("a.gz", b"clips")
