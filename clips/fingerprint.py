@@ -11,10 +11,9 @@ import pathlib
 from collections.abc import Sequence
 
 from framecast.clips import filesystem
-from framecast.clips.files import write_whole
+from framecast.clips.files import digest_of_file, write_whole
 from framecast.clips.filesystem import ListedFile
 
-_CHUNK = 1 << 20
 _UNREADABLE = "unreadable"
 
 
@@ -69,11 +68,7 @@ def _read(known: str) -> dict[str, list]:
 def _digest(path: str) -> str:
     if filesystem.is_remote(path):
         return filesystem.checksum(path)
-    digest = hashlib.blake2b(digest_size=16)
     try:
-        with open(path, "rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+        return digest_of_file(path)
     except OSError as error:  # The reader of the clips reports it, or puts the file in quarantine.
         return f"{_UNREADABLE}: {error.strerror}"
-    return digest.hexdigest()

@@ -42,7 +42,7 @@ class SplitFiles(NamedTuple):
         return cls(*(sorted(name for pattern in own for name in tf.io.gfile.glob(pattern)) for own in (train, val)))
 
     def digests(self) -> dict[str, str]:
-        """Returns a digest of the clips of each split, whatever the names of the files.
+        """Returns a digest of the clips of each split; it does not depend on the names of the files.
 
         Raises:
             BadFile: If a file is compressed, damaged or truncated.

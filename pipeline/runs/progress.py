@@ -86,7 +86,7 @@ class Watcher:
         result.version = end.version
         if self.error is None:
             result.verdict, result.why = result.decision, end.why
-        else:  # A failed run is tried again, whatever Pusher decided.
+        else:  # A failed run is tried again, also if Pusher pushed.
             result.why += f"\nPusher had finished: {result.decision}: {end.why}"
 
     @property

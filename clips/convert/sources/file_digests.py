@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from framecast.clips.convert.sources.source import BadSource, Source
+from framecast.clips.files import digest_of_file
 
 _FILES = 16  # The first files of a recording identify it, so that a folder that grows keeps its names.
 _LETTERS = 12
@@ -43,11 +44,7 @@ class FileDigests:
 
 @functools.lru_cache(maxsize=4096)  # A file of many recordings is divided into sources that each ask for its digest.
 def _digest(file: str, _size: int, _changed: int) -> str:
-    with open(file, "rb") as stream:
-        total = hashlib.sha256()
-        while chunk := stream.read(1 << 20):
-            total.update(chunk)
-    return total.hexdigest()
+    return digest_of_file(file)
 
 
 def check_copies(sources: Sequence[Source]) -> None:

@@ -205,10 +205,10 @@ def test_refusal_is_one_line(framecast, pipeline, monkeypatch, answer, message):
     monkeypatch.setattr(kubeflow_submit, "_TIMEOUT", 0.2)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        told = _submit(framecast, pipeline, "--host", f"http://127.0.0.1:{server.server_port}")
+        refused = _submit(framecast, pipeline, "--host", f"http://127.0.0.1:{server.server_port}")
         ended.set()
         server.shutdown()
-    assert told.code == 1
-    assert message in told.text
-    assert len(told.text.splitlines()) == 1
-    assert "s3cret" not in told.text
+    assert refused.code == 1
+    assert message in refused.text
+    assert len(refused.text.splitlines()) == 1
+    assert "s3cret" not in refused.text

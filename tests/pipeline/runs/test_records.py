@@ -1,4 +1,4 @@
-"""The order of runs: by start in UTC, whatever the zone and the clock."""
+"""The order of runs: by start in UTC, in any zone, also if the clock is set back."""
 
 import datetime
 import json

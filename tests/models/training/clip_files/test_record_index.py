@@ -1,4 +1,4 @@
-"""The index of records: places and digests, whatever files hold them, compared with the records' own bytes."""
+"""The index of records: places and digests in any division into files, compared with the records' own bytes."""
 
 import gzip
 import os
