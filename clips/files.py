@@ -1,4 +1,4 @@
-"""Writes local files atomically (to a temporary file, synced, then renamed); hashes files; locks folders.
+"""Writes local files atomically (to a temporary file, synced to disk, then renamed over the old one); locks folders.
 
 write_whole("run.json", text)
 
@@ -12,13 +12,10 @@ with exclusive("work", "run"):
 import contextlib
 import datetime
 import fcntl
-import hashlib
 import os
 import pathlib
 import socket
 from collections.abc import Iterator
-
-_CHUNK = 1 << 20  # Bytes
 
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
@@ -33,19 +30,6 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     """
     with replacing(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def digest_of_file(path: str | os.PathLike[str]) -> str:
-    """Returns the SHA-256 digest of a file, read in pieces.
-
-    Raises:
-        OSError: If the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import functools
 import glob as local_glob
+import hashlib
 import importlib.util
 import io
 import os
@@ -160,6 +161,19 @@ def copy(source: str, target: str) -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
     with open_path(source, "rb") as file, open_path(target, "wb") as written:
         shutil.copyfileobj(file, written, 1 << 20)
+
+
+def sha256(path: str) -> str:
+    """Returns the SHA-256 digest of a file, local or remote, as hexadecimal digits; reads it in pieces.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open_path(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def remove(paths: Iterable[str]) -> None:

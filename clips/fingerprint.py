@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Sequence
 
 from framecast.clips import filesystem
-from framecast.clips.files import digest_of_file, write_whole
+from framecast.clips.files import write_whole
 from framecast.clips.filesystem import ListedFile
 
 _UNREADABLE = "unreadable"
@@ -69,6 +69,6 @@ def _digest(path: str) -> str:
     if filesystem.is_remote(path):
         return filesystem.checksum(path)
     try:
-        return digest_of_file(path)
+        return filesystem.sha256(path)
     except OSError as error:  # The reader of the clips reports it, or puts the file in quarantine.
         return f"{_UNREADABLE}: {error.strerror}"

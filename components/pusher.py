@@ -1,6 +1,5 @@
 """Pushes a blessed model so that TensorFlow Serving never sees a partial version."""
 
-import hashlib
 import json
 import logging
 import os
@@ -121,7 +120,7 @@ def _upload(model: str, base: str) -> int:
     for name in sorted(filesystem.list_below(model), key=lambda name: (name == versions.MODEL, name)):
         source, copy = os.path.join(model, name), os.path.join(target, name)
         filesystem.copy(source, copy)
-        if _sha256(copy) != _sha256(source):
+        if filesystem.sha256(copy) != filesystem.sha256(source):
             filesystem.remove([copy])
             raise OSError(f"{copy}: expected the bytes of {source}, received others")
     return version
@@ -152,14 +151,6 @@ def _next_version(names: Iterable[str]) -> int:
     """Returns a number above all complete, withdrawn and deleted versions, and at least the time in seconds."""
     taken = [int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name))]
     return max(int(time.time()), max(taken, default=0) + 1)
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with filesystem.open_path(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _sibling(base: str, version: int) -> str:

@@ -5,8 +5,8 @@ import hashlib
 import os
 from collections.abc import Sequence
 
+from framecast.clips import filesystem
 from framecast.clips.convert.sources.source import BadSource, Source
-from framecast.clips.files import digest_of_file
 
 _FILES = 16  # The first files of a recording identify it, so that a folder that grows keeps its names.
 _LETTERS = 12
@@ -44,7 +44,7 @@ class FileDigests:
 
 @functools.lru_cache(maxsize=4096)  # A file of many recordings is divided into sources that each ask for its digest.
 def _digest(file: str, _size: int, _changed: int) -> str:
-    return digest_of_file(file)
+    return filesystem.sha256(file)
 
 
 def check_copies(sources: Sequence[Source]) -> None:
